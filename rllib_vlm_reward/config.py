@@ -1,0 +1,179 @@
+"""What a run's reward is: typed, frozen, validated, and the same keys in YAML."""
+
+import dataclasses
+from functools import cached_property
+from typing import Annotated, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
+
+__all__ = ["GoalConfig", "TemplateConfig", "VLMRewardConfig"]
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class TemplateConfig(_Section):
+    """A :class:`~rllib_vlm_reward.goals.Template` in YAML."""
+
+    goal: str = "{}"
+    prompt: str = "{}"
+    nothing: str | None = None
+
+
+class GoalConfig(_Section):
+    """A goal given in full; its negatives default to those drawn from the set."""
+
+    text: str
+    prompt: str | None = None
+    negatives: tuple[str, ...] | None = None
+    baseline: str | None = None
+
+
+class VLMRewardConfig(_Section):
+    """The reward of a run: which CLIP, which goals, which head, and where it is computed.
+
+    Attributes:
+        encoder: an open_clip model as ``"architecture/pretrained"``, a checkpoint file as
+            ``"architecture/path.safetensors"``, a folder in open_clip's layout, the name of an
+            embedded CLIP (``"small"``, ``"base"``), or ``"architecture/random"``.
+        goals: texts (``{a|b}`` expands to both), or :class:`GoalConfig` for a goal in full.
+        templates: rewrite a goal's text into what CLIP reads; the first that fits applies.
+        negatives: statements, in CLIP's words, that every goal is weighed against.
+        num_negatives: how many other goals to draw as negatives; None takes all.
+        negatives_seed: of that draw; the drawn negatives are fixed for the run.
+        baseline: every goal's baseline for the ``goal_baseline`` head.
+        head: ``softmax`` (the paper's equation 1), ``cosine``, ``goal_baseline`` (vlmrm),
+            ``sigmoid`` (SigLIP) or ``dense`` (max(p − 1/N, 0), MineCLIP's direct reward).
+        temperature: τ of the softmax; None takes the model's own 1/exp(logit_scale).
+        alpha: strength of the goal-baseline regularisation, 0 (plain) to 1.
+        threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 where the score
+            exceeds it, else 0. None pays the score itself.
+        mode: ``synchronous`` reads each reward before the next step; ``deferred`` when the
+            fragment ends, so that stepping and scoring overlap.
+        early_end: end the episode when the reward is 1, as in the paper. Synchronous mode only.
+        env_reward_weight: how much of the env's own reward is added; 0 keeps it from the learner.
+        frame_source: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``.
+        goal_source: where an episode's goal text is found, ``info:KEY`` or ``obs:KEY``. Not read
+            when there is a single goal.
+        success_key: info key of ground-truth success, reported where the env has it.
+        goal_embedding: show the policy the goal: its observation becomes
+            ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt.
+        precision: of the CLIP: ``fp32``, ``bf16`` or ``fp16``.
+        num_actors: reward actors in the pool.
+        num_gpus_per_actor: whole or fractional; None takes 1 where the cluster has GPUs, else 0.
+        num_cpus_per_actor: CPUs that Ray reserves for each actor, and its torch threads; 0
+            reserves none and uses every core of its node.
+        max_batch_size: frames in one forward pass at most.
+        max_in_flight: requests that one env runner may have under way.
+        timeout_s: seconds until a late request goes to another actor.
+        pool_name: Ray name of the pool; None makes a unique one.
+
+    Raises:
+        pydantic.ValidationError: an unknown key or a value outside its range.
+
+    Example:
+        >>> config = VLMRewardConfig(
+        ...     encoder="ViT-B-32/random", goals=["a {red|blue} ball"], threshold=0.5
+        ... )
+        >>> config.goal_set.texts
+        ('a red ball', 'a blue ball')
+        >>> VLMRewardConfig.from_yaml(config.to_yaml()) == config
+        True
+    """
+
+    encoder: Annotated[str, Field(min_length=1)]
+    goals: Annotated[tuple[str | GoalConfig, ...], Field(min_length=1)]
+    templates: Annotated[tuple[TemplateConfig, ...], Field(min_length=1)] = (TemplateConfig(),)
+    negatives: tuple[str, ...] = ()
+    num_negatives: Annotated[int, Field(ge=0)] | None = None
+    negatives_seed: int = 0
+    baseline: str | None = None
+    head: Literal["softmax", "cosine", "goal_baseline", "sigmoid", "dense"] = "softmax"
+    temperature: Positive | None = None
+    alpha: Unit = 0.5
+    threshold: Unit | None = None
+    mode: Literal["synchronous", "deferred"] = "deferred"
+    early_end: bool = False
+    env_reward_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    frame_source: Annotated[str, Field(pattern=r"^(render|info:.+|obs:.+|obs)$")] = "render"
+    goal_source: Annotated[str, Field(pattern=r"^(info:.+|obs:.+)$")] = "info:goal"
+    success_key: str = "success"
+    goal_embedding: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    num_actors: Annotated[int, Field(ge=1)] = 1
+    num_gpus_per_actor: Annotated[float, Field(ge=0.0)] | None = None
+    num_cpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
+    max_batch_size: Annotated[int, Field(ge=1)] = 256
+    max_in_flight: Annotated[int, Field(ge=1)] = 8
+    timeout_s: Positive = 60.0
+    pool_name: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "VLMRewardConfig":
+        if self.early_end and self.mode == "deferred":
+            raise ValueError(
+                "early_end needs the reward before the next step, but mode is 'deferred', which "
+                "reads it when the fragment ends. Set mode: synchronous, or early_end: false."
+            )
+        if self.early_end and self.threshold is None:
+            raise ValueError(
+                "early_end ends an episode when the reward is 1, but there is no threshold, so "
+                "no reward is. Set threshold (the paper's β)."
+            )
+        goals = self.goal_set
+        if self.head in ("softmax", "dense"):
+            for goal in goals.goals:
+                if not goal.negatives:
+                    raise ValueError(
+                        f"goal {goal.text!r} has no negatives, so its probability is 1 for any "
+                        "frame. Add another goal of its template, `negatives`, or the template's "
+                        "`nothing`; or choose another head."
+                    )
+        if self.head == "goal_baseline" and any(goal.baseline is None for goal in goals.goals):
+            raise ValueError("head goal_baseline needs a `baseline`: the state before success.")
+        return self
+
+    @cached_property
+    def goal_set(self) -> GoalSet:
+        """The goals with their prompts and drawn negatives."""
+        texts: list[str] = []
+        for goal in self.goals:
+            texts += expand_goals(goal) if isinstance(goal, str) else [goal.text]
+        given = {goal.text: goal for goal in self.goals if isinstance(goal, GoalConfig)}
+        drawn = GoalSet.from_texts(
+            texts,
+            prompts={text: goal.prompt for text, goal in given.items() if goal.prompt},
+            templates=[Template(**template.model_dump()) for template in self.templates],
+            negatives=self.negatives,
+            num_negatives=self.num_negatives,
+            baseline=self.baseline,
+            seed=self.negatives_seed,
+        )
+        return GoalSet(tuple(_override(goal, given.get(goal.text)) for goal in drawn.goals))
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "VLMRewardConfig":
+        """Read the configuration from YAML text."""
+        return cls.model_validate(yaml.safe_load(text))
+
+    def to_yaml(self) -> str:
+        """Return the configuration as YAML text, defaults left out."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+
+
+def _override(drawn: Goal, given: GoalConfig | None) -> Goal:
+    if given is None:
+        return drawn
+    return dataclasses.replace(
+        drawn,
+        negatives=drawn.negatives if given.negatives is None else given.negatives,
+        baseline=given.baseline or drawn.baseline,
+    )

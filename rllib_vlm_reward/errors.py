@@ -1,0 +1,23 @@
+"""The errors a wrong reward raises: each says what, got, expected and the remedy."""
+
+__all__ = ["CheckpointError", "FrameError", "GoalError", "PoolError", "RewardError"]
+
+
+class RewardError(RuntimeError):
+    """A reward cannot be trusted: constant or non-finite scores, or a setting that forbids it."""
+
+
+class GoalError(ValueError):
+    """A goal is empty, unknown, repeated, or among its own negatives."""
+
+
+class FrameError(ValueError):
+    """A frame is not uint8 RGB ``[H, W, 3]``, or the env gives none."""
+
+
+class CheckpointError(RuntimeError):
+    """A model is unknown, or its weights are missing, foreign or unsafe to load."""
+
+
+class PoolError(RuntimeError):
+    """The reward actors cannot be placed, found or reached in time."""

@@ -1,0 +1,87 @@
+"""The contract of a frame: uint8 RGB ``[H, W, 3]``; a batch is ``[B, H, W, 3]``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.errors import FrameError
+
+__all__ = ["Frames", "check_frames", "stack_frames"]
+
+Frames = npt.NDArray[np.uint8]
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__
+
+
+def check_frames(frames: Any, *, source: str = "frames") -> Frames:
+    """Return ``frames`` unchanged if it is a batch of uint8 RGB frames, else raise.
+
+    Args:
+        frames: uint8 ``[B, H, W, 3]``, values 0 to 255.
+        source: where the frames came from, for the error.
+
+    Raises:
+        FrameError: wrong type, dtype, rank, channel count, or a side of zero.
+
+    Example:
+        >>> check_frames(np.zeros((2, 8, 8, 3), np.uint8)).shape
+        (2, 8, 8, 3)
+        >>> check_frames(np.zeros((2, 8, 8, 3), np.float32))
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.FrameError: frames: got float32 [2, 8, 8, 3], expected \
+uint8 [B, H, W, 3]. Convert with (255 * frames).astype(np.uint8) if they lie in [0, 1].
+    """
+    expected = "expected uint8 [B, H, W, 3]"
+    if not isinstance(frames, np.ndarray):
+        raise FrameError(f"{source}: got {_describe(frames)}, {expected}. Stack the frames first.")
+    if frames.dtype != np.uint8:
+        raise FrameError(
+            f"{source}: got {_describe(frames)}, {expected}. "
+            "Convert with (255 * frames).astype(np.uint8) if they lie in [0, 1]."
+        )
+    if frames.ndim != 4 or frames.shape[-1] != 3:
+        raise FrameError(
+            f"{source}: got {_describe(frames)}, {expected}. Grey frames need their channel "
+            "repeated three times, RGBA needs its alpha dropped, and CHW a transpose to HWC."
+        )
+    if 0 in frames.shape[1:]:
+        raise FrameError(f"{source}: got {_describe(frames)}, {expected} with H, W > 0.")
+    return frames
+
+
+def stack_frames(frames: Sequence[Any], *, source: str = "frames") -> Frames:
+    """Stack single frames into one checked batch.
+
+    Args:
+        frames: B arrays, each uint8 ``[H, W, 3]`` of one size.
+        source: where the frames came from, for the error.
+
+    Raises:
+        FrameError: no frame, mixed sizes, or frames that :func:`check_frames` refuses.
+
+    Example:
+        >>> stack_frames([np.zeros((4, 6, 3), np.uint8)] * 2).shape
+        (2, 4, 6, 3)
+    """
+    if not len(frames):
+        raise FrameError(f"{source}: got no frame, expected at least one uint8 [H, W, 3].")
+    for frame in frames:
+        if not isinstance(frame, np.ndarray):
+            raise FrameError(
+                f"{source}: got {_describe(frame)}, expected uint8 [H, W, 3]. An env that "
+                'renders nothing needs render_mode="rgb_array".'
+            )
+    sizes = {frame.shape for frame in frames}
+    if len(sizes) > 1:
+        raise FrameError(
+            f"{source}: got mixed sizes {sorted(sizes)}, expected one [H, W, 3]. "
+            "Resize the frames in the env."
+        )
+    return check_frames(np.stack(frames), source=source)

@@ -1,0 +1,264 @@
+"""Goals in words: what an agent is told, what CLIP reads, and what that is weighed against."""
+
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from rllib_vlm_reward.errors import GoalError
+
+__all__ = ["Goal", "GoalSet", "Template", "expand_goals"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Template:
+    """Rewrites a goal's text into the statement that CLIP reads.
+
+    The paper's lesson (section 4.4, figure 5): describe the *success state* ("Screenshot of X on
+    Android"), not the verb ("Open X"). Goals of one template exclude each other, so they serve
+    as each other's negatives.
+
+    Attributes:
+        goal: pattern of the goal's text, with one ``{}`` a blank.
+        prompt: the success state, with as many ``{}``, filled in order.
+        nothing: the statement that none of these goals is reached, a negative of each.
+
+    Example:
+        >>> Template("pick up {}", "the agent is carrying {}").fill("pick up a red ball")
+        'the agent is carrying a red ball'
+    """
+
+    goal: str = "{}"
+    prompt: str = "{}"
+    nothing: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.goal.count("{}") != self.prompt.count("{}"):
+            raise GoalError(
+                f"template: goal {self.goal!r} has {self.goal.count('{}')} blanks, prompt "
+                f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}."
+            )
+
+    def fill(self, text: str) -> str | None:
+        """Return the prompt for ``text``, or None if the text is not of this template's form."""
+        pattern = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
+        match = re.fullmatch(pattern, text)
+        if match is None:
+            return None
+        blanks = iter(match.groups())
+        return re.sub(r"\{\}", lambda _: next(blanks), self.prompt)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal.
+
+    Attributes:
+        text: what the env and the agent are told, unique in its set.
+        prompt: what CLIP reads: a description of the success state.
+        negatives: the other members of L in the paper's equation 1, in CLIP's words.
+        baseline: the state before success, for the goal-baseline head (vlmrm).
+
+    Raises:
+        GoalError: an empty text, a prompt among its own negatives, or a repeated negative.
+
+    Example:
+        >>> Goal("lift", "a hand holding a cup", negatives=("an empty hand",)).negatives
+        ('an empty hand',)
+        >>> Goal("lift", "a cup", negatives=("a cup",))
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: goal 'lift': its prompt 'a cup' is among its own \
+negatives, so its probability can never pass 1/2. Remove it there.
+    """
+
+    text: str
+    prompt: str
+    negatives: tuple[str, ...] = ()
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        statements = (self.text, self.prompt, *self.negatives)
+        if any(not statement.strip() for statement in statements) or self.baseline == "":
+            raise GoalError(f"goal {self.text!r}: got an empty text, expected words. {self}")
+        if self.prompt in self.negatives:
+            raise GoalError(
+                f"goal {self.text!r}: its prompt {self.prompt!r} is among its own negatives, "
+                "so its probability can never pass 1/2. Remove it there."
+            )
+        if len(set(self.negatives)) < len(self.negatives):
+            twice = sorted({n for n in self.negatives if self.negatives.count(n) > 1})
+            raise GoalError(f"goal {self.text!r}: negatives {twice} are repeated. Give each once.")
+        if self.baseline == self.prompt:
+            raise GoalError(
+                f"goal {self.text!r}: its baseline equals its prompt {self.prompt!r}, expected "
+                "a description of the state before success."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalSet:
+    """The goals of a run, in a fixed order; a frame carries its goal's index.
+
+    Negatives are drawn once and are part of the set (the paper, section 3.2: fixed for the whole
+    run, "so that the reward is not stochastic"), so :meth:`to_dict` is all a checkpoint needs.
+
+    Example:
+        >>> goals = GoalSet.from_texts(
+        ...     ["pick up a ball", "pick up a key"],
+        ...     templates=[Template("pick up {}", "the agent is carrying {}", "empty hands")],
+        ... )
+        >>> goals[1].prompt, goals[1].negatives
+        ('the agent is carrying a key', ('the agent is carrying a ball', 'empty hands'))
+        >>> goals.index("pick up a key")
+        1
+        >>> GoalSet.from_dict(goals.to_dict()) == goals
+        True
+    """
+
+    goals: tuple[Goal, ...]
+
+    def __post_init__(self) -> None:
+        if not self.goals:
+            raise GoalError("goal set: got no goal, expected at least one.")
+        texts = self.texts
+        if len(set(texts)) < len(texts):
+            twice = sorted({text for text in texts if texts.count(text) > 1})
+            raise GoalError(f"goal set: {twice} are given more than once. Give each once.")
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        *,
+        prompts: Mapping[str, str] = MappingProxyType({}),
+        templates: Sequence[Template] = (Template(),),
+        negatives: Sequence[str] = (),
+        num_negatives: int | None = None,
+        baseline: str | None = None,
+        seed: int = 0,
+    ) -> "GoalSet":
+        """Build goals whose negatives are the other goals of the same template.
+
+        Args:
+            texts: goal texts; the first template that fits each one applies.
+            prompts: prompts by goal text, in place of the template's.
+            templates: see :class:`Template`.
+            negatives: statements added to every goal's negatives, as CLIP reads them.
+            num_negatives: how many *other goals* to draw, uniformly and without replacement, as
+                in the paper; None takes all. ``nothing`` and ``negatives`` always stay.
+            baseline: every goal's baseline, for the goal-baseline head.
+            seed: of the draw.
+
+        Raises:
+            GoalError: a text that no template fits, too few goals to draw from, or a goal that
+                :class:`Goal` refuses.
+        """
+        members: dict[str, tuple[str, Template]] = {}
+        for text in texts:
+            if text in members:
+                raise GoalError(f"goal set: {text!r} is given more than once. Give it once.")
+            prompt, template = _match(text, templates)
+            members[text] = prompts.get(text, prompt), template
+        rng = random.Random(seed)
+        goals = []
+        for text, (prompt, template) in members.items():
+            others = list(dict.fromkeys(p for p, t in members.values() if t == template))
+            others.remove(prompt)
+            if num_negatives is not None:
+                if not 0 <= num_negatives <= len(others):
+                    raise GoalError(
+                        f"goal {text!r}: num_negatives is {num_negatives}, expected 0 to "
+                        f"{len(others)}, the number of other goals of its template."
+                    )
+                others = rng.sample(others, num_negatives)
+            fixed = ([template.nothing] if template.nothing else []) + list(negatives)
+            drawn = [other for other in others if other not in fixed]
+            goals.append(Goal(text, prompt, tuple(drawn + fixed), baseline))
+        return cls(tuple(goals))
+
+    def __len__(self) -> int:
+        return len(self.goals)
+
+    def __getitem__(self, index: int) -> Goal:
+        return self.goals[index]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The goals' texts, in order."""
+        return tuple(goal.text for goal in self.goals)
+
+    @cached_property
+    def statements(self) -> tuple[str, ...]:
+        """Every distinct text that CLIP must read: prompts, negatives and baselines."""
+        each = (
+            (g.prompt, *g.negatives, *((g.baseline,) if g.baseline else ())) for g in self.goals
+        )
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(each)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the set's content, in hex."""
+        content = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {text: index for index, text in enumerate(self.texts)}
+
+    def index(self, text: str) -> int:
+        """Return the index of the goal with this text.
+
+        Raises:
+            GoalError: no such goal; names the closest one.
+        """
+        try:
+            return self._indices[text]
+        except KeyError:
+            close = difflib.get_close_matches(text, self.texts, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"The set holds {self.texts[:5]} ..."
+            raise GoalError(
+                f"goal set: got the unknown goal {text!r}, expected one of {len(self)}. {hint} "
+                "Add it to the goals, or let the env choose among them."
+            ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the set as plain lists, dicts and strings."""
+        return {"goals": [dataclasses.asdict(goal) for goal in self.goals]}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> "GoalSet":
+        """Rebuild the set that :meth:`to_dict` gave."""
+        fields = ({**goal, "negatives": tuple(goal["negatives"])} for goal in state["goals"])
+        return cls(tuple(Goal(**field) for field in fields))
+
+
+def _match(text: str, templates: Sequence[Template]) -> tuple[str, Template]:
+    for template in templates:
+        prompt = template.fill(text)
+        if prompt is not None:
+            return prompt, template
+    raise GoalError(
+        f"goal {text!r}: no template fits it, got {[t.goal for t in templates]}. "
+        'Add one whose goal pattern matches it; "{}" matches any text.'
+    )
+
+
+def expand_goals(pattern: str) -> list[str]:
+    """Expand ``{a|b}`` choices, the last one varying fastest.
+
+    Example:
+        >>> expand_goals("pick up the {red|blue} {ball|key}")
+        ['pick up the red ball', 'pick up the red key', 'pick up the blue ball', \
+'pick up the blue key']
+    """
+    parts = re.split(r"\{([^{}]*\|[^{}]*)\}", pattern)
+    choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
+    return ["".join(choice) for choice in itertools.product(*choices)]
