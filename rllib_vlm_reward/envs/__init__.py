@@ -1,0 +1,1 @@
+"""Worlds with language goals and ground truth, registered with gymnasium."""

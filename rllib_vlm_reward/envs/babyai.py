@@ -1,0 +1,83 @@
+"""BabyAI as a visual domain with language goals: frames in, a mission, and ground truth."""
+
+import contextlib
+import io
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
+
+from rllib_vlm_reward.envs.tiles import draw
+from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.frames import Frames
+
+__all__ = ["BabyAI"]
+
+Result = tuple[Frames, dict[str, Any]]
+
+
+class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
+    """Shows a BabyAI level as its egocentric frame, with the mission as the goal.
+
+    The observation and ``render()`` are the frame of :func:`~rllib_vlm_reward.envs.tiles.draw`.
+    ``info["goal"]`` is the mission, ``info["success"]`` the ground truth of
+    :func:`~rllib_vlm_reward.envs.truth.accomplished`, both at reset and at every step. The reward
+    is the level's own. Actions that do nothing for the mission's kind are left out: Find turns
+    and walks (3), Lift also picks up (4), Place also drops (5). Make the level with
+    ``render_mode="rgb_array"``.
+
+    Args:
+        env: a BabyAI level with one go-to, pick-up or put-next instruction.
+        tile_size: pixels on a tile's side; the view is 7 × 7 tiles.
+        end_on_success: end the episode at ground-truth success, as BabyAI does. False leaves the
+            end to the time limit and to the reward's ``early_end``, as in the paper.
+
+    Example:
+        >>> env = gym.make("rllib_vlm_reward/Lift-v0", room_size=5, num_objects=2)
+        >>> frame, info = env.reset(seed=1)
+        >>> frame.shape, frame.dtype, info["success"]
+        ((56, 56, 3), dtype('uint8'), False)
+        >>> info["goal"].startswith("pick up the")
+        True
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], *, tile_size: int = 8, end_on_success: bool = True
+    ) -> None:
+        super().__init__(env)
+        self.tile_size = tile_size
+        self.end_on_success = end_on_success
+        with contextlib.redirect_stdout(io.StringIO()):
+            env.reset(seed=0)  # The instruction, so the actions, exist only after a reset.
+        kind = type(self.unwrapped.instrs)  # type: ignore[attr-defined]
+        actions = {GoToInstr: 3, PickupInstr: 4}.get(kind, 5)
+        self.action_space = gym.spaces.Discrete(actions)
+        accomplished(self.unwrapped)
+        side = 7 * tile_size
+        self.observation_space = gym.spaces.Box(0, 255, (side, side, 3), np.uint8)
+        self._frame = np.zeros((side, side, 3), np.uint8)
+
+    def _observe(self, observation: dict[str, Any], info: dict[str, Any]) -> Result:
+        self._frame = draw(observation["image"], self.tile_size)
+        truth = {"goal": observation["mission"], "success": accomplished(self.unwrapped)}
+        return self._frame, {**info, **truth}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
+        """Start an episode with a new mission."""
+        # BabyAI prints each layout that it rejects.
+        with contextlib.redirect_stdout(io.StringIO()):
+            observation, info = self.env.reset(seed=seed, options=options)
+        return self._observe(observation, info)
+
+    def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
+        """Act; see the class for what comes back."""
+        observation, reward, terminated, truncated, info = self.env.step(int(action))
+        frame, info = self._observe(observation, info)
+        if info["success"] and not self.end_on_success:
+            terminated = False
+        return frame, float(reward), terminated, truncated, info
+
+    def render(self) -> Frames:  # type: ignore[override]
+        """Return the frame of the last reset or step, uint8 ``[H, W, 3]``."""
+        return self._frame

@@ -1,0 +1,61 @@
+"""What is true in a BabyAI frame, said as CLIP reads it."""
+
+from itertools import product
+
+from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
+
+from rllib_vlm_reward.envs.level import KINDS
+from rllib_vlm_reward.envs.tiles import View
+from rllib_vlm_reward.goals import Template
+
+__all__ = ["TEMPLATES", "captions"]
+
+TEMPLATES: dict[str, Template] = {
+    "find": Template("go to {}", "the agent is facing {}", "the agent is facing nothing"),
+    "lift": Template("pick up {}", "the agent is carrying {}", "the agent is carrying nothing"),
+    "place": Template("put {} next to {}", "{} is next to {}", "no two objects touch"),
+}
+"""From a mission to its success state, by family."""
+
+
+def captions(view: View) -> dict[str, set[str]]:
+    """Return the statements that hold in a view, by family; none is left unsaid.
+
+    Statements are the filled prompts of :data:`TEMPLATES` with the objects' names ("red ball",
+    without an article), or the family's ``nothing``. Both orders of a pair are said.
+
+    Args:
+        view: uint8 ``[V, V, 3]``, MiniGrid's egocentric ``obs["image"]``.
+
+    Example:
+        >>> import numpy as np
+        >>> sorted(captions(np.ones((7, 7, 3), np.uint8))["lift"])
+        ['the agent is carrying nothing']
+    """
+    width, height = view.shape[:2]
+    hand, front = (width // 2, height - 1), (width // 2, height - 2)
+    named = {at: name for at in product(range(width), range(height)) if (name := _name(view, at))}
+    pairs: set[tuple[str, ...]] = {
+        (name, named[other])
+        for (x, y), name in named.items()
+        for other in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1))
+        if other in named and hand not in (other, (x, y))
+    }
+    said: dict[str, set[tuple[str, ...]]] = {
+        "find": {(named[front],)} if front in named else set(),
+        "lift": {(named[hand],)} if hand in named else set(),
+        "place": pairs,
+    }
+    return {family: _say(family, things) for family, things in said.items()}
+
+
+def _name(view: View, at: tuple[int, int]) -> str | None:
+    kind, color, _ = (int(value) for value in view[at])
+    return f"{IDX_TO_COLOR[color]} {IDX_TO_OBJECT[kind]}" if IDX_TO_OBJECT[kind] in KINDS else None
+
+
+def _say(family: str, things: set[tuple[str, ...]]) -> set[str]:
+    template = TEMPLATES[family]
+    if not things:
+        return {template.nothing} if template.nothing else set()
+    return {template.prompt.replace("{}", "%s") % names for names in things}

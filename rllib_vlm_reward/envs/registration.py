@@ -1,0 +1,21 @@
+"""Registers the envs with gymnasium when the package is imported."""
+
+import gymnasium as gym
+
+__all__ = ["register_envs"]
+
+
+def register_envs() -> None:
+    """Register Find, Lift and Place under ``rllib_vlm_reward/``.
+
+    The entry points are names, so that importing the package imports no env.
+
+    Example:
+        >>> "rllib_vlm_reward/Find-v0" in gym.registry
+        True
+    """
+    for level in ("Find", "Lift", "Place", "BabyAI"):
+        gym.register(
+            id=f"rllib_vlm_reward/{level}-v0",
+            entry_point=f"rllib_vlm_reward.envs.makers:make_{level.lower()}",
+        )

@@ -1,0 +1,64 @@
+"""MiniGrid's egocentric frame, drawn from its symbolic view with one gather."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.core.grid import Grid
+from minigrid.core.world_object import WorldObj
+
+from rllib_vlm_reward.frames import Frames
+
+__all__ = ["View", "draw"]
+
+View = npt.NDArray[np.uint8]
+"""MiniGrid's ``obs["image"]``: uint8 ``[V, V, 3]``, indexed ``[x, y]``: object, colour, state."""
+
+UNSEEN, EMPTY, AGENT = (OBJECT_TO_IDX[name] for name in ("unseen", "empty", "agent"))
+UP = 3
+
+
+def draw(view: View, tile_size: int = 8) -> Frames:
+    """Draw what the agent sees; its own tile shows what it carries.
+
+    Apart from that tile the frame is MiniGrid's ``get_pov_render``, pixel by pixel. MiniGrid hides
+    a carried object under the agent's triangle, though the agent always stands at the same place:
+    here the triangle is drawn for empty hands only, so that "carrying" can be seen.
+
+    Args:
+        view: uint8 ``[V, V, 3]``, see :data:`View`.
+        tile_size: pixels on a tile's side.
+
+    Returns:
+        uint8 ``[V * tile_size, V * tile_size, 3]``.
+
+    Example:
+        >>> draw(np.zeros((7, 7, 3), np.uint8)).shape
+        (56, 56, 3)
+    """
+    kind, color, state = np.moveaxis(view.astype(np.intp), -1, 0)
+    hand = view.shape[0] // 2, view.shape[1] - 1
+    if kind[hand] == EMPTY:
+        kind[hand] = AGENT
+    tiles = _atlas(tile_size)[kind, color, state]
+    width, height = view.shape[0] * tile_size, view.shape[1] * tile_size
+    frame: Frames = tiles.transpose(1, 2, 0, 3, 4).reshape(height, width, 3)
+    return frame
+
+
+@cache
+def _atlas(tile_size: int) -> Frames:
+    """Return every tile, uint8 ``[objects, colours, states, tile_size, tile_size, 3]``."""
+    shape = len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX)
+    atlas = np.empty((*shape, tile_size, tile_size, 3), np.uint8)
+    for index in np.ndindex(*shape):
+        kind = index[0]
+        thing = None if kind in (UNSEEN, EMPTY, AGENT) else WorldObj.decode(*index)
+        atlas[index] = Grid.render_tile(
+            thing,
+            agent_dir=UP if kind == AGENT else None,
+            highlight=kind != UNSEEN,
+            tile_size=tile_size,
+        )
+    return atlas
