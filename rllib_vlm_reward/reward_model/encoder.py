@@ -1,0 +1,300 @@
+"""The CLIP: any open_clip model by name or from disk, its own preprocessing and tokenizer."""
+
+import contextlib
+import difflib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from torch import Tensor
+
+from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.frames import Frames, check_frames
+from rllib_vlm_reward.reward_model.preprocess import Preprocess
+from rllib_vlm_reward.reward_model.spec import HUB, LAYOUT, Spec, embedded_names
+from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
+
+__all__ = ["CLIPEncoder", "check_encoder", "embed_dim"]
+
+_RANDOM_SEED = 0  # every actor must draw the same weights
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TEXTS_AT_ONCE = 256
+_OF_THE_WEIGHTS = ("mean", "std", "interpolation", "resize_mode")
+
+
+class CLIPEncoder:
+    """A frozen CLIP on one device: frames and texts in, unit-norm embeddings out.
+
+    Attributes:
+        embed_dim: D, the length of an embedding.
+        image_size: height and width that the model reads; frames of any size are resized to it.
+        logit_scale: the multiplier of a cosine, exp of the model's parameter.
+        logit_bias: what a sigmoid model adds to it; None for others.
+        fingerprint: SHA-256 of the weights in float32, whatever device and precision.
+        model, device, dtype: open_clip's module, frozen; where it is, and in what precision.
+
+    Example:
+        >>> encoder = CLIPEncoder.load("ViT-S-32-alt/random")
+        >>> encoder.encode_images(np.zeros((2, 64, 64, 3), np.uint8)).shape
+        torch.Size([2, 256])
+        >>> encoder.encode_texts(["a red ball"]).norm(dim=1).round(decimals=3)
+        tensor([1.])
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, device: str = "cpu", precision: str = "fp32"
+    ) -> None:
+        self.device, self.dtype = torch.device(device), _dtype(precision)
+        model = model.eval().requires_grad_(False)
+        bias = getattr(model, "logit_bias", None)
+        self.fingerprint = fingerprint(model)
+        self.logit_scale = float(model.logit_scale.exp())
+        self.logit_bias = None if bias is None else float(bias)
+        self._preprocess = Preprocess.from_config(model.visual.preprocess_cfg)
+        self.image_size = self._preprocess.size
+        self.model = model.to(self.device, self.dtype)
+        self._tokenizer = tokenizer
+        self.embed_dim = self.encode_texts([""]).shape[1]
+
+    @classmethod
+    def load(cls, spec: str, *, device: str = "cpu", precision: str = "fp32") -> "CLIPEncoder":
+        """Load a model with all of its weights, or raise.
+
+        Args:
+            spec: ``"ARCH/TAG"`` (open_clip's pretrained weights), ``"ARCH/PATH"`` (a local
+                ``.safetensors``, ``.pt``, ``.pth`` or ``.bin``), a folder in open_clip's layout,
+                the name of an embedded CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
+                (``"FOLDER/random"``), whose weights are drawn from a fixed seed.
+            device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+            precision: ``fp32``, ``bf16`` or ``fp16``, of weights and activations. Preprocessing
+                and the embeddings that come out are float32 in any.
+
+        Raises:
+            CheckpointError: what :func:`check_encoder` refuses; weights that cannot be fetched,
+                would run code, or do not fit the architecture exactly; a tokenizer that cannot
+                be fetched.
+        """
+        _dtype(precision)
+        parsed = _look_up(spec)
+        path = _fetch(parsed)
+        with _told(spec, "its tokenizer cannot be fetched"):
+            tokenizer = open_clip.get_tokenizer(parsed.model)
+        model = _build(parsed)
+        if path is not None:
+            load_weights(model, _to_open_clip(read_weights(path), model), source=str(path))
+        return cls(model, tokenizer, device=device, precision=precision)
+
+    def preprocess(self, frames: Frames) -> Tensor:
+        """Turn frames into the model's input, on the device.
+
+        Args:
+            frames: uint8 ``[B, H, W, 3]``, of any size.
+
+        Returns:
+            ``[B, 3, h, w]`` in the model's precision, computed in float32;
+            :class:`Preprocess` says how near it is to open_clip's own transform.
+
+        Raises:
+            FrameError: anything but a batch of uint8 RGB frames.
+        """
+        # torch takes neither read-only arrays (Ray's, from shared memory) nor negative strides.
+        pixels = torch.from_numpy(np.require(check_frames(frames), requirements=["C", "W"]))
+        return self._preprocess(pixels.to(self.device)).to(self.dtype)
+
+    @torch.inference_mode()
+    def encode_images(self, frames: Frames) -> Tensor:
+        """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm.
+
+        Raises:
+            FrameError: anything but a batch of uint8 RGB frames.
+        """
+        pixels = self.preprocess(frames)
+        if not len(pixels):  # which open_clip's patch embedding cannot reshape
+            return torch.empty(0, self.embed_dim, device=self.device)
+        return _unit(self.model.encode_image(pixels))
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: N > 0 strings to float32 ``[N, D]``, unit norm."""
+        batches = (texts[i : i + _TEXTS_AT_ONCE] for i in range(0, len(texts), _TEXTS_AT_ONCE))
+        return torch.cat([_unit(self.model.encode_text(self.tokenize(b))) for b in batches])
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Return the model's own tokens: N texts to int64 ``[N, context]``, on the device."""
+        tokens: Tensor = self._tokenizer(list(texts)).to(self.device)
+        return tokens
+
+
+def _dtype(precision: str) -> torch.dtype:
+    if precision not in _DTYPES:
+        raise CheckpointError(f"precision: got {precision!r}, expected {', '.join(_DTYPES)}.")
+    return _DTYPES[precision]
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(embeddings.float(), dim=1)
+
+
+def check_encoder(spec: str) -> None:
+    """Raise at once what can be known about a spec without its weights.
+
+    Raises:
+        CheckpointError: an unknown architecture or tag, a missing file or folder, a tag whose
+            weights need the architecture's ``-quickgelu`` form, or a file of an architecture
+            whose preprocessing depends on the weights.
+
+    Example:
+        >>> check_encoder("ViT-B-32/openai")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.CheckpointError: encoder 'ViT-B-32/openai': openai was trained \
+with QuickGELU, which ViT-B-32 is built without, so every embedding would be wrong. Use \
+'ViT-B-32-quickgelu/openai'.
+    """
+    _look_up(spec)
+
+
+def embed_dim(spec: str) -> int:
+    """Return the length of a model's embeddings, from its configuration alone.
+
+    Raises:
+        CheckpointError: what :func:`check_encoder` refuses.
+
+    Example:
+        >>> embed_dim("ViT-B-32/random")
+        512
+    """
+    parsed = _look_up(spec)
+    with _told(spec, "its configuration cannot be fetched"):
+        return int(open_clip.get_model_config(parsed.model)["embed_dim"])
+
+
+def _look_up(text: str) -> Spec:
+    """Parse a spec and look its architecture and tag up in open_clip's tables."""
+    spec = Spec.parse(text)
+    if spec.model.startswith((HUB, "local-dir:")):
+        return spec
+    config = open_clip.get_model_config(spec.model)
+    if config is None:
+        known = [*open_clip.list_models(), *embedded_names()]
+        close = difflib.get_close_matches(spec.model, known, n=3, cutoff=0.4)
+        raise CheckpointError(
+            f"encoder {text!r}: {spec.model!r} is no architecture of open_clip, and {text!r} no "
+            "folder. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an embedded "
+            f"CLIP of {embedded_names()}. Did you mean one of {close}?"
+        )
+    if isinstance(spec.weights, str):
+        _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))
+    elif isinstance(spec.weights, Path) and len(_preprocessings(spec)) > 1:
+        raise CheckpointError(
+            f"encoder {text!r}: {spec.model} has tags of {len(_preprocessings(spec))} "
+            f"preprocessings, {_preprocessings(spec)}, and a file does not say which is its own. "
+            f"Put it in a folder as {LAYOUT[1]}, beside an {LAYOUT[0]} with preprocess_cfg."
+        )
+    return spec
+
+
+def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:
+    entry = open_clip.get_pretrained_cfg(spec.model, tag)
+    if not entry:
+        tags = open_clip.list_pretrained_tags_by_model(spec.model)
+        raise CheckpointError(
+            f"encoder {spec.text!r}: {tag!r} is neither a file nor a tag of {spec.model}. "
+            f"Expected one of {tags}, a path to weights, or 'random'."
+        )
+    # The other way round (roberta-ViT-B-32), open_clip's table lacks the word, and all is well.
+    if entry.get("quick_gelu") and needs_quick_gelu:
+        raise CheckpointError(
+            f"encoder {spec.text!r}: {tag} was trained with QuickGELU, which {spec.model} is "
+            "built without, so every embedding would be wrong. "
+            f"Use '{spec.model}-quickgelu/{tag}'."
+        )
+
+
+def _preprocessings(spec: Spec) -> list[dict[str, Any]]:
+    """Return what the weights may add to the architecture's preprocessing.
+
+    open_clip keeps mean, std, interpolation and resize mode with the tag, and gives a file
+    OpenAI's, even a SigLIP's. Here a file has its architecture's, where all of its tags agree.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(spec.model)
+    distinct: list[dict[str, Any]] = []
+    for tag in [spec.weights] if isinstance(spec.weights, str) else tags:
+        entry = open_clip.get_pretrained_cfg(spec.model, tag)
+        added = {key: entry[key] for key in _OF_THE_WEIGHTS if key in entry}
+        if added not in distinct:
+            distinct.append(added)
+    return distinct or [{}]
+
+
+def _build(spec: Spec) -> torch.nn.Module:
+    """Build the model with seeded random weights, on the CPU in float32."""
+    with _told(spec.text, "it cannot be built"), _calm(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_RANDOM_SEED)
+        model: torch.nn.Module = open_clip.create_model(
+            spec.model,
+            load_weights=False,
+            pretrained_text=False,
+            force_preprocess_cfg=_preprocessings(spec)[0],
+        )
+    return model
+
+
+def _fetch(spec: Spec) -> Path | None:
+    """Return the file of the weights, downloaded if need be; None for random."""
+    if not isinstance(spec.weights, str):
+        return spec.weights
+    with _told(spec.text, "its weights cannot be fetched"):
+        if spec.weights.startswith(HUB):
+            return Path(download_pretrained_from_hf(spec.weights.removeprefix(HUB)))
+        return Path(download_pretrained(open_clip.get_pretrained_cfg(spec.model, spec.weights)))
+
+
+def _to_open_clip(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Rename what open_clip's own loader renames (3.3, ``load_checkpoint``), and no more.
+
+    That loader also stretches position embeddings to another size and sets an absent logit_bias
+    to zero. Weights that need either are of another architecture.
+    """
+    if hasattr(model.visual, "trunk"):
+        weights = convert_state_dict(model, weights)
+    if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
+        weights = convert_to_custom_text_state_dict(weights)
+    for key in ("logit_scale", "logit_bias"):
+        parameter = getattr(model, key, None)
+        if key in weights and parameter is not None and weights[key].numel() == 1:
+            weights[key] = weights[key].reshape(parameter.shape)
+    position_ids = "text.transformer.embeddings.position_ids"  # unsaved since transformers 4.31
+    return {k: v for k, v in weights.items() if k != position_ids or k in model.state_dict()}
+
+
+@contextlib.contextmanager
+def _told(spec: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"encoder {spec!r}: {what} ({type(error).__name__}: {error}). Expected it on this "
+            f"disk or on the network. Check both, or load a folder of {' and '.join(LAYOUT)}."
+        ) from error
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Hold back open_clip's warning that the weights are random: they are loaded later."""
+
+    def calm(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    logging.getLogger().addFilter(calm)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(calm)

@@ -1,0 +1,179 @@
+"""The reward model: frames and goals in, scores out; and the paper's threshold."""
+
+import dataclasses
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import GoalError, RewardError
+from rllib_vlm_reward.frames import Frames, check_frames
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.reward_model.bank import TextBank
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.heads import (
+    Cosine,
+    Dense,
+    GoalBaseline,
+    Head,
+    Sigmoid,
+    Softmax,
+)
+
+__all__ = ["RewardModel", "Scorer", "pay"]
+
+_BANKS_KEPT = 4  # training and evaluation goals, of two runs that share an actor
+
+Scores = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """What frames are scored against: the goals, and the head that compares.
+
+    Small and picklable: it travels to wherever a :class:`RewardModel` is.
+
+    Attributes:
+        goals: the goal set; a frame carries its goal's index.
+        head: see :mod:`rllib_vlm_reward.reward_model.heads`.
+
+    Raises:
+        RewardError: a head that is no dataclass, so that its fingerprint would not be stable.
+
+    Example:
+        >>> goals = GoalSet.from_texts(["a ball", "a key"])
+        >>> Scorer(goals, Softmax()).fingerprint == Scorer(goals, Softmax(0.07)).fingerprint
+        False
+    """
+
+    goals: GoalSet
+    head: Head
+
+    def __post_init__(self) -> None:
+        if not dataclasses.is_dataclass(self.head) or isinstance(self.head, type):
+            raise RewardError(
+                f"scorer: got the head {self.head!r}, expected an instance of a frozen dataclass, "
+                "whose fields say what it computes, such as Softmax()."
+            )
+
+    @classmethod
+    def from_config(cls, config: VLMRewardConfig) -> "Scorer":
+        """Return the scorer that the configuration describes.
+
+        Example:
+            >>> config = VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine")
+            >>> Scorer.from_config(config).head
+            Cosine()
+        """
+        heads: dict[str, Head] = {
+            "softmax": Softmax(config.temperature),
+            "dense": Dense(config.temperature),
+            "cosine": Cosine(),
+            "goal_baseline": GoalBaseline(config.alpha),
+            "sigmoid": Sigmoid(),
+        }
+        return cls(config.goal_set, heads[config.head])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of goals and head, in hex; the same in every process."""
+        head = f"{type(self.head).__module__}.{self.head!r}"
+        return hashlib.sha256(f"{self.goals.fingerprint} {head}".encode()).hexdigest()
+
+
+class RewardModel:
+    """Scores frames against goals with one CLIP.
+
+    Example:
+        >>> model = RewardModel(CLIPEncoder.load("ViT-S-32-alt/random"))
+        >>> scorer = Scorer(GoalSet.from_texts(["a ball", "a key"]), Softmax())
+        >>> scores = model.score(np.zeros((3, 64, 64, 3), np.uint8), np.array([0, 1, 1]), scorer)
+        >>> scores.dtype, scores.shape
+        (dtype('float32'), (3,))
+    """
+
+    def __init__(self, encoder: CLIPEncoder) -> None:
+        self.encoder = encoder
+        self._banks: OrderedDict[str, TextBank] = OrderedDict()
+
+    @torch.inference_mode()
+    def score(self, frames: Frames, goals: npt.NDArray[np.integer], scorer: Scorer) -> Scores:
+        """Score each frame against its own goal.
+
+        Args:
+            frames: uint8 ``[B, H, W, 3]``.
+            goals: integer ``[B]``, each frame's goal in ``scorer.goals``.
+            scorer: the goals and the head.
+
+        Returns:
+            float32 ``[B]``, in the head's range.
+
+        Raises:
+            FrameError: anything but a batch of uint8 RGB frames.
+            GoalError: indices of another type, shape or range.
+            RewardError: a score that is not finite, or a head that the model or goals forbid.
+        """
+        check_frames(frames)
+        _check_indices(goals, len(frames), scorer.goals)
+        bank = self._bank(scorer.goals)
+        images = self.encoder.encode_images(frames)
+        indices = torch.from_numpy(goals.astype(np.int64)).to(images.device)
+        scores: Scores = scorer.head(images, bank, indices).float().cpu().numpy()
+        finite = np.isfinite(scores)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            raise RewardError(
+                f"score: {int((~finite).sum())} of {len(scores)} scores are not finite; frame "
+                f"{first}, goal {scorer.goals[int(goals[first])].text!r} got {scores[first]}. "
+                "Expected finite scores. Try precision fp32, or another temperature; a goal "
+                "whose text CLIP cannot tell from its baseline has no line between them."
+            )
+        return scores
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed texts: N strings to float32 ``[N, D]``, unit norm."""
+        embeddings: npt.NDArray[np.float32] = self.encoder.encode_texts(texts).cpu().numpy()
+        return embeddings
+
+    def _bank(self, goals: GoalSet) -> TextBank:
+        bank = self._banks.pop(goals.fingerprint, None) or TextBank.encode(goals, self.encoder)
+        self._banks[goals.fingerprint] = bank
+        if len(self._banks) > _BANKS_KEPT:
+            self._banks.popitem(last=False)
+        return bank
+
+
+def _check_indices(goals: npt.NDArray[np.integer], size: int, known: GoalSet) -> None:
+    got = f"{goals.dtype} {list(goals.shape)}" if isinstance(goals, np.ndarray) else type(goals)
+    expected = f"expected an integer array [{size}], one goal index for each frame"
+    if not isinstance(goals, np.ndarray) or goals.dtype.kind not in "iu":
+        raise GoalError(f"goals: got {got}, {expected}. GoalSet.index gives a text's index.")
+    if goals.shape != (size,):
+        raise GoalError(f"goals: got {got}, {expected}.")
+    if size and not (goals.min() >= 0 and goals.max() < len(known)):
+        raise GoalError(
+            f"goals: got indices {goals.min()} to {goals.max()}, expected 0 to {len(known) - 1}. "
+            "Score with the goal set that the indices were taken from."
+        )
+
+
+def pay(scores: Scores, threshold: float | None) -> Scores:
+    """Turn scores into rewards: the paper's equation 2, r = 1[p > β].
+
+    Args:
+        scores: float32 ``[B]``.
+        threshold: β; None pays the scores themselves.
+
+    Returns:
+        float32 ``[B]``, of 0 and 1 where there is a threshold.
+
+    Example:
+        >>> pay(np.array([0.2, 0.5, 0.9], np.float32), threshold=0.5)
+        array([0., 0., 1.], dtype=float32)
+    """
+    return scores if threshold is None else (scores > threshold).astype(np.float32)

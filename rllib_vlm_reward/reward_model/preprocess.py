@@ -1,0 +1,111 @@
+"""open_clip's image transform, for a whole uint8 batch on the device, without PIL."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Preprocess"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """Resizes, crops and normalises frames as the model's own open_clip transform does.
+
+    PIL filters along the width, rounds to uint8, filters along the height and rounds again. So
+    does this, in float32. A pixel differs from PIL's by at most two levels of 255, one for each
+    pass, and only where a sum lies so near n + 1/2 that PIL's 22-bit filter weights round it the
+    other way; over any frame that is less than a third of a level on average. (Pillow 13 filters
+    tall frames along the height first. Here the width comes first whatever Pillow is installed,
+    as it did when the models were trained.)
+
+    Attributes:
+        size: height and width that the model reads.
+        mean, std: per channel, of pixels scaled to [0, 1].
+        interpolation: ``bicubic`` or ``bilinear``, antialiased.
+        resize_mode: ``shortest`` scales the shorter side to fit and crops the centre, ``longest``
+            scales the longer side and pads, ``squash`` ignores the aspect ratio.
+        fill_color: grey level of ``longest``'s padding, 0 to 255.
+
+    Example:
+        >>> import torch
+        >>> preprocess = Preprocess((2, 2), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        >>> preprocess(torch.full((1, 4, 6, 3), 255, dtype=torch.uint8)).shape
+        torch.Size([1, 3, 2, 2])
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+    fill_color: int = 0
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Preprocess":
+        """Read open_clip's ``preprocess_cfg``, which a model carries at ``model.visual``."""
+        size = config["size"]
+        return cls(
+            size=(size, size) if isinstance(size, int) else (size[0], size[1]),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+            resize_mode=config["resize_mode"],
+            fill_color=config.get("fill_color", 0),
+        )
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Turn frames into the model's input, on the frames' device.
+
+        Args:
+            frames: uint8 ``[B, H, W, 3]``.
+
+        Returns:
+            float32 ``[B, 3, h, w]``, (pixel / 255 - mean) / std.
+        """
+        pixels = self.fit(frames.permute(0, 3, 1, 2).float())
+        mean, std = pixels.new_tensor([self.mean, self.std]).view(2, 3, 1, 1)
+        return pixels.div_(255).sub_(mean).div_(std)
+
+    def fit(self, pixels: Tensor) -> Tensor:
+        """Resize, then crop or pad: whole levels ``[B, 3, H, W]`` to ``[B, 3, h, w]``."""
+        height, width = self._resized(pixels.shape[-2], pixels.shape[-1])
+        # open_clip 3.3's `shortest` forgets the interpolation if the model's input is not square.
+        forgets = self.resize_mode == "shortest" and self.size[0] != self.size[1]
+        mode = "bicubic" if forgets else self.interpolation
+        pixels = _resize(pixels, (pixels.shape[-2], width), mode)
+        pixels = _resize(pixels, (height, width), mode)
+        fill = self.fill_color if self.resize_mode == "longest" else 0
+        return _centre(pixels, self.size, fill)
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if self.resize_mode == "squash":
+            return self.size
+        ratios = height / self.size[0], width / self.size[1]
+        if self.resize_mode == "longest":
+            return round(height / max(ratios)), round(width / max(ratios))
+        if self.size[0] != self.size[1]:
+            return round(height / min(ratios)), round(width / min(ratios))
+        # torchvision's Resize(int) truncates where open_clip's ResizeKeepRatio rounds.
+        side, shorter = self.size[0], min(height, width)
+        return int(side * height / shorter), int(side * width / shorter)
+
+
+def _resize(pixels: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    pixels = functional.interpolate(pixels, size, mode=mode, antialias=True)
+    return pixels.add_(0.5).floor_().clamp_(0, 255)  # bicubic overshoots; PIL clips and rounds
+
+
+def _centre(pixels: Tensor, size: tuple[int, int], fill: int) -> Tensor:
+    down, right = size[0] - pixels.shape[-2], size[1] - pixels.shape[-1]
+    if down > 0 or right > 0:
+        down, right = max(down, 0), max(right, 0)
+        edges = (right // 2, (right + 1) // 2, down // 2, (down + 1) // 2)
+        pixels = functional.pad(pixels, edges, value=fill)
+    top = round((pixels.shape[-2] - size[0]) / 2)
+    left = round((pixels.shape[-1] - size[1]) / 2)
+    return pixels[..., top : top + size[0], left : left + size[1]]

@@ -1,0 +1,100 @@
+"""An encoder's spec: one string that says which architecture, and whose weights."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.reward_model.weights import SUFFIXES
+
+__all__ = ["HUB", "LAYOUT", "Spec", "embedded_names"]
+
+HUB = "hf-hub:"
+LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
+_CONFIG, _WEIGHTS = LAYOUT[0], (LAYOUT[1], "open_clip_pytorch_model.bin")
+_EMBEDDED = Path(__file__).parent / "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a spec says; files and folders exist, architecture and tag are not looked up yet.
+
+    Attributes:
+        text: as given.
+        model: open_clip's name: an architecture, ``local-dir:FOLDER`` or ``hf-hub:ORG/NAME``.
+        weights: a file, a tag or ``hf-hub:ORG/NAME``; None for random.
+
+    Example:
+        >>> Spec.parse("ViT-B-32/openai").weights
+        'openai'
+        >>> Spec.parse("ViT-B-32/random").weights is None
+        True
+        >>> Spec.parse("ViT-B-32/my/clip.pt")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.CheckpointError: encoder 'ViT-B-32/my/clip.pt': no file \
+my/clip.pt in ...
+    """
+
+    text: str
+    model: str
+    weights: Path | str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Spec":
+        """Read a spec, in any form that :meth:`CLIPEncoder.load` takes.
+
+        Raises:
+            CheckpointError: a missing or foreign file, or a folder not in open_clip's layout.
+        """
+        if text.startswith(HUB):
+            return cls(text, text, text)
+        bare = text.removesuffix("/random")
+        folder = _EMBEDDED / bare if bare in embedded_names() else Path(bare)
+        if bare != text and (folder / _CONFIG).is_file():
+            return cls(text, f"local-dir:{folder}", None)
+        if bare == text and folder.is_dir():
+            return cls(text, f"local-dir:{folder}", _weights_in(folder, text))
+        model, _, weights = text.partition("/")
+        if weights == "random":
+            return cls(text, model, None)
+        if Path(weights).suffix in SUFFIXES or Path(weights).is_file():
+            return cls(text, model, _weights_at(Path(weights), text))
+        return cls(text, model, weights)
+
+
+def embedded_names() -> list[str]:
+    """Return the names of the CLIPs that ship with this package."""
+    return sorted(config.parent.name for config in _EMBEDDED.glob(f"*/{_CONFIG}"))
+
+
+def _weights_at(path: Path, text: str) -> Path:
+    if not path.is_file():
+        raise CheckpointError(
+            f"encoder {text!r}: no file {path} in {Path.cwd()}, expected weights that end in "
+            f"{', '.join(SUFFIXES)}. Correct the path."
+        )
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(
+            f"encoder {text!r}: the file {path} ends in {path.suffix!r}, expected "
+            f"{', '.join(SUFFIXES)}. Save the weights with safetensors.torch.save_file."
+        )
+    return path
+
+
+def _weights_in(folder: Path, text: str) -> Path:
+    files = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    if not files or not (folder / _CONFIG).is_file():
+        raise CheckpointError(
+            f"encoder {text!r}: the folder holds {sorted(p.name for p in folder.iterdir())[:5]}, "
+            f"expected {_CONFIG} and {_WEIGHTS[0]} (or {_WEIGHTS[1]})."
+        )
+    try:
+        int(json.loads((folder / _CONFIG).read_text())["model_cfg"]["embed_dim"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"encoder {text!r}: {folder / _CONFIG} is not open_clip's configuration "
+            f"({type(error).__name__}: {error}). Expected model_cfg and preprocess_cfg, as "
+            "open_clip.push_to_hf_hub writes them."
+        ) from error
+    return files[0]

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.reward_model import CLIPEncoder, TextBank
+
+RAGGED = GoalSet(
+    (
+        Goal("ball", "a ball", ("a key", "a box", "nothing"), baseline="nothing"),
+        Goal("key", "a key", (), baseline="a room"),
+        Goal("box", "a box", ("a ball",), baseline="nothing"),
+    )
+)
+
+
+def unit(rows, columns, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def bank_of(goals, dim=8):
+    embeddings = unit(len(goals.statements), dim)
+    by_text = dict(zip(goals.statements, embeddings, strict=True))
+    return TextBank(goals, torch.from_numpy(embeddings), logit_scale=10.0), by_text
+
+
+def test_goals_and_baselines_are_looked_up():
+    bank, by_text = bank_of(RAGGED)
+    goals = torch.tensor([2, 0, 0, 1])
+    prompts = [by_text[text] for text in ("a box", "a ball", "a ball", "a key")]
+    baselines = [by_text[text] for text in ("nothing", "nothing", "nothing", "a room")]
+    np.testing.assert_array_equal(bank.goal(goals), prompts)
+    np.testing.assert_array_equal(bank.baseline(goals), baselines)
+    assert bank.num_statements(goals).tolist() == [2, 4, 4, 1]
+
+
+def test_a_missing_baseline_is_an_error():
+    goals = GoalSet((RAGGED[0], Goal("door", "an open door")))
+    with pytest.raises(RewardError, match=r"no baseline.*Give `baseline`"):
+        bank_of(goals)[0].baseline(torch.tensor([0]))
+
+
+def test_a_set_without_negatives():
+    bank, by_text = bank_of(GoalSet((Goal("ball", "a ball"),)))
+    goal, negatives, mask = bank.similarities(torch.from_numpy(unit(2, 8)), torch.tensor([0, 0]))
+    np.testing.assert_allclose(goal, unit(2, 8) @ by_text["a ball"], atol=1e-6)
+    assert negatives.shape == mask.shape == (2, 0)
+
+
+def assert_similarities(bank, by_text, goal_set, images, indices):
+    goal, negatives, mask = bank.similarities(torch.from_numpy(images), torch.tensor(indices))
+    for row, index in enumerate(indices):
+        texts = goal_set[index].negatives
+        assert mask[row].tolist() == [True] * len(texts) + [False] * (mask.shape[1] - len(texts))
+        expected = [by_text[text] @ images[row] for text in texts]
+        np.testing.assert_allclose(negatives[row][mask[row]], expected, atol=1e-6)
+        prompt = by_text[goal_set[index].prompt]
+        np.testing.assert_allclose(goal[row], prompt @ images[row], atol=1e-6)
+
+
+@st.composite
+def goal_sets(draw):
+    prompts = [f"goal {i}" for i in range(draw(st.integers(1, 6)))]
+    pool = [*prompts, "nothing", "a room"]
+    return GoalSet(
+        tuple(
+            Goal(prompt, prompt, tuple(draw(st.sets(st.sampled_from(others), max_size=5))))
+            for prompt in prompts
+            for others in [[text for text in pool if text != prompt]]
+        )
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(goal_sets(), st.data())
+def test_similarities_with_ragged_negatives(goal_set, data):
+    bank, by_text = bank_of(goal_set)
+    indices = data.draw(st.lists(st.integers(0, len(goal_set) - 1), min_size=1, max_size=7))
+    assert_similarities(bank, by_text, goal_set, unit(len(indices), 8, seed=1), indices)
+
+
+def test_ten_thousand_goals():
+    rng = np.random.default_rng(0)
+    prompts = [f"a thing of kind {i}" for i in range(10_000)]
+    goal_set = GoalSet(
+        tuple(
+            Goal(prompt, prompt, tuple(prompts[i - j] for j in range(1, 1 + rng.integers(0, 9))))
+            for i, prompt in enumerate(prompts)
+        )
+    )
+    bank, by_text = bank_of(goal_set, dim=512)
+    indices = rng.integers(0, 10_000, 256).tolist()
+    images = unit(256, 512, seed=1)
+    assert_similarities(bank, by_text, goal_set, images, indices)
+
+
+def test_encode_reads_each_statement_once(tiny_clip):
+    encoder = CLIPEncoder.load(tiny_clip)
+    bank = TextBank.encode(RAGGED, encoder)
+    assert len(bank.embeddings) == len(RAGGED.statements) == 5
+    prompts = [goal.prompt for goal in RAGGED.goals]
+    np.testing.assert_allclose(bank.goal(torch.arange(3)), encoder.encode_texts(prompts), atol=1e-5)
+    assert (bank.logit_scale, bank.logit_bias) == (encoder.logit_scale, encoder.logit_bias)

@@ -1,0 +1,229 @@
+"""Each head against a derivation in NumPy, float64, one frame at a time; and one contract."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.reward_model import (
+    Cosine,
+    Dense,
+    GoalBaseline,
+    Sigmoid,
+    Softmax,
+    TextBank,
+)
+
+DIM, SCALE, BIAS = 6, 20.0, -4.0
+SETTINGS = settings(max_examples=60, deadline=None)
+
+
+def unit(rows, seed):
+    vectors = np.random.default_rng(seed).normal(size=(rows, DIM))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def make_goals(sizes=(3, 0, 7, 1)):
+    """Goals with so many negatives each, and a baseline."""
+    return GoalSet(
+        tuple(
+            Goal(f"g{i}", f"g{i}", tuple(f"n{i}{j}" for j in range(size)), baseline=f"b{i}")
+            for i, size in enumerate(sizes)
+        )
+    )
+
+
+def make_bank(goals, seed=0, logit_bias=BIAS):
+    """Return the bank, and its embeddings by text in float64."""
+    embeddings = unit(len(goals.statements), seed).astype(np.float32)
+    by_text = dict(zip(goals.statements, embeddings.astype(np.float64), strict=True))
+    return TextBank(goals, torch.from_numpy(embeddings), SCALE, logit_bias), by_text
+
+
+def tensors(images, indices):
+    return torch.from_numpy(np.asarray(images, np.float32)), torch.tensor(indices)
+
+
+# --- Derivations: image f, goal g, negatives n [K], baseline b
+
+
+def softmax(f, g, n, b, temperature):
+    odds = [np.exp(f @ text / temperature) for text in (g, *n)]
+    return odds[0] / sum(odds)
+
+
+def goal_baseline(f, g, n, b, alpha):
+    # vlmrm 0.1's code: P = alpha dd'/|d|^2 + (1 - alpha) I, 1 - |(f - g) P|^2 / 2.
+    d = g - b
+    projection = alpha * np.outer(d, d) / (d @ d) + (1 - alpha) * np.eye(len(d))
+    return 1 - np.linalg.norm((f - g) @ projection) ** 2 / 2
+
+
+CASES = {
+    "softmax": (Softmax(), lambda *args: softmax(*args, 1 / SCALE), (0, 1)),
+    "softmax 0.3": (Softmax(0.3), lambda *args: softmax(*args, 0.3), (0, 1)),
+    "dense": (
+        Dense(),
+        lambda f, g, n, b: max(softmax(f, g, n, b, 1 / SCALE) - 1 / (1 + len(n)), 0),
+        (0, 1),
+    ),
+    "dense 0.3": (
+        Dense(0.3),
+        lambda f, g, n, b: max(softmax(f, g, n, b, 0.3) - 1 / (1 + len(n)), 0),
+        (0, 1),
+    ),
+    "cosine": (Cosine(), lambda f, g, n, b: f @ g, (-1, 1)),
+    "goal_baseline 0": (GoalBaseline(0.0), lambda *args: goal_baseline(*args, 0.0), (-1, 1)),
+    "goal_baseline 0.4": (GoalBaseline(0.4), lambda *args: goal_baseline(*args, 0.4), (-1, 1)),
+    "goal_baseline 1": (GoalBaseline(1.0), lambda *args: goal_baseline(*args, 1.0), (-1, 1)),
+    "sigmoid": (Sigmoid(), lambda f, g, n, b: 1 / (1 + np.exp(-(SCALE * f @ g + BIAS))), (0, 1)),
+}
+parametrize_cases = pytest.mark.parametrize(
+    ("head", "derive", "bounds"), CASES.values(), ids=CASES.keys()
+)
+
+
+@parametrize_cases
+@SETTINGS
+@given(seed=st.integers(0, 10_000), indices=st.lists(st.integers(0, 3), min_size=1, max_size=9))
+def test_every_head_keeps_the_contract(head, derive, bounds, seed, indices):
+    goals = make_goals()
+    bank, by_text = make_bank(goals, seed)
+    images = unit(len(indices), seed + 1)
+    f, i = tensors(images, indices)
+    scores = head(f, bank, i)
+
+    assert scores.shape == (len(indices),)
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+    assert scores.min() >= bounds[0] - 1e-6
+    assert scores.max() <= bounds[1] + 1e-6
+
+    derived = [
+        derive(f, *statements(goals[i], by_text)) for f, i in zip(images, indices, strict=True)
+    ]
+    np.testing.assert_allclose(scores, derived, atol=2e-5)
+
+    order = np.random.default_rng(seed).permutation(len(indices))
+    f, i = tensors(images[order], np.array(indices)[order])
+    np.testing.assert_allclose(head(f, bank, i), scores[order], atol=1e-6)
+    for row in range(len(indices)):
+        f, i = tensors(images[row : row + 1], indices[row : row + 1])
+        np.testing.assert_allclose(head(f, bank, i), scores[row : row + 1], atol=1e-6)
+
+
+def statements(goal, by_text):
+    negatives = [by_text[text] for text in goal.negatives]
+    return by_text[goal.prompt], negatives, by_text[goal.baseline]
+
+
+@parametrize_cases
+def test_every_head_is_a_frozen_picklable_value(head, derive, bounds):
+    assert pickle.loads(pickle.dumps(head)) == head
+    assert repr(head) == repr(pickle.loads(pickle.dumps(head)))
+    assert head.__dataclass_params__.frozen
+    assert dataclasses.replace(head) == head
+
+
+@parametrize_cases
+def test_a_batch_of_nothing(head, derive, bounds):
+    bank, _ = make_bank(make_goals())
+    assert head(torch.zeros(0, DIM), bank, torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+@SETTINGS
+@given(st.integers(0, 10_000), st.integers(1, 6), st.floats(0.005, 5))
+def test_one_more_negative_never_raises_p(seed, size, temperature):
+    embeddings = torch.from_numpy(unit(8, seed).astype(np.float32))
+    image = torch.from_numpy(unit(1, seed + 1).astype(np.float32))
+    probabilities = []
+    for count in (size, size + 1):
+        goals = GoalSet((Goal("g", "g", tuple(f"n{j}" for j in range(count))),))
+        bank = TextBank(goals, embeddings[: 1 + count], SCALE)
+        probabilities.append(Softmax(temperature)(image, bank, torch.tensor([0])).item())
+    assert probabilities[1] <= probabilities[0] + 1e-6
+
+
+@SETTINGS
+@given(st.integers(0, 10_000), st.floats(0.02, 5))
+def test_goal_and_negatives_share_one_probability(seed, temperature):
+    texts = ("a", "b", "c", "d")
+    goals = GoalSet(tuple(Goal(t, t, tuple(o for o in texts if o != t)) for t in texts))
+    bank, _ = make_bank(goals, seed)
+    images = torch.from_numpy(unit(1, seed + 1).astype(np.float32)).expand(4, -1)
+    scores = Softmax(temperature)(images, bank, torch.arange(4))
+    assert scores.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_goal_without_negatives_is_certain():
+    bank, _ = make_bank(make_goals((0, 2)))
+    images, indices = tensors(unit(3, 5), [0, 0, 0])
+    assert Softmax()(images, bank, indices).tolist() == [1, 1, 1]
+    assert Dense()(images, bank, indices).tolist() == [0, 0, 0]
+
+
+def test_tiny_temperatures_do_not_overflow():
+    bank, _ = make_bank(make_goals())
+    images, indices = tensors(unit(4, 5), [0, 1, 2, 3])
+    assert Softmax(1e-6)(images, bank, indices).isfinite().all()
+
+
+@SETTINGS
+@given(st.integers(0, 10_000))
+def test_goal_baseline_without_regularisation_is_the_cosine(seed):
+    bank, _ = make_bank(make_goals(), seed)
+    images, indices = tensors(unit(4, seed + 1), [0, 1, 2, 3])
+    np.testing.assert_allclose(
+        GoalBaseline(0.0)(images, bank, indices), Cosine()(images, bank, indices), atol=1e-6
+    )
+
+
+@SETTINGS
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_goal_baseline_is_1_at_the_goal_and_never_below_the_cosine(seed, alpha):
+    bank, _ = make_bank(make_goals(), seed)
+    indices = torch.arange(4)
+    at_goal = GoalBaseline(alpha)(bank.goal(indices), bank, indices)
+    np.testing.assert_allclose(at_goal, 1, atol=1e-6)
+    images = torch.from_numpy(unit(4, seed + 1).astype(np.float32))
+    scores, cosines = GoalBaseline(alpha)(images, bank, indices), Cosine()(images, bank, indices)
+    assert (scores >= cosines - 1e-6).all()
+
+
+def test_full_regularisation_ignores_what_is_across_the_line():
+    goals = GoalSet((Goal("g", "g", baseline="b"),))
+    bank = TextBank(goals, torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]), SCALE)
+    frames = torch.tensor([[0.6, 0.6, 0.5], [0.6, 0.6, -0.5], [0.1, 0.1, 0.9]])
+    scores = GoalBaseline(1.0)(frames, bank, torch.tensor([0, 0, 0]))
+    np.testing.assert_allclose(scores, scores[0].expand(3), atol=1e-6)
+
+
+def test_a_goal_that_clip_reads_as_its_baseline_has_no_score():
+    goals = GoalSet((Goal("g", "g", baseline="b"),))
+    bank = TextBank(goals, torch.tensor([[1.0, 0], [1.0, 0]]), SCALE)
+    assert GoalBaseline(0.5)(torch.tensor([[0.0, 1.0]]), bank, torch.tensor([0])).isnan().all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("head", [Softmax, Dense])
+def test_a_temperature_must_be_positive(head, temperature):
+    with pytest.raises(RewardError, match="expected more than 0"):
+        head(temperature)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_alpha_must_be_a_share(alpha):
+    with pytest.raises(RewardError, match="expected 0"):
+        GoalBaseline(alpha)
+
+
+def test_sigmoid_needs_a_sigmoid_model():
+    bank, _ = make_bank(make_goals(), logit_bias=None)
+    with pytest.raises(RewardError, match=r"no logit_bias.*head: softmax"):
+        Sigmoid()(torch.zeros(1, DIM), bank, torch.tensor([0]))
