@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from rllib_vlm_reward.errors import FrameError
+from rllib_vlm_reward.frames import check_frames, stack_frames
+
+FRAME = np.zeros((4, 6, 3), np.uint8)
+
+
+def test_frames_are_stacked_in_order_and_not_changed():
+    frames = [np.full((4, 6, 3), value, np.uint8) for value in range(5)]
+    batch = stack_frames(frames)
+    assert batch.shape == (5, 4, 6, 3)
+    assert [int(frame[0, 0, 0]) for frame in batch] == [0, 1, 2, 3, 4]
+    assert check_frames(batch) is batch
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ([], "no frame"),
+        ([None], "NoneType.*render_mode"),
+        ([FRAME, FRAME[:2]], "mixed sizes.*Resize"),
+        ([FRAME.astype(np.float32)], "float32.*astype"),
+        ([FRAME[..., 0]], "Grey frames"),
+        ([FRAME[..., :1]], "Grey frames"),
+        ([np.zeros((4, 6, 4), np.uint8)], "RGBA"),
+        ([FRAME.transpose(2, 0, 1)], "CHW"),
+        ([FRAME[:0]], "H, W > 0"),
+    ],
+)
+def test_bad_frames_are_refused_with_the_remedy(frames, message):
+    with pytest.raises(FrameError, match=message):
+        stack_frames(frames, source="render")
+
+
+def test_a_list_is_not_a_batch():
+    with pytest.raises(FrameError, match="Stack the frames"):
+        check_frames([FRAME])

@@ -1,0 +1,111 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
+
+WORDS = st.lists(
+    st.text("abcdefgh ", min_size=1).filter(str.strip), min_size=2, max_size=8, unique=True
+)
+LIFT = Template("pick up {}", "the agent is carrying {}", "empty hands")
+FIND = Template("go to {}", "the agent is facing {}")
+
+
+@given(WORDS, st.integers(0, 3), st.integers())
+def test_no_goal_is_among_its_negatives_and_the_draw_is_seeded(texts, wanted, seed):
+    number = min(wanted, len(texts) - 1)
+    first, second = (
+        GoalSet.from_texts(texts, num_negatives=number, negatives=["!"], seed=seed)
+        for _ in range(2)
+    )
+    assert first == second
+    assert first.texts == tuple(texts)
+    for goal in first.goals:
+        assert goal.prompt not in goal.negatives
+        assert len(goal.negatives) == number + 1
+        assert set(goal.negatives) <= {*texts, "!"}
+
+
+@given(WORDS)
+def test_a_set_survives_json(texts):
+    goals = GoalSet.from_texts(texts, baseline="!")
+    again = GoalSet.from_dict(json.loads(json.dumps(goals.to_dict())))
+    assert again == goals
+    assert again.fingerprint == goals.fingerprint
+
+
+@given(WORDS)
+def test_statements_hold_every_text_that_clip_must_read_once(texts):
+    goals = GoalSet.from_texts(texts, negatives=["!"], baseline="?")
+    assert sorted(goals.statements) == sorted({*texts, "!", "?"})
+
+
+def test_another_seed_draws_other_negatives():
+    texts = [f"a {n}" for n in range(50)]
+    draws = {GoalSet.from_texts(texts, num_negatives=5, seed=s).fingerprint for s in range(5)}
+    assert len(draws) == 5
+
+
+def test_only_goals_of_the_same_template_exclude_each_other():
+    goals = GoalSet.from_texts(
+        ["pick up a ball", "pick up a key", "go to a ball", "go to a key"], templates=[LIFT, FIND]
+    )
+    assert goals[0].negatives == ("the agent is carrying a key", "empty hands")
+    assert goals[2].negatives == ("the agent is facing a key",)
+
+
+def test_prompts_replace_the_templates_and_stay_each_others_negatives():
+    goals = GoalSet.from_texts(
+        ["pick up a ball", "pick up a key"], prompts={"pick up a ball": "B"}, templates=[LIFT]
+    )
+    assert goals[0].prompt == "B"
+    assert goals[1].negatives == ("B", "empty hands")
+
+
+def test_blanks_are_filled_in_order():
+    place = Template("put {} next to {}", "{} touches {}")
+    assert place.fill("put a ball next to a key") == "a ball touches a key"
+    assert place.fill("drop a ball") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a ball", ["a ball"]),
+        ("a {red|blue} ball", ["a red ball", "a blue ball"]),
+        ("{}", ["{}"]),
+        ("{a|b}{c|d}", ["ac", "ad", "bc", "bd"]),
+    ],
+)
+def test_choices_expand(pattern, expected):
+    assert expand_goals(pattern) == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Goal("", "x"), "empty text"),
+        (lambda: Goal("x", " "), "empty text"),
+        (lambda: Goal("x", "y", negatives=("",)), "empty text"),
+        (lambda: Goal("x", "y", negatives=("y",)), "among its own negatives"),
+        (lambda: Goal("x", "y", negatives=("z", "z")), "repeated"),
+        (lambda: Goal("x", "y", baseline="y"), "baseline equals its prompt"),
+        (lambda: GoalSet(()), "no goal"),
+        (lambda: GoalSet((Goal("x", "y"), Goal("x", "z"))), "more than once"),
+        (lambda: GoalSet.from_texts(["x", "x"]), "more than once"),
+        (lambda: GoalSet.from_texts(["x", "y"], num_negatives=2), "expected 0 to 1"),
+        (lambda: GoalSet.from_texts(["x"], negatives=["x"]), "among its own negatives"),
+        (lambda: GoalSet.from_texts(["jump"], templates=[LIFT, FIND]), "no template fits"),
+        (lambda: Template("{} {}", "{}"), "expected the same number"),
+        (
+            lambda: GoalSet.from_texts(["a red ball"]).index("a red bal"),
+            "Did you mean 'a red ball'",
+        ),
+    ],
+)
+def test_bad_goals_are_refused(make, message):
+    with pytest.raises(GoalError, match=message):
+        make()
