@@ -1,0 +1,147 @@
+"""An answer that is under way, from one actor or, where that is late, from another."""
+
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.serving.request import Scores
+from rllib_vlm_reward.serving.routing import Router
+
+__all__ = ["Pending", "PendingScores", "fetch", "none_left"]
+
+T = TypeVar("T")
+
+
+def fetch(refs: Any, timeout_s: float | None = None) -> Any:
+    """``ray.get``, where an error that an actor raised comes out as itself."""
+    try:
+        return ray.get(refs, timeout=timeout_s)
+    except RayTaskError as error:
+        raise error.cause from error
+
+
+class Pending(Generic[T]):
+    """One request, sent; made by :class:`RewardPool`.
+
+    Ray itself retries it if the actor's process dies (``max_task_retries=-1``). Here a time limit
+    comes on top: past it the request also goes to another actor, and the first answer counts.
+    Actors are stateless, so asking two is safe.
+
+    Args:
+        router: chooses actors.
+        method: of the actor.
+        args: of the method; kept until the answer is here.
+        timeout_s: seconds until the request goes to another actor, and then until it fails.
+
+    Raises:
+        PoolError: no actor is left.
+    """
+
+    def __init__(
+        self, router: Router, method: str, args: tuple[Any, ...], timeout_s: float
+    ) -> None:
+        self._router, self._method, self._args = router, method, args
+        self._timeout_s = timeout_s
+        self._tried: list[int] = []
+        self._attempts: dict[ray.ObjectRef, int] = {}
+        self._answer: Future[T] = Future()
+        self._send()
+
+    def result(self) -> T:
+        """Return the answer, waiting for it at most twice the time limit.
+
+        Raises:
+            PoolError: late twice, or no actor is left.
+            FrameError, GoalError, RewardError, CheckpointError: raised in the actor.
+        """
+        self.wait()
+        return self._answer.result()
+
+    def wait(self) -> None:
+        """Wait until the answer, or the actor's error, is here.
+
+        Raises:
+            PoolError: late twice, or no actor is left.
+        """
+        while not self._advance(self._timeout_s):
+            for actor in self._attempts.values():
+                self._router.late(actor)
+            if len(self._attempts) > 1 or not self._send_elsewhere():
+                self._settle(error=self._late_error())
+        error = self._answer.exception()
+        if isinstance(error, PoolError):
+            raise error
+
+    def poll(self) -> bool:
+        """Return whether the answer, or an error, is here, without waiting."""
+        return self._advance(0)
+
+    def _advance(self, timeout_s: float) -> bool:
+        """Receive until answered; False when nothing came within the time limit."""
+        while not self._answer.done():
+            ready, _ = ray.wait(list(self._attempts), timeout=timeout_s)
+            if not ready:
+                return False
+            self._receive(ready[0])
+        return True
+
+    def _receive(self, ref: ray.ObjectRef) -> None:
+        try:
+            self._settle(fetch(ref))
+        except ActorDiedError:
+            self._lose(self._attempts.pop(ref))
+        except RayError as error:
+            self._settle(error=PoolError(f"reward pool: Ray lost the request. {error}"))
+        except Exception as error:
+            self._settle(error=error)
+
+    def _lose(self, actor: int) -> None:
+        self._router.ended(actor)
+        self._router.dead(actor)
+        if not self._attempts and not self._send_elsewhere():
+            self._settle(error=none_left())
+
+    def _send(self) -> None:
+        if not self._send_elsewhere():
+            raise none_left()
+
+    def _send_elsewhere(self) -> bool:
+        actor = self._router.choose(self._tried)
+        if actor is None:
+            return False
+        self._router.retries += bool(self._tried)
+        self._tried.append(actor)
+        self._attempts[self._router.send(actor, self._method, self._args)] = actor
+        return True
+
+    def _settle(self, value: Any = None, error: Exception | None = None) -> None:
+        for actor in self._attempts.values():
+            self._router.ended(actor)
+        self._attempts.clear()
+        self._args = ()
+        if error is None:
+            self._answer.set_result(value)
+        else:
+            self._answer.set_exception(error)
+
+    def _late_error(self) -> PoolError:
+        return PoolError(
+            f"reward pool: {self._method} had no answer from {len(self._tried)} actor(s) within "
+            f"timeout_s={self._timeout_s:g} seconds each. If the actors are slow rather than "
+            "stuck, raise timeout_s (a restarted actor must load its model in that time), "
+            "or lower max_batch_size and max_in_flight, or add actors."
+        )
+
+
+PendingScores = Pending[Scores]
+
+
+def none_left() -> PoolError:
+    """Return the error of a pool whose actors have all ended."""
+    return PoolError(
+        "reward pool: no actor is left. They end with the process that started the pool, and "
+        "at its close(): keep that process alive, and close the pool after the last request."
+    )

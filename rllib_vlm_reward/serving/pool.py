@@ -1,0 +1,212 @@
+"""N reward actors as one: started or found by name, asked by any number of clients."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.model import Scorer
+from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
+from rllib_vlm_reward.serving.placement import end, find, launch
+from rllib_vlm_reward.serving.readiness import await_ready
+from rllib_vlm_reward.serving.request import Goals, Scores, check_request
+from rllib_vlm_reward.serving.routing import Router
+
+__all__ = ["PendingScores", "RewardPool"]
+
+_CONTROL_TIMEOUT_S = 5.0
+
+
+class RewardPool:
+    """One client's view of the reward actors: for one thread, and never pickled.
+
+    Made by :meth:`start` in the process that owns the actors, by :meth:`connect` in the others.
+
+    Example:
+        >>> config = VLMRewardConfig(encoder="small", goals=["a red ball", "a blue key"])
+        >>> pool = RewardPool.start(config, name="doc")  # doctest: +SKIP
+        >>> pool.score(frames, goals, Scorer.from_config(config))  # doctest: +SKIP
+        array([0.49, 0.51], dtype=float32)
+        >>> pool.close()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, name: str, actors: Sequence[ActorHandle], config: VLMRewardConfig, *, owner: bool
+    ) -> None:
+        self.name = name
+        self._actors, self._config, self._owner = actors, config, owner
+        self._router = Router(actors, pause_s=config.timeout_s)
+        self._under_way: list[PendingScores] = []
+        self._shared: tuple[str, ray.ObjectRef] | None = None
+        self._pids: list[int | None] = [None] * len(actors)
+        self._restarts = [0] * len(actors)
+        self._closed = False
+
+    @classmethod
+    def start(cls, config: VLMRewardConfig, *, name: str) -> "RewardPool":
+        """Create the actors ``name/0``, ``name/1``, ..., and wait until each has scored a frame.
+
+        Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
+        starts one. The actors end at :meth:`close`, or with this process, however it ends.
+
+        Raises:
+            PoolError: the pool does not fit the cluster, finds no room in it, or the name is taken.
+            CheckpointError: the model cannot be loaded, or differs between actors.
+            GoalError, RewardError: the goals and the head do not suit the model.
+        """
+        if not ray.is_initialized():
+            ray.init()
+        actors = launch(config, name)
+        try:
+            await_ready(actors, config)
+        except BaseException:  # an interrupt, too, leaves no actor behind
+            end(actors)
+            raise
+        return cls(name, actors, config, owner=True)
+
+    @classmethod
+    def connect(cls, name: str, config: VLMRewardConfig) -> "RewardPool":
+        """Find a running pool by its name.
+
+        Raises:
+            PoolError: its actors are not there.
+        """
+        return cls(name, find(name, config.num_actors), config, owner=False)
+
+    @property
+    def retries(self) -> int:
+        """Requests that this client sent to a second actor."""
+        return self._router.retries
+
+    def submit(self, frames: Frames, goals: Goals, scorer: Scorer) -> PendingScores:
+        """Send one request to the actor with the least under way.
+
+        With ``config.max_in_flight`` requests unanswered, waits for the oldest first.
+
+        Args:
+            frames: uint8 ``[B, H, W, 3]``.
+            goals: int64 ``[B]``, each frame's goal in ``scorer.goals``.
+            scorer: the goals and the head; sent once, then named by its fingerprint.
+
+        Returns:
+            the scores to come, float32 ``[B]``.
+
+        Raises:
+            FrameError, GoalError: see :func:`.request.check_request`.
+            PoolError: the oldest request is late, no actor is left, or the pool is closed.
+        """
+        check_request(frames, goals)
+        self._make_room()
+        args = (frames, goals, scorer.fingerprint, [self._share(scorer)])
+        pending: PendingScores = self._send("score", args)
+        self._under_way.append(pending)
+        return pending
+
+    def score(self, frames: Frames, goals: Goals, scorer: Scorer) -> Scores:
+        """Score frames and wait: see :meth:`submit` and :meth:`Pending.result`."""
+        return self.submit(frames, goals, scorer).result()
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed N texts: float32 ``[N, D]``, unit norm.
+
+        Raises:
+            PoolError: no actor answers in time, or the pool is closed.
+        """
+        pending: Pending[npt.NDArray[np.float32]] = self._send("embed_texts", (list(texts),))
+        return pending.result()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what each actor runs and where; one that is restarting is left out.
+
+        See :meth:`RewardActor.describe`: device, node, pid, embed_dim and so on.
+        """
+        return list(self._ask_all("describe").values())
+
+    def stats(self) -> list[dict[str, Any]]:
+        """Return each actor's numbers: see :meth:`RewardActor.stats`.
+
+        Also ``actor``, its name; ``up``, False (and no other numbers) while it restarts; and
+        ``restarts``, those that this client saw between two calls.
+
+        Raises:
+            PoolError: all actors have ended.
+        """
+        answers = self._ask_all("stats")
+        rows = []
+        for i in range(len(self._actors)):
+            answer = answers.get(i, {})
+            pid = answer.get("pid", self._pids[i])
+            self._restarts[i] += self._pids[i] not in (None, pid)
+            self._pids[i] = pid
+            state = {"actor": f"{self.name}/{i}", "up": i in answers, "restarts": self._restarts[i]}
+            rows.append({**state, **answer})
+        return rows
+
+    def report_failure(self, text: str) -> None:
+        """Leave a failure for the driver, which an exception in a remote env runner never reaches.
+
+        Every actor keeps it, so that it outlives the restart of one.
+        """
+        self._ask_all("report_failure", text)
+
+    def failures(self) -> list[str]:
+        """Return what was reported by any client, each text once.
+
+        Raises:
+            PoolError: all actors have ended.
+        """
+        answers = self._ask_all("failures").values()
+        return list(dict.fromkeys(text for texts in answers for text in texts))
+
+    def close(self) -> None:
+        """End the actors, if this process started them. Idempotent.
+
+        Ray 2.60 kills without waiting, so another client's last request may still be answered.
+        """
+        if self._owner and not self._closed and ray.is_initialized():
+            end(self._actors)
+        self._closed = True
+
+    def __reduce__(self) -> NoReturn:
+        raise PoolError(
+            f"reward pool {self.name!r}: a pool cannot be pickled, since its actors' handles die "
+            "with the cluster. Pickle its name, and look it up with RewardPool.connect."
+        )
+
+    def _make_room(self) -> None:
+        self._under_way = [pending for pending in self._under_way if not pending.poll()]
+        while len(self._under_way) >= self._config.max_in_flight:
+            self._under_way.pop(0).wait()
+
+    def _share(self, scorer: Scorer) -> ray.ObjectRef:
+        if self._shared is None or self._shared[0] != scorer.fingerprint:
+            self._shared = scorer.fingerprint, ray.put(scorer)
+        return self._shared[1]
+
+    def _send(self, method: str, args: tuple[Any, ...]) -> Pending[Any]:
+        if self._closed:
+            raise PoolError(
+                f"reward pool {self.name!r}: got a request after close(). Close it at the end."
+            )
+        return Pending(self._router, method, args, self._config.timeout_s)
+
+    def _ask_all(self, method: str, *args: Any) -> dict[int, Any]:
+        """Call a control method of every actor; answers by actor, without those that restart."""
+        refs = [getattr(actor, method).remote(*args) for actor in self._actors]
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
+        answers, dead = {}, 0
+        for ref in ready:
+            try:
+                answers[refs.index(ref)] = fetch(ref)
+            except RayActorError:
+                dead += 1
+        if dead == len(self._actors):
+            raise none_left()
+        return answers

@@ -1,0 +1,102 @@
+import contextlib
+import os
+import signal
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.model import RewardModel, Scorer
+from rllib_vlm_reward.serving import RewardPool
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray of this module's own, as large on paper as the tests need; yields its address."""
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=1,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+    )
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def config(tiny_clip):
+    return VLMRewardConfig(
+        encoder=tiny_clip,
+        goals=["a {red|blue} {ball|key}"],
+        num_actors=2,
+        num_cpus_per_actor=1,
+        num_gpus_per_actor=0,
+        max_batch_size=8,
+    )
+
+
+@pytest.fixture
+def requests():
+    """Returns a function: the frames [B, 56, 56, 3] and the goals [B] of any number of requests."""
+    rng = np.random.default_rng(0)
+
+    def draw(count, size=3):
+        return [
+            (
+                rng.integers(0, 256, (size, 56, 56, 3), dtype=np.uint8),
+                rng.integers(0, 4, size),
+            )
+            for _ in range(count)
+        ]
+
+    return draw
+
+
+@pytest.fixture(scope="module")
+def pool(cluster, config):
+    pool = RewardPool.start(config, name="pool")
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def scorer(config):
+    return Scorer.from_config(config)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_clip):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the actors have the other cores
+    yield RewardModel(CLIPEncoder.load(tiny_clip))
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def client(pool, config):
+    """Returns a function that connects one more client, with options of its own."""
+    return lambda **options: RewardPool.connect("pool", config.model_copy(update=options))
+
+
+@pytest.fixture
+def stopped(pool):
+    """A context in which the processes of these actors stand still."""
+
+    @contextlib.contextmanager
+    def stop(*indices):
+        pids = [pool.describe()[index]["pid"] for index in indices]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield pids
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    return stop

@@ -1,0 +1,289 @@
+"""A pool of two real actors: its scores are an in-process RewardModel's, whatever happens."""
+
+import dataclasses
+import os
+import pickle
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from rllib_vlm_reward.errors import GoalError, PoolError
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.model import Scorer
+from rllib_vlm_reward.serving import RewardPool
+from rllib_vlm_reward.serving.placement import NAMESPACE
+
+# Batches of another size take other paths through matmul, which may change the last bits.
+TOLERANCE = 1e-6
+
+
+def assert_right(scores, request, model, scorer):
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, model.score(*request, scorer), rtol=0, atol=TOLERANCE)
+
+
+def test_scores_are_those_of_an_in_process_model(pool, requests, model, scorer):
+    for size in (0, 1, 3, 8, 20):  # 20 is above max_batch_size
+        (request,) = requests(1, size)
+        assert_right(pool.score(*request, scorer), request, model, scorer)
+
+
+def test_the_same_request_alone_gives_the_same_bits_from_any_actor(pool, requests, scorer):
+    (request,) = requests(1)
+    scores = [pool.score(*request, scorer) for _ in range(4)]
+    assert all(np.array_equal(scores[0], other) for other in scores[1:])
+
+
+def test_many_requests_under_way_each_get_their_own_scores(pool, requests, model, scorer):
+    sent = requests(40)
+    pending = [pool.submit(*request, scorer) for request in sent]
+    for answer, request in zip(pending, sent, strict=True):
+        assert_right(answer.result(), request, model, scorer)
+
+
+def test_both_actors_work_and_count_what_they_did(pool, requests, scorer):
+    before = pool.stats()
+    for request in requests(6):
+        pool.score(*request, scorer)
+    after = pool.stats()
+    assert [row["actor"] for row in after] == ["pool/0", "pool/1"]
+    for old, new in zip(before, after, strict=True):
+        assert new["up"]
+        assert new["frames"] - old["frames"] == 9
+        assert new["batches"] - old["batches"] == 3
+        assert new["p99_ms"] >= new["p50_ms"] > 0
+        assert 0 < new["busy_share"] <= 1
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def gate(scorer, tmp_path):
+    """A scorer that writes ``entered`` into its folder and holds its batch until ``open`` is."""
+
+    @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
+    class Gate:
+        folder: Path
+
+        def __call__(self, images, bank, goals):
+            (self.folder / "entered").touch()
+            while not (self.folder / "open").exists():
+                time.sleep(0.01)
+            return images[:, 0]
+
+    yield Scorer(scorer.goals, Gate(tmp_path))
+    (tmp_path / "open").touch()
+
+
+def test_requests_that_wait_join_and_control_calls_do_not_wait(
+    client, gate, requests, model, scorer
+):
+    one = client(num_actors=1)
+    (before,) = one.stats()
+    held = one.submit(*requests(1)[0], gate)
+    wait_for((gate.head.folder / "entered").exists)
+    small = requests(6, 1)
+    pending = [one.submit(*request, scorer) for request in small]
+    wait_for(lambda: one.stats()[0]["queue"] == 6)
+    assert one.describe()[0]["pid"] == before["pid"]
+    assert not held.poll()
+    (gate.head.folder / "open").touch()
+    for answer, request in zip(pending, small, strict=True):
+        assert_right(answer.result(), request, model, scorer)
+    (after,) = one.stats()
+    assert after["batches"] - before["batches"] == 2
+    assert after["frames"] - before["frames"] == 3 + 6
+
+
+def test_other_goals_and_heads_share_the_pool(pool, config, requests, model):
+    scorers = [
+        Scorer.from_config(config.model_copy(update={"head": head, "temperature": temperature}))
+        for head, temperature in [("softmax", None), ("softmax", 0.5), ("cosine", None)]
+    ]
+    sent = requests(9)
+    pending = [pool.submit(*r, scorers[i % 3]) for i, r in enumerate(sent)]
+    for i, request in enumerate(sent):
+        assert_right(pending[i].result(), request, model, scorers[i % 3])
+
+
+def test_an_actor_forgets_old_scorers_and_fetches_them_again(client, config, requests, model):
+    one = client(num_actors=1)
+    scorers = [
+        Scorer.from_config(config.model_copy(update={"temperature": 0.1 + i})) for i in range(20)
+    ]
+    (request,) = requests(1)
+    for scorer in [*scorers, scorers[0]]:
+        assert_right(one.score(*request, scorer), request, model, scorer)
+
+
+def test_a_scorer_is_put_once_and_fetched_once(client, requests, model, scorer, monkeypatch):
+    one = client(num_actors=1)
+    sent = requests(3)
+    puts = []
+    put = ray.put
+    monkeypatch.setattr(ray, "put", lambda value: puts.append(value) or put(value))
+    for request in sent:
+        one.score(*request, scorer)
+    assert puts == [scorer]
+    # With a fingerprint that it knows, the actor does not look at what it is sent.
+    actor = ray.get_actor("pool/0", namespace=NAMESPACE)
+    scores = actor.score.remote(*sent[0], scorer.fingerprint, [put("not a scorer")])
+    assert_right(ray.get(scores), sent[0], model, scorer)
+
+
+def test_a_bad_request_fails_alone_and_as_itself(pool, requests, model, scorer):
+    sent = requests(6)
+    bad = sent[2][0], np.array([0, 1, 99])
+    pending = [pool.submit(*request, scorer) for request in [*sent[:2], bad, *sent[3:]]]
+    for i in (0, 1, 3, 4, 5):
+        assert_right(pending[i].result(), sent[i], model, scorer)
+    with pytest.raises(GoalError, match="99") as caught:
+        pending[2].result()
+    assert type(caught.value) is GoalError
+
+
+def test_a_malformed_request_is_refused_before_it_is_sent(pool, requests, scorer):
+    (frames, goals), *_ = requests(1)
+    with pytest.raises(GoalError, match=r"got int64 \[2\], expected int64 \[3\]"):
+        pool.submit(frames, goals[:2], scorer)
+
+
+def test_texts_embed_as_in_process(pool, model):
+    texts = ["a red ball", "a blue key"]
+    np.testing.assert_allclose(
+        pool.embed_texts(texts), model.embed_texts(texts), rtol=0, atol=TOLERANCE
+    )
+
+
+def test_actors_say_what_they_run(pool, tiny_clip):
+    encoder = CLIPEncoder.load(tiny_clip)
+    rows = pool.describe()
+    assert len({row["pid"] for row in rows}) == 2
+    for row in rows:
+        assert row["encoder_fingerprint"] == encoder.fingerprint
+        assert (row["embed_dim"], row["device"], row["precision"]) == (16, "cpu", "fp32")
+        assert row["threads"] == 1
+
+
+def test_a_client_in_another_process_finds_the_pool(pool, config, requests, model, scorer):
+    @ray.remote(num_cpus=0)
+    def ask(frames, goals):
+        client = RewardPool.connect("pool", config)
+        client.report_failure("no frame")
+        client.close()  # ends nothing: this process does not own the pool
+        return RewardPool.connect("pool", config).score(frames, goals, Scorer.from_config(config))
+
+    (request,) = requests(1)
+    assert_right(ray.get(ask.remote(*request)), request, model, scorer)
+    pool.report_failure("no goal")
+    assert pool.failures() == ["no frame", "no goal"]
+
+
+def test_a_killed_actor_loses_no_request(pool, requests, model, scorer, stopped):
+    pool.stats()
+    sent = requests(30)
+    with stopped(0) as (pid,):  # so that what it is sent is not answered before the kill
+        pending = [pool.submit(*request, scorer) for request in sent[:8]]
+        os.kill(pid, signal.SIGKILL)
+    pending += [pool.submit(*request, scorer) for request in sent[8:]]
+    for answer, request in zip(pending, sent, strict=True):
+        assert_right(answer.result(), request, model, scorer)
+    assert [row["restarts"] for row in pool.stats()] == [1, 0]
+    assert pool.describe()[0]["pid"] != pid
+    assert pool.retries == 0  # Ray's own retries were enough
+
+
+def test_a_late_actors_requests_are_answered_by_the_other(client, requests, model, scorer, stopped):
+    one = client(timeout_s=1.0)
+    sent = requests(4)
+    with stopped(0):
+        pending = [one.submit(*request, scorer) for request in sent]
+        for answer, request in zip(pending, sent, strict=True):
+            assert_right(answer.result(), request, model, scorer)
+    assert one.retries == 2
+
+
+def test_a_stuck_pool_is_an_error_in_bounded_time(client, requests, scorer, stopped):
+    one = client(timeout_s=0.5, max_in_flight=3)
+    sent = requests(4)
+    with stopped(0, 1):
+        start = time.monotonic()
+        for request in sent[:3]:
+            one.submit(*request, scorer)
+        assert time.monotonic() - start < 0.5
+        with pytest.raises(PoolError, match="raise timeout_s"):
+            one.submit(*sent[3], scorer)
+        assert 1 <= time.monotonic() - start < 3
+
+
+def test_at_most_max_in_flight_requests_are_under_way(client, requests, model, scorer, stopped):
+    one = client(max_in_flight=2)
+    sent = requests(3)
+    with stopped(0, 1) as pids:
+        pending = [one.submit(*request, scorer) for request in sent[:2]]
+        waker = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGCONT) for pid in pids])
+        start = time.monotonic()
+        waker.start()
+        pending.append(one.submit(*sent[2], scorer))
+        assert time.monotonic() - start >= 0.5
+        waker.join()
+    for answer, request in zip(pending, sent, strict=True):
+        assert_right(answer.result(), request, model, scorer)
+
+
+def test_a_pool_is_not_pickled_but_named(pool):
+    with pytest.raises(PoolError, match=r"RewardPool.connect"):
+        pickle.dumps(pool)
+
+
+def test_a_taken_name_is_an_error_and_leaves_the_pool_alone(pool, config):
+    with pytest.raises(PoolError, match=r"'pool': the name is taken.*pool_name"):
+        RewardPool.start(config, name="pool")
+    assert all(row["up"] for row in pool.stats())
+
+
+def test_connecting_to_what_is_not_there(cluster, config):
+    with pytest.raises(PoolError, match="'nobody': expected 2 actors"):
+        RewardPool.connect("nobody", config)
+
+
+def test_a_pool_larger_than_the_cluster_is_refused(cluster, config):
+    large = config.model_copy(update={"num_cpus_per_actor": 2.0, "num_actors": 3})
+    with pytest.raises(PoolError, match=r"asked for 3 actors of 2 CPUs.*4 CPUs.*room for 2"):
+        RewardPool.start(large, name="large")
+
+
+def test_close_ends_the_actors_and_frees_the_name(cluster, config, requests, scorer):
+    single = config.model_copy(update={"num_actors": 1, "num_cpus_per_actor": 0.0})
+    pool = RewardPool.start(single, name="brief")
+    # No CPU reserved, so torch takes all cores. Ray counts 4 on paper; there may be fewer.
+    assert pool.describe()[0]["threads"] == min(4, len(os.sched_getaffinity(0)))
+    client = RewardPool.connect("brief", single)
+    pool.close()
+    pool.close()
+    (request,) = requests(1)
+    with pytest.raises(PoolError, match="after close"):
+        pool.score(*request, scorer)
+
+    def refused():
+        try:
+            client.score(*request, scorer)
+        except PoolError as error:
+            return "no actor is left" in str(error)
+        return False
+
+    wait_for(refused)  # Ray kills behind the caller's back: a last request may be answered
+    with pytest.raises(PoolError, match="no actor is left"):
+        client.failures()
+    with pytest.raises(PoolError, match="expected 1 actors"):
+        RewardPool.connect("brief", single)

@@ -1,0 +1,40 @@
+"""Actors that cannot serve: the caller of start() is told why, and none stays behind."""
+
+import pytest
+import ray
+import torch
+
+from rllib_vlm_reward.errors import CheckpointError, PoolError
+from rllib_vlm_reward.serving import RewardPool, readiness
+
+
+def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, config):
+    bad = config.model_copy(update={"encoder": "no-such-clip", "num_actors": 1})
+    with pytest.raises(CheckpointError, match="no-such-clip") as caught:
+        RewardPool.start(bad, name="bad")
+    assert type(caught.value) is CheckpointError
+    with pytest.raises(PoolError, match="expected 1 actors"):
+        RewardPool.connect("bad", bad)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU")
+def test_a_gpu_that_torch_cannot_use_is_an_error(cluster, config):
+    greedy = config.model_copy(update={"num_gpus_per_actor": None, "num_actors": 1})
+    with pytest.raises(PoolError, match=r"sees none.*num_gpus_per_actor: 0"):
+        RewardPool.start(greedy, name="greedy")
+
+
+def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch):
+    monkeypatch.setattr(readiness, "_PLACE_TIMEOUT_S", 1.0)
+
+    @ray.remote(num_cpus=3)
+    class Tenant:
+        def ping(self):
+            pass
+
+    tenant = Tenant.remote()
+    ray.get(tenant.ping.remote())
+    wide = config.model_copy(update={"num_cpus_per_actor": 2.0, "num_actors": 1})
+    with pytest.raises(PoolError, match=r"did not start within 1 s. Free on the cluster: 1 CPUs"):
+        RewardPool.start(wide, name="wide")
+    ray.kill(tenant)
