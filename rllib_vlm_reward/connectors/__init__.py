@@ -1,0 +1,22 @@
+"""How does a reward enter an episode? RLlib's env-to-module connectors and callbacks.
+
+    env.step ─ VLMReward: frames ─▶ pool ─▶ scores ─▶ rewards, at once or when the fragment ends
+             ─ GoalEmbedding: the goal beside the observation
+
+* :mod:`collector`: the stepped sub-envs' frames and goals;
+* :mod:`reward`: the piece that asks the pool and pays;
+* :mod:`ledger`: which score belongs to which step;
+* :mod:`totals`: an episode's returns, VLM's and ground truth's;
+* :mod:`constancy`: scores that never change;
+* :mod:`goal_embedding`: the piece that shows the policy its goal;
+* :mod:`early_end`: the env wrapper that resets from outside;
+* :mod:`preflight`: can frames and goals be had?
+* :mod:`callbacks`: the pool's life, the end of a fragment, and loud failures.
+"""
+
+from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
+from rllib_vlm_reward.connectors.early_end import ExternalReset
+from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.reward import VLMReward
+
+__all__ = ["ExternalReset", "GoalEmbedding", "VLMReward", "VLMRewardCallbacks"]

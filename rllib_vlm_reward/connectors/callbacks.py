@@ -1,0 +1,158 @@
+"""Starts and stops the pool with the algorithm, ends fragments, and makes failures loud."""
+
+import functools
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
+from rllib_vlm_reward.errors import PoolError, RewardError
+from rllib_vlm_reward.serving.pool import RewardPool
+
+__all__ = ["VLMRewardCallbacks"]
+
+
+class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
+    """What the reward needs of RLlib besides its connector.
+
+    One instance lives beside the algorithm, where it owns the pool, and one in each env runner.
+
+    Args:
+        config: of the run.
+    """
+
+    def __init__(self, config: VLMRewardConfig) -> None:
+        super().__init__()
+        self._config = config
+        self._pool: RewardPool | None = None
+        self._run = uuid.uuid4().hex[:12]
+        self._dropped = 0
+
+    def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
+        """Check the envs, start the pool, and tell every env runner its name.
+
+        Raises:
+            FrameError, GoalError, RewardError, PoolError: training would fail.
+        """
+        for group in _groups(algorithm):
+            for error in group.foreach_env_runner(
+                functools.partial(preflight, config=self._config)
+            ):
+                if error is not None:
+                    raise error
+        # The name is drawn here and not in the configuration, or an algorithm restored from a
+        # checkpoint would collide with the one that wrote it.
+        name = self._config.pool_name or f"vlm-reward-{self._run}"
+        self._pool, started = _start_or_share(self._config, name)
+        if started:
+            _close_with(algorithm, self._pool)
+        for group in _groups(algorithm):
+            group.foreach_env_runner(self._attach)
+
+    def on_env_runners_recreated(
+        self,
+        *,
+        env_runner_group: EnvRunnerGroup,
+        env_runner_indices: list[int],
+        **kwargs: Any,
+    ) -> None:
+        """Tell restarted env runners the pool's name."""
+        env_runner_group.foreach_env_runner(
+            self._attach, remote_worker_ids=env_runner_indices, local_env_runner=False
+        )
+
+    def on_environment_created(self, *, env_runner: SingleAgentEnvRunner, **kwargs: Any) -> None:
+        """Hand a replaced vector env (``restart_failed_sub_environments``) to the piece."""
+        if hasattr(env_runner, "_env_to_module"):  # not at the runner's own creation
+            reward_piece(env_runner).env = env_runner.env
+
+    def on_sample_end(
+        self,
+        *,
+        env_runner: SingleAgentEnvRunner,
+        metrics_logger: MetricsLogger,
+        samples: list[SingleAgentEpisode],
+        **kwargs: Any,
+    ) -> None:
+        """Finish the fragment, before anything of it leaves the env runner."""
+        ongoing = [episode for episode in env_runner._ongoing_episodes if episode is not None]
+        reward_piece(env_runner).flush(samples, ongoing, metrics_logger)
+
+    def on_train_result(self, *, result: dict[str, Any], **kwargs: Any) -> None:
+        """Raise what went wrong in the env runners.
+
+        Raises:
+            RewardError: a failure, scores that never change, or samples that were all dropped.
+        """
+        self._raise_failures()
+        dropped = result.get("fault_tolerance", {}).get("num_env_runners_dropped_lifetime", 0)
+        if dropped > self._dropped and not _sampled(result):
+            raise RewardError(
+                f"iteration: {dropped - self._dropped} samples took longer than sample_timeout_s "
+                "and were dropped, so nothing was learnt. Raise "
+                "config.env_runners(sample_timeout_s=...), shorten rollout_fragment_length, or "
+                "give the reward more actors or GPUs."
+            )
+        self._dropped = dropped
+
+    def on_evaluate_end(self, **kwargs: Any) -> None:
+        """Raise what went wrong in the evaluation env runners."""
+        self._raise_failures()
+
+    @property
+    def _attach(self) -> Callable[[SingleAgentEnvRunner], None]:
+        assert self._pool is not None
+        return functools.partial(attach_pieces, pool_name=self._pool.name, run=self._run)
+
+    def _raise_failures(self) -> None:
+        # Trials may share a pool: each raises its own.
+        own = f"{self._run}: "
+        failures = self._pool.failures() if self._pool is not None else []
+        ours = [text.removeprefix(own) for text in failures if text.startswith(own)]
+        if ours:
+            raise RewardError("env runners failed:\n" + "\n".join(ours))
+
+
+def _groups(algorithm: Algorithm) -> list[EnvRunnerGroup]:
+    groups = (algorithm.env_runner_group, algorithm.eval_env_runner_group)
+    return [group for group in groups if group is not None]
+
+
+def _sampled(result: dict[str, Any]) -> bool:
+    return bool(result.get("env_runners", {}).get("num_env_steps_sampled", 0))
+
+
+def _start_or_share(config: VLMRewardConfig, name: str) -> tuple[RewardPool, bool]:
+    """Connect to the named pool, whose starter closes it, or start it."""
+    if config.pool_name is not None:
+        try:
+            return RewardPool.connect(name, config), False
+        except PoolError:
+            pass
+    return RewardPool.start(config, name=name), True
+
+
+def _close_with(algorithm: Algorithm, pool: RewardPool) -> None:
+    """Close the pool when the algorithm stops, is collected, or its process ends.
+
+    RLlib 2.60 has no callback for the end of an algorithm; ``stop()`` calls ``cleanup()``.
+    """
+    close = weakref.finalize(algorithm, pool.close)
+    cleanup = algorithm.cleanup
+
+    def cleanup_and_close() -> None:
+        try:
+            cleanup()
+        finally:
+            close()
+
+    algorithm.cleanup = cleanup_and_close

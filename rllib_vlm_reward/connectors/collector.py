@@ -1,0 +1,108 @@
+"""Collects what CLIP judges: the stepped sub-envs' frames, and the goals of their episodes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+
+from rllib_vlm_reward.errors import FrameError, GoalError
+from rllib_vlm_reward.frames import Frames, stack_frames
+from rllib_vlm_reward.goals import GoalSet
+
+__all__ = ["collect_frames", "find_goal"]
+
+
+def collect_frames(
+    source: str,
+    env: gym.vector.VectorEnv[Any, Any, Any],
+    rows: Sequence[int],
+    observations: Sequence[Any],
+    infos: Sequence[Mapping[str, Any]],
+) -> Frames:
+    """Return the frames of the sub-envs ``rows`` as one batch.
+
+    Under gymnasium's NEXT_STEP autoreset all three sources show the *terminal* frame at the step
+    that ends an episode; the reset comes one step later.
+
+    Args:
+        source: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``.
+        env: the vector env, asked to render all its N sub-envs if the source is ``render``.
+        rows: B indices of sub-envs.
+        observations: the B observations of these sub-envs, for the ``obs`` sources.
+        infos: their B infos, for the ``info`` source.
+
+    Returns:
+        uint8 ``[B, H, W, 3]``, in the order of ``rows``.
+
+    Raises:
+        FrameError: the source gives no frame, or none that
+            :func:`~rllib_vlm_reward.frames.stack_frames` accepts.
+
+    Example:
+        >>> import numpy as np
+        >>> infos = [{"rgb": np.zeros((4, 4, 3), np.uint8)}] * 2
+        >>> collect_frames("info:rgb", None, [0, 3], [None, None], infos).shape
+        (2, 4, 4, 3)
+    """
+    kind, _, key = source.partition(":")
+    if kind == "render":
+        return stack_frames(_render(env, rows), source="env.render()")
+    items = observations if kind == "obs" else infos
+    frames = [_look_up(item, key, source) for item in items] if key else items
+    return stack_frames(frames, source=f"frame_source {source!r}")
+
+
+def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, Any]) -> int:
+    """Return the index of the goal that an env names when it resets.
+
+    Args:
+        source: ``info:KEY`` or ``obs:KEY``; not read when there is a single goal.
+        goals: the set that the index points into.
+        observation: the reset observation.
+        info: the reset info.
+
+    Raises:
+        GoalError: no text at ``source``, or one that is not in ``goals``.
+
+    Example:
+        >>> goals = GoalSet.from_texts(["a red ball", "a blue ball"])
+        >>> find_goal("info:goal", goals, None, {"goal": "a blue ball"})
+        1
+    """
+    if len(goals) == 1:
+        return 0
+    kind, _, key = source.partition(":")
+    item = info if kind == "info" else observation
+    try:
+        text = item[key]
+    except (KeyError, IndexError, TypeError):
+        raise GoalError(
+            f"goal_source {source!r}: the env's reset gave {_keys(item)}, expected the episode's "
+            f"goal under {key!r}. Return it there, or set goal_source."
+        ) from None
+    return goals.index(str(text))
+
+
+def _render(env: gym.vector.VectorEnv[Any, Any, Any], rows: Sequence[int]) -> list[Any]:
+    frames: Any = env.render() if env.render_mode == "rgb_array" else None
+    if frames is None:
+        raise FrameError(
+            f"env.render(): got render_mode {env.render_mode!r}, expected 'rgb_array'. Create the "
+            'env with render_mode="rgb_array" (for a gymnasium id: '
+            'config.environment(env_config={"render_mode": "rgb_array"})), or set frame_source.'
+        )
+    return [frames[row] for row in rows]
+
+
+def _look_up(item: Any, key: str, source: str) -> Any:
+    try:
+        return item[key]
+    except (KeyError, IndexError, TypeError):
+        raise FrameError(
+            f"frame_source {source!r}: the env's step gave {_keys(item)}, expected the frame "
+            f"under {key!r}. Put it there in every step, or set frame_source."
+        ) from None
+
+
+def _keys(item: Any) -> str:
+    return f"the keys {sorted(item)}" if isinstance(item, Mapping) else type(item).__name__

@@ -1,0 +1,58 @@
+"""Notices scores that never change: weights that are not the model's, or a saturated head."""
+
+import numpy as np
+
+from rllib_vlm_reward.frames import Frames
+
+__all__ = ["ConstancyCheck"]
+
+MIN_FRAMES = 256
+
+
+class ConstancyCheck:
+    """Compares scores over frames that differ, until two scores do.
+
+    Args:
+        may_be_constant: never complain; the dense head gives 0 wherever p < 1/N.
+
+    Example:
+        >>> check = ConstancyCheck()
+        >>> check.see_frames(np.arange(256 * 12, dtype=np.uint8).reshape(256, 2, 2, 3))
+        >>> check.see_scores(np.full(256, 0.5, np.float32))
+        'scores: got 0.5 for each of 256 frames, though these differ. Check the encoder and its \
+weights, the prompts and the temperature.'
+        >>> check.see_scores(np.full(256, 0.5, np.float32)) is None  # said once
+        True
+    """
+
+    def __init__(self, *, may_be_constant: bool = False) -> None:
+        self._settled = may_be_constant
+        self._frames_differ = False
+        self._frame: Frames | None = None
+        self._score: float | None = None
+        self._count = 0
+
+    def see_frames(self, frames: Frames) -> None:
+        """Take note of uint8 ``[B, H, W, 3]`` frames that are being scored."""
+        if self._settled or self._frames_differ:
+            return
+        if self._frame is None:
+            self._frame = frames[0].copy()
+        self._frames_differ = any(not np.array_equal(frame, self._frame) for frame in frames)
+
+    def see_scores(self, scores: "np.typing.NDArray[np.float32]") -> str | None:
+        """Take note of float32 ``[B]`` scores; return a complaint if there is cause."""
+        if self._settled:
+            return None
+        if self._score is None:
+            self._score = float(scores[0])
+        self._count += len(scores)
+        if (scores != self._score).any():
+            self._settled = True
+        elif self._count >= MIN_FRAMES and self._frames_differ:
+            self._settled = True
+            return (
+                f"scores: got {self._score:g} for each of {self._count} frames, though these "
+                "differ. Check the encoder and its weights, the prompts and the temperature."
+            )
+        return None

@@ -1,0 +1,97 @@
+"""Shows the policy its goal: CLIP's embedding of the goal's prompt, beside the observation."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from ray.rllib.connectors.env_to_module.observation_preprocessor import (
+    SingleAgentObservationPreprocessor,
+)
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.serving.pool import RewardPool
+
+__all__ = ["GoalEmbedding"]
+
+
+class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
+    """Turns an observation into ``{"observation": observation, "goal": float32 [D]}``.
+
+    The embedding is that of the goal's *prompt*, unit norm, asked of the pool once a goal. It
+    must come after :class:`~rllib_vlm_reward.connectors.reward.VLMReward`, which finds the goal.
+
+    Args:
+        config: of the run.
+        embed_dim: D of the encoder.
+
+    Attributes:
+        shuffle: show each episode the embedding of another goal, drawn at random: the
+            goal-blind baseline.
+    """
+
+    def __init__(
+        self,
+        config: VLMRewardConfig,
+        embed_dim: int,
+        input_observation_space: gym.Space[Any] | None = None,
+        input_action_space: gym.Space[Any] | None = None,
+    ) -> None:
+        # Before super(), which asks for the output space.
+        self.config = config
+        self.embed_dim = embed_dim
+        self.shuffle = False
+        self._rng = np.random.default_rng(config.negatives_seed)
+        self._embeddings: dict[int, npt.NDArray[np.float32]] = {}
+        self._pool_name: str | None = None
+        super().__init__(input_observation_space, input_action_space)
+
+    def attach(self, pool_name: str) -> None:
+        """Name the pool that embeds; it is looked up when a goal is first seen."""
+        self._pool_name = pool_name
+
+    def recompute_output_observation_space(
+        self,
+        input_observation_space: gym.Space[Any],
+        input_action_space: gym.Space[Any],
+    ) -> gym.Space[Any]:
+        """Return ``Dict(observation=<input>, goal=Box(-1, 1, [D], float32))``."""
+        goal = gym.spaces.Box(-1.0, 1.0, (self.embed_dim,), np.float32)
+        return gym.spaces.Dict({"observation": input_observation_space, "goal": goal})
+
+    def preprocess(self, observation: Any, episode: SingleAgentEpisode) -> dict[str, Any]:
+        """Put the episode's goal beside its observation."""
+        return {"observation": observation, "goal": self._embedding(self._shown(episode))}
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the fingerprint of the goals; not empty, as VLMReward's is not."""
+        return {"goals": self.config.goal_set.fingerprint}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Do nothing: the configuration, which is in the checkpoint too, says it all."""
+
+    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the state that all pieces share."""
+        return states[0]
+
+    def _shown(self, episode: SingleAgentEpisode) -> int:
+        own: int = episode.custom_data["goal_index"]
+        others = len(self.config.goal_set) - 1
+        if not self.shuffle or not others:
+            return own
+        if "shown_goal" not in episode.custom_data:
+            drawn = int(self._rng.integers(others))
+            episode.custom_data["shown_goal"] = drawn + (drawn >= own)
+        shown: int = episode.custom_data["shown_goal"]
+        return shown
+
+    def _embedding(self, goal: int) -> npt.NDArray[np.float32]:
+        if goal not in self._embeddings:
+            if self._pool_name is None:
+                raise PoolError("GoalEmbedding: no pool was started for this env runner.")
+            pool = RewardPool.connect(self._pool_name, self.config)
+            prompt = self.config.goal_set[goal].prompt
+            self._embeddings[goal] = pool.embed_texts([prompt])[0].clip(-1.0, 1.0)
+        return self._embeddings[goal]

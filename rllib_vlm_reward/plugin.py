@@ -1,0 +1,156 @@
+"""Adds the reward to an RLlib configuration: the only code that touches one."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.utils import force_list
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
+from rllib_vlm_reward.connectors.early_end import ExternalReset
+from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.reward import VLMReward
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
+
+__all__ = ["add_vlm_reward"]
+
+
+def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmConfig:
+    """Let CLIP reward the agents of an RLlib configuration.
+
+    Call it last: after ``environment(...)``, ``callbacks(...)`` and ``env_runners(...)``. The
+    user's own env-to-module connectors and callbacks stay, after ours. The reward actors start
+    when the algorithm is built and end when it stops.
+
+    A gymnasium id is asked for ``render_mode="rgb_array"`` where frames are rendered and the
+    ``env_config`` names no render mode.
+
+    Args:
+        config: any algorithm's, on RLlib's new API stack, single-agent; changed in place.
+        vlm: what the reward is.
+
+    Returns:
+        ``config``.
+
+    Raises:
+        CheckpointError: the encoder is unknown or its file missing.
+        RewardError: no env is set, or the configuration is of a kind that cannot be rewarded.
+
+    Example:
+        >>> from ray.rllib.algorithms.ppo import PPOConfig
+        >>> config = add_vlm_reward(
+        ...     PPOConfig().environment("CartPole-v1"),
+        ...     VLMRewardConfig(
+        ...         encoder="ViT-B-32/random",
+        ...         goals=["pole vertically upright on top of the cart"],
+        ...         negatives=["pole and cart"],
+        ...     ),
+        ... )
+        >>> config.env_config
+        {'render_mode': 'rgb_array'}
+    """
+    _check(config)
+    check_encoder(vlm.encoder)
+    _prepare_env(config, vlm)
+    dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
+    config.env_runners(env_to_module_connector=_Pieces(vlm, dim, config._env_to_module_connector))
+    users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
+    config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pieces:
+    """The env-to-module factory. It captures no env and no actor: it is in the checkpoint."""
+
+    vlm: VLMRewardConfig
+    embed_dim: int | None
+    users: Callable[..., Any] | None
+
+    def __call__(self, env: Any, spaces: Any, device: Any) -> list[ConnectorV2]:
+        reward = VLMReward(self.vlm)
+        reward.env = env
+        pieces: list[ConnectorV2] = [reward]
+        if self.embed_dim is not None:
+            pieces.append(GoalEmbedding(self.vlm, self.embed_dim))
+        if self.users is not None:
+            pieces += force_list(_call(self.users, env, spaces, device))
+        return pieces
+
+
+def _call(factory: Callable[..., Any], env: Any, spaces: Any, device: Any) -> Any:
+    """Call a user's factory as RLlib 2.60 does: ``f(env, spaces, device)``, else ``f(env)``."""
+    try:
+        inspect.signature(factory).bind(env, spaces, device)
+    except TypeError:
+        return factory(env)
+    return factory(env, spaces, device)
+
+
+def _check(config: AlgorithmConfig) -> None:
+    if not config.enable_env_runner_and_connector_v2:
+        raise RewardError(
+            "add_vlm_reward: got a configuration of RLlib's old API stack, expected the new one. "
+            "Remove api_stack(enable_env_runner_and_connector_v2=False)."
+        )
+    if config.is_multi_agent:
+        raise RewardError(
+            "add_vlm_reward: got a multi-agent configuration, expected a single-agent one."
+        )
+    if isinstance(config._env_to_module_connector, _Pieces):
+        raise RewardError("add_vlm_reward: this configuration has a reward already. Add one.")
+    if config.env is None:
+        raise RewardError(
+            "add_vlm_reward: got a configuration without an env, expected one. Call "
+            "config.environment(...) before it."
+        )
+
+
+def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    """Let the env render where it can be asked to, and be reset from outside where it must.
+
+    RLlib 2.60 passes ``env_config`` of a gymnasium id on to ``gymnasium.make_vec``, of any other
+    env to its creator.
+    """
+    is_gym_id = isinstance(config.env, str) and not _global_registry.contains(
+        ENV_CREATOR, config.env
+    )
+    if is_gym_id and vlm.frame_source == "render":
+        config.env_config = {"render_mode": "rgb_array", **config.env_config}
+    if not vlm.early_end:
+        return
+    if gym.VectorizeMode(config.gym_env_vectorize_mode) == gym.VectorizeMode.VECTOR_ENTRY_POINT:
+        raise RewardError(
+            "early_end: got an env that vectorises itself, expected one whose sub-envs can be "
+            "wrapped. Set config.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.SYNC)."
+        )
+    if is_gym_id:
+        wrappers = [*config.env_config.get("wrappers", ()), ExternalReset]
+        config.env_config = {**config.env_config, "wrappers": wrappers}
+    else:
+        config.env = _resettable(config.env)
+
+
+def _resettable(env: Any) -> type:
+    """Return an env "class", the form RLlib accepts, that makes ``env`` wrapped."""
+
+    class ResettableEnv:
+        def __new__(cls, context: Any) -> Any:
+            return _make_resettable(env, context)
+
+    return ResettableEnv
+
+
+def _make_resettable(env: Any, context: Any) -> gym.Env[Any, Any]:
+    # A registered name is looked up here, in the env runner and at each restore, as RLlib does.
+    make = _global_registry.get(ENV_CREATOR, env) if isinstance(env, str) else env
+    return ExternalReset(make(context))

@@ -1,0 +1,54 @@
+"""Painted worlds that break a contract."""
+
+import time
+
+import numpy as np
+from painted import PaintedEnv
+
+
+class SilentEnv(PaintedEnv):
+    """Renders nothing."""
+
+    def __init__(self, config):
+        super().__init__({**config, "render_mode": None})
+
+
+class FloatEnv(PaintedEnv):
+    def render(self):
+        return super().render() / 255.0
+
+
+class GreyEnv(PaintedEnv):
+    def render(self):
+        return super().render()[..., 0]
+
+
+class UnevenEnv(PaintedEnv):
+    """Each sub-env renders a size of its own."""
+
+    def render(self):
+        return np.zeros((8 + self.id % 64, 8, 3), np.uint8)
+
+
+class StrangerEnv(PaintedEnv):
+    """Names a goal that is not in the set."""
+
+    first = 1
+
+    def _show(self):
+        observation, info = super()._show()
+        if self.episode >= self.first:
+            info["goal"] = "a yellow wall"
+        return observation, info
+
+
+class LateStrangerEnv(StrangerEnv):
+    """Names it in training, not at the build."""
+
+    first = 4
+
+
+class SlowEnv(PaintedEnv):
+    def step(self, action):
+        time.sleep(0.1)
+        return super().step(action)

@@ -1,0 +1,102 @@
+"""Sees the episodes on the learner's side and recounts every row of them."""
+
+import dataclasses
+
+import numpy as np
+from painted import BANK
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.model import RewardModel, Scorer, pay
+
+
+@dataclasses.dataclass
+class Chunk:
+    """A copy of an episode, less the step by which PPO's first learner piece lengthened it."""
+
+    id: str
+    t_started: int
+    columns: np.ndarray  # (env, episode, t, frame, goal), int64 [5, T + 1]
+    embeddings: np.ndarray  # [T + 1, D], what FlattenObservations puts before them; D may be 0
+    rewards: np.ndarray  # [T]
+    lookback: np.ndarray  # the rewards before t_started that it still holds
+    terminated: bool
+
+    @classmethod
+    def of(cls, episode):
+        observations = np.array(episode.get_observations())[:-1]
+        return cls(
+            episode.id_.rsplit("_", 1)[0],  # that piece numbers the chunks
+            episode.t_started,
+            observations[:, -5:].astype(np.int64).T,
+            observations[:, :-5],
+            np.array(episode.get_rewards())[:-1],
+            np.array(episode.rewards.data[: episode.rewards.lookback]),
+            bool(episode.is_terminated),
+        )
+
+
+class Witness(ConnectorV2):
+    """A learner connector that keeps what reached the learner, which must be local."""
+
+    chunks = []  # noqa: RUF012
+
+    def __call__(self, *, rl_module, batch, episodes, **kwargs):
+        self.chunks.extend(Chunk.of(episode) for episode in episodes)
+        return batch
+
+
+def witness(observation_space, action_space):
+    """Be a ``learner_connector``."""
+    return Witness(observation_space, action_space)
+
+
+def score_table(config):
+    """Return every bank frame's score for every goal, float32 [G, F], computed here."""
+    model = RewardModel(CLIPEncoder.load(config.encoder))
+    scorer = Scorer.from_config(config)
+    goals = range(len(config.goal_set))
+    return np.stack([model.score(BANK, np.full(len(BANK), g, np.int64), scorer) for g in goals])
+
+
+def expected_rewards(chunks, config):
+    """Return what each step should pay, by the frame that its observation names."""
+    table = pay(score_table(config), config.threshold)
+    return [table[chunk.columns[4, 1:], chunk.columns[3, 1:]] for chunk in chunks]
+
+
+def mismatches(got, expected):
+    """Count the rows that differ by more than float32 arithmetic in another batch may."""
+    return int((np.abs(np.concatenate(got) - np.concatenate(expected)) > 1e-5).sum())
+
+
+def wrong_starts(chunks):
+    """Count chunks whose first observation is not that of the step they say they start at."""
+    return sum(int(chunk.columns[2, 0] != chunk.t_started) for chunk in chunks)
+
+
+def jumps(chunks):
+    """Count steps in a chunk after which env, episode or goal changed, or t is not t + 1."""
+    count = 0
+    for chunk in chunks:
+        env, episode, t, _, goal = np.diff(chunk.columns)
+        count += int(((env != 0) | (episode != 0) | (goal != 0) | (t != 1)).sum())
+    return count
+
+
+def wrong_lookbacks(chunks):
+    """Count chunks whose lookback is not their predecessors' last rewards."""
+    whole, count = {}, 0
+    for chunk in chunks:
+        before = np.array(whole.setdefault(chunk.id, []))[-len(chunk.lookback) or None :]
+        count += int(not np.array_equal(chunk.lookback, before[: len(chunk.lookback)]))
+        whole[chunk.id] += list(chunk.rewards)
+    return count
+
+
+def quiet_threshold(config, low=0.1, high=0.3):
+    """Return a threshold in [low, high] as far as can be from any score."""
+    scores = np.sort(score_table(config).ravel())
+    scores = scores[(low < scores) & (scores < high)]
+    gap = np.diff(scores).argmax()
+    return float(scores[gap : gap + 2].mean())

@@ -1,0 +1,36 @@
+"""A pool of this process whose score is how red a frame is, and how far along its goal."""
+
+import numpy as np
+
+
+def red_score(frames, goals):
+    """Return float32 [B], the red of each frame's corner in [0, 1), plus its goal's index."""
+    return (frames[:, 0, 0, 0] / np.float32(256) + goals).astype(np.float32)
+
+
+class Pending:
+    def __init__(self, pool, scores):
+        self.pool, self.scores = pool, scores
+
+    def result(self):
+        self.pool.read += 1
+        return self.scores
+
+
+class RedPool:
+    def __init__(self):
+        self.batches, self.read, self.failures, self.embedded = [], 0, [], []
+
+    def submit(self, frames, goals, scorer):
+        assert frames.dtype == np.uint8
+        assert goals.dtype == np.int64
+        self.batches.append(len(frames))
+        return Pending(self, red_score(frames, goals))
+
+    def embed_texts(self, texts):
+        self.embedded += texts
+        """Return float32 [N, 16] that tells texts of different lengths apart."""
+        return np.array([[len(text) / 100] + [0.0] * 15 for text in texts], np.float32)
+
+    def report_failure(self, text):
+        self.failures.append(text)

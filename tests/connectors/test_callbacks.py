@@ -1,0 +1,239 @@
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import broken
+import numpy as np
+import pytest
+import ray
+import recount
+from painted import PaintedEnv
+from ray import tune
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+
+def actors():
+    return ray.util.list_named_actors(all_namespaces=True)
+
+
+def train(algorithm, iterations):
+    for _ in range(iterations):
+        algorithm.train()
+
+
+def assert_no_new_actor(before):
+    """Wait a little: Ray's own list lags behind."""
+    for _ in range(50):
+        gc.collect()
+        if actors() == before:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"left {actors()}, expected {before}")
+
+
+@pytest.mark.parametrize(
+    ("env", "error", "says"),
+    [
+        (broken.SilentEnv, FrameError, 'render_mode="rgb_array"'),
+        (broken.FloatEnv, FrameError, "float64"),
+        (broken.GreyEnv, FrameError, "Grey"),
+        (broken.UnevenEnv, FrameError, "mixed sizes"),
+        (broken.StrangerEnv, GoalError, "unknown goal 'a yellow wall'"),
+    ],
+)
+def test_a_broken_env_stops_the_build_before_the_pool_starts(
+    env, error, says, vlm_config, ppo, cluster
+):
+    before = actors()
+    with pytest.raises(error, match=says):
+        add_vlm_reward(ppo(env), vlm_config()).build_algo()
+    assert actors() == before
+
+
+def test_a_remote_env_runner_tells_the_driver(vlm_config, ppo, cluster):
+    config = add_vlm_reward(ppo(broken.SilentEnv, num_env_runners=1), vlm_config())
+    with pytest.raises(FrameError, match='render_mode="rgb_array"'):
+        config.build_algo()
+
+
+def test_an_env_that_was_set_too_late_for_an_early_end_is_an_error(vlm_config, ppo, cluster):
+    vlm = vlm_config(mode="synchronous", threshold=0.5, early_end=True)
+    config = add_vlm_reward(ppo(), vlm).environment(PaintedEnv)
+    with pytest.raises(RewardError, match=r"after config\.environment"):
+        config.build_algo()
+
+
+class FailsToStart(RLlibCallback):
+    def on_algorithm_init(self, **kwargs):
+        raise KeyError("a user's own")
+
+
+def test_no_actor_is_left_when_the_build_fails_later(vlm_config, ppo, cluster):
+    before = actors()
+    config = ppo().callbacks(FailsToStart)
+    with pytest.raises(KeyError, match="a user's own") as raised:
+        add_vlm_reward(config, vlm_config()).build_algo()
+    del raised  # its traceback holds the algorithm
+    assert_no_new_actor(before)
+
+
+def test_stop_closes_the_pool_it_started_and_no_other(vlm_config, ppo, shared_pool):
+    before = actors()
+    own = add_vlm_reward(ppo(), vlm_config()).build_algo()
+    sharing = add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool)).build_algo()
+    assert len(actors()) == len(before) + 1
+    own.stop()
+    sharing.train()
+    sharing.stop()
+    assert_no_new_actor(before)
+
+
+def test_evaluation_reports_too(vlm_config, ppo, shared_pool):
+    vlm = vlm_config(pool_name=shared_pool, threshold=0.5)
+    config = ppo().evaluation(
+        evaluation_interval=1, evaluation_duration=6, evaluation_num_env_runners=0
+    )
+    algorithm = add_vlm_reward(config, vlm).build_algo()
+    result = algorithm.train()
+    algorithm.stop()
+    assert set(result["env_runners"]["vlm_reward"]) > {
+        "vlm_return_mean",
+        "ground_truth_return_mean",
+        "ground_truth_success",
+        "return_gap",
+        "fires_per_episode",
+        "score_mean",
+        "score_min",
+        "score_max",
+        "frames",
+    }
+    evaluated = result["evaluation"]["env_runners"]
+    assert evaluated["vlm_reward"]["vlm_return_mean"] == evaluated["episode_return_mean"]
+    assert evaluated["vlm_reward"]["ground_truth_return_mean"] == pytest.approx(
+        -100 * evaluated["episode_len_mean"]
+    )
+
+
+def test_a_failure_in_a_remote_env_runner_is_raised_on_the_driver(vlm_config, ppo, shared_pool):
+    config = ppo(broken.LateStrangerEnv, num_env_runners=1).fault_tolerance(
+        delay_between_env_runner_restarts_s=0
+    )
+    algorithm = add_vlm_reward(config, vlm_config(pool_name=shared_pool)).build_algo()
+    with pytest.raises(RewardError, match=r"GoalError: .* unknown goal 'a yellow wall'"):
+        train(algorithm, 3)
+    algorithm.stop()
+    # Nor does another run that shares the pool stumble over it.
+    algorithm = add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool)).build_algo()
+    algorithm.train()
+    algorithm.stop()
+
+
+def test_a_restarted_env_runner_finds_the_pool(vlm_config, ppo, shared_pool):
+    config = ppo(num_env_runners=1, sample_timeout_s=30)
+    vlm = vlm_config(pool_name=shared_pool)
+    algorithm = add_vlm_reward(config, vlm).build_algo()
+    algorithm.train()
+    (runner,) = algorithm.env_runner_group._worker_manager.actors().values()
+    ray.kill(runner, no_restart=False)
+    for _ in range(10):
+        recount.Witness.chunks.clear()
+        algorithm.train()
+        if recount.Witness.chunks:
+            break
+        time.sleep(1)
+    algorithm.stop()
+    chunks = recount.Witness.chunks
+    got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
+    assert recount.mismatches(got, expected) == 0
+
+
+def test_samples_that_are_all_dropped_are_told(vlm_config, ppo, shared_pool):
+    config = ppo(broken.SlowEnv, num_env_runners=1, sample_timeout_s=0.5)
+    algorithm = add_vlm_reward(config, vlm_config(pool_name=shared_pool)).build_algo()
+    with pytest.raises(RewardError, match="sample_timeout_s"):
+        algorithm.train()
+    algorithm.stop()
+
+
+def test_scores_that_never_change_are_told(vlm_config, ppo, cluster):
+    vlm = vlm_config(goals=["x y z 17"], negatives=["red"], temperature=1e-4)
+    algorithm = add_vlm_reward(ppo(batch=400), vlm).build_algo()
+    with pytest.raises(RewardError, match=r"for each of .* frames, though these differ"):
+        algorithm.train()
+    algorithm.stop()
+
+
+RESTORE = """
+    import ray, recount
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from rllib_vlm_reward.connectors.preflight import reward_piece
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+             object_store_memory=100_000_000)
+    algorithm = Algorithm.from_checkpoint({path!r})
+    algorithm.train()
+    chunks = recount.Witness.chunks
+    config = reward_piece(algorithm.env_runner).config
+    expected = recount.expected_rewards(chunks, config)
+    print("WRONG", recount.mismatches([chunk.rewards for chunk in chunks], expected))
+    print("NEGATIVES", [goal.negatives for goal in config.goal_set.goals])
+    algorithm.stop()
+"""
+
+
+def test_a_checkpoint_restores_beside_its_writer_and_in_a_new_process(
+    vlm_config, ppo, cluster, tmp_path
+):
+    vlm = vlm_config(num_negatives=1, negatives_seed=3)
+    algorithm = add_vlm_reward(ppo(), vlm).build_algo()
+    algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+
+    restored = Algorithm.from_checkpoint(path)
+    recount.Witness.chunks.clear()
+    restored.train()
+    chunks = recount.Witness.chunks
+    got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
+    assert recount.mismatches(got, expected) == 0
+    assert reward_piece(restored.env_runner).config == vlm
+    restored.stop()
+    algorithm.train()  # its pool is its own
+    algorithm.restore_from_path(path)
+    algorithm.train()
+    algorithm.stop()
+
+    script = textwrap.dedent(RESTORE.format(path=str(path)))
+    paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    output = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    ).stdout
+    assert "WRONG 0" in output
+    assert f"NEGATIVES {[goal.negatives for goal in vlm.goal_set.goals]}" in output
+
+
+def test_it_runs_in_a_tune_trial_and_leaves_no_actor(vlm_config, ppo, cluster, tmp_path):
+    before = actors()
+    config = add_vlm_reward(ppo(), vlm_config())
+    (result,) = tune.Tuner(
+        config.algo_class,
+        param_space=config,
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path), stop={"training_iteration": 2}, verbose=0
+        ),
+    ).fit()
+    assert result.error is None
+    assert np.isfinite(result.metrics["env_runners"]["vlm_reward"]["vlm_return_mean"])
+    assert_no_new_actor(before)

@@ -1,0 +1,61 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from painted import GOALS, PaintedEnv
+from ray.rllib.connectors.env_to_module import FlattenObservations
+
+from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+
+PROMPTS = {"templates": [{"goal": "a {} wall", "prompt": "a wall painted {}"}]}
+
+
+@pytest.fixture
+def runner(vlm_config, env_runner):
+    """An env runner whose policy is shown the goal, flattened behind our pieces."""
+    vlm = vlm_config(goal_embedding=True, **PROMPTS)
+    return env_runner(
+        vlm, env_to_module_connector=lambda env, spaces, device: [FlattenObservations()]
+    )
+
+
+def piece_of(runner):
+    (piece,) = (p for p in runner._env_to_module.connectors if isinstance(p, GoalEmbedding))
+    return piece
+
+
+def test_the_space_gains_the_goal(vlm_config):
+    piece = GoalEmbedding(vlm_config(goal_embedding=True), embed_dim=16)
+    piece.input_observation_space = PaintedEnv.observation_space
+    assert piece.observation_space == gym.spaces.Dict(
+        observation=PaintedEnv.observation_space, goal=gym.spaces.Box(-1, 1, (16,), np.float32)
+    )
+
+
+def shown(episodes):
+    """Yield each observation's embedding [16], goal index and episode."""
+    for episode in episodes:
+        for observation in episode.get_observations():
+            yield observation[:16], int(observation[-1]), episode.id_
+
+
+def test_every_observation_carries_the_embedding_of_its_goals_prompt(runner, red_pool):
+    prompts = [f"a wall painted {goal.split()[1]}" for goal in GOALS]
+    episodes = [episode for _ in range(3) for episode in runner.sample()]
+    assert sorted(red_pool.embedded) == sorted(prompts)  # each asked for once
+    seen = set()
+    for embedding, goal, _ in shown(episodes):
+        assert np.array_equal(embedding, red_pool.embed_texts([prompts[goal]])[0])
+        seen.add(goal)
+    assert seen == {0, 1, 2}
+
+
+def test_shuffled_each_episode_shows_one_other_goal(runner, red_pool):
+    piece_of(runner).shuffle = True
+    lengths = {len(f"a wall painted {goal.split()[1]}") / 100: goal for goal in GOALS}
+    by_episode = {}
+    for embedding, goal, id_ in shown([e for _ in range(3) for e in runner.sample()]):
+        text = lengths[round(float(embedding[0]), 2)]
+        assert text != GOALS[goal]
+        by_episode.setdefault(id_, set()).add(text)
+    assert all(len(texts) == 1 for texts in by_episode.values())
+    assert len(set.union(*by_episode.values())) == 3

@@ -1,0 +1,208 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import ray
+from gymnasium.wrappers import RecordEpisodeStatistics
+from ray import tune
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.connectors.env_to_module import MeanStdFilter, PrevActionsPrevRewards
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors import ExternalReset, GoalEmbedding, VLMReward
+from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
+from rllib_vlm_reward.errors import CheckpointError, RewardError
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+
+@pytest.fixture
+def vlm_config(tiny_clip):
+    """Returns a function: vlmrm's CartPole reward, with changes."""
+
+    def make(**changes):
+        given = {
+            "encoder": tiny_clip,
+            "goals": ["pole vertically upright on top of the cart"],
+            "negatives": ["pole and cart"],
+        }
+        return VLMRewardConfig(**{**given, **changes})
+
+    return make
+
+
+def early(vlm_config, **changes):
+    return vlm_config(mode="synchronous", threshold=0.5, early_end=True, **changes)
+
+
+class OwnEnv(gym.Env):
+    observation_space = gym.spaces.Box(0, 1, (4,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, config):
+        self.config = config
+
+
+def pieces(config):
+    env = gym.make_vec("CartPole-v1", num_envs=2, render_mode="rgb_array")
+    pipeline = config.build_env_to_module_connector(env=env, spaces=None, device=None)
+    return pipeline.connectors, env
+
+
+def test_our_pieces_come_first_then_the_users(vlm_config):
+    calls = []
+
+    def own(env, spaces, device):
+        calls.append((env, spaces, device))
+        return [MeanStdFilter(), PrevActionsPrevRewards()]
+
+    config = PPOConfig().environment("CartPole-v1").env_runners(env_to_module_connector=own)
+    connectors, env = pieces(add_vlm_reward(config, vlm_config()))
+    assert [type(piece) for piece in connectors[:3]] == [
+        VLMReward,
+        MeanStdFilter,
+        PrevActionsPrevRewards,
+    ]
+    assert calls == [(env, None, None)]
+    assert connectors[0].env is env
+
+
+def test_a_users_factory_of_one_argument_keeps_it(vlm_config):
+    config = PPOConfig().environment("CartPole-v1")
+    config.env_runners(env_to_module_connector=lambda env: MeanStdFilter())
+    connectors, _ = pieces(add_vlm_reward(config, vlm_config()))
+    assert [type(piece) for piece in connectors[:2]] == [VLMReward, MeanStdFilter]
+
+
+def test_a_type_error_of_the_users_factory_is_its_own(vlm_config):
+    def own(env, spaces, device):
+        raise TypeError("not a signature's")
+
+    config = PPOConfig().environment("CartPole-v1").env_runners(env_to_module_connector=own)
+    add_vlm_reward(config, vlm_config())
+    with pytest.raises(TypeError, match="not a signature's"):
+        pieces(config)
+
+
+def test_the_goals_embedding_joins_when_asked_for(vlm_config):
+    config = PPOConfig().environment("CartPole-v1")
+    connectors, env = pieces(add_vlm_reward(config, vlm_config(goal_embedding=True)))
+    assert isinstance(connectors[1], GoalEmbedding)
+    assert connectors[1].observation_space["goal"].shape == (16,)
+    assert connectors[1].observation_space["observation"] == env.single_observation_space
+
+
+class Own(RLlibCallback):
+    pass
+
+
+class Other(RLlibCallback):
+    pass
+
+
+@pytest.mark.parametrize("given", [Own, [Own, Other]])
+def test_the_users_callbacks_stay_behind_ours(given, vlm_config):
+    def function(**kwargs):
+        pass
+
+    config = PPOConfig().environment("CartPole-v1")
+    config.callbacks(callbacks_class=given, on_train_result=function)
+    add_vlm_reward(config, vlm_config())
+    first, *rest = config.callbacks_class
+    assert isinstance(first(), VLMRewardCallbacks)
+    assert rest == (given if isinstance(given, list) else [given])
+    assert config.callbacks_on_train_result is function
+
+
+def test_a_gymnasium_id_is_asked_to_render_unless_the_user_said_how(vlm_config):
+    config = add_vlm_reward(PPOConfig().environment("CartPole-v1"), vlm_config())
+    assert config.env_config == {"render_mode": "rgb_array"}
+    given = PPOConfig().environment("CartPole-v1", env_config={"render_mode": "human"})
+    assert add_vlm_reward(given, vlm_config()).env_config == {"render_mode": "human"}
+    other = PPOConfig().environment("CartPole-v1")
+    assert add_vlm_reward(other, vlm_config(frame_source="info:rgb")).env_config == {}
+
+
+def test_an_early_end_wraps_a_gymnasium_id_outermost(vlm_config):
+    given = {"wrappers": [RecordEpisodeStatistics]}
+    config = PPOConfig().environment("CartPole-v1", env_config=given)
+    env_config = add_vlm_reward(config, early(vlm_config)).env_config
+    env = gym.make_vec("CartPole-v1", vectorization_mode="sync", **env_config).unwrapped.envs[0]
+    assert isinstance(env, ExternalReset)
+    assert isinstance(env.env, RecordEpisodeStatistics)
+    assert given == {"wrappers": [RecordEpisodeStatistics]}  # the user's own dict stays
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_an_early_end_wraps_a_class_or_a_registered_env(registered, vlm_config):
+    if registered:
+        tune.register_env("own", OwnEnv)
+    config = PPOConfig().environment("own" if registered else OwnEnv, env_config={"size": 3})
+    add_vlm_reward(config, early(vlm_config))
+    copied = ray.cloudpickle.loads(ray.cloudpickle.dumps(config))  # as for a remote env runner
+    env = copied.env(copied.env_config)
+    assert isinstance(env, ExternalReset)
+    assert isinstance(env.env, OwnEnv)
+    assert env.unwrapped.config == {"size": 3}
+
+
+def test_what_cannot_be_rewarded_says_why(vlm_config):
+    def refused(config, says, **changes):
+        with pytest.raises(RewardError, match=says):
+            add_vlm_reward(config, vlm_config(**changes))
+
+    refused(PPOConfig(), "without an env")
+    refused(PPOConfig().environment(OwnEnv).multi_agent(policies={"a", "b"}), "multi-agent")
+    old = PPOConfig().environment(OwnEnv)
+    old.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    refused(old, "old API stack")
+    vector = PPOConfig().environment("CartPole-v1")
+    vector.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT)
+    refused(vector, "vectorises itself", mode="synchronous", threshold=0.5, early_end=True)
+    refused(add_vlm_reward(PPOConfig().environment(OwnEnv), vlm_config()), "already")
+
+
+def test_an_unknown_encoder_is_an_error_at_once(vlm_config):
+    with pytest.raises(CheckpointError, match="ViT-B-23"):
+        add_vlm_reward(PPOConfig().environment(OwnEnv), vlm_config(encoder="ViT-B-23/random"))
+
+
+def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(vlm_config):
+    """The README's road: gymnasium's env, vlmrm's sentence, a CLIP asked for as random."""
+
+    class SeesRewards(RLlibCallback):
+        def on_sample_end(self, *, samples, metrics_logger, **kwargs):
+            rewards = np.concatenate([episode.get_rewards() for episode in samples])
+            metrics_logger.log_value("env_rewards_seen", int((rewards == 1).sum()), reduce="sum")
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+    )
+    config = (
+        PPOConfig()
+        .environment("CartPole-v1")
+        .env_runners(
+            num_env_runners=1,
+            num_envs_per_env_runner=2,
+            rollout_fragment_length=4,
+            # Stateful: its state is merged and broadcast between the iterations.
+            env_to_module_connector=lambda env, spaces, device: MeanStdFilter(),
+            sample_timeout_s=300,
+        )
+        .training(train_batch_size_per_learner=8, minibatch_size=8, num_epochs=1)
+        .callbacks(SeesRewards)
+    )
+    algorithm = add_vlm_reward(config, vlm_config(encoder="ViT-B-32/random")).build_algo()
+    try:
+        results = [algorithm.train() for _ in range(3)]
+    finally:
+        algorithm.stop()
+        ray.shutdown()
+    sampled = results[-1]["env_runners"]
+    assert sampled["vlm_reward"]["frames"] >= 24
+    assert 0 < sampled["vlm_reward"]["score_min"] < sampled["vlm_reward"]["score_max"] < 1
+    # CartPole pays 1 a step; the user's callback, behind ours, saw none of it.
+    assert sampled["env_rewards_seen"] == 0

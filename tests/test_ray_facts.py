@@ -1,0 +1,258 @@
+"""What the connector takes from Ray 2.60's RLlib, one fact a test: an upgrade fails here first."""
+
+import functools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from ray import tune
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+LENGTHS = (3, 5)
+
+
+class CountingEnv(gym.Env):
+    """Observes (sub-env, t); sub-env i terminates after ``LENGTHS[i]`` steps."""
+
+    observation_space = gym.spaces.Box(-1, 100, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    made = 0
+
+    def __init__(self, config):
+        self.config = config
+        self.id = CountingEnv.made % len(LENGTHS)
+        CountingEnv.made += 1
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return np.array([self.id, 0], np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        over = self.t == LENGTHS[self.id]
+        return np.array([self.id, self.t], np.float32), 1.0, over, False, {}
+
+
+class Spy(ConnectorV2):
+    """Keeps what each call showed: (length, last observation, done) of every episode."""
+
+    def __init__(self, input_observation_space=None, input_action_space=None, *, act=None):
+        super().__init__(input_observation_space, input_action_space)
+        self.act, self.calls = act, []
+
+    def __call__(self, *, batch, episodes, **kwargs):
+        self.calls.append([(len(e), e.get_observations(-1).tolist(), e.is_done) for e in episodes])
+        if self.act:
+            self.act(episodes)
+        return batch
+
+
+@pytest.fixture
+def runner():
+    """Returns a function: an env runner of two counting envs, and the spy first in its pipeline."""
+
+    def make(act=None, callbacks=RLlibCallback, env=CountingEnv, **env_config):
+        spy = Spy(act=act)
+        config = (
+            PPOConfig()
+            .environment(env, env_config=env_config)
+            .env_runners(
+                num_envs_per_env_runner=2,
+                rollout_fragment_length=8,
+                env_to_module_connector=lambda env, spaces, device: spy,
+            )
+            .callbacks(callbacks_class=callbacks)
+            .rl_module(model_config={"fcnet_hiddens": [2]})
+        )
+        CountingEnv.made = 0
+        return SingleAgentEnvRunner(config=config), spy
+
+    return make
+
+
+def test_custom_pieces_come_first(runner):
+    env_runner, spy = runner()
+    assert env_runner._env_to_module.connectors[0] is spy
+
+
+def test_the_pipeline_runs_once_a_vector_step_and_position_i_is_sub_env_i(runner):
+    env_runner, spy = runner()
+    env_runner.sample()
+    assert all([row[1][0] for row in call] == [0, 1] for call in spy.calls)
+
+
+def test_a_finished_episode_is_still_there_with_its_terminal_observation(runner):
+    env_runner, spy = runner()
+    env_runner.sample()
+    assert spy.calls[3][0] == (3, [0, 3], True)
+
+
+def test_a_reset_shows_as_an_episode_of_length_zero(runner):
+    env_runner, spy = runner()
+    env_runner.sample()
+    assert spy.calls[0] == [(0, [0, 0], False), (0, [1, 0], False)]
+    assert spy.calls[4][0] == (0, [0, 0], False)  # the autoreset step, one after the end
+
+
+def test_is_terminated_set_in_the_pipeline_ends_the_episode(runner):
+    def end(episodes):
+        episodes[1].is_terminated = len(episodes[1]) == 2
+
+    env_runner, _ = runner(act=end)
+    lengths = {len(e) for e in env_runner.sample() if e.get_observations(0)[0] == 1 and e.is_done}
+    assert lengths == {2}
+
+
+def test_the_env_learns_nothing_of_that(runner):
+    def end(episodes):
+        episodes[1].is_terminated = len(episodes[1]) == 2
+
+    env_runner, spy = runner(act=end)
+    env_runner.sample()
+    assert spy.calls[3][1] == (0, [1, 3], False)  # so its next observation passes for a reset one
+
+
+def test_on_sample_end_sees_the_very_episodes_that_leave_before_metrics_do(runner):
+    class Double(RLlibCallback):
+        def on_sample_end(self, *, env_runner, metrics_logger, samples, **kwargs):
+            for episode in samples:
+                episode.set_rewards(new_data=np.full(len(episode), 2, np.float32))
+
+    env_runner, _ = runner(callbacks=Double)
+    assert all((episode.get_rewards() == 2).all() for episode in env_runner.sample())
+    returns = env_runner.get_metrics()["episode_return_max"].peek()
+    assert returns == 2 * max(LENGTHS)
+
+
+def test_the_runner_goes_on_with_the_successors_of_the_cut_episodes(runner):
+    env_runner, _ = runner()
+    chunks = {e.id_: e for e in env_runner.sample() if not e.is_done}
+    for episode in env_runner._ongoing_episodes:
+        if episode.id_ in chunks:
+            assert episode.t_started == chunks[episode.id_].t
+    assert chunks
+
+
+def test_cut_copies_custom_data_and_the_lookback():
+    episode = SingleAgentEpisode()
+    episode.add_env_reset(observation=0, infos={})
+    for t in range(3):
+        episode.add_env_step(observation=t, action=0, reward=float(t), infos={})
+    episode.custom_data["kept"] = [1]
+    successor = episode.cut(len_lookback_buffer=2)
+    episode.custom_data["kept"].append(2)
+    assert successor.custom_data == {"kept": [1]}
+    episode.set_rewards(new_data=9.0, at_indices=-1)
+    assert successor.rewards.lookback == 2
+    assert successor.get_rewards(-1, neg_index_as_lookback=True) == 2.0
+    successor.set_rewards(new_data=9.0, at_indices=-1, neg_index_as_lookback=True)
+    assert successor.get_rewards(-1, neg_index_as_lookback=True) == 9.0
+
+
+def test_episodes_are_hashed_by_identity():
+    assert len({SingleAgentEpisode(id_="same"), SingleAgentEpisode(id_="same")}) == 2
+
+
+def test_set_rewards_takes_no_numpy_index():
+    episode = SingleAgentEpisode(observations=[0, 1], actions=[0], rewards=[1.0], infos=[{}, {}])
+    with pytest.raises(AssertionError):
+        episode.set_rewards(new_data=1.0, at_indices=np.int64(0))
+
+
+def test_rllib_vectorises_with_next_step_autoreset(runner):
+    env_runner, _ = runner()
+    assert env_runner.env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+
+
+def test_a_class_gets_env_config_as_its_context(runner):
+    env_runner, _ = runner(some="thing")
+    context = env_runner.env.unwrapped.envs[0].unwrapped.config
+    assert isinstance(context, EnvContext)
+    assert context["some"] == "thing"
+
+
+def test_a_gymnasium_ids_env_config_goes_to_make_vec(runner):
+    env_runner, _ = runner(
+        env="CartPole-v1", render_mode="rgb_array", wrappers=[gym.wrappers.RecordEpisodeStatistics]
+    )
+    env = env_runner.env.unwrapped.envs[0]
+    assert env.render_mode == "rgb_array"
+    assert isinstance(env, gym.wrappers.RecordEpisodeStatistics)
+
+
+def test_callbacks_may_be_a_list_of_callables_and_keep_their_order(runner):
+    order = []
+
+    class Says(RLlibCallback):
+        def __init__(self, word):
+            self.word = word
+
+        def on_sample_end(self, **kwargs):
+            order.append(self.word)
+
+    env_runner, _ = runner(
+        callbacks=[functools.partial(Says, "first"), functools.partial(Says, "second")]
+    )
+    env_runner.sample()
+    assert order == ["first", "second"]
+
+
+def test_on_environment_created_comes_before_the_pipeline(runner):
+    had_pipeline = []
+
+    class Looks(RLlibCallback):
+        def on_environment_created(self, *, env_runner, **kwargs):
+            had_pipeline.append(hasattr(env_runner, "_env_to_module"))
+
+    env_runner, _ = runner(callbacks=Looks)
+    env_runner.make_env()
+    assert had_pipeline == [False, True]
+
+
+def test_a_pieces_constructor_arguments_go_into_the_checkpoint():
+    class Piece(Spy):
+        def __init__(self, given, input_observation_space=None, input_action_space=None):
+            ConnectorV2.__init__(self, input_observation_space, input_action_space)
+
+    assert Piece("this").get_ctor_args_and_kwargs()[1]["given"] == "this"
+
+
+def test_states_are_merged_by_position_among_the_pieces_that_have_one():
+    """Ray's mistake, for which our pieces always have a state."""
+
+    class Stateless(Spy):
+        def merge_states(self, states):
+            return {"merged by": "the wrong piece"}
+
+    class Stateful(Spy):
+        def get_state(self, components=None, *, not_components=None, **kwargs):
+            return {"n": 1}
+
+    pipeline = EnvToModulePipeline(connectors=[Stateless(), Stateful()])
+    merged = pipeline.merge_states([pipeline.get_state()])
+    assert merged == {"Stateful": {"merged by": "the wrong piece"}}
+
+
+def test_stop_calls_cleanup():
+    class Trial(tune.Trainable):
+        cleaned = False
+
+        def cleanup(self):
+            self.cleaned = True
+
+    trial = Trial()
+    trial.stop()
+    assert trial.cleaned
+
+
+def test_an_error_in_a_remote_env_runner_costs_a_minute_and_so_may_a_long_sample():
+    config = PPOConfig()
+    assert config.delay_between_env_runner_restarts_s == 60
+    assert config.sample_timeout_s == 60
