@@ -1,8 +1,9 @@
 """What a run's reward is: typed, frozen, validated, and the same keys in YAML."""
 
 import dataclasses
+import difflib
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -10,17 +11,38 @@ from pydantic import Field
 
 from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
 
-__all__ = ["GoalConfig", "TemplateConfig", "VLMRewardConfig"]
+__all__ = ["GoalConfig", "Section", "TemplateConfig", "VLMRewardConfig"]
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
-class _Section(pydantic.BaseModel):
+class Section(pydantic.BaseModel):
+    """A frozen part of a configuration that knows its keys.
+
+    Example:
+        >>> TemplateConfig(promt="a photo of {}")
+        Traceback (most recent call last):
+        ...
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for TemplateConfig
+          Value error, unknown key 'promt'. Did you mean 'prompt'? ...
+    """
+
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _know_keys(cls, given: Any) -> Any:
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        for key in given if isinstance(given, dict) else ():
+            if key not in names:
+                close = difflib.get_close_matches(str(key), names, n=1)
+                hint = f"Did you mean {close[0]!r}?" if close else f"The keys are {names}."
+                raise ValueError(f"unknown key {key!r}. {hint}")
+        return given
 
-class TemplateConfig(_Section):
+
+class TemplateConfig(Section):
     """A :class:`~rllib_vlm_reward.goals.Template` in YAML."""
 
     goal: str = "{}"
@@ -28,7 +50,7 @@ class TemplateConfig(_Section):
     nothing: str | None = None
 
 
-class GoalConfig(_Section):
+class GoalConfig(Section):
     """A goal given in full; its negatives default to those drawn from the set."""
 
     text: str
@@ -37,7 +59,7 @@ class GoalConfig(_Section):
     baseline: str | None = None
 
 
-class VLMRewardConfig(_Section):
+class VLMRewardConfig(Section):
     """The reward of a run: which CLIP, which goals, which head, and where it is computed.
 
     Attributes:

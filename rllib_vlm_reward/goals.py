@@ -241,6 +241,8 @@ class GoalSet:
 
 
 def _match(text: str, templates: Sequence[Template]) -> tuple[str, Template]:
+    if not text.strip():
+        raise GoalError("goal set: got an empty text, expected words. Remove or fill it.")
     for template in templates:
         prompt = template.fill(text)
         if prompt is not None:

@@ -19,7 +19,6 @@ from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 
 __all__ = ["add_vlm_reward"]
 
@@ -58,6 +57,9 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
         >>> config.env_config
         {'render_mode': 'rgb_array'}
     """
+    # Not above: env runners import this module too, and only actors need open_clip.
+    from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
+
     _check(config)
     check_encoder(vlm.encoder)
     _prepare_env(config, vlm)

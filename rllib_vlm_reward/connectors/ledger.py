@@ -12,7 +12,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.totals import add_rewards, log_scores
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.reward_model.model import pay
+from rllib_vlm_reward.reward_model.scorer import pay
 
 __all__ = ["Ledger"]
 

@@ -20,7 +20,7 @@ from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.totals import keep_ground_truth
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.model import Scorer, pay
+from rllib_vlm_reward.reward_model.scorer import Scorer, pay
 from rllib_vlm_reward.serving.pool import PendingScores, RewardPool
 
 __all__ = ["VLMReward"]
@@ -53,6 +53,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             into checkpoints.
         recorder: when a list, each scored frame is appended to it as ``(episode id, t, frame,
             goal text, score)``, where t counts the actions of the episode, from 1.
+        run: in whose name failures are reported; trials may share a pool.
     """
 
     def __init__(
@@ -65,9 +66,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self.config = config
         self.env: gym.vector.VectorEnv[Any, Any, Any] | None = None
         self.recorder: list[tuple[str, int, Frames, str, float]] | None = None
+        self.run = ""
         self._scorer = Scorer.from_config(config)
         self._pool_name: str | None = None
-        self._run = ""
         self._pool: RewardPool | None = None
         self._requests: list[_Request] = []
         self._ledger = Ledger(config)
@@ -75,7 +76,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
     def attach(self, pool_name: str, run: str = "") -> None:
         """Name the pool that scores, looked up at the first request, and the run it is for."""
-        self._pool_name, self._run, self._pool = pool_name, run, None
+        self._pool_name, self.run, self._pool = pool_name, run, None
 
     @property
     def pool(self) -> RewardPool:
@@ -220,4 +221,4 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             raise
 
     def _report(self, text: str) -> None:
-        self.pool.report_failure(f"{self._run}: {text}")
+        self.pool.report_failure(f"{self.run}: {text}")

@@ -27,24 +27,25 @@ def draw(view: View, tile_size: int = 8) -> Frames:
     here the triangle is drawn for empty hands only, so that "carrying" can be seen.
 
     Args:
-        view: uint8 ``[V, V, 3]``, see :data:`View`.
+        view: uint8 ``[..., V, V, 3]``, see :data:`View`; any number of views at once.
         tile_size: pixels on a tile's side.
 
     Returns:
-        uint8 ``[V * tile_size, V * tile_size, 3]``.
+        uint8 ``[..., V * tile_size, V * tile_size, 3]``.
 
     Example:
         >>> draw(np.zeros((7, 7, 3), np.uint8)).shape
         (56, 56, 3)
     """
     kind, color, state = np.moveaxis(view.astype(np.intp), -1, 0)
-    hand = view.shape[0] // 2, view.shape[1] - 1
-    if kind[hand] == EMPTY:
-        kind[hand] = AGENT
+    *batch, width, height = kind.shape
+    hand = (..., width // 2, height - 1)
+    kind[hand] = np.where(kind[hand] == EMPTY, AGENT, kind[hand])
     tiles = _atlas(tile_size)[kind, color, state]
-    width, height = view.shape[0] * tile_size, view.shape[1] * tile_size
-    frame: Frames = tiles.transpose(1, 2, 0, 3, 4).reshape(height, width, 3)
-    return frame
+    # [..., x, y, row, column, 3] to [..., y, row, x, column, 3]
+    tiles = np.moveaxis(tiles, -5, -3)
+    frames: Frames = tiles.reshape(*batch, height * tile_size, width * tile_size, 3)
+    return frames
 
 
 @cache

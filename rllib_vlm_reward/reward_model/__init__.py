@@ -8,35 +8,11 @@
 * :mod:`encoder`: the CLIP, the only module that knows open_clip;
 * :mod:`bank`: the goals' texts, encoded once;
 * :mod:`heads`: embeddings to scores;
+* :mod:`scorer`: what frames are scored against, and what a score pays;
 * :mod:`model`: all of it, behind one call.
+
+Import from these modules: ``encoder`` and ``model`` alone load open_clip, 200 MB that an env runner
+can do without.
 
 Letters: B frames, D embedding length, G goals, K negatives of a goal, N statements.
 """
-
-from rllib_vlm_reward.reward_model.bank import TextBank
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder, check_encoder, embed_dim
-from rllib_vlm_reward.reward_model.heads import (
-    Cosine,
-    Dense,
-    GoalBaseline,
-    Head,
-    Sigmoid,
-    Softmax,
-)
-from rllib_vlm_reward.reward_model.model import RewardModel, Scorer, pay
-
-__all__ = [
-    "CLIPEncoder",
-    "Cosine",
-    "Dense",
-    "GoalBaseline",
-    "Head",
-    "RewardModel",
-    "Scorer",
-    "Sigmoid",
-    "Softmax",
-    "TextBank",
-    "check_encoder",
-    "embed_dim",
-    "pay",
-]

@@ -18,7 +18,7 @@ from torch import Tensor
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.frames import Frames, check_frames
 from rllib_vlm_reward.reward_model.preprocess import Preprocess
-from rllib_vlm_reward.reward_model.spec import HUB, LAYOUT, Spec, embedded_names
+from rllib_vlm_reward.reward_model.spec import HUB, LAYOUT, Spec, embedded_names, told
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
 
 __all__ = ["CLIPEncoder", "check_encoder", "embed_dim"]
@@ -41,9 +41,9 @@ class CLIPEncoder:
         model, device, dtype: open_clip's module, frozen; where it is, and in what precision.
 
     Example:
-        >>> encoder = CLIPEncoder.load("ViT-S-32-alt/random")
+        >>> encoder = CLIPEncoder.load("small")
         >>> encoder.encode_images(np.zeros((2, 64, 64, 3), np.uint8)).shape
-        torch.Size([2, 256])
+        torch.Size([2, 64])
         >>> encoder.encode_texts(["a red ball"]).norm(dim=1).round(decimals=3)
         tensor([1.])
     """
@@ -84,7 +84,7 @@ class CLIPEncoder:
         _dtype(precision)
         parsed = _look_up(spec)
         path = _fetch(parsed)
-        with _told(spec, "its tokenizer cannot be fetched"):
+        with told(spec, "its tokenizer cannot be fetched"):
             tokenizer = open_clip.get_tokenizer(parsed.model)
         model = _build(parsed)
         if path is not None:
@@ -172,7 +172,7 @@ def embed_dim(spec: str) -> int:
         512
     """
     parsed = _look_up(spec)
-    with _told(spec, "its configuration cannot be fetched"):
+    with told(spec, "its configuration cannot be fetched"):
         return int(open_clip.get_model_config(parsed.model)["embed_dim"])
 
 
@@ -236,7 +236,7 @@ def _preprocessings(spec: Spec) -> list[dict[str, Any]]:
 
 def _build(spec: Spec) -> torch.nn.Module:
     """Build the model with seeded random weights, on the CPU in float32."""
-    with _told(spec.text, "it cannot be built"), _calm(), torch.random.fork_rng(devices=[]):
+    with told(spec.text, "it cannot be built"), _calm(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_RANDOM_SEED)
         model: torch.nn.Module = open_clip.create_model(
             spec.model,
@@ -251,7 +251,7 @@ def _fetch(spec: Spec) -> Path | None:
     """Return the file of the weights, downloaded if need be; None for random."""
     if not isinstance(spec.weights, str):
         return spec.weights
-    with _told(spec.text, "its weights cannot be fetched"):
+    with told(spec.text, "its weights cannot be fetched"):
         if spec.weights.startswith(HUB):
             return Path(download_pretrained_from_hf(spec.weights.removeprefix(HUB)))
         return Path(download_pretrained(open_clip.get_pretrained_cfg(spec.model, spec.weights)))
@@ -276,22 +276,12 @@ def _to_open_clip(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def _told(spec: str, what: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"encoder {spec!r}: {what} ({type(error).__name__}: {error}). Expected it on this "
-            f"disk or on the network. Check both, or load a folder of {' and '.join(LAYOUT)}."
-        ) from error
-
-
-@contextlib.contextmanager
 def _calm() -> Iterator[None]:
     """Hold back open_clip's warning that the weights are random: they are loaded later."""
 
     def calm(record: logging.LogRecord) -> bool:
-        return "No pretrained weights loaded" not in record.getMessage()
+        message = record.getMessage()
+        return "No pretrained weights" not in message and "no CLIP weights found" not in message
 
     logging.getLogger().addFilter(calm)
     try:

@@ -1,13 +1,15 @@
 """An encoder's spec: one string that says which architecture, and whose weights."""
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
 
-__all__ = ["HUB", "LAYOUT", "Spec", "embedded_names"]
+__all__ = ["HUB", "LAYOUT", "Spec", "embedded_names", "told"]
 
 HUB = "hf-hub:"
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
@@ -98,3 +100,15 @@ def _weights_in(folder: Path, text: str) -> Path:
             "open_clip.push_to_hf_hub writes them."
         ) from error
     return files[0]
+
+
+@contextlib.contextmanager
+def told(spec: str, what: str) -> Iterator[None]:
+    """Raise what fails inside as a CheckpointError that names the spec."""
+    try:
+        yield
+    except (OSError, ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"encoder {spec!r}: {what} ({type(error).__name__}: {error}). Expected it on this "
+            f"disk or on the network. Check both, or load a folder of {' and '.join(LAYOUT)}."
+        ) from error

@@ -16,7 +16,8 @@ import torch
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.model import RewardModel, Scorer
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.batcher import Batcher
 from rllib_vlm_reward.serving.meter import Meter
 from rllib_vlm_reward.serving.request import Goals, Scores

@@ -10,7 +10,6 @@ from ray.exceptions import ActorAlreadyExistsError
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
-from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
 
 __all__ = ["NAMESPACE", "Demand", "end", "find", "launch"]
 
@@ -108,6 +107,9 @@ def launch(config: VLMRewardConfig, name: str) -> list[ActorHandle]:
     Raises:
         PoolError: the pool does not fit the cluster, or the name is taken.
     """
+    # Not above: every client imports this module, and only actors need open_clip.
+    from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
+
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     demand = Demand.of(config, nodes)
     demand.check(nodes)

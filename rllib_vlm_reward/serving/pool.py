@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.model import Scorer
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
 from rllib_vlm_reward.serving.placement import end, find, launch
 from rllib_vlm_reward.serving.readiness import await_ready

@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError, RewardError
-from rllib_vlm_reward.reward_model.model import Scorer
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.pending import fetch
 
 __all__ = ["await_ready"]

@@ -7,7 +7,8 @@ from painted import BANK
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.model import RewardModel, Scorer, pay
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer, pay
 
 
 @dataclasses.dataclass

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import Goal, GoalSet
-from rllib_vlm_reward.reward_model import CLIPEncoder, TextBank
+from rllib_vlm_reward.reward_model.bank import TextBank
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 
 RAGGED = GoalSet(
     (

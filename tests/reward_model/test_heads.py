@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import Goal, GoalSet
-from rllib_vlm_reward.reward_model import (
-    Cosine,
-    Dense,
-    GoalBaseline,
-    Sigmoid,
-    Softmax,
-    TextBank,
-)
+from rllib_vlm_reward.reward_model.bank import TextBank
+from rllib_vlm_reward.reward_model.heads import Cosine, Dense, GoalBaseline, Sigmoid, Softmax
 
 DIM, SCALE, BIAS = 6, 20.0, -4.0
 SETTINGS = settings(max_examples=60, deadline=None)

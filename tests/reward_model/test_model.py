@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.goals import Goal, GoalSet
-from rllib_vlm_reward.reward_model import (
-    CLIPEncoder,
-    Cosine,
-    Dense,
-    GoalBaseline,
-    RewardModel,
-    Scorer,
-    Sigmoid,
-    Softmax,
-    pay,
-)
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.heads import Cosine, Dense, GoalBaseline, Sigmoid, Softmax
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer, pay
 
 GOALS = GoalSet.from_texts(["a red ball", "a blue key", "a green box"], baseline="a room")
 

@@ -9,7 +9,8 @@ import torch
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.model import RewardModel, Scorer
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 
 

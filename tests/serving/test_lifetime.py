@@ -12,7 +12,8 @@ from ray import tune
 from ray.util import list_named_actors
 
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.model import RewardModel, Scorer
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 from rllib_vlm_reward.serving.placement import NAMESPACE
 

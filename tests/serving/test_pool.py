@@ -14,7 +14,7 @@ import ray
 
 from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.model import Scorer
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 from rllib_vlm_reward.serving.placement import NAMESPACE
 

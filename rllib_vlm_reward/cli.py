@@ -1,0 +1,128 @@
+"""The command line: ``rllib-vlm-reward train`` and ``train-clip``."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+import typer
+from rich.console import Console
+
+from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, PoolError, RewardError
+
+__all__ = ["app", "main"]
+
+EXPECTED = (
+    CheckpointError,
+    FrameError,
+    GoalError,
+    PoolError,
+    RewardError,
+    pydantic.ValidationError,
+    ValueError,
+    OSError,
+)
+
+app = typer.Typer(
+    help="Train RLlib agents from language goals: CLIP says whether a frame shows the goal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+@app.command("train")
+def train_command(
+    config: Annotated[
+        Path,
+        typer.Argument(help="YAML of the run.", exists=True, dir_okay=False, metavar="CONFIG.yaml"),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that the run leaves; runs/CONFIG by default."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR's checkpoint.")] = False,
+    seed: Annotated[int | None, typer.Option(help="In place of CONFIG's seed.")] = None,
+) -> None:
+    """Train an agent from its goals in words, evaluate it, and draw what it does.
+
+    CONFIG.yaml holds RLlib's own settings under RLlib's own names (`environment`, `env_runners`,
+    `training`, ...) beside `vlm_reward`; configs/quickstart.yaml is a commented example.
+
+    DIR ends with `checkpoint/`, TensorBoard events, `summary.json`, `returns.png` and
+    `agent.gif`. Watch it meanwhile with `tensorboard --logdir DIR`.
+
+    Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
+
+    Example: `rllib-vlm-reward train configs/quickstart.yaml --output runs/quickstart`
+    """
+    _quiet()
+    from rllib_vlm_reward.run import Display, Experiment, train
+
+    folder = output or Path("runs", config.stem)
+    experiment = Experiment.from_file(config)
+    if seed is not None:
+        experiment = experiment.model_copy(update={"seed": seed})
+    with Display(experiment.stop.env_steps) as display:
+        summary = train(experiment, folder, resume=resume, report=display.update)
+    Console().print_json(data=summary)
+    Console().print(f"{folder} holds the checkpoint, summary.json, returns.png and agent.gif.")
+
+
+@app.command("train-clip")
+def train_clip_command(
+    architecture: Annotated[
+        str,
+        typer.Argument(
+            help="Name of an embedded CLIP (small, base), or path of an open_clip_config.json.",
+            metavar="ARCHITECTURE",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the trained CLIP.")],
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames to render and caption.")] = None,
+    seed: Annotated[int, typer.Option(help="Of play, batches and weights.")] = 0,
+) -> None:
+    """Train a CLIP on rendered, captioned BabyAI frames, and score it on held-out layouts.
+
+    The defaults made the CLIPs that ship. DIR is in open_clip's own layout, with a model card:
+    give it as `encoder` in a run's `vlm_reward`.
+
+    Example: `rllib-vlm-reward train-clip base --output runs/my-clip`
+    """
+    from rich.progress import Progress as Bar
+
+    from rllib_vlm_reward.pretraining import Settings, train_clip
+
+    given = {"steps": steps, "num_frames": frames}
+    settings = Settings(seed=seed, **{key: value for key, value in given.items() if value})
+    with Bar() as bar:
+        task = bar.add_task("play", total=settings.steps)
+        scores = train_clip(
+            architecture,
+            output,
+            settings,
+            report=lambda now: bar.update(task, completed=now.step, description=now.phase),
+        )
+    for family, score in scores.items():
+        Console().print(f"{family}: {score}")
+    Console().print(f"{output} holds the CLIP and model_card.md.")
+
+
+def _quiet() -> None:
+    """Leave the terminal to the run: RLlib 2.60 warns of its own defaults at every start."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="gymnasium")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is said without a traceback."""
+    try:
+        app()
+    except EXPECTED as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)

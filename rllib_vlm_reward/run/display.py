@@ -1,0 +1,83 @@
+"""A run on the terminal: a bar with the time left, and a live table."""
+
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from rllib_vlm_reward.run.progress import Progress
+
+__all__ = ["Display"]
+
+ROWS = 10
+COLUMNS = ("iteration", "env steps", "VLM return", "true return", "success", "frames/s")
+
+
+class Display:
+    """Shows what a run is doing; plain lines where the output is no terminal.
+
+    Args:
+        env_steps: at which the bar is full.
+    """
+
+    def __init__(self, env_steps: int) -> None:
+        self._console = Console()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        # Minutes, since the rate of a few iterations says little.
+        self._bar.speed_estimate_period = 120.0
+        self._task = self._bar.add_task("starting", total=env_steps)
+        self._rows: list[Progress] = []
+        self._live = Live(console=self._console, get_renderable=self._render)
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def update(self, news: Progress | str) -> None:
+        """Show an iteration's progress, or a line of what is done next."""
+        if isinstance(news, str):
+            self._bar.update(self._task, description=news)
+            self._say(news)
+            return
+        self._rows.append(news)
+        self._bar.update(self._task, completed=news.env_steps, description="training")
+        left = self._bar.tasks[0].time_remaining
+        eta = "" if left is None else f"  ETA {left / 60:.1f} min"
+        labels = zip(COLUMNS, _cells(news), strict=True)
+        self._say("  ".join(f"{label} {cell}" for label, cell in labels) + eta)
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, soft_wrap=True, highlight=False)
+
+    def _render(self) -> Group:
+        table = Table(*COLUMNS, title="means over the last 100 episodes")
+        for row in self._rows[-ROWS:]:
+            table.add_row(*_cells(row))
+        return Group(table, self._bar)
+
+
+def _cells(row: Progress) -> tuple[str, ...]:
+    means = (row.vlm_return, row.ground_truth_return, row.ground_truth_success)
+    shown = ("-" if value is None else f"{value:.3f}" for value in means)
+    return (f"{row.iteration}", f"{row.env_steps:,}", *shown, f"{row.frames_per_second:,.0f}")

@@ -1,0 +1,131 @@
+"""How good is the trained agent, by ground truth, beside chance and beside a goal-blind self?"""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_RL_MODULE
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+
+from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece
+
+__all__ = ["Evaluator", "Moment", "Outcome"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """The mean over a number of episodes.
+
+    Attributes:
+        vlm_return: what the VLM paid.
+        ground_truth_return: the env's own return.
+        ground_truth_success: share of episodes with success at any step; None if the env is mute.
+        episodes: how many.
+    """
+
+    vlm_return: float
+    ground_truth_return: float
+    ground_truth_success: float | None
+    episodes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """One scored frame: uint8 ``[H, W, 3]``, after action ``t`` of its episode."""
+
+    episode: str
+    t: int
+    frame: npt.NDArray[np.uint8]
+    goal: str
+    score: float
+
+
+class Evaluator:
+    """Plays the algorithm's policy on layouts of other seeds, one sub-env at a time.
+
+    One sub-env, because the first N episodes that several finish together are the short ones,
+    which here are the successful ones.
+
+    Args:
+        algorithm: a built algorithm with a VLM reward, whose reward actors it shares.
+    """
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        config = algorithm.config.copy(copy_frozen=False)
+        config.env_runners(num_envs_per_env_runner=1, num_env_runners=0)
+        config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)
+        config.freeze()
+        self._algorithm = algorithm
+        self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
+        piece = reward_piece(algorithm.env_runner)
+        attach_pieces(self._runner, piece.pool.name, piece.run)
+
+    def close(self) -> None:
+        """Close the env."""
+        self._runner.stop()
+
+    def trained(self, episodes: int) -> Outcome:
+        """Return the outcome of the present policy."""
+        self._sync()
+        return self._play(episodes)
+
+    def goal_blind(self, episodes: int) -> Outcome | None:
+        """Return the outcome of the present policy when it is told other goals than its own.
+
+        None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one.
+        """
+        pieces = self._runner._env_to_module.connectors
+        told = [piece for piece in pieces if isinstance(piece, GoalEmbedding)]
+        if not told or len(told[0].config.goal_set) < 2:
+            return None
+        self._sync()
+        told[0].shuffle = True
+        try:
+            return self._play(episodes)
+        finally:
+            told[0].shuffle = False
+
+    def random(self, episodes: int) -> Outcome:
+        """Return the outcome of uniformly random actions."""
+        return self._play(episodes, random_actions=True)
+
+    def watch(self, episodes: int) -> list[Moment]:
+        """Return every scored frame of some episodes of the present policy, in order."""
+        self._sync()
+        with self._recording() as record:
+            self._play(episodes)
+        return [Moment(*moment) for moment in record]
+
+    def _sync(self) -> None:
+        # RLlib syncs the driver's own env runner with the learner after each update.
+        parts = [COMPONENT_RL_MODULE, COMPONENT_ENV_TO_MODULE_CONNECTOR]
+        self._runner.set_state(self._algorithm.env_runner.get_state(parts))
+
+    def _play(self, episodes: int, *, random_actions: bool = False) -> Outcome:
+        samples = self._runner.sample(num_episodes=episodes, random_actions=random_actions)
+        data = [episode.custom_data for episode in samples if episode.is_done]
+        told = [float(each["success"]) for each in data if "success" in each]
+        return Outcome(
+            vlm_return=_mean(data, "vlm_return"),
+            ground_truth_return=_mean(data, "env_return"),
+            ground_truth_success=float(np.mean(told)) if told else None,
+            episodes=len(data),
+        )
+
+    @contextmanager
+    def _recording(self) -> Iterator[list[tuple[str, int, Any, str, float]]]:
+        piece = reward_piece(self._runner)
+        piece.recorder = []
+        try:
+            yield piece.recorder
+        finally:
+            piece.recorder = None
+
+
+def _mean(data: list[dict[str, Any]], key: str) -> float:
+    return float(np.mean([each[key] for each in data]))

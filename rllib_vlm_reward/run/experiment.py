@@ -1,0 +1,162 @@
+"""A run in YAML: RLlib's own settings under RLlib's own names, and the reward."""
+
+import difflib
+import importlib
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.registry import ALGORITHMS
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.tune.registry import get_trainable_cls
+
+from rllib_vlm_reward.config import Section, VLMRewardConfig
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+__all__ = ["Experiment", "Policy", "Stop"]
+
+Settings = dict[str, Any]
+
+
+class Stop(Section):
+    """When training ends: at the first of these."""
+
+    env_steps: Annotated[int, Field(gt=0)]
+    wall_seconds: Annotated[float, Field(gt=0)] | None = None
+
+
+class Policy(Section):
+    """The RLModule.
+
+    Attributes:
+        module: import path of the class.
+        model_config_: its ``model_config``, in YAML ``model_config``.
+    """
+
+    module: str = "rllib_vlm_reward.policies.GoalConditionedModule"
+    model_config_: Settings = Field(default_factory=dict, alias="model_config")
+
+
+class Experiment(Section):
+    """What ``rllib-vlm-reward train`` runs.
+
+    ``environment``, ``env_runners``, ``training``, ``learners``, ``fault_tolerance`` and
+    ``framework`` are the keyword arguments of the AlgorithmConfig methods of those names.
+
+    Attributes:
+        algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
+        seed: of envs, policy and learner.
+        policy: the RLModule; None takes RLlib's default for the observation space.
+        vlm_reward: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
+        stop: when training ends.
+        evaluation_episodes: episodes of each evaluation at the end: trained, random, goal-blind.
+        checkpoint_every: iterations between checkpoints.
+
+    Raises:
+        pydantic.ValidationError: an unknown key, or a value outside its range.
+
+    Example:
+        >>> experiment = Experiment.from_yaml('''
+        ... environment: {env: CartPole-v1}
+        ... vlm_reward:
+        ...   encoder: ViT-B-32/random
+        ...   goals: [pole vertically upright on top of the cart]
+        ...   negatives: [pole and cart]
+        ... stop: {env_steps: 1000}
+        ... ''')
+        >>> experiment.to_algorithm_config().algo_class.__name__
+        'PPO'
+    """
+
+    algorithm: str = "PPO"
+    seed: int = 0
+    environment: Settings
+    env_runners: Settings = Field(default_factory=dict)
+    training: Settings = Field(default_factory=dict)
+    learners: Settings = Field(default_factory=dict)
+    fault_tolerance: Settings = Field(default_factory=dict)
+    framework: Settings = Field(default_factory=dict)
+    policy: Policy | None = None
+    vlm_reward: VLMRewardConfig
+    stop: Stop
+    evaluation_episodes: Annotated[int, Field(ge=1)] = 100
+    checkpoint_every: Annotated[int, Field(ge=1)] = 10
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "Experiment":
+        """Read the experiment from YAML text.
+
+        Raises:
+            ValueError: the text is not a mapping.
+        """
+        settings = yaml.safe_load(text)
+        if not isinstance(settings, dict):
+            raise ValueError(
+                f"experiment: got {type(settings).__name__}, expected a mapping with the keys "
+                "environment, vlm_reward and stop. See configs/quickstart.yaml."
+            )
+        return cls.model_validate(settings)
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Experiment":
+        """Read the experiment from a YAML file."""
+        return cls.from_yaml(path.read_text())
+
+    def to_algorithm_config(self) -> AlgorithmConfig:
+        """Return RLlib's configuration, with the reward added.
+
+        Raises:
+            ValueError: a setting that the AlgorithmConfig's method does not know.
+        """
+        config: AlgorithmConfig = _algorithm(self.algorithm).get_default_config()
+        for section in ("environment", "env_runners", "training", "learners", "fault_tolerance"):
+            _apply(config, section, getattr(self, section))
+        _apply(config, "framework", self.framework)
+        config.debugging(seed=self.seed)
+        if self.policy is not None:
+            spec = RLModuleSpec(
+                module_class=_import(self.policy.module), model_config=self.policy.model_config_
+            )
+            config.rl_module(rl_module_spec=spec)
+        return add_vlm_reward(config, self.vlm_reward)
+
+
+def _algorithm(name: str) -> type[Algorithm]:
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm: got {name!r}, expected one of RLlib's: {sorted(ALGORITHMS)}.")
+    algorithm: type[Algorithm] = get_trainable_cls(name)
+    return algorithm
+
+
+def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
+    method = getattr(config, section)
+    names = {
+        name
+        for kind in type(config).__mro__
+        if section in vars(kind)
+        for name in inspect.signature(vars(kind)[section]).parameters
+    }
+    for name in settings:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It knows {sorted(names)}."
+            raise ValueError(
+                f"{section}: got the unknown setting {name!r}, expected an argument of "
+                f"{type(config).__name__}.{section}(). {hint}"
+            )
+    method(**settings)
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"policy: cannot import {path!r} ({error}), expected package.module.Class. "
+            "Install its package, or set PYTHONPATH."
+        ) from error

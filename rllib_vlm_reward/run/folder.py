@@ -1,0 +1,116 @@
+"""The folder a run leaves behind, and resumes from."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.rllib.algorithms.algorithm import Algorithm
+from torch.utils.tensorboard import SummaryWriter
+
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.run.experiment import Experiment
+from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
+
+__all__ = ["RunFolder"]
+
+
+class RunFolder:
+    """``config.yaml``, ``checkpoint/``, ``progress.jsonl``, TensorBoard events and the results.
+
+    Args:
+        path: the folder; made if it does not exist.
+        experiment: what is run in it.
+        resume: go on from the folder's checkpoint.
+
+    Raises:
+        FileExistsError: a run lies there and ``resume`` is off.
+        FileNotFoundError: ``resume`` is on and there is no checkpoint.
+        ValueError: ``resume`` is on and the folder's run has other settings.
+    """
+
+    def __init__(self, path: Path, experiment: Experiment, *, resume: bool) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint"
+        self._config = path / "config.yaml"
+        self._progress = path / "progress.jsonl"
+        self.history: list[Progress] = []
+        settings = experiment.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        if resume:
+            self._check_resumable(settings)
+            self.history = read_progress(self.checkpoint / "progress.jsonl")
+        elif self.checkpoint.exists() or self._progress.exists():
+            raise FileExistsError(
+                f"output: a run lies in {path}, expected an empty folder. Give --resume to go on "
+                "with it, or another --output."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(yaml.safe_dump(settings, sort_keys=False))
+        self._board = SummaryWriter(str(path), purge_step=self._next_step())
+
+    def _next_step(self) -> int | None:
+        return self.history[-1].env_steps + 1 if self.history else None
+
+    def _check_resumable(self, settings: dict[str, Any]) -> None:
+        if not self.checkpoint.exists():
+            raise FileNotFoundError(
+                f"resume: no checkpoint in {self.path}, expected {self.checkpoint}. Leave "
+                "--resume out to start the run."
+            )
+        before = yaml.safe_load(self._config.read_text())
+        # A run may be prolonged; everything else is in the checkpoint.
+        changed = sorted(
+            key
+            for key in before.keys() | settings.keys()
+            if key != "stop" and before.get(key) != settings.get(key)
+        )
+        if changed:
+            raise ValueError(
+                f"resume: {changed} differ from the run in {self.path}, expected the same "
+                "settings. Start a new run in another --output, or restore them."
+            )
+
+    def save_checkpoint(self, algorithm: Algorithm) -> None:
+        """Save the algorithm and the progress so far, replacing the checkpoint as a whole."""
+        fresh, old = self.path / "checkpoint.new", self.path / "checkpoint.old"
+        for stale in (fresh, old):
+            shutil.rmtree(stale, ignore_errors=True)
+        algorithm.save_to_path(str(fresh.resolve()))
+        write_progress(fresh / "progress.jsonl", self.history)
+        if self.checkpoint.exists():
+            self.checkpoint.rename(old)
+        fresh.rename(self.checkpoint)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def log(self, progress: Progress, result: dict[str, Any]) -> None:
+        """Add an iteration to the progress and every scalar of RLlib's result to TensorBoard."""
+        self.history.append(progress)
+        write_progress(self._progress, self.history)
+        for name, value in _scalars(result):
+            self._board.add_scalar(name, value, progress.env_steps)
+
+    def log_frames(self, name: str, frames: Frames, env_steps: int) -> None:
+        """Add a picture, uint8 ``[H, W, 3]``, to TensorBoard."""
+        self._board.add_image(name, frames, env_steps, dataformats="HWC")
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``."""
+        (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Write what TensorBoard still holds back."""
+        self._board.close()
+
+
+def _scalars(result: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for key, value in result.items():
+        if key in ("config", "hist_stats"):
+            continue
+        if isinstance(value, dict):
+            found += _scalars(value, f"{prefix}{key}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.append((f"{prefix}{key}", float(value)))
+    return found

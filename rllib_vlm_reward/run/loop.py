@@ -1,0 +1,152 @@
+"""Trains, saves, evaluates: one run from its YAML to its summary."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from rllib_vlm_reward.run.evaluation import Evaluator
+from rllib_vlm_reward.run.experiment import Experiment
+from rllib_vlm_reward.run.folder import RunFolder
+from rllib_vlm_reward.run.pictures import save_curve, save_video, strip
+from rllib_vlm_reward.run.progress import Progress
+
+__all__ = ["train"]
+
+VIDEO_EPISODES = 6
+# Half of it is what shared memory holds when a small machine's /dev/shm is at its default.
+OBJECT_STORE_BYTES = 512 * 1024**2
+
+Report = Callable[[Progress | str], None]
+
+
+def train(
+    experiment: Experiment,
+    output: Path,
+    *,
+    resume: bool = False,
+    report: Report = lambda _: None,
+) -> dict[str, Any]:
+    """Run an experiment and return its summary.
+
+    Joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one, which ends with the run.
+
+    Args:
+        experiment: what to run.
+        output: folder of checkpoint, TensorBoard events, ``summary.json``, ``returns.png`` and
+            ``agent.gif``.
+        resume: go on from the checkpoint in ``output``.
+        report: called with the progress of each iteration, and with a line of what is done next.
+
+    Returns:
+        What ``summary.json`` holds; returns and success are means over the evaluation's episodes.
+    """
+    folder = RunFolder(output, experiment, resume=resume)
+    started = not ray.is_initialized()
+    if started:
+        _start_ray()
+    algorithm = None
+    try:
+        report("building the algorithm and starting the reward actors")
+        algorithm = _build(experiment, folder, resume=resume)
+        _learn(algorithm, experiment, folder, report)
+        return _conclude(algorithm, experiment, folder, report)
+    finally:
+        folder.close()
+        if algorithm is not None:
+            algorithm.stop()
+        if started:
+            ray.shutdown()
+
+
+def _start_ray() -> None:
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False)
+    else:
+        # "local", or Ray joins any cluster that another program left on this machine.
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+
+
+def _build(experiment: Experiment, folder: RunFolder, *, resume: bool) -> Algorithm:
+    if resume:
+        return Algorithm.from_checkpoint(str(folder.checkpoint.resolve()))
+    return experiment.to_algorithm_config().build_algo()
+
+
+def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
+    stop = experiment.stop
+    evaluator = Evaluator(algorithm)
+    picture_at = 0
+    try:
+        while not _is_over(folder.history, experiment):
+            begin = time.perf_counter()
+            result = algorithm.train()
+            before = folder.history[-1] if folder.history else None
+            progress = Progress.from_result(
+                result, seconds=time.perf_counter() - begin, before=before
+            )
+            folder.log(progress, result)
+            report(progress)
+            if progress.iteration % experiment.checkpoint_every == 0:
+                folder.save_checkpoint(algorithm)
+            if progress.env_steps >= picture_at:
+                picture_at = progress.env_steps + stop.env_steps // 10
+                frames = strip(evaluator.watch(1), experiment.vlm_reward.threshold)
+                folder.log_frames("episode", frames, progress.env_steps)
+    finally:
+        evaluator.close()
+    folder.save_checkpoint(algorithm)
+
+
+def _is_over(history: list[Progress], experiment: Experiment) -> bool:
+    if not history:
+        return False
+    stop, last = experiment.stop, history[-1]
+    late = stop.wall_seconds is not None and last.wall_seconds >= stop.wall_seconds
+    return late or last.env_steps >= stop.env_steps
+
+
+def _conclude(
+    algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report
+) -> dict[str, Any]:
+    episodes = experiment.evaluation_episodes
+    evaluator = Evaluator(algorithm)
+    try:
+        report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
+        trained = evaluator.trained(episodes)
+        random, blind = evaluator.random(episodes), evaluator.goal_blind(episodes)
+        report("drawing")
+        save_video(
+            folder.path / "agent.gif",
+            evaluator.watch(VIDEO_EPISODES),
+            experiment.vlm_reward.threshold,
+        )
+    finally:
+        evaluator.close()
+    save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
+    last = folder.history[-1]
+    summary = {
+        "env_steps": last.env_steps,
+        "wall_seconds": last.wall_seconds,
+        "vlm_return_mean": trained.vlm_return,
+        "ground_truth_return_mean": trained.ground_truth_return,
+        "ground_truth_success": trained.ground_truth_success,
+        "random_policy_success": random.ground_truth_success,
+        "goal_blind_success": blind.ground_truth_success if blind else None,
+        "evaluation_episodes": trained.episodes,
+        "seed": experiment.seed,
+        "encoder": experiment.vlm_reward.encoder,
+        "training": dataclasses.asdict(last),
+    }
+    folder.save_summary(summary)
+    return summary

@@ -1,0 +1,88 @@
+"""What a run looks like: the curve of both returns, and the agent at work."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.run.evaluation import Moment
+from rllib_vlm_reward.run.progress import Progress
+
+__all__ = ["draw_moment", "save_curve", "save_video", "strip"]
+
+SIDE, BAND = 224, 44
+WHITE, GREEN, DARK = (255, 255, 255), (80, 220, 120), (24, 24, 28)
+
+
+def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
+    """Save VLM return, ground-truth return and success over env steps as a PNG."""
+    steps = [row.env_steps for row in history]
+    lines: dict[str, list[float | None]] = {
+        "VLM return": [row.vlm_return for row in history],
+        "ground-truth return": [row.ground_truth_return for row in history],
+        "ground-truth success": [row.ground_truth_success for row in history],
+    }
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for label, values in lines.items():
+        points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label)
+    axes.set(xlabel="env steps", ylabel="mean over the last 100 episodes", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -> None:
+    """Save moments as a GIF, the last frame of each episode held; goal and score drawn in."""
+    images: list[Image.Image] = []
+    durations: list[int] = []
+    for _, episode in groupby(moments, key=lambda moment: moment.episode):
+        drawn = [draw_moment(moment, threshold) for moment in episode]
+        images += drawn
+        durations += [250] * (len(drawn) - 1) + [1200]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+
+
+def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
+    """Draw a frame enlarged, its goal above and its score below; green where the reward fires."""
+    frame = Image.fromarray(moment.frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    image = Image.new("RGB", (SIDE, SIDE + 2 * BAND), DARK)
+    image.paste(frame, (0, BAND))
+    fired = threshold is not None and moment.score > threshold
+    pen, color = ImageDraw.Draw(image), GREEN if fired else WHITE
+    font = ImageFont.load_default(size=14)
+    for line, words in enumerate(_wrap(moment.goal, 30)[:2]):
+        pen.text((6, 4 + 18 * line), words, fill=WHITE, font=font)
+    pen.text((6, SIDE + BAND + 4), f"t={moment.t}  score {moment.score:.3f}", fill=color, font=font)
+    bar = round((SIDE - 12) * min(max(moment.score, 0.0), 1.0))
+    pen.rectangle((6, SIDE + BAND + 26, SIDE - 6, SIDE + BAND + 36), outline=WHITE)
+    pen.rectangle((6, SIDE + BAND + 26, 6 + bar, SIDE + BAND + 36), fill=color)
+    return image
+
+
+def strip(moments: Sequence[Moment], threshold: float | None, most: int = 8) -> Frames:
+    """Return the first moments side by side, uint8 ``[H, W, 3]``, for TensorBoard."""
+    images: list[Any] = [np.asarray(draw_moment(m, threshold)) for m in moments[:most]]
+    return np.concatenate(images, axis=1)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

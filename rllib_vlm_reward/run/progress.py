@@ -1,0 +1,80 @@
+"""What is known after each iteration; a line of ``progress.jsonl``."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Progress", "read_progress", "write_progress"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a run after an iteration; means are over the last 100 episodes.
+
+    Attributes:
+        iteration: from 1.
+        env_steps: sampled since the start of the run.
+        wall_seconds: of training, resumed parts added up.
+        vlm_return: what the VLM paid an episode; None before the first one ended.
+        ground_truth_return: the env's own return.
+        ground_truth_success: share of episodes; None if the env is mute.
+        frames_per_second: scored in this iteration.
+    """
+
+    iteration: int
+    env_steps: int
+    wall_seconds: float
+    vlm_return: float | None
+    ground_truth_return: float | None
+    ground_truth_success: float | None
+    frames_per_second: float
+
+    @classmethod
+    def from_result(
+        cls, result: dict[str, Any], *, seconds: float, before: "Progress | None"
+    ) -> "Progress":
+        """Read an RLlib result.
+
+        Args:
+            result: of ``algorithm.train()``.
+            seconds: that the iteration took.
+            before: the progress of the iteration before.
+        """
+        runners = result["env_runners"]
+        reward = runners.get("vlm_reward", {})
+        env_steps = int(runners["num_env_steps_sampled_lifetime"])
+        done = before.env_steps if before else 0
+        return cls(
+            iteration=before.iteration + 1 if before else 1,
+            env_steps=env_steps,
+            wall_seconds=round((before.wall_seconds if before else 0.0) + seconds, 3),
+            vlm_return=_number(reward.get("vlm_return_mean")),
+            ground_truth_return=_number(reward.get("ground_truth_return_mean")),
+            ground_truth_success=_number(reward.get("ground_truth_success")),
+            frames_per_second=round((env_steps - done) / seconds, 1),
+        )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def write_progress(path: Path, history: list[Progress]) -> None:
+    """Write one JSON object a line."""
+    lines = [json.dumps(dataclasses.asdict(row)) for row in history]
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def read_progress(path: Path) -> list[Progress]:
+    """Read what :func:`write_progress` wrote.
+
+    Example:
+        >>> import tempfile
+        >>> row = Progress(1, 2048, 1.5, None, None, None, 1365.3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_progress(Path(folder, "p.jsonl"), [row])
+        ...     read_progress(Path(folder, "p.jsonl")) == [row]
+        True
+    """
+    return [Progress(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pydantic
+import pytest
+import yaml
+from ray.rllib.algorithms.ppo import PPO
+
+from rllib_vlm_reward.policies import GoalConditionedModule
+from rllib_vlm_reward.run import Experiment
+
+CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+QUICKSTART = next(path for path in CONFIGS if path.stem == "quickstart")
+
+
+def changed(**settings):
+    return Experiment.model_validate({**yaml.safe_load(QUICKSTART.read_text()), **settings})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path):
+    assert Experiment.from_file(path).to_algorithm_config().algo_class is PPO
+
+
+def test_settings_reach_rllib():
+    config = Experiment.from_file(QUICKSTART).to_algorithm_config()
+    assert config.env == "rllib_vlm_reward/Lift-v0"
+    assert config.gamma == 0.97
+    assert config.num_envs_per_env_runner == 32
+    assert config.seed == 0
+    assert config.rl_module_spec.module_class is GoalConditionedModule
+
+
+def test_the_env_reward_never_reaches_the_quickstart_learner():
+    assert Experiment.from_file(QUICKSTART).vlm_reward.env_reward_weight == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trainning": {}}, "Did you mean 'training'"),
+        ({"stop": {"env_steps": 0}}, "greater than 0"),
+        ({"stop": {"steps": 10}}, "Did you mean 'env_steps'"),
+        ({"vlm_reward": {"encoder": "base", "goals": ["x"]}}, "no negatives"),
+    ],
+)
+def test_bad_yaml_is_named(settings, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        changed(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"training": {"learning_rate": 0.1}}, "training: got the unknown setting 'learning_rate'"),
+        ({"env_runners": {"num_env_runner": 1}}, "Did you mean 'num_env_runners'"),
+        ({"policy": {"module": "no.such.Class"}}, "cannot import 'no.such.Class'"),
+        ({"algorithm": "PPOO"}, "PPOO"),
+    ],
+)
+def test_bad_rllib_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        changed(**settings).to_algorithm_config()
+
+
+def test_text_that_is_no_mapping_is_refused():
+    with pytest.raises(ValueError, match="expected a mapping"):
+        Experiment.from_yaml("- a\n- b\n")

@@ -1,0 +1,117 @@
+"""One tiny run through the command line, and what it leaves in its folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
+
+from rllib_vlm_reward.cli import app
+from rllib_vlm_reward.run.progress import read_progress
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+
+def write_config(path, **settings):
+    config = yaml.safe_load(QUICKSTART.read_text())
+    config["vlm_reward"] |= {"encoder": "small", "mode": "synchronous"}
+    config["env_runners"] = {"num_env_runners": 0, "num_envs_per_env_runner": 8}
+    config["training"] |= {"train_batch_size_per_learner": 256, "num_epochs": 1}
+    config |= {"stop": {"env_steps": 512}, "evaluation_episodes": 5, "checkpoint_every": 1}
+    path.write_text(yaml.safe_dump(config | settings))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = write_config(folder / "config.yaml")
+    result = run("train", config, "--output", folder / "out")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return config, folder / "out", result.output
+
+
+def test_the_folder_holds_what_was_promised(trained):
+    _, out, _ = trained
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["env_steps"] >= 512
+    assert summary["evaluation_episodes"] == 5
+    for key in ("ground_truth_success", "random_policy_success", "goal_blind_success"):
+        assert 0 <= summary[key] <= 1
+    assert {"wall_seconds", "vlm_return_mean", "seed"} <= summary.keys()
+    assert Image.open(out / "returns.png").size[0] > 500
+    assert Image.open(out / "agent.gif").n_frames > 6
+    assert (out / "checkpoint").is_dir()
+
+
+def test_tensorboard_shows_scalars_and_frames(trained):
+    _, out, _ = trained
+    events = EventAccumulator(str(out)).Reload()
+    tags = events.Tags()
+    assert "episode" in tags["images"]
+    for name in ("vlm_return_mean", "ground_truth_success", "score_mean"):
+        values = [event.value for event in events.Scalars(f"env_runners/vlm_reward/{name}")]
+        assert values
+        assert np.isfinite(values).all()
+
+
+def test_progress_is_shown_with_eta_and_both_returns(trained):
+    output = trained[2]
+    assert "ETA" in output
+    assert "VLM return" in output
+    assert "success" in output
+
+
+def test_ray_is_down_after_the_run(trained):
+    assert not ray.is_initialized()
+
+
+def test_a_finished_run_is_not_overwritten(trained):
+    config, out, _ = trained
+    result = run("train", config, "--output", out)
+    assert isinstance(result.exception, FileExistsError)
+    assert "--resume" in str(result.exception)
+
+
+def test_resume_goes_on_where_the_checkpoint_stopped(trained, tmp_path):
+    _, out, _ = trained
+    before = read_progress(out / "progress.jsonl")
+    longer = write_config(tmp_path / "longer.yaml", stop={"env_steps": 1000})
+    result = run("train", longer, "--output", out, "--resume")
+    assert result.exit_code == 0, (result.output, result.exception)
+    after = read_progress(out / "progress.jsonl")
+    assert after[: len(before)] == before
+    assert [row.iteration for row in after] == list(range(1, len(after) + 1))
+    steps = [row.env_steps for row in after]
+    assert steps == sorted(steps)
+    assert 1000 <= steps[-1] < 1600
+
+
+def test_resume_with_another_reward_is_refused(trained, tmp_path):
+    _, out, _ = trained
+    other = write_config(tmp_path / "other.yaml", seed=7)
+    result = run("train", other, "--output", out, "--resume")
+    assert isinstance(result.exception, ValueError)
+    assert "seed" in str(result.exception)
+
+
+def test_resume_without_a_checkpoint_says_so(tmp_path):
+    result = run("train", write_config(tmp_path / "c.yaml"), "--output", tmp_path / "o", "--resume")
+    assert isinstance(result.exception, FileNotFoundError)
+    assert "no checkpoint" in str(result.exception)
+
+
+def test_help_teaches():
+    assert "train-clip" in run("--help").output
+    text = run("train", "--help").output
+    assert "CONFIG.yaml" in text
+    assert "Example" in text
