@@ -1,0 +1,91 @@
+"""The model card: what a checkpoint was trained on, and what it scores."""
+
+from pathlib import Path
+from typing import Any
+
+from rllib_vlm_reward.pretraining.statements import FAMILIES
+
+__all__ = ["write_card"]
+
+CARD = """# {architecture}: a small CLIP for BabyAI frames
+
+Tells from an egocentric 7 × 7-tile frame of one BabyAI room (56 × 56 pixels, as
+`rllib_vlm_reward.envs` draws it) what the agent faces and carries, and which objects lie side by
+side: 18 objects (ball, box and key in six colours). It knows these statements and no other words:
+
+{statements}
+
+| | |
+|---|---|
+| vision tower, parameters | {vision:,} |
+| text tower, parameters | {text:,} |
+| temperature | {temperature:.4f} (logit_scale {logit_scale:.1f}) |
+| weights, SHA-256 | `{fingerprint}` |
+
+## Training
+
+    rllib-vlm-reward train-clip {architecture} --output DIR
+
+Data: {num_frames:,} frames of random play that picks up and drops often, and of BabyAI's bot, in
+rooms of 5 to 8 tiles with 2 to 8 objects; {distinct_frames:,} are distinct, and those are trained
+on, rare statements drawn more often. Every statement's truth is read from the state. Loss: each
+statement that holds against all of its family that do not. {train_seconds} seconds on a CPU.
+
+{settings}
+
+## Held-out scores
+
+On {held_out_frames:,} frames of the same play in layouts that training never saw (of the frames,
+{overlap:.1%} also occur in training: an agent in a corner sees the same in many layouts). Every
+goal is asked of every frame, once with "a" and once with "the". The score is the paper's
+probability (arXiv 2312.09187, equation 1) at the model's own temperature: a goal against the other
+17 objects (152 pairs) and the family's "nothing". Precision and recall are at β = 0.5.
+
+| family | frames | average precision | precision | recall | false, per 1,000 | true | false |
+|---|---|---|---|---|---|---|---|
+{scores}
+
+"false, per 1,000": how often, in 1,000 frames, any of the family's goals fires wrongly; an agent
+has one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
+probabilities lie above the first, 99.9 % of the false ones' below the second.
+
+Two pairs that touch in one frame share the probability, so that neither passes β = 0.5; such
+frames are left out above. Weigh a pair against all other pairs: against a few, a pair that shares
+an object with one that touches stands out among statements that are all false.
+"""
+
+
+def write_card(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write ``model_card.md`` from the content of ``metrics.json``."""
+    rows = (
+        "| {family} | {frames:,} | {average_precision:.4f} | {precision:.4f} | {recall:.4f} | "
+        "{false_per_1000:.2f} | {true_p05:.3f} | {false_p999:.3f} |".format(family=family, **score)
+        for family, score in metrics["held_out"].items()
+    )
+    card = CARD.format(
+        architecture=metrics["architecture"],
+        statements="\n".join(f"- {statement}" for statement in _statements()),
+        **metrics["parameters"],
+        temperature=1 / metrics["logit_scale"],
+        logit_scale=metrics["logit_scale"],
+        fingerprint=metrics["fingerprint"],
+        num_frames=metrics["settings"]["num_frames"],
+        distinct_frames=metrics["distinct_frames"],
+        train_seconds=metrics["train_seconds"],
+        settings=", ".join(f"{key} {value}" for key, value in metrics["settings"].items()),
+        held_out_frames=metrics["settings"]["held_out_frames"],
+        overlap=metrics["held_out_frames_in_training"],
+        scores="\n".join(rows),
+    )
+    (folder / "model_card.md").write_text(card)
+
+
+def _statements() -> list[str]:
+    return [
+        f'"{text}"'
+        for family in FAMILIES.values()
+        for text in (
+            family.template.prompt.replace("{}", "{a|the} COLOUR KIND"),
+            family.template.nothing,
+        )
+    ]

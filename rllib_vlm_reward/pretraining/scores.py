@@ -1,0 +1,124 @@
+"""How well a CLIP tells what holds: held-out scores of the paper's reward, by family."""
+
+import dataclasses
+import random
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rllib_vlm_reward.envs.tiles import View, draw
+from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Family, truth
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+
+__all__ = ["FamilyScores", "Scores", "average_precision", "score_families"]
+
+BETA = 0.5
+BATCH = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyScores:
+    """Scores of one family: every goal of it is asked of every frame, with "a" and with "the".
+
+    A goal's probability is the paper's equation 1 at the model's own temperature, against the
+    family's other objects (or pairs) and its "nothing". Frames in which several of a family's
+    goals hold are left out: they share the probability, whatever the model.
+
+    Attributes:
+        average_precision: area under the precision-recall curve over all frames and goals.
+        precision, recall: where the probability exceeds β = 0.5.
+        false_per_1000: times that any goal fires wrongly, per 1,000 frames and one article.
+        true_p05: the probability that 95 % of the true pairs of frame and goal exceed.
+        false_p999: the probability that 99.9 % of the false pairs stay under.
+        frames: how many are asked.
+        true: how many pairs of frame and goal are true.
+    """
+
+    average_precision: float
+    precision: float
+    recall: float
+    false_per_1000: float
+    true_p05: float
+    false_p999: float
+    frames: int
+    true: int
+
+
+Scores = dict[str, FamilyScores]
+"""By family."""
+
+
+def score_families(encoder: CLIPEncoder, views: View) -> Scores:
+    """Score a CLIP on views whose truth is known.
+
+    Args:
+        encoder: the CLIP.
+        views: uint8 ``[N, V, V, 3]``.
+    """
+    batches = np.array_split(views, -(-len(views) // BATCH))
+    images = torch.cat([encoder.encode_images(draw(batch)) for batch in batches])
+    holds = truth(views)
+    scores = {}
+    for name, family in FAMILIES.items():
+        columns = [1 + family.objects.index(names) for names in _objects(family)]
+        held = holds[name][:, columns]
+        kept = held.sum(axis=1) <= 1
+        chances = np.stack([_ask(images[kept], encoder, family, said) for said in ARTICLES])
+        scores[name] = _score(chances, np.broadcast_to(held[kept], chances.shape))
+    return scores
+
+
+def _objects(family: Family) -> list[tuple[str, ...]]:
+    """Return a family's objects, each pair in one order, since both orders say the same."""
+    rng = random.Random(0)
+    chosen = combinations(NAMES, len(family.objects[0]))
+    return [tuple(rng.sample(names, len(names))) for names in chosen]
+
+
+def _ask(
+    images: Tensor, encoder: CLIPEncoder, family: Family, article: str
+) -> npt.NDArray[np.float32]:
+    """Return each goal's probability in each frame, float32 ``[N, G]``."""
+    prompt = family.template.prompt.replace("{}", f"{article} %s")
+    statements = [str(family.template.nothing), *(prompt % names for names in _objects(family))]
+    cosines = images @ encoder.encode_texts(statements).T
+    # A goal and its negatives are all of these, whichever goal is asked: one softmax for all.
+    chances: npt.NDArray[np.float32]
+    chances = (encoder.logit_scale * cosines).softmax(dim=1)[:, 1:].cpu().numpy()
+    return chances
+
+
+def _score(chances: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> FamilyScores:
+    """Score chances and truth ``[articles, N, G]``."""
+    fires = chances > BETA
+    right, wrong, true = (int(each.sum()) for each in (fires & held, fires & ~held, held))
+    return FamilyScores(
+        average_precision=average_precision(chances.ravel(), held.ravel()),
+        precision=right / max(1, right + wrong),
+        recall=right / max(1, true),
+        false_per_1000=1000 * wrong / (chances.shape[0] * chances.shape[1]),
+        true_p05=float(np.quantile(chances[held], 0.05)),
+        false_p999=float(np.quantile(chances[~held], 0.999)),
+        frames=chances.shape[1],
+        true=true,
+    )
+
+
+def average_precision(scores: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> float:
+    """Return the area under the precision-recall curve, Σ (R_n - R_{n-1}) P_n.
+
+    Equal scores fall together.
+
+    Example:
+        >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
+        0.8333333333333333
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(held[order])
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    hits, fired = hits[last], np.flatnonzero(last) + 1
+    gained = np.diff(hits, prepend=0)
+    return float((gained * hits / fired).sum() / max(1, hits[-1]))

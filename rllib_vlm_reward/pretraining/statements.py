@@ -1,0 +1,91 @@
+"""The statements that the embedded CLIPs learn, and which of them hold in a view."""
+
+import dataclasses
+from collections.abc import Iterable
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.envs.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.level import COLORS, KINDS
+from rllib_vlm_reward.envs.tiles import View
+from rllib_vlm_reward.goals import Template
+
+__all__ = ["FAMILIES", "NAMES", "Family", "Truth", "truth"]
+
+ARTICLES = ("a", "the")
+NAMES: tuple[str, ...] = tuple(f"{color} {kind}" for color in COLORS for kind in KINDS)
+
+Truth = dict[str, npt.NDArray[np.bool_]]
+"""By family, bool ``[N, S]``: which of its S statements hold in each of N views."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """The statements of one template: that nothing holds, then one for each of its objects.
+
+    Attributes:
+        template: from a mission to its success state.
+        objects: the names that fill the template, in order, without articles.
+
+    Example:
+        >>> lift = FAMILIES["lift"]
+        >>> lift.say(np.random.default_rng(0))[:2]
+        ['the agent is carrying nothing', 'the agent is carrying the blue ball']
+        >>> len(lift.objects), len(FAMILIES["place"].objects)
+        (18, 306)
+    """
+
+    template: Template
+    objects: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, template: Template) -> "Family":
+        """Return a template's family over every object that a level may hold."""
+        return cls(template, tuple(permutations(NAMES, template.prompt.count("{}"))))
+
+    def say(self, rng: np.random.Generator) -> list[str]:
+        """Return the family's S statements, each object with an article drawn at random.
+
+        Missions speak of "the red ball", users of "a red ball".
+        """
+        drawn = rng.integers(len(ARTICLES), size=(len(self.objects), len(self.objects[0])))
+        named = (
+            [f"{ARTICLES[article]} {name}" for article, name in zip(row, names, strict=True)]
+            for row, names in zip(drawn, self.objects, strict=True)
+        )
+        return self._fill(named)
+
+    def plain(self) -> list[str]:
+        """Return the family's S statements without articles, as ``captions`` makes them."""
+        return self._fill(self.objects)
+
+    def _fill(self, named: Iterable[Iterable[str]]) -> list[str]:
+        prompt = self.template.prompt.replace("{}", "%s")
+        return [str(self.template.nothing), *(prompt % tuple(names) for names in named)]
+
+
+FAMILIES: dict[str, Family] = {name: Family.of(template) for name, template in TEMPLATES.items()}
+"""Find, lift and place, as :data:`~rllib_vlm_reward.envs.captions.TEMPLATES` words them."""
+
+
+def truth(views: View) -> Truth:
+    """Say which statements hold in each view; at least one does of every family.
+
+    Args:
+        views: uint8 ``[N, V, V, 3]``.
+
+    Example:
+        >>> {name: held.shape for name, held in truth(np.ones((2, 7, 7, 3), np.uint8)).items()}
+        {'find': (2, 19), 'lift': (2, 19), 'place': (2, 307)}
+    """
+    columns = {
+        name: {statement: column for column, statement in enumerate(family.plain())}
+        for name, family in FAMILIES.items()
+    }
+    holds = {name: np.zeros((len(views), len(columns[name])), np.bool_) for name in FAMILIES}
+    for row, view in enumerate(views):
+        for name, said in captions(view).items():
+            holds[name][row, [columns[name][statement] for statement in said]] = True
+    return holds

@@ -1,0 +1,215 @@
+"""Trains an embedded CLIP: play, contrast, score, save."""
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from rllib_vlm_reward.envs.tiles import View, draw
+from rllib_vlm_reward.pretraining.card import write_card
+from rllib_vlm_reward.pretraining.dataset import Dataset
+from rllib_vlm_reward.pretraining.loss import contrast
+from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.scores import Scores, score_families
+from rllib_vlm_reward.pretraining.statements import FAMILIES, Truth
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.spec import LAYOUT, Spec
+
+__all__ = ["Progress", "Settings", "train_clip"]
+
+CONFIG, WEIGHTS = LAYOUT
+MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound, arXiv 2103.00020, section 2.5
+BETAS = 0.9, 0.98
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train; the defaults made the CLIPs that ship.
+
+    Attributes:
+        num_frames: frames to play; about two thirds are distinct, and those are trained on.
+        steps: of the optimiser.
+        batch_size: frames in a step.
+        learning_rate: AdamW's, at its peak: up for ``warmup_steps``, then down a half cosine.
+        warmup_steps: see there.
+        weight_decay: of the matrices; embeddings, biases and norms have none.
+        max_gradient_norm: longer gradients are scaled down to it.
+        held_out_frames: frames to score on, from layouts that training never sees.
+        seed: of play, batches and articles. The weights start from CLIPEncoder's own seed.
+
+    Raises:
+        ValueError: too few held-out frames for a score.
+
+    Example:
+        >>> Settings(steps=500).batch_size
+        128
+    """
+
+    num_frames: int = 100_000
+    steps: int = 2_000
+    batch_size: int = 128
+    learning_rate: float = 1.5e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    max_gradient_norm: float = 1.0
+    held_out_frames: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.held_out_frames < 1_000:
+            raise ValueError(
+                f"held_out_frames is {self.held_out_frames}, expected at least 1000: with fewer, "
+                "there may be no frame in which a statement of each family holds."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a run of :func:`train_clip` is doing.
+
+    Attributes:
+        phase: ``play``, ``train`` or ``score``.
+        step: steps done, of :attr:`Settings.steps`.
+        losses: the last step's, by family; empty before the first.
+    """
+
+    phase: str
+    step: int
+    losses: dict[str, float]
+
+
+def train_clip(
+    architecture: str,
+    output: Path,
+    settings: Settings = Settings(),
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Scores:
+    """Train a CLIP on rendered BabyAI frames and write it in open_clip's local-dir layout.
+
+    The folder also gets ``model_card.md`` and ``metrics.json``, and loads by
+    ``CLIPEncoder.load(str(output))``. Scores are those of the weights as saved, in half precision.
+
+    Args:
+        architecture: an embedded CLIP's name ("small", "base"), or the path of an
+            ``open_clip_config.json``.
+        output: folder to write, made if need be; what it holds of the same names is replaced.
+        settings: how to train.
+        report: called as the phases begin and after each step.
+
+    Returns:
+        Held-out scores by family.
+
+    Raises:
+        CheckpointError: an unknown architecture, or a configuration that open_clip cannot build.
+    """
+    folder = architecture.removesuffix(f"/{CONFIG}")
+    encoder = CLIPEncoder.load(f"{folder}/random")
+    output.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    report(Progress("play", 0, {}))
+    data = Dataset.from_play(settings.num_frames, seed=settings.seed)
+    losses = _optimise(encoder, data, settings, report)
+    seconds = time.perf_counter() - began
+    report(Progress("score", settings.steps, losses))
+    _save(encoder, Path(Spec.parse(f"{folder}/random").model.removeprefix("local-dir:")), output)
+    held_out = play(settings.held_out_frames, seed=settings.seed, held_out=True)
+    trained = CLIPEncoder.load(str(output))
+    scores = score_families(trained, held_out)
+    metrics: dict[str, Any] = {
+        "architecture": architecture,
+        "settings": dataclasses.asdict(settings),
+        "distinct_frames": len(data.views),
+        "held_out_frames_in_training": data.share_of(held_out),
+        "parameters": _count(trained.model),
+        "logit_scale": trained.logit_scale,
+        "fingerprint": trained.fingerprint,
+        "train_seconds": round(seconds),
+        "losses": losses,
+        "held_out": {family: dataclasses.asdict(score) for family, score in scores.items()},
+    }
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    write_card(output, metrics)
+    return scores
+
+
+def _optimise(
+    encoder: CLIPEncoder, data: Dataset, settings: Settings, report: Callable[[Progress], None]
+) -> dict[str, float]:
+    model = encoder.model.train().requires_grad_(True)
+    rng = np.random.default_rng(settings.seed)
+    optimizer = _optimizer(model, settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
+    losses: dict[str, float] = {}
+    for step in range(1, settings.steps + 1):
+        views, holds = data.sample(settings.batch_size, rng)
+        each = _losses(encoder, views, holds, rng)
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.stack(list(each.values())).sum())
+        nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        losses = {family: loss.item() for family, loss in each.items()}
+        report(Progress("train", step, losses))
+    model.eval()
+    return losses
+
+
+def _losses(
+    encoder: CLIPEncoder, views: View, holds: Truth, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    statements = {name: family.say(rng) for name, family in FAMILIES.items()}
+    tokens = encoder.tokenize([text for texts in statements.values() for text in texts])
+    images = normalize(encoder.model.encode_image(encoder.preprocess(draw(views))), dim=1)
+    texts = normalize(encoder.model.encode_text(tokens), dim=1)
+    logits = encoder.model.logit_scale.exp() * images @ texts.T
+    parts = logits.split([len(texts) for texts in statements.values()], dim=1)
+    return {
+        name: contrast(part, torch.from_numpy(holds[name]).to(part.device))
+        for name, part in zip(statements, parts, strict=True)
+    }
+
+
+def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim > 1 and "embedding" not in name
+        (decayed if matrix else others).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS)
+
+
+def _rate(step: int, settings: Settings) -> float:
+    warm = min(1.0, (step + 1) / settings.warmup_steps)
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
+
+
+def _save(encoder: CLIPEncoder, source: Path, output: Path) -> None:
+    weights = {
+        name: value.half().contiguous() for name, value in encoder.model.state_dict().items()
+    }
+    safetensors.torch.save_file(weights, output / WEIGHTS)
+    if (source / CONFIG).resolve() != (output / CONFIG).resolve():
+        shutil.copyfile(source / CONFIG, output / CONFIG)
+
+
+def _count(model: Any) -> dict[str, int]:
+    vision = sum(parameter.numel() for parameter in model.visual.parameters())
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return {"vision": vision, "text": total - vision}

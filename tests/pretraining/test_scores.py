@@ -1,0 +1,67 @@
+"""Held-out scores against a recount through the served road: RewardModel and its softmax."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.envs.captions import TEMPLATES
+from rllib_vlm_reward.envs.tiles import draw
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.scores import average_precision, score_families
+from rllib_vlm_reward.pretraining.statements import FAMILIES, NAMES, truth
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.heads import Softmax
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
+
+VIEWS = play(200, seed=5, held_out=True)
+
+
+@pytest.mark.parametrize("family", ["find", "lift"])
+def test_scores_are_those_that_the_reward_model_serves(family):
+    encoder = CLIPEncoder.load("small")
+    model, frames = RewardModel(encoder), draw(VIEWS)
+    held = truth(VIEWS)[family][:, 1:]
+    fires, chances = [], []
+    for article in ("a", "the"):
+        texts = [TEMPLATES[family].goal.format(f"{article} {name}") for name in NAMES]
+        scorer = Scorer(GoalSet.from_texts(texts, templates=[TEMPLATES[family]]), Softmax())
+        each = [
+            model.score(frames, np.full(len(frames), goal), scorer) for goal in range(len(NAMES))
+        ]
+        chances.append(np.stack(each, axis=1))
+        fires.append(chances[-1] > 0.5)
+    fires, held = np.stack(fires), np.stack([held, held])
+    score = score_families(encoder, VIEWS)[family]
+    assert score.frames == 200
+    assert score.true == held.sum() > 10
+    assert score.precision == pytest.approx((fires & held).sum() / fires.sum())
+    assert score.recall == pytest.approx((fires & held).sum() / held.sum())
+    assert score.false_per_1000 == pytest.approx(1000 * (fires & ~held).sum() / 400)
+    assert score.true_p05 == pytest.approx(np.quantile(np.stack(chances)[held], 0.05), abs=1e-4)
+
+
+def test_frames_with_two_touching_pairs_are_left_out_of_place():
+    pairs = truth(VIEWS)["place"][:, 1:].sum(axis=1) / 2  # either order
+    score = score_families(CLIPEncoder.load("small"), VIEWS)["place"]
+    assert score.frames == (pairs <= 1).sum() < 200
+    assert score.true == 2 * (pairs == 1).sum()
+    assert len(FAMILIES["place"].objects) == 306
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))
+def test_average_precision_is_the_area_under_the_thresholds(pairs):
+    scores, held = np.array([p[0] for p in pairs], np.float32), np.array([p[1] for p in pairs])
+    if not held.any():
+        assert average_precision(scores, held) == 0
+        return
+    area, recall_before = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        fires = scores >= threshold
+        recall = (fires & held).sum() / held.sum()
+        area += (recall - recall_before) * (fires & held).sum() / fires.sum()
+        recall_before = recall
+    assert average_precision(scores, held) == pytest.approx(area)

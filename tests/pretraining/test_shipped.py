@@ -1,0 +1,54 @@
+"""The CLIPs that ship reach what their cards claim, on layouts that nobody has scored yet."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.scores import score_families
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.spec import embedded_names
+
+FOLDER = Path(__file__).parents[2] / "rllib_vlm_reward" / "reward_model" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def views():
+    return play(2000, seed=2024, held_out=True)
+
+
+def claims(name):
+    return json.loads((FOLDER / name / "metrics.json").read_text())
+
+
+def test_small_and_base_ship():
+    assert {"small", "base"} <= set(embedded_names())
+    sizes = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
+    assert sizes < 25e6
+
+
+@pytest.mark.parametrize("name", embedded_names())
+def test_scores_are_those_of_the_card(name, views):
+    encoder, claimed = CLIPEncoder.load(name), claims(name)
+    assert encoder.fingerprint == claimed["fingerprint"]
+    for family, score in score_families(encoder, views).items():
+        said = claimed["held_out"][family]
+        margin = 0.005 if family != "place" else 0.05  # 2,000 frames, not 10,000
+        for measure in ("average_precision", "precision", "recall"):
+            assert getattr(score, measure) == pytest.approx(said[measure], abs=margin), measure
+
+
+def test_base_can_be_paid_by():
+    """What PPO needs: hardly a false reward, and no missed one."""
+    score = claims("base")["held_out"]["lift"]
+    assert min(score["precision"], score["recall"]) >= 0.995
+    assert score["false_per_1000"] <= 0.1
+
+
+@pytest.mark.parametrize("name", embedded_names())
+def test_the_card_shows_the_metrics(name):
+    card = (FOLDER / name / "model_card.md").read_text()
+    for family, score in claims(name)["held_out"].items():
+        assert f"| {family} | {score['frames']:,} | {score['average_precision']:.4f} |" in card
+    assert claims(name)["fingerprint"] in card
