@@ -84,7 +84,7 @@ def train_clip_command(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the trained CLIP.")],
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames to render and caption.")] = None,
-    seed: Annotated[int, typer.Option(help="Of play, batches and weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of play, batches and articles.")] = 0,
 ) -> None:
     """Train a CLIP on rendered, captioned BabyAI frames, and score it on held-out layouts.
 

@@ -48,6 +48,7 @@ class TemplateConfig(Section):
     goal: str = "{}"
     prompt: str = "{}"
     nothing: str | None = None
+    symmetric: bool = False
 
 
 class GoalConfig(Section):

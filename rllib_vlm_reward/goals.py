@@ -29,6 +29,8 @@ class Template:
         goal: pattern of the goal's text, with one ``{}`` a blank.
         prompt: the success state, with as many ``{}``, filled in order.
         nothing: the statement that none of these goals is reached, a negative of each.
+        symmetric: the blanks' order means nothing ("a is next to b"), so prompts have them sorted,
+            and a goal is not weighed against its own reverse.
 
     Example:
         >>> Template("pick up {}", "the agent is carrying {}").fill("pick up a red ball")
@@ -38,6 +40,7 @@ class Template:
     goal: str = "{}"
     prompt: str = "{}"
     nothing: str | None = None
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         if self.goal.count("{}") != self.prompt.count("{}"):
@@ -52,7 +55,7 @@ class Template:
         match = re.fullmatch(pattern, text)
         if match is None:
             return None
-        blanks = iter(match.groups())
+        blanks = iter(sorted(match.groups()) if self.symmetric else match.groups())
         return re.sub(r"\{\}", lambda _: next(blanks), self.prompt)
 
 

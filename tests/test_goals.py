@@ -71,6 +71,16 @@ def test_blanks_are_filled_in_order():
     assert place.fill("drop a ball") is None
 
 
+def test_a_symmetric_goal_is_not_weighed_against_its_reverse():
+    touch = Template("put {} next to {}", "{} touches {}", symmetric=True)
+    goals = GoalSet.from_texts(
+        ["put a next to b", "put b next to a", "put c next to a"], templates=[touch]
+    )
+    assert goals[0].prompt == goals[1].prompt == "a touches b"
+    assert goals[1].negatives == ("a touches c",)
+    assert goals[2].negatives == ("a touches b",)
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [

@@ -13,7 +13,9 @@ __all__ = ["TEMPLATES", "captions"]
 TEMPLATES: dict[str, Template] = {
     "find": Template("go to {}", "the agent is facing {}", "the agent is facing nothing"),
     "lift": Template("pick up {}", "the agent is carrying {}", "the agent is carrying nothing"),
-    "place": Template("put {} next to {}", "{} is next to {}", "no two objects touch"),
+    "place": Template(
+        "put {} next to {}", "{} is next to {}", "no two objects touch", symmetric=True
+    ),
 }
 """From a mission to its success state, by family."""
 
