@@ -59,9 +59,9 @@ def train_command(
 
     Example: `rllib-vlm-reward train configs/quickstart.yaml --output runs/quickstart`
     """
-    _quiet()
     from rllib_vlm_reward.run import Display, Experiment, train
 
+    _quiet()
     folder = output or Path("runs", config.stem)
     experiment = Experiment.from_file(config)
     if seed is not None:
@@ -113,8 +113,9 @@ def train_clip_command(
 
 
 def _quiet() -> None:
-    """Leave the terminal to the run: RLlib 2.60 warns of its own defaults at every start."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    """Leave the terminal to the run: Ray 2.60 warns of its own defaults at every start."""
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="gymnasium")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 

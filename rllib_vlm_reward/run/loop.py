@@ -1,6 +1,7 @@
 """Trains, saves, evaluates: one run from its YAML to its summary."""
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from rllib_vlm_reward.run.progress import Progress
 __all__ = ["train"]
 
 VIDEO_EPISODES = 6
-# Half of it is what shared memory holds when a small machine's /dev/shm is at its default.
+# For frames and episodes in flight; Ray's own default is 30 % of the machine's memory.
 OBJECT_STORE_BYTES = 512 * 1024**2
 
 Report = Callable[[Progress | str], None]
@@ -65,15 +66,16 @@ def train(
 
 
 def _start_ray() -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False)
+        ray.init(**quiet)
     else:
         # "local", or Ray joins any cluster that another program left on this machine.
         ray.init(
             address="local",
             include_dashboard=False,
-            log_to_driver=False,
             object_store_memory=OBJECT_STORE_BYTES,
+            **quiet,
         )
 
 
