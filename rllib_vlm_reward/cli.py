@@ -8,7 +8,9 @@ from typing import Annotated
 
 import pydantic
 import typer
+import yaml
 from rich.console import Console
+from rich.table import Table
 
 from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, PoolError, RewardError
 
@@ -23,6 +25,7 @@ EXPECTED = (
     pydantic.ValidationError,
     ValueError,
     OSError,
+    yaml.YAMLError,
 )
 
 app = typer.Typer(
@@ -107,8 +110,11 @@ def train_clip_command(
             settings,
             report=lambda now: bar.update(task, completed=now.step, description=now.phase),
         )
+    table = Table("family", "average precision", "precision", "recall", title="held-out layouts")
     for family, score in scores.items():
-        Console().print(f"{family}: {score}")
+        numbers = (score.average_precision, score.precision, score.recall)
+        table.add_row(family, *(f"{number:.4f}" for number in numbers))
+    Console().print(table)
     Console().print(f"{output} holds the CLIP and model_card.md.")
 
 

@@ -1,0 +1,46 @@
+"""What the commands make of their arguments; the runs themselves are tested in their rooms."""
+
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from rllib_vlm_reward import cli, pretraining
+from rllib_vlm_reward.pretraining.scores import FamilyScores
+
+
+def test_train_clip_passes_its_options_on(monkeypatch, tmp_path):
+    calls = []
+
+    def train_clip(architecture, output, settings, *, report):
+        calls.append((architecture, output, settings))
+        report(pretraining.Progress("train", 1, {}))
+        return {"lift": FamilyScores(0.5, 0.25, 0.125, 0.0, 0.0, 0.0, 1, 1)}
+
+    monkeypatch.setattr(pretraining, "train_clip", train_clip)
+    arguments = ["train-clip", "base", "--output", str(tmp_path), "--steps", "7", "--seed", "3"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.exception
+    assert calls == [("base", tmp_path, pretraining.Settings(steps=7, seed=3))]
+    assert all(number in result.output for number in ("0.5000", "0.2500", "0.1250"))
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("environment: {env: CartPole-v1}\nstop: {env_steps: 1}\n", "vlm_reward"),
+        ("- a list\n", "expected a mapping"),
+        ("a: [unclosed\n", "a: [unclosed"),
+        ("enviroment: {}\n", "Did you mean 'environment'?"),
+    ],
+)
+def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, capsys, yaml, message):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml)
+    monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", "train", str(config)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
