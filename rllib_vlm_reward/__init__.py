@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
     from rllib_vlm_reward.errors import (
         CheckpointError,
+        ConfigError,
         FrameError,
         GoalError,
         PoolError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIPEncoder",
     "CheckpointError",
+    "ConfigError",
     "Experiment",
     "FrameError",
     "Goal",
@@ -45,9 +47,10 @@ __all__ = [
 
 register_envs()
 
+_ERRORS = {name for name in __all__ if name.endswith("Error")}
 _HOMES = {
     "config": {"VLMRewardConfig"},
-    "errors": {"CheckpointError", "FrameError", "GoalError", "PoolError", "RewardError"},
+    "errors": _ERRORS,
     "goals": {"Goal", "GoalSet", "Template"},
     "plugin": {"add_vlm_reward"},
     "policies": {"GoalConditionedModule"},

@@ -4,27 +4,35 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import pydantic
 import typer
 import yaml
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.table import Table
 
-from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, PoolError, RewardError
+from rllib_vlm_reward.errors import (
+    CheckpointError,
+    ConfigError,
+    FrameError,
+    GoalError,
+    PoolError,
+    RewardError,
+)
 
 __all__ = ["app", "main"]
 
 EXPECTED = (
     CheckpointError,
+    ConfigError,
     FrameError,
     GoalError,
     PoolError,
     RewardError,
-    pydantic.ValidationError,
-    ValueError,
-    OSError,
+    FileExistsError,
+    FileNotFoundError,
     yaml.YAMLError,
 )
 
@@ -130,6 +138,21 @@ def main() -> None:
     """Run the command line; an error that the user can mend is said without a traceback."""
     try:
         app()
+    except pydantic.ValidationError as error:
+        _fail("\n".join(map(_describe, error.errors())))
     except EXPECTED as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(1)
+        _fail(str(error))
+
+
+def _describe(error: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("value_error", "missing"):
+        return f"{place}: {message}" if place else message
+    return f"{place}: got {error['input']!r}. {message}."
+
+
+def _fail(message: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)

@@ -173,7 +173,7 @@ class VLMRewardConfig(Section):
         given = {goal.text: goal for goal in self.goals if isinstance(goal, GoalConfig)}
         drawn = GoalSet.from_texts(
             texts,
-            prompts={text: goal.prompt for text, goal in given.items() if goal.prompt},
+            prompts={text: goal.prompt for text, goal in given.items() if goal.prompt is not None},
             templates=[Template(**template.model_dump()) for template in self.templates],
             negatives=self.negatives,
             num_negatives=self.num_negatives,
@@ -198,5 +198,5 @@ def _override(drawn: Goal, given: GoalConfig | None) -> Goal:
     return dataclasses.replace(
         drawn,
         negatives=drawn.negatives if given.negatives is None else given.negatives,
-        baseline=given.baseline or drawn.baseline,
+        baseline=drawn.baseline if given.baseline is None else given.baseline,
     )

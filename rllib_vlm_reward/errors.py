@@ -1,6 +1,6 @@
 """The errors a wrong reward raises: each says what, got, expected and the remedy."""
 
-__all__ = ["CheckpointError", "FrameError", "GoalError", "PoolError", "RewardError"]
+__all__ = ["CheckpointError", "ConfigError", "FrameError", "GoalError", "PoolError", "RewardError"]
 
 
 class RewardError(RuntimeError):
@@ -13,6 +13,10 @@ class GoalError(ValueError):
 
 class FrameError(ValueError):
     """A frame is not uint8 RGB ``[H, W, 3]``, or the env gives none."""
+
+
+class ConfigError(ValueError):
+    """A run's settings are no mapping, unknown to RLlib, or differ from those it resumes."""
 
 
 class CheckpointError(RuntimeError):

@@ -49,6 +49,9 @@ class Template:
                 f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}."
             )
 
+        if self.nothing is not None and not self.nothing.strip():
+            raise GoalError(f"template {self.goal!r}: nothing is empty, expected words or None.")
+
     def fill(self, text: str) -> str | None:
         """Return the prompt for ``text``, or None if the text is not of this template's form."""
         pattern = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
@@ -88,8 +91,10 @@ negatives, so its probability can never pass 1/2. Remove it there.
     baseline: str | None = None
 
     def __post_init__(self) -> None:
-        statements = (self.text, self.prompt, *self.negatives)
-        if any(not statement.strip() for statement in statements) or self.baseline == "":
+        statements: tuple[str, ...] = (self.text, self.prompt, *self.negatives)
+        if self.baseline is not None:
+            statements += (self.baseline,)
+        if any(not statement.strip() for statement in statements):
             raise GoalError(f"goal {self.text!r}: got an empty text, expected words. {self}")
         if self.prompt in self.negatives:
             raise GoalError(
@@ -170,18 +175,16 @@ class GoalSet:
                 raise GoalError(f"goal set: {text!r} is given more than once. Give it once.")
             prompt, template = _match(text, templates)
             members[text] = prompts.get(text, prompt), template
+        families: dict[Template, dict[str, int]] = {}
+        for prompt, template in members.values():
+            family = families.setdefault(template, {})
+            family.setdefault(prompt, len(family))
+        prompts_of = {template: list(family) for template, family in families.items()}
         rng = random.Random(seed)
         goals = []
         for text, (prompt, template) in members.items():
-            others = list(dict.fromkeys(p for p, t in members.values() if t == template))
-            others.remove(prompt)
-            if num_negatives is not None:
-                if not 0 <= num_negatives <= len(others):
-                    raise GoalError(
-                        f"goal {text!r}: num_negatives is {num_negatives}, expected 0 to "
-                        f"{len(others)}, the number of other goals of its template."
-                    )
-                others = rng.sample(others, num_negatives)
+            own = families[template][prompt]
+            others = _others(text, prompts_of[template], own, num_negatives, rng)
             fixed = ([template.nothing] if template.nothing else []) + list(negatives)
             drawn = [other for other in others if other not in fixed]
             goals.append(Goal(text, prompt, tuple(drawn + fixed), baseline))
@@ -254,6 +257,21 @@ def _match(text: str, templates: Sequence[Template]) -> tuple[str, Template]:
         f"goal {text!r}: no template fits it, got {[t.goal for t in templates]}. "
         'Add one whose goal pattern matches it; "{}" matches any text.'
     )
+
+
+def _others(
+    text: str, prompts: list[str], own: int, number: int | None, rng: random.Random
+) -> list[str]:
+    """Draw from all prompts but the own one; the cost is that of the draw."""
+    rest = len(prompts) - 1
+    if number is None:
+        return prompts[:own] + prompts[own + 1 :]
+    if not 0 <= number <= rest:
+        raise GoalError(
+            f"goal {text!r}: num_negatives is {number}, expected 0 to {rest}, the number of other "
+            "goals of its template."
+        )
+    return [prompts[i + (i >= own)] for i in rng.sample(range(rest), number)]
 
 
 def expand_goals(pattern: str) -> list[str]:

@@ -18,7 +18,7 @@ from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
 from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.errors import FrameError, RewardError
 
 __all__ = ["add_vlm_reward"]
 
@@ -42,6 +42,7 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
 
     Raises:
         CheckpointError: the encoder is unknown or its file missing.
+        FrameError: gymnasium cannot make the env.
         RewardError: no env is set, or the configuration is of a kind that cannot be rewarded.
 
     Example:
@@ -62,6 +63,7 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
 
     _check(config)
     check_encoder(vlm.encoder)
+    _check_policy(config, vlm)
     _prepare_env(config, vlm)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
     config.env_runners(env_to_module_connector=_Pieces(vlm, dim, config._env_to_module_connector))
@@ -117,6 +119,16 @@ def _check(config: AlgorithmConfig) -> None:
         )
 
 
+def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    own = config._rl_module_spec or config._env_to_module_connector  # which may flatten the Dict
+    if vlm.goal_embedding and own is None:
+        raise RewardError(
+            "goal_embedding: the observation becomes a Dict of observation and goal, for which "
+            "RLlib has no default policy. Set config.rl_module(rl_module_spec=RLModuleSpec("
+            "module_class=GoalConditionedModule)), or a module of your own, before add_vlm_reward."
+        )
+
+
 def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
     """Let the env render where it can be asked to, and be reset from outside where it must.
 
@@ -126,8 +138,10 @@ def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
     is_gym_id = isinstance(config.env, str) and not _global_registry.contains(
         ENV_CREATOR, config.env
     )
-    if is_gym_id and vlm.frame_source == "render":
-        config.env_config = {"render_mode": "rgb_array", **config.env_config}
+    if is_gym_id:
+        if vlm.frame_source == "render":
+            config.env_config = {"render_mode": "rgb_array", **config.env_config}
+        _check_gym_id(config.env, config.env_config)
     if not vlm.early_end:
         return
     if gym.VectorizeMode(config.gym_env_vectorize_mode) == gym.VectorizeMode.VECTOR_ENTRY_POINT:
@@ -139,20 +153,32 @@ def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         wrappers = [*config.env_config.get("wrappers", ()), ExternalReset]
         config.env_config = {**config.env_config, "wrappers": wrappers}
     else:
-        config.env = _resettable(config.env)
+        # Looked up here: AsyncVectorEnv makes its envs in forks, where Ray's registry hangs.
+        registered = isinstance(config.env, str)
+        make = _global_registry.get(ENV_CREATOR, config.env) if registered else config.env
+        config.env = _resettable(make)
 
 
-def _resettable(env: Any) -> type:
-    """Return an env "class", the form RLlib accepts, that makes ``env`` wrapped."""
+def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
+    """Make the env once, since RLlib 2.60 answers one that it cannot make with an IndexError."""
+    of_make_vec = ("vector_kwargs", "wrappers")
+    kwargs = {key: value for key, value in env_config.items() if key not in of_make_vec}
+    try:
+        env: gym.Env[Any, Any] = gym.make(env_id, **kwargs)
+        env.close()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise FrameError(
+            f"env {env_id!r}: gymnasium cannot make it with {kwargs} ({type(error).__name__}: "
+            f"{error}). Correct the id or env_config; if the env takes no render_mode, give "
+            "frame_source obs, obs:KEY or info:KEY."
+        ) from error
+
+
+def _resettable(make: Callable[[Any], gym.Env[Any, Any]]) -> type:
+    """Return an env "class", the form RLlib accepts, that makes the env wrapped."""
 
     class ResettableEnv:
         def __new__(cls, context: Any) -> Any:
-            return _make_resettable(env, context)
+            return ExternalReset(make(context))
 
     return ResettableEnv
-
-
-def _make_resettable(env: Any, context: Any) -> gym.Env[Any, Any]:
-    # A registered name is looked up here, in the env runner and at each restore, as RLlib does.
-    make = _global_registry.get(ENV_CREATOR, env) if isinstance(env, str) else env
-    return ExternalReset(make(context))

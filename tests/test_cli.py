@@ -25,18 +25,25 @@ def test_train_clip_passes_its_options_on(monkeypatch, tmp_path):
     assert all(number in result.output for number in ("0.5000", "0.2500", "0.1250"))
 
 
+MINIMAL = "environment: {env: CartPole-v1}\nstop: {env_steps: 1}"
+
+
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
         ("environment: {env: CartPole-v1}\nstop: {env_steps: 1}\n", "vlm_reward"),
         ("- a list\n", "expected a mapping"),
         ("a: [unclosed\n", "a: [unclosed"),
+        (f"{MINIMAL}\nvlm_reward: {{encoder: small, goals: [a], threshold: 1.5}}\n", "got 1.5"),
+        (f"{MINIMAL}\nvlm_reward: {{encoder: smalll, goals: [a, b]}}\n", "smalll"),
+        (f"{MINIMAL.replace('v1', 'v9')}\nvlm_reward: {{encoder: small, goals: [a, b]}}\n", "v9"),
         ("enviroment: {}\n", "Did you mean 'environment'?"),
     ],
 )
 def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, capsys, yaml, message):
     config = tmp_path / "config.yaml"
     config.write_text(yaml)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", "train", str(config)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -44,3 +51,4 @@ def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, caps
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == [config]  # nothing was begun

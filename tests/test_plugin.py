@@ -7,12 +7,14 @@ from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import MeanStdFilter, PrevActionsPrevRewards
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import ExternalReset, GoalEmbedding, VLMReward
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
-from rllib_vlm_reward.errors import CheckpointError, RewardError
+from rllib_vlm_reward.errors import CheckpointError, FrameError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.policies import GoalConditionedModule
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def test_a_type_error_of_the_users_factory_is_its_own(vlm_config):
 
 def test_the_goals_embedding_joins_when_asked_for(vlm_config):
     config = PPOConfig().environment("CartPole-v1")
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule))
     connectors, env = pieces(add_vlm_reward(config, vlm_config(goal_embedding=True)))
     assert isinstance(connectors[1], GoalEmbedding)
     assert connectors[1].observation_space["goal"].shape == (16,)
@@ -159,6 +162,41 @@ def test_what_cannot_be_rewarded_says_why(vlm_config):
     vector.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT)
     refused(vector, "vectorises itself", mode="synchronous", threshold=0.5, early_end=True)
     refused(add_vlm_reward(PPOConfig().environment(OwnEnv), vlm_config()), "already")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "env_config", "message"),
+    [("CartPole-v9", {}, "v9"), ("CartPole-v1", {"wheels": 4}, "wheels")],
+)
+def test_an_env_that_gymnasium_cannot_make_is_an_error_at_once(
+    env_id, env_config, message, vlm_config
+):
+    config = PPOConfig().environment(env_id, env_config=env_config)
+    with pytest.raises(FrameError, match=rf"gymnasium cannot make it.*{message}"):
+        add_vlm_reward(config, vlm_config())
+
+
+class Blind(gym.Env):
+    """Takes no render mode."""
+
+    observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self):
+        pass
+
+
+def test_an_env_without_a_render_mode_names_the_other_sources_of_frames(vlm_config):
+    gym.register("Blind-v0", entry_point=Blind)
+    with pytest.raises(FrameError, match="frame_source obs"):
+        add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config())
+    add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config(frame_source="obs"))
+
+
+def test_a_goal_embedding_needs_a_policy_that_reads_it(vlm_config):
+    config = PPOConfig().environment("CartPole-v1")
+    with pytest.raises(RewardError, match="GoalConditionedModule"):
+        add_vlm_reward(config, vlm_config(goal_embedding=True))
 
 
 def test_an_unknown_encoder_is_an_error_at_once(vlm_config):

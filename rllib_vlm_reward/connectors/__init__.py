@@ -10,6 +10,7 @@
 * :mod:`constancy`: scores that never change;
 * :mod:`goal_embedding`: the piece that shows the policy its goal;
 * :mod:`early_end`: the env wrapper that resets from outside;
+* :mod:`failure`: how an error in an env runner reaches the driver;
 * :mod:`preflight`: can frames and goals be had?
 * :mod:`callbacks`: the pool's life, the end of a fragment, and loud failures.
 """

@@ -132,13 +132,23 @@ def _sampled(result: dict[str, Any]) -> bool:
 
 
 def _start_or_share(config: VLMRewardConfig, name: str) -> tuple[RewardPool, bool]:
-    """Connect to the named pool, whose starter closes it, or start it."""
-    if config.pool_name is not None:
-        try:
-            return RewardPool.connect(name, config), False
-        except PoolError:
-            pass
-    return RewardPool.start(config, name=name), True
+    """Connect to the named pool, whose starter closes it, or start it.
+
+    Raises:
+        PoolError: the running pool has fewer actors, or another model or precision.
+    """
+    if config.pool_name is None or not RewardPool.is_running(name):
+        return RewardPool.start(config, name=name), True
+    pool = RewardPool.connect(name, config)
+    asked = {"encoder": config.encoder, "precision": config.precision}
+    for actor in pool.describe():
+        runs = {key: actor[key] for key in asked}
+        if runs != asked:
+            raise PoolError(
+                f"pool_name: the running pool {name!r} serves {runs}, but the configuration asks "
+                f"for {asked}, so another model would judge. Choose another pool_name."
+            )
+    return pool, False
 
 
 def _close_with(algorithm: Algorithm, pool: RewardPool) -> None:

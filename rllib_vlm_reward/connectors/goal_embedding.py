@@ -11,6 +11,7 @@ from ray.rllib.connectors.env_to_module.observation_preprocessor import (
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.failure import reported
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.serving.pool import RewardPool
 
@@ -46,11 +47,12 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         self._rng = np.random.default_rng(config.negatives_seed)
         self._embeddings: dict[int, npt.NDArray[np.float32]] = {}
         self._pool_name: str | None = None
+        self._run = ""
         super().__init__(input_observation_space, input_action_space)
 
-    def attach(self, pool_name: str) -> None:
-        """Name the pool that embeds; it is looked up when a goal is first seen."""
-        self._pool_name = pool_name
+    def attach(self, pool_name: str, run: str = "") -> None:
+        """Name the pool that embeds, looked up when a goal is first seen, and the run."""
+        self._pool_name, self._run = pool_name, run
 
     def recompute_output_observation_space(
         self,
@@ -89,9 +91,12 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def _embedding(self, goal: int) -> npt.NDArray[np.float32]:
         if goal not in self._embeddings:
-            if self._pool_name is None:
-                raise PoolError("GoalEmbedding: no pool was started for this env runner.")
-            pool = RewardPool.connect(self._pool_name, self.config)
             prompt = self.config.goal_set[goal].prompt
-            self._embeddings[goal] = pool.embed_texts([prompt])[0].clip(-1.0, 1.0)
+            with reported(self._pool, self._run):
+                self._embeddings[goal] = self._pool().embed_texts([prompt])[0].clip(-1.0, 1.0)
         return self._embeddings[goal]
+
+    def _pool(self) -> RewardPool:
+        if self._pool_name is None:
+            raise PoolError("GoalEmbedding: no pool was started for this env runner.")
+        return RewardPool.connect(self._pool_name, self.config)

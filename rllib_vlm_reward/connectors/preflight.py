@@ -36,10 +36,8 @@ def reward_piece(env_runner: SingleAgentEnvRunner) -> VLMReward:
 def attach_pieces(env_runner: SingleAgentEnvRunner, pool_name: str, run: str) -> None:
     """Tell the env runner's pieces which pool to ask, and in which run's name."""
     for piece in env_runner._env_to_module.connectors:
-        if isinstance(piece, VLMReward):
+        if isinstance(piece, (VLMReward, GoalEmbedding)):
             piece.attach(pool_name, run)
-        elif isinstance(piece, GoalEmbedding):
-            piece.attach(pool_name)
 
 
 def preflight(env_runner: SingleAgentEnvRunner, config: VLMRewardConfig) -> Exception | None:

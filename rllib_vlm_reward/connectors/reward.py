@@ -1,14 +1,12 @@
 """The connector piece that writes CLIP's judgement into the episodes."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-import ray
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
@@ -16,6 +14,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, find_goal
 from rllib_vlm_reward.connectors.constancy import ConstancyCheck
+from rllib_vlm_reward.connectors.failure import reported
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.totals import keep_ground_truth
 from rllib_vlm_reward.errors import PoolError
@@ -106,7 +105,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Score the episodes that were just stepped; ``episodes[i]`` is sub-env i."""
-        with self._reported():
+        with reported(lambda: self.pool, self.run):
             for episode in episodes:
                 self._start(episode)
             # An episode of length 0 was just reset: there is no action to reward.
@@ -123,7 +122,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         metrics: MetricsLogger,
     ) -> None:
         """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`."""
-        with self._reported():
+        with reported(lambda: self.pool, self.run):
             for request in self._requests:
                 self._read(request)
             self._requests.clear()
@@ -209,16 +208,6 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         if kind == "info":
             for episode in episodes:
                 episode.get_infos(-1).pop(key, None)
-
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Tell the driver of an error: a remote env runner only logs it and restarts."""
-        try:
-            yield
-        except Exception as error:
-            with contextlib.suppress(PoolError, ray.exceptions.RayError):
-                self._report(f"{type(error).__name__}: {error}")
-            raise
 
     def _report(self, text: str) -> None:
         self.pool.report_failure(f"{self.run}: {text}")

@@ -6,7 +6,7 @@ __all__ = ["register_envs"]
 
 
 def register_envs() -> None:
-    """Register Find, Lift and Place under ``rllib_vlm_reward/``.
+    """Register Find, Lift, Place and BabyAI under ``rllib_vlm_reward/``.
 
     The entry points are names, so that importing the package imports no env.
 

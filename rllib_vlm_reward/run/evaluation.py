@@ -46,9 +46,9 @@ class Moment:
 
 
 class Evaluator:
-    """Plays the algorithm's policy on layouts of other seeds, one sub-env at a time.
+    """Plays the algorithm's policy, without exploration, on layouts of other seeds.
 
-    One sub-env, because the first N episodes that several finish together are the short ones,
+    In one sub-env, because the first N episodes that several finish together are the short ones,
     which here are the successful ones.
 
     Args:
@@ -107,7 +107,9 @@ class Evaluator:
         self._runner.set_state(self._algorithm.env_runner.get_state(parts))
 
     def _play(self, episodes: int, *, random_actions: bool = False) -> Outcome:
-        samples = self._runner.sample(num_episodes=episodes, random_actions=random_actions)
+        samples = self._runner.sample(
+            num_episodes=episodes, explore=False, random_actions=random_actions
+        )
         data = [episode.custom_data for episode in samples if episode.is_done]
         told = [float(each["success"]) for each in data if "success" in each]
         return Outcome(

@@ -1,8 +1,11 @@
 """A run in YAML: RLlib's own settings under RLlib's own names, and the reward."""
 
+import contextlib
 import difflib
 import importlib
 import inspect
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +18,29 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import get_trainable_cls
 
 from rllib_vlm_reward.config import Section, VLMRewardConfig
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 __all__ = ["Experiment", "Policy", "Stop"]
 
 Settings = dict[str, Any]
+SECTIONS = (
+    "environment",
+    "env_runners",
+    "training",
+    "learners",
+    "fault_tolerance",
+    "framework",
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as a number, as people mean it; YAML 1.1 asks for 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 class Stop(Section):
@@ -45,7 +66,8 @@ class Experiment(Section):
     """What ``rllib-vlm-reward train`` runs.
 
     ``environment``, ``env_runners``, ``training``, ``learners``, ``fault_tolerance`` and
-    ``framework`` are the keyword arguments of the AlgorithmConfig methods of those names.
+    ``framework`` are the keyword arguments of the AlgorithmConfig methods of those names. A run
+    evaluates at its end; for RLlib's own evaluation, build the configuration in Python.
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
@@ -91,11 +113,11 @@ class Experiment(Section):
         """Read the experiment from YAML text.
 
         Raises:
-            ValueError: the text is not a mapping.
+            ConfigError: the text is not a mapping.
         """
-        settings = yaml.safe_load(text)
+        settings = yaml.load(text, _Loader)
         if not isinstance(settings, dict):
-            raise ValueError(
+            raise ConfigError(
                 f"experiment: got {type(settings).__name__}, expected a mapping with the keys "
                 "environment, vlm_reward and stop. See configs/quickstart.yaml."
             )
@@ -110,24 +132,28 @@ class Experiment(Section):
         """Return RLlib's configuration, with the reward added.
 
         Raises:
-            ValueError: a setting that the AlgorithmConfig's method does not know.
+            ConfigError: a setting that the AlgorithmConfig's method does not know or refuses.
         """
         config: AlgorithmConfig = _algorithm(self.algorithm).get_default_config()
-        for section in ("environment", "env_runners", "training", "learners", "fault_tolerance"):
+        for section in SECTIONS:
             _apply(config, section, getattr(self, section))
-        _apply(config, "framework", self.framework)
         config.debugging(seed=self.seed)
         if self.policy is not None:
             spec = RLModuleSpec(
                 module_class=_import(self.policy.module), model_config=self.policy.model_config_
             )
             config.rl_module(rl_module_spec=spec)
-        return add_vlm_reward(config, self.vlm_reward)
+        add_vlm_reward(config, self.vlm_reward)
+        with _refusals("experiment", self.model_dump(include=set(SECTIONS), exclude_unset=True)):
+            config.validate()
+        return config
 
 
 def _algorithm(name: str) -> type[Algorithm]:
     if name not in ALGORITHMS:
-        raise ValueError(f"algorithm: got {name!r}, expected one of RLlib's: {sorted(ALGORITHMS)}.")
+        raise ConfigError(
+            f"algorithm: got {name!r}, expected one of RLlib's: {sorted(ALGORITHMS)}."
+        )
     algorithm: type[Algorithm] = get_trainable_cls(name)
     return algorithm
 
@@ -139,16 +165,29 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
         for kind in type(config).__mro__
         if section in vars(kind)
         for name in inspect.signature(vars(kind)[section]).parameters
-    }
+    } - {"self", "kwargs"}
     for name in settings:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"It knows {sorted(names)}."
-            raise ValueError(
+            raise ConfigError(
                 f"{section}: got the unknown setting {name!r}, expected an argument of "
                 f"{type(config).__name__}.{section}(). {hint}"
             )
-    method(**settings)
+    with _refusals(section, settings):
+        method(**settings)
+
+
+@contextlib.contextmanager
+def _refusals(section: str, settings: Settings) -> Iterator[None]:
+    """Say which settings RLlib refuses; its own error often names none."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{section}: RLlib refuses {settings} ({type(error).__name__}: {error}), expected "
+            "arguments of the AlgorithmConfig. Correct their types and values."
+        ) from error
 
 
 def _import(path: str) -> Any:
@@ -156,7 +195,7 @@ def _import(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
+        raise ConfigError(
             f"policy: cannot import {path!r} ({error}), expected package.module.Class. "
             "Install its package, or set PYTHONPATH."
         ) from error

@@ -10,6 +10,7 @@ import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch.utils.tensorboard import SummaryWriter
 
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
@@ -28,7 +29,7 @@ class RunFolder:
     Raises:
         FileExistsError: a run lies there and ``resume`` is off.
         FileNotFoundError: ``resume`` is on and there is no checkpoint.
-        ValueError: ``resume`` is on and the folder's run has other settings.
+        ConfigError: ``resume`` is on and the folder's run has other settings.
     """
 
     def __init__(self, path: Path, experiment: Experiment, *, resume: bool) -> None:
@@ -36,12 +37,15 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self._config = path / "config.yaml"
         self._progress = path / "progress.jsonl"
+        self._old = path / "checkpoint.old"
+        if self._old.exists() and not self.checkpoint.exists():
+            self._old.rename(self.checkpoint)  # a kill came between save_checkpoint's renames
         self.history: list[Progress] = []
         settings = experiment.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if resume:
             self._check_resumable(settings)
             self.history = read_progress(self.checkpoint / "progress.jsonl")
-        elif self.checkpoint.exists() or self._progress.exists():
+        elif self.checkpoint.exists():
             raise FileExistsError(
                 f"output: a run lies in {path}, expected an empty folder. Give --resume to go on "
                 "with it, or another --output."
@@ -67,22 +71,22 @@ class RunFolder:
             if key != "stop" and before.get(key) != settings.get(key)
         )
         if changed:
-            raise ValueError(
+            raise ConfigError(
                 f"resume: {changed} differ from the run in {self.path}, expected the same "
                 "settings. Start a new run in another --output, or restore them."
             )
 
     def save_checkpoint(self, algorithm: Algorithm) -> None:
         """Save the algorithm and the progress so far, replacing the checkpoint as a whole."""
-        fresh, old = self.path / "checkpoint.new", self.path / "checkpoint.old"
-        for stale in (fresh, old):
+        fresh = self.path / "checkpoint.new"
+        for stale in (fresh, self._old):
             shutil.rmtree(stale, ignore_errors=True)
         algorithm.save_to_path(str(fresh.resolve()))
         write_progress(fresh / "progress.jsonl", self.history)
         if self.checkpoint.exists():
-            self.checkpoint.rename(old)
+            self.checkpoint.rename(self._old)
         fresh.rename(self.checkpoint)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(self._old, ignore_errors=True)
 
     def log(self, progress: Progress, result: dict[str, Any]) -> None:
         """Add an iteration to the progress and every scalar of RLlib's result to TensorBoard."""

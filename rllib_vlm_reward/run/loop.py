@@ -45,8 +45,10 @@ def train(
         report: called with the progress of each iteration, and with a line of what is done next.
 
     Returns:
-        What ``summary.json`` holds; returns and success are means over the evaluation's episodes.
+        What ``summary.json`` holds. Returns and success are means over the evaluation's episodes,
+        which do not explore; ``wall_seconds`` are those of the training iterations.
     """
+    config = experiment.to_algorithm_config()  # before anything starts, for its errors
     folder = RunFolder(output, experiment, resume=resume)
     started = not ray.is_initialized()
     if started:
@@ -54,7 +56,8 @@ def train(
     algorithm = None
     try:
         report("building the algorithm and starting the reward actors")
-        algorithm = _build(experiment, folder, resume=resume)
+        checkpoint = str(folder.checkpoint.resolve())
+        algorithm = Algorithm.from_checkpoint(checkpoint) if resume else config.build_algo()
         _learn(algorithm, experiment, folder, report)
         return _conclude(algorithm, experiment, folder, report)
     finally:
@@ -79,12 +82,6 @@ def _start_ray() -> None:
         )
 
 
-def _build(experiment: Experiment, folder: RunFolder, *, resume: bool) -> Algorithm:
-    if resume:
-        return Algorithm.from_checkpoint(str(folder.checkpoint.resolve()))
-    return experiment.to_algorithm_config().build_algo()
-
-
 def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
     stop = experiment.stop
     evaluator = Evaluator(algorithm)
@@ -105,6 +102,11 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                 picture_at = progress.env_steps + stop.env_steps // 10
                 frames = strip(evaluator.watch(1), experiment.vlm_reward.threshold)
                 folder.log_frames("episode", frames, progress.env_steps)
+    except KeyboardInterrupt:
+        if folder.history:
+            report("interrupted: saving a checkpoint, for --resume")
+            folder.save_checkpoint(algorithm)
+        raise
     finally:
         evaluator.close()
     folder.save_checkpoint(algorithm)

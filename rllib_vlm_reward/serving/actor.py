@@ -108,6 +108,7 @@ class RewardActor:
             "pid": os.getpid(),
             "device": self._device,
             "threads": self._threads,
+            "encoder": self._spec,
             "precision": self._precision,
             "embed_dim": model.encoder.embed_dim,
             "encoder_fingerprint": model.encoder.fingerprint,

@@ -92,17 +92,19 @@ class Pending(Generic[T]):
         try:
             self._settle(fetch(ref))
         except ActorDiedError:
-            self._lose(self._attempts.pop(ref))
+            actor = self._attempts.pop(ref)
+            self._router.dead(actor)
+            self._lose(actor, none_left())
         except RayError as error:
-            self._settle(error=PoolError(f"reward pool: Ray lost the request. {error}"))
+            lost = PoolError(f"reward pool: Ray lost the request. {error}")
+            self._lose(self._attempts.pop(ref), lost)
         except Exception as error:
             self._settle(error=error)
 
-    def _lose(self, actor: int) -> None:
+    def _lose(self, actor: int, error: PoolError) -> None:
         self._router.ended(actor)
-        self._router.dead(actor)
         if not self._attempts and not self._send_elsewhere():
-            self._settle(error=none_left())
+            self._settle(error=error)
 
     def _send(self) -> None:
         if not self._send_elsewhere():

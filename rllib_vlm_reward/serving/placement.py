@@ -11,7 +11,7 @@ from ray.exceptions import ActorAlreadyExistsError
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 
-__all__ = ["NAMESPACE", "Demand", "end", "find", "launch"]
+__all__ = ["NAMESPACE", "Demand", "end", "find", "is_taken", "launch"]
 
 NAMESPACE = "rllib_vlm_reward"
 _CONTROL_THREADS = 4
@@ -82,7 +82,8 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
 
     def _room(self, node: Mapping[str, float]) -> float:
         """How many actors a node can hold; an actor never spans two nodes, nor parts of GPUs."""
-        rooms = [math.inf]
+        # An actor that reserves nothing runs on at least one core all the same.
+        rooms = [math.inf if self.cpus or self.gpus else max(1.0, node.get("CPU", 0.0))]
         if self.cpus:
             rooms.append(math.floor(node.get("CPU", 0.0) / self.cpus + 1e-6))
         if self.gpus:
@@ -161,6 +162,12 @@ def find(name: str, count: int) -> list[ActorHandle]:
             "of them run on this cluster. Start the pool first (RewardPool.start), keep the "
             "process alive that did, and connect with the same name and num_actors."
         ) from error
+
+
+def is_taken(name: str) -> bool:
+    """Return whether a pool of this name runs."""
+    running = ray.util.list_named_actors(all_namespaces=True)
+    return {"namespace": NAMESPACE, "name": f"{name}/0"} in running
 
 
 def end(actors: Iterable[ActorHandle]) -> None:

@@ -1,5 +1,6 @@
 """N reward actors as one: started or found by name, asked by any number of clients."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
-from rllib_vlm_reward.serving.placement import end, find, launch
+from rllib_vlm_reward.serving.placement import end, find, is_taken, launch
 from rllib_vlm_reward.serving.readiness import await_ready
 from rllib_vlm_reward.serving.request import Goals, Scores, check_request
 from rllib_vlm_reward.serving.routing import Router
@@ -54,7 +55,8 @@ class RewardPool:
         """Create the actors ``name/0``, ``name/1``, ..., and wait until each has scored a frame.
 
         Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
-        starts one. The actors end at :meth:`close`, or with this process, however it ends.
+        starts one on this machine. The actors end at :meth:`close`, or with this process, however
+        it ends.
 
         Raises:
             PoolError: the pool does not fit the cluster, finds no room in it, or the name is taken.
@@ -62,7 +64,8 @@ class RewardPool:
             GoalError, RewardError: the goals and the head do not suit the model.
         """
         if not ray.is_initialized():
-            ray.init()
+            # "local", or Ray joins any cluster that another program left on this machine.
+            ray.init(address=os.environ.get("RAY_ADDRESS", "local"))
         actors = launch(config, name)
         try:
             await_ready(actors, config)
@@ -70,6 +73,11 @@ class RewardPool:
             end(actors)
             raise
         return cls(name, actors, config, owner=True)
+
+    @staticmethod
+    def is_running(name: str) -> bool:
+        """Return whether a pool of this name runs on the cluster."""
+        return is_taken(name)
 
     @classmethod
     def connect(cls, name: str, config: VLMRewardConfig) -> "RewardPool":
@@ -152,7 +160,7 @@ class RewardPool:
     def report_failure(self, text: str) -> None:
         """Leave a failure for the driver, which an exception in a remote env runner never reaches.
 
-        Every actor keeps it, so that it outlives the restart of one.
+        Every actor keeps it in memory, so of several it outlives the restart of one.
         """
         self._ask_all("report_failure", text)
 

@@ -16,7 +16,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_vlm_reward.connectors.preflight import reward_piece
-from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
+from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 
@@ -237,3 +237,16 @@ def test_it_runs_in_a_tune_trial_and_leaves_no_actor(vlm_config, ppo, cluster, t
     assert result.error is None
     assert np.isfinite(result.metrics["env_runners"]["vlm_reward"]["vlm_return_mean"])
     assert_no_new_actor(before)
+
+
+def test_another_model_does_not_judge_in_the_place_of_the_one_asked_for(
+    vlm_config, ppo, shared_pool
+):
+    vlm = vlm_config(pool_name=shared_pool, precision="bf16")
+    with pytest.raises(PoolError, match=r"'fp32'.*'bf16'.*another pool_name"):
+        add_vlm_reward(ppo(), vlm).build_algo()
+
+
+def test_a_shared_pool_with_fewer_actors_says_so(vlm_config, ppo, shared_pool):
+    with pytest.raises(PoolError, match="expected 2 actors"):
+        add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool, num_actors=2)).build_algo()

@@ -3,8 +3,12 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 from painted import PaintedEnv
+from ray import tune
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_vlm_reward.connectors.early_end import ExternalReset
+from rllib_vlm_reward.connectors.preflight import attach_pieces
+from rllib_vlm_reward.plugin import add_vlm_reward
 
 
 class LongEnv(PaintedEnv):
@@ -43,3 +47,16 @@ def test_a_reset_takes_the_flag_down():
     env.reset()
     assert not env.external_reset
     assert env.step(0)[0][2] == 1
+
+
+def test_a_registered_env_can_be_made_in_the_forks_of_an_async_vector_env(
+    cluster, vlm_config, ppo, red_pool
+):
+    """Asking Ray's registry for it there would hang."""
+    tune.register_env("painted", PaintedEnv)
+    vlm = vlm_config(mode="synchronous", threshold=0.5, early_end=True)
+    config = add_vlm_reward(ppo("painted", gym_env_vectorize_mode="async"), vlm)
+    runner = SingleAgentEnvRunner(config=config)
+    attach_pieces(runner, "red", "this run")
+    assert runner.sample()
+    runner.stop()

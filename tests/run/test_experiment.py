@@ -5,6 +5,7 @@ import pytest
 import yaml
 from ray.rllib.algorithms.ppo import PPO
 
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
 from rllib_vlm_reward.run import Experiment
 
@@ -55,13 +56,27 @@ def test_bad_yaml_is_named(settings, message):
         ({"env_runners": {"num_env_runner": 1}}, "Did you mean 'num_env_runners'"),
         ({"policy": {"module": "no.such.Class"}}, "cannot import 'no.such.Class'"),
         ({"algorithm": "PPOO"}, "PPOO"),
+        ({"training": {"self": 1}}, "unknown setting 'self'"),
     ],
 )
 def test_bad_rllib_settings_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         changed(**settings).to_algorithm_config()
 
 
 def test_text_that_is_no_mapping_is_refused():
-    with pytest.raises(ValueError, match="expected a mapping"):
+    with pytest.raises(ConfigError, match="expected a mapping"):
         Experiment.from_yaml("- a\n- b\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-3", 1e-3), ("2E+5", 2e5), ("-1.5e2", -150.0), ("0.01", 0.01)]
+)
+def test_numbers_are_read_as_people_write_them(text, number):
+    yaml_text = QUICKSTART.read_text().replace("gamma: 0.97", f"gamma: {text}")
+    assert Experiment.from_yaml(yaml_text).training["gamma"] == number
+
+
+def test_words_with_an_e_stay_words():
+    settings = Experiment.from_yaml(QUICKSTART.read_text() + "learners: {a: e3, b: '1e3'}\n")
+    assert settings.learners == {"a": "e3", "b": "1e3"}

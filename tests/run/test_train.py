@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run.progress import read_progress
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -100,7 +101,7 @@ def test_resume_with_another_reward_is_refused(trained, tmp_path):
     _, out, _ = trained
     other = write_config(tmp_path / "other.yaml", seed=7)
     result = run("train", other, "--output", out, "--resume")
-    assert isinstance(result.exception, ValueError)
+    assert isinstance(result.exception, ConfigError)
     assert "seed" in str(result.exception)
 
 

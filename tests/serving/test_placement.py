@@ -39,7 +39,7 @@ def test_several_gpus_and_a_part_of_one_is_an_error():
 @pytest.mark.parametrize(
     ("demand", "nodes", "room"),
     [
-        (Demand(99, cpus=0, gpus=0), [CPU_ONLY], 99),
+        (Demand(99, cpus=0, gpus=0), [CPU_ONLY], 2),  # a core each at least
         (Demand(5, cpus=1, gpus=0), [CPU_ONLY, CPU_ONLY], 4),
         (Demand(5, cpus=0.5, gpus=0), [CPU_ONLY], 4),
         (Demand(2, cpus=3, gpus=0), [CPU_ONLY, CPU_ONLY], 0),  # no actor spans two nodes
