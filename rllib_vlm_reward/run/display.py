@@ -31,7 +31,7 @@ class Display:
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("ETA"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeRemainingColumn(),
         )
         # Minutes, since the rate of a few iterations says little.
         self._bar.speed_estimate_period = 120.0

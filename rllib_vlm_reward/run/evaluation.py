@@ -92,6 +92,7 @@ class Evaluator:
 
     def random(self, episodes: int) -> Outcome:
         """Return the outcome of uniformly random actions."""
+        self._runner.env.action_space.seed(self._runner.config.seed)
         return self._play(episodes, random_actions=True)
 
     def watch(self, episodes: int) -> list[Moment]:

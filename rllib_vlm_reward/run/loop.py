@@ -83,6 +83,9 @@ def _start_ray() -> None:
 
 
 def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
+    if _is_over(folder.history, experiment):
+        report("the run is complete: it is evaluated again")
+        return
     stop = experiment.stop
     evaluator = Evaluator(algorithm)
     picture_at = 0
