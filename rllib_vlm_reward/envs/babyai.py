@@ -56,7 +56,7 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         accomplished(self.unwrapped)
         side = 7 * tile_size
         self.observation_space = gym.spaces.Box(0, 255, (side, side, 3), np.uint8)
-        self._frame = np.zeros((side, side, 3), np.uint8)
+        self._frame: Frames = np.zeros((side, side, 3), np.uint8)
 
     def _observe(self, observation: dict[str, Any], info: dict[str, Any]) -> Result:
         self._frame = draw(observation["image"], self.tile_size)

@@ -84,7 +84,7 @@ def truth(views: View) -> Truth:
         name: {statement: column for column, statement in enumerate(family.plain())}
         for name, family in FAMILIES.items()
     }
-    holds = {name: np.zeros((len(views), len(columns[name])), np.bool_) for name in FAMILIES}
+    holds: Truth = {name: np.zeros((len(views), len(columns[name])), bool) for name in FAMILIES}
     for row, view in enumerate(views):
         for name, said in captions(view).items():
             holds[name][row, [columns[name][statement] for statement in said]] = True
