@@ -89,8 +89,9 @@ def _check_indices(goals: npt.NDArray[np.integer], size: int, known: GoalSet) ->
         raise GoalError(f"goals: got {got}, {expected}. GoalSet.index gives a text's index.")
     if goals.shape != (size,):
         raise GoalError(f"goals: got {got}, {expected}.")
-    if size and not (goals.min() >= 0 and goals.max() < len(known)):
+    given: list[int] = goals.tolist()
+    if given and not (min(given) >= 0 and max(given) < len(known)):
         raise GoalError(
-            f"goals: got indices {goals.min()} to {goals.max()}, expected 0 to {len(known) - 1}. "
+            f"goals: got indices {min(given)} to {max(given)}, expected 0 to {len(known) - 1}. "
             "Score with the goal set that the indices were taken from."
         )
