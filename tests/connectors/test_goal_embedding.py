@@ -53,7 +53,7 @@ def test_shuffled_each_episode_shows_one_other_goal(runner, red_pool):
     piece_of(runner).shuffle = True
     lengths = {len(f"a wall painted {goal.split()[1]}") / 100: goal for goal in GOALS}
     by_episode = {}
-    for embedding, goal, id_ in shown([e for _ in range(3) for e in runner.sample()]):
+    for embedding, goal, id_ in shown([e for _ in range(30) for e in runner.sample()]):
         text = lengths[round(float(embedding[0]), 2)]
         assert text != GOALS[goal]
         by_episode.setdefault(id_, set()).add(text)
