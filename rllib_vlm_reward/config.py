@@ -16,6 +16,20 @@ __all__ = ["GoalConfig", "Section", "TemplateConfig", "VLMRewardConfig"]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
+# Where and when rewards are computed: a run may be restored with other values.
+_ELSEWHERE = {
+    "mode",
+    "num_actors",
+    "num_gpus_per_actor",
+    "num_cpus_per_actor",
+    "max_batch_size",
+    "max_in_flight",
+    "timeout_s",
+    "pool_name",
+    "may_change",
+}
+_OF_THE_RUN = _ELSEWHERE | {"encoder", "precision", "early_end", "goal_embedding", "agents"}
+
 
 class Section(pydantic.BaseModel):
     """A frozen part of a configuration that knows its keys.
@@ -68,6 +82,8 @@ class VLMRewardConfig(Section):
             ``"architecture/path.safetensors"``, a folder in open_clip's layout, the name of an
             embedded CLIP (``"small"``, ``"base"``), or ``"architecture/random"``.
         goals: texts (``{a|b}`` expands to both), or :class:`GoalConfig` for a goal in full.
+        evaluation_goals: goals held out of training: an env runner that trains refuses an episode
+            of one, an evaluation env runner takes both kinds.
         templates: rewrite a goal's text into what CLIP reads; the first that fits applies.
         negatives: statements, in CLIP's words, that every goal is weighed against.
         num_negatives: how many other goals to draw as negatives; None takes all.
@@ -82,6 +98,15 @@ class VLMRewardConfig(Section):
         mode: ``synchronous`` reads each reward before the next step; ``deferred`` when the
             fragment ends, so that stepping and scoring overlap.
         early_end: end the episode when the reward is 1, as in the paper. Synchronous mode only.
+        scored_steps: which steps CLIP sees: ``all``; an integer k: every k-th step of the episode,
+            and its last; ``last``: the episode's last step only; ``changed``: those whose frame
+            differs from the one before, the others repeat its score. A step that is not scored
+            pays nothing.
+        window: a step's score is that of the episode's last W scored frames together.
+        window_reduce: how: their ``mean`` or their ``max``.
+        normalize_rewards: divide the VLM's rewards by the running standard deviation of their
+            discounted return, as gymnasium's NormalizeReward does. Evaluation pays them as they
+            are.
         env_reward_weight: how much of the env's own reward is added; 0 keeps it from the learner.
         frame_source: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``.
         goal_source: where an episode's goal text is found, ``info:KEY`` or ``obs:KEY``. Not read
@@ -98,6 +123,9 @@ class VLMRewardConfig(Section):
         max_in_flight: requests that one env runner may have under way.
         timeout_s: seconds until a late request goes to another actor.
         pool_name: Ray name of the pool; None makes a unique one.
+        agents: in a multi-agent env, what is different for an agent: its id, and any of the keys
+            above that say what its reward is; None leaves it the env's own reward.
+        may_change: let a checkpoint that was written with another reward be restored.
 
     Raises:
         pydantic.ValidationError: an unknown key or a value outside its range.
@@ -119,12 +147,17 @@ class VLMRewardConfig(Section):
     num_negatives: Annotated[int, Field(ge=0)] | None = None
     negatives_seed: int = 0
     baseline: str | None = None
+    evaluation_goals: tuple[str | GoalConfig, ...] = ()
     head: Literal["softmax", "cosine", "goal_baseline", "sigmoid", "dense"] = "softmax"
     temperature: Positive | None = None
     alpha: Unit = 0.5
     threshold: Unit | None = None
     mode: Literal["synchronous", "deferred"] = "deferred"
     early_end: bool = False
+    scored_steps: Literal["all", "last", "changed"] | Annotated[int, Field(ge=1)] = "all"
+    window: Annotated[int, Field(ge=1)] = 1
+    window_reduce: Literal["mean", "max"] = "mean"
+    normalize_rewards: bool = False
     env_reward_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     frame_source: Annotated[str, Field(pattern=r"^(render|info:.+|obs:.+|obs)$")] = "render"
     goal_source: Annotated[str, Field(pattern=r"^(info:.+|obs:.+)$")] = "info:goal"
@@ -138,6 +171,8 @@ class VLMRewardConfig(Section):
     max_in_flight: Annotated[int, Field(ge=1)] = 8
     timeout_s: Positive = 60.0
     pool_name: str | None = None
+    agents: dict[str | int, dict[str, Any] | None] = Field(default_factory=dict)
+    may_change: bool = False
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
@@ -151,6 +186,13 @@ class VLMRewardConfig(Section):
                 "early_end ends an episode when the reward is 1, but there is no threshold, so "
                 "no reward is. Set threshold (the paper's β)."
             )
+        if self.early_end and self.scored_steps == "last":
+            raise ValueError(
+                "early_end ends an episode before its last step, but scored_steps is 'last', so "
+                "no other is scored. Set early_end: false, or score more steps."
+            )
+        for agent in self.agents:
+            self.for_agent(agent)  # for its errors
         goals = self.goal_set
         if self.head in ("softmax", "dense"):
             for goal in goals.goals:
@@ -165,12 +207,55 @@ class VLMRewardConfig(Section):
         return self
 
     @cached_property
+    def training_goals(self) -> GoalSet:
+        """The goals of training; negatives are drawn from these alone."""
+        return self._draw(self.goals)
+
+    @cached_property
     def goal_set(self) -> GoalSet:
-        """The goals with their prompts and drawn negatives."""
+        """All goals with their prompts and drawn negatives, those of training first."""
+        training = self.training_goals
+        if not self.evaluation_goals:
+            return training
+        drawn = self._draw((*self.goals, *self.evaluation_goals))
+        return GoalSet(training.goals + drawn.goals[len(training) :])
+
+    def for_agent(self, agent: str | int | None) -> "VLMRewardConfig | None":
+        """Return the reward of one agent of a multi-agent env; None if it keeps the env's.
+
+        Example:
+            >>> config = VLMRewardConfig(
+            ...     encoder="small",
+            ...     goals=["a {red|blue} ball"],
+            ...     agents={"seeker": {"goals": ["a {red|blue} key"]}, "referee": None},
+            ... )
+            >>> config.for_agent("seeker").goal_set.texts
+            ('a red key', 'a blue key')
+            >>> config.for_agent("another").goal_set.texts
+            ('a red ball', 'a blue ball')
+        """
+        changes = self.agents.get(agent, {}) if agent is not None else {}
+        if changes is None:
+            return None
+        for key in changes:
+            if key in _OF_THE_RUN:
+                raise ValueError(
+                    f"agents: {key!r} of agent {agent!r} is the same for all agents, since one "
+                    "pool serves them. Set it beside `agents`."
+                )
+        own = self.model_dump(exclude_unset=True, exclude={"agents"})
+        return type(self).model_validate({**own, **changes})
+
+    @cached_property
+    def reward_settings(self) -> dict[str, Any]:
+        """What the rewards depend on, and nothing of where they are computed; JSON's types."""
+        return self.model_dump(mode="json", exclude=_ELSEWHERE)
+
+    def _draw(self, goals: tuple[str | GoalConfig, ...]) -> GoalSet:
         texts: list[str] = []
-        for goal in self.goals:
+        for goal in goals:
             texts += expand_goals(goal) if isinstance(goal, str) else [goal.text]
-        given = {goal.text: goal for goal in self.goals if isinstance(goal, GoalConfig)}
+        given = {goal.text: goal for goal in goals if isinstance(goal, GoalConfig)}
         drawn = GoalSet.from_texts(
             texts,
             prompts={text: goal.prompt for text, goal in given.items() if goal.prompt is not None},

@@ -34,7 +34,7 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
     ``env_config`` names no render mode.
 
     Args:
-        config: any algorithm's, on RLlib's new API stack, single-agent; changed in place.
+        config: any algorithm's, on RLlib's new API stack; changed in place.
         vlm: what the reward is.
 
     Returns:
@@ -62,11 +62,14 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
     from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 
     _check(config)
+    _check_agents(config, vlm)
     check_encoder(vlm.encoder)
     _check_policy(config, vlm)
     _prepare_env(config, vlm)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
-    config.env_runners(env_to_module_connector=_Pieces(vlm, dim, config._env_to_module_connector))
+    config.env_runners(
+        env_to_module_connector=_Pieces(vlm, config.gamma, dim, config._env_to_module_connector)
+    )
     users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
     config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
     return config
@@ -77,11 +80,12 @@ class _Pieces:
     """The env-to-module factory. It captures no env and no actor: it is in the checkpoint."""
 
     vlm: VLMRewardConfig
+    gamma: float
     embed_dim: int | None
     users: Callable[..., Any] | None
 
     def __call__(self, env: Any, spaces: Any, device: Any) -> list[ConnectorV2]:
-        reward = VLMReward(self.vlm)
+        reward = VLMReward(self.vlm, self.gamma)
         reward.env = env
         pieces: list[ConnectorV2] = [reward]
         if self.embed_dim is not None:
@@ -106,16 +110,32 @@ def _check(config: AlgorithmConfig) -> None:
             "add_vlm_reward: got a configuration of RLlib's old API stack, expected the new one. "
             "Remove api_stack(enable_env_runner_and_connector_v2=False)."
         )
-    if config.is_multi_agent:
-        raise RewardError(
-            "add_vlm_reward: got a multi-agent configuration, expected a single-agent one."
-        )
     if isinstance(config._env_to_module_connector, _Pieces):
         raise RewardError("add_vlm_reward: this configuration has a reward already. Add one.")
     if config.env is None:
         raise RewardError(
             "add_vlm_reward: got a configuration without an env, expected one. Call "
             "config.environment(...) before it."
+        )
+
+
+def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    if not config.is_multi_agent:
+        if vlm.agents:
+            raise RewardError(
+                f"agents: got {sorted(map(str, vlm.agents))} with a single-agent configuration, "
+                "expected none. Call config.multi_agent(...) before add_vlm_reward."
+            )
+        return
+    if vlm.early_end:
+        raise RewardError(
+            "early_end: got a multi-agent configuration, in which RLlib 2.60 ends episodes before "
+            "the connectors see them. Set early_end: false, and let the env end."
+        )
+    if vlm.goal_embedding:
+        raise RewardError(
+            "goal_embedding: got a multi-agent configuration, expected a single-agent one. Put the "
+            "goal into each agent's own observation."
         )
 
 
@@ -135,8 +155,10 @@ def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
     RLlib 2.60 passes ``env_config`` of a gymnasium id on to ``gymnasium.make_vec``, of any other
     env to its creator.
     """
-    is_gym_id = isinstance(config.env, str) and not _global_registry.contains(
-        ENV_CREATOR, config.env
+    is_gym_id = (
+        isinstance(config.env, str)
+        and not config.is_multi_agent
+        and not _global_registry.contains(ENV_CREATOR, config.env)
     )
     if is_gym_id:
         if vlm.frame_source == "render":

@@ -154,7 +154,12 @@ def test_what_cannot_be_rewarded_says_why(vlm_config):
             add_vlm_reward(config, vlm_config(**changes))
 
     refused(PPOConfig(), "without an env")
-    refused(PPOConfig().environment(OwnEnv).multi_agent(policies={"a", "b"}), "multi-agent")
+    several = PPOConfig().environment(OwnEnv).multi_agent(policies={"a", "b"})
+    ends = {"early_end": True, "threshold": 0.5, "mode": "synchronous"}
+    refused(several, "early_end: got a multi-agent configuration", **ends)
+    refused(several, "goal_embedding: got a multi-agent configuration", goal_embedding=True)
+    own = {"agents": {"a": {"threshold": 0.5}}}
+    refused(PPOConfig().environment(OwnEnv), "single-agent configuration, expected none", **own)
     old = PPOConfig().environment(OwnEnv)
     old.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
     refused(old, "old API stack")

@@ -8,13 +8,13 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
+from rllib_vlm_reward.connectors.reward import Episodes
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.pool import RewardPool
 
@@ -43,10 +43,9 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         Raises:
             FrameError, GoalError, RewardError, PoolError: training would fail.
         """
-        for group in _groups(algorithm):
-            for error in group.foreach_env_runner(
-                functools.partial(preflight, config=self._config)
-            ):
+        for group, evaluates in _groups(algorithm):
+            check = functools.partial(preflight, config=self._config, evaluates=evaluates)
+            for error in group.foreach_env_runner(check):
                 if error is not None:
                     raise error
         # The name is drawn here and not in the configuration, or an algorithm restored from a
@@ -55,22 +54,25 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._pool, started = _start_or_share(self._config, name)
         if started:
             _close_with(algorithm, self._pool)
-        for group in _groups(algorithm):
-            group.foreach_env_runner(self._attach)
+        for group, evaluates in _groups(algorithm):
+            group.foreach_env_runner(self._attach(evaluates))
 
     def on_env_runners_recreated(
         self,
         *,
         env_runner_group: EnvRunnerGroup,
         env_runner_indices: list[int],
+        is_evaluation: bool,
         **kwargs: Any,
     ) -> None:
         """Tell restarted env runners the pool's name."""
         env_runner_group.foreach_env_runner(
-            self._attach, remote_worker_ids=env_runner_indices, local_env_runner=False
+            self._attach(is_evaluation),
+            remote_worker_ids=env_runner_indices,
+            local_env_runner=False,
         )
 
-    def on_environment_created(self, *, env_runner: SingleAgentEnvRunner, **kwargs: Any) -> None:
+    def on_environment_created(self, *, env_runner: EnvRunner, **kwargs: Any) -> None:
         """Hand a replaced vector env (``restart_failed_sub_environments``) to the piece."""
         if hasattr(env_runner, "_env_to_module"):  # not at the runner's own creation
             reward_piece(env_runner).env = env_runner.env
@@ -78,9 +80,9 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     def on_sample_end(
         self,
         *,
-        env_runner: SingleAgentEnvRunner,
+        env_runner: EnvRunner,
         metrics_logger: MetricsLogger,
-        samples: list[SingleAgentEpisode],
+        samples: Episodes,
         **kwargs: Any,
     ) -> None:
         """Finish the fragment, before anything of it leaves the env runner."""
@@ -108,10 +110,11 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """Raise what went wrong in the evaluation env runners."""
         self._raise_failures()
 
-    @property
-    def _attach(self) -> Callable[[SingleAgentEnvRunner], None]:
+    def _attach(self, evaluates: bool) -> Callable[[EnvRunner], None]:
         assert self._pool is not None
-        return functools.partial(attach_pieces, pool_name=self._pool.name, run=self._run)
+        return functools.partial(
+            attach_pieces, pool_name=self._pool.name, run=self._run, evaluates=evaluates
+        )
 
     def _raise_failures(self) -> None:
         # Trials may share a pool: each raises its own.
@@ -122,9 +125,10 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             raise RewardError("env runners failed:\n" + "\n".join(ours))
 
 
-def _groups(algorithm: Algorithm) -> list[EnvRunnerGroup]:
-    groups = (algorithm.env_runner_group, algorithm.eval_env_runner_group)
-    return [group for group in groups if group is not None]
+def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
+    """Return the groups of env runners, each with whether it evaluates."""
+    groups = ((algorithm.env_runner_group, False), (algorithm.eval_env_runner_group, True))
+    return [(group, evaluates) for group, evaluates in groups if group is not None]
 
 
 def _sampled(result: dict[str, Any]) -> bool:

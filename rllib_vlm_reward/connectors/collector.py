@@ -5,16 +5,17 @@ from typing import Any
 
 import gymnasium as gym
 
+from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import FrameError, GoalError
 from rllib_vlm_reward.frames import Frames, stack_frames
 from rllib_vlm_reward.goals import GoalSet
 
-__all__ = ["collect_frames", "find_goal"]
+__all__ = ["collect_frames", "episode_goal", "find_goal"]
 
 
 def collect_frames(
     source: str,
-    env: gym.vector.VectorEnv[Any, Any, Any],
+    env: gym.vector.VectorEnv[Any, Any, Any] | None,
     rows: Sequence[int],
     observations: Sequence[Any],
     infos: Sequence[Mapping[str, Any]],
@@ -46,6 +47,7 @@ def collect_frames(
     """
     kind, _, key = source.partition(":")
     if kind == "render":
+        assert env is not None
         return stack_frames(_render(env, rows), source="env.render()")
     items = observations if kind == "obs" else infos
     frames = [_look_up(item, key, source) for item in items] if key else items
@@ -81,6 +83,38 @@ def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, 
             f"goal under {key!r}. Return it there, or set goal_source."
         ) from None
     return goals.index(str(text))
+
+
+def episode_goal(
+    config: VLMRewardConfig, observation: Any, info: Mapping[str, Any], *, evaluation: bool
+) -> int:
+    """Return the index in ``config.goal_set`` of the goal that an env names when it resets.
+
+    Raises:
+        GoalError: see :func:`find_goal`; also a held-out goal in training.
+
+    Example:
+        >>> config = VLMRewardConfig(
+        ...     encoder="small", goals=["a {red|blue} ball"], evaluation_goals=["a grey ball"]
+        ... )
+        >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=True)
+        2
+        >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=False)
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: goal 'a grey ball': it is one of evaluation_goals, \
+expected one of goals while training. Let the env of training draw from goals alone.
+    """
+    goals = config.goal_set if evaluation else config.training_goals
+    index = (
+        find_goal(config.goal_source, config.goal_set, observation, info) if len(goals) > 1 else 0
+    )
+    if index >= len(goals):
+        raise GoalError(
+            f"goal {config.goal_set[index].text!r}: it is one of evaluation_goals, expected one of "
+            "goals while training. Let the env of training draw from goals alone."
+        )
+    return index
 
 
 def _render(env: gym.vector.VectorEnv[Any, Any, Any], rows: Sequence[int]) -> list[Any]:

@@ -1,8 +1,10 @@
 """Which score belongs to which step of which episode, until a fragment is paid out."""
 
+import dataclasses
 import warnings
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,43 +12,101 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.connectors.totals import add_rewards, log_scores
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.reward_model.scorer import pay
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Score"]
 
 Floats = npt.NDArray[np.float32]
+# Of a step: the score of its frame, "repeat" for that of the episode's frame before, or None.
+Score = float | Literal["repeat"] | None
+
+
+@dataclasses.dataclass(slots=True)
+class _Account:
+    """The steps of one chunk: how many are held, what the VLM pays for each, its reward."""
+
+    held: int = 0
+    paid: list[float] = dataclasses.field(default_factory=list)
+    rewards: list[float] = dataclasses.field(default_factory=list)
 
 
 class Ledger:
     """Keeps a fragment's scores, pays them, and closes the fragment.
 
     Args:
-        config: of the run: threshold, mode and ``env_reward_weight`` say what a score pays.
+        config: of the run: window, threshold and ``env_reward_weight`` say what a score pays.
+        normalizer: scales what the VLM pays, if it is scaled.
     """
 
-    def __init__(self, config: VLMRewardConfig) -> None:
+    def __init__(self, config: VLMRewardConfig, normalizer: RewardNormalizer | None) -> None:
         self._config = config
+        self._normalizer = normalizer
+        self._reduce = np.mean if config.window_reduce == "mean" else np.max
         # By episode object: one position in the vector env sees several episodes in a fragment,
         # and one id several chunks.
-        self._scores: dict[SingleAgentEpisode, list[float]] = {}
+        self._accounts: dict[SingleAgentEpisode, _Account] = {}
+        self._scores: list[float] = []
+        # By id: a window reaches over chunks.
+        self._windows: dict[str, deque[float]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._scores.values()))
+        return sum(account.held for account in self._accounts.values())
 
-    def enter(self, episodes: Sequence[SingleAgentEpisode], scores: Floats) -> list[int]:
-        """Note the score of each episode's next unscored step; return the steps' t, from 1."""
-        for episode, score in zip(episodes, scores.tolist(), strict=True):
-            self._scores.setdefault(episode, []).append(score)
-        return [episode.t_started + len(self._scores[episode]) for episode in episodes]
+    def held(self, episode: SingleAgentEpisode) -> int:
+        """Return how many steps of a chunk are held."""
+        return self._accounts[episode].held if episode in self._accounts else 0
 
-    def pay_last_steps(self, episodes: Sequence[SingleAgentEpisode], scores: Floats) -> None:
-        """Write the rewards of a vector step that was just taken."""
-        env_rewards = [episode.get_rewards(-1) for episode in episodes]
-        rewards = self._rewards(scores, env_rewards).tolist()
-        for episode, reward in zip(episodes, rewards, strict=True):
-            episode.set_rewards(new_data=reward, at_indices=-1)
+    def hold(self, episodes: Sequence[SingleAgentEpisode]) -> None:
+        """Withhold the env's reward of each episode's last step: :meth:`enter` says its price.
+
+        Until then the step holds what is known, ``env_reward_weight`` times the env's reward, so
+        that no piece behind this one shows the policy the env's own.
+        """
+        for episode in episodes:
+            self._accounts.setdefault(episode, _Account()).held += 1
+            # The buffer's list: set_rewards() checks the reward's space, 10 microseconds each.
+            episode.rewards.data[-1] = self._weighted(episode)
+
+    def enter(
+        self,
+        episodes: Sequence[SingleAgentEpisode],
+        scores: Sequence[Score],
+        dones: Sequence[bool],
+    ) -> tuple[Floats, list[int]]:
+        """Note the scores of one vector step, in the order of stepping.
+
+        Args:
+            episodes: the B that were stepped.
+            scores: of each one's frame; "repeat" where it is the frame before, None where no frame
+                is scored.
+            dones: whether each episode ended with this step; by now it may have gone on.
+
+        Returns:
+            what the VLM pays for each step, float32 ``[B]``, not normalised, and each step's t,
+            from 1.
+        """
+        judged = [self._judge(*each) for each in zip(episodes, scores, strict=True)]
+        paid = pay(np.array([score or 0.0 for score in judged], np.float32), self._config.threshold)
+        paid[[score is None for score in judged]] = 0.0
+        rewards = paid
+        if self._normalizer is not None:
+            rewards = self._normalizer([episode.id_ for episode in episodes], paid, dones)
+        steps = []
+        for episode, each, reward in zip(episodes, paid.tolist(), rewards.tolist(), strict=True):
+            account = self._accounts[episode]
+            account.paid.append(each)
+            account.rewards.append(reward)
+            steps.append(episode.t_started + len(account.paid))
+        return paid, steps
+
+    def pay_last_steps(self, episodes: Sequence[SingleAgentEpisode]) -> None:
+        """Write the rewards of a vector step that was just entered."""
+        for episode in episodes:
+            reward = np.float32(self._accounts[episode].rewards[-1])
+            episode.rewards.data[-1] = float(np.float32(self._weighted(episode)) + reward)
 
     def close(
         self,
@@ -62,33 +122,50 @@ class Ledger:
             metrics: the env runner's logger.
 
         Raises:
-            RewardError: a chunk of which not every step was scored.
+            RewardError: a chunk of which not every step was entered.
         """
-        log_scores(metrics, [score for scores in self._scores.values() for score in scores])
+        log_scores(metrics, self._scores)
         successors = {episode.id_: episode for episode in ongoing}
         for chunk in samples:
             if not len(chunk):
                 continue
-            successor, scores = successors.get(chunk.id_), self._take(chunk)
+            successor, account = successors.get(chunk.id_), self._take(chunk)
             if self._config.mode == "deferred":
-                _write(chunk, successor, self._rewards(scores, chunk.get_rewards()))
-            threshold = self._config.threshold
-            add_rewards(metrics, chunk, successor, pay(scores, threshold), threshold)
-        self._scores.clear()  # of abandoned episodes, which RLlib drops when it resets all envs
+                rewards = np.array(account.rewards, np.float32)
+                _write(chunk, successor, rewards + np.asarray(chunk.get_rewards(), np.float32))
+            paid = np.array(account.paid, np.float32)
+            add_rewards(metrics, chunk, successor, paid, self._config.threshold)
+        self._scores.clear()
+        # Of abandoned episodes, too, which RLlib drops when it resets all envs.
+        self._accounts.clear()
+        self._windows = {id_: it for id_, it in self._windows.items() if id_ in successors}
 
-    def _take(self, chunk: SingleAgentEpisode) -> Floats:
-        scores = np.array(self._scores.get(chunk, []), np.float32)
-        if len(scores) != len(chunk):
+    def _judge(self, episode: SingleAgentEpisode, score: Score) -> float | None:
+        """Return the step's score by its window, if it has one."""
+        if score is None:
+            return None
+        window = self._windows.setdefault(episode.id_, deque(maxlen=self._config.window))
+        if score == "repeat":
+            if not window:  # an agent that ended at its first step, of which no frame was shown
+                return None
+            score = window[-1]
+        else:
+            self._scores.append(score)
+        window.append(score)
+        return score if len(window) == 1 else float(self._reduce(window))
+
+    def _take(self, chunk: SingleAgentEpisode) -> _Account:
+        account = self._accounts.get(chunk, _Account())
+        if len(account.paid) != len(chunk):
             raise RewardError(
-                f"episode {chunk.id_}: {len(scores)} of its {len(chunk)} steps were scored, "
+                f"episode {chunk.id_}: {len(account.paid)} of its {len(chunk)} steps were seen, "
                 "expected all. Don't step the env outside of the env runner's sample()."
             )
-        return scores
+        return account
 
-    def _rewards(self, scores: Floats, env_rewards: Any) -> Floats:
-        weight = np.float32(self._config.env_reward_weight)
-        paid = pay(scores, self._config.threshold)
-        return paid + weight * np.asarray(env_rewards, np.float32) if weight else paid
+    def _weighted(self, episode: SingleAgentEpisode) -> float:
+        weight = self._config.env_reward_weight
+        return weight * float(episode.get_infos(-1)["env_reward"]) if weight else 0.0
 
 
 def _write(

@@ -5,11 +5,12 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, find_goal
+from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
@@ -17,7 +18,7 @@ from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 __all__ = ["attach_pieces", "preflight", "reward_piece"]
 
 
-def reward_piece(env_runner: SingleAgentEnvRunner) -> VLMReward:
+def reward_piece(env_runner: EnvRunner) -> VLMReward:
     """Return the env runner's reward piece.
 
     Raises:
@@ -33,14 +34,20 @@ def reward_piece(env_runner: SingleAgentEnvRunner) -> VLMReward:
     )
 
 
-def attach_pieces(env_runner: SingleAgentEnvRunner, pool_name: str, run: str) -> None:
-    """Tell the env runner's pieces which pool to ask, and in which run's name."""
+def attach_pieces(
+    env_runner: EnvRunner, pool_name: str, run: str, *, evaluates: bool = False
+) -> None:
+    """Tell the env runner's pieces which pool to ask, in which run's name, and what for."""
     for piece in env_runner._env_to_module.connectors:
-        if isinstance(piece, (VLMReward, GoalEmbedding)):
+        if isinstance(piece, VLMReward):
+            piece.attach(pool_name, run, evaluates=evaluates)
+        elif isinstance(piece, GoalEmbedding):
             piece.attach(pool_name, run)
 
 
-def preflight(env_runner: SingleAgentEnvRunner, config: VLMRewardConfig) -> Exception | None:
+def preflight(
+    env_runner: EnvRunner, config: VLMRewardConfig, *, evaluates: bool = False
+) -> Exception | None:
     """Reset the env runner's envs, step them once, and look at frames and goals.
 
     The envs are reset again (with the env runner's seed) when sampling begins.
@@ -54,7 +61,7 @@ def preflight(env_runner: SingleAgentEnvRunner, config: VLMRewardConfig) -> Exce
     try:
         reward_piece(env_runner)
         _check_vector_env(env_runner.env, config)
-        _check_step(env_runner.env, config)
+        _check_step(env_runner.env, config, evaluates)
     except (FrameError, GoalError, RewardError) as error:
         return error
     except Exception:
@@ -64,7 +71,8 @@ def preflight(env_runner: SingleAgentEnvRunner, config: VLMRewardConfig) -> Exce
 
 def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
     mode = env.metadata.get("autoreset_mode")
-    if mode != AutoresetMode.NEXT_STEP:
+    # A str where RLlib 2.60 vectorises a MultiAgentEnv.
+    if mode not in (AutoresetMode.NEXT_STEP, "next_step"):
         raise FrameError(
             f"vector env: got autoreset mode {mode}, expected {AutoresetMode.NEXT_STEP}, which "
             "shows the terminal frame. Set it in the env's metadata and step(), or let RLlib "
@@ -81,11 +89,39 @@ def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewar
         ) from None
 
 
-def _check_step(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
-    rows = list(range(env.num_envs))
+def _check_step(
+    env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig, evaluates: bool
+) -> None:
     infos: Any  # a list: RLlib wraps the env in DictInfoToList
     observations, infos = env.reset()
+    if isinstance(env, VectorMultiAgentEnv):
+        _check_agents(env, config, evaluates, observations, infos)
+        return
     for observation, info in zip(unbatch(observations), infos, strict=True):
-        find_goal(config.goal_source, config.goal_set, observation, info)
+        episode_goal(config, observation, info, evaluation=evaluates)
     observations, _, _, _, infos = env.step(env.action_space.sample())
+    rows = list(range(env.num_envs))
     collect_frames(config.frame_source, env, rows, unbatch(observations), infos)
+
+
+def _check_agents(
+    env: VectorMultiAgentEnv,
+    config: VLMRewardConfig,
+    evaluates: bool,
+    observations: list[dict[Any, Any]],
+    infos: list[dict[Any, Any]],
+) -> None:
+    for row in range(env.num_envs):
+        for agent, observation in observations[row].items():
+            own = config.for_agent(agent)
+            if own is not None:
+                episode_goal(own, observation, infos[row].get(agent, {}), evaluation=evaluates)
+    spaces = env.single_action_space
+    acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]
+    observations, _, _, _, infos = env.step(acting)
+    for row in range(env.num_envs):
+        for agent, observation in observations[row].items():
+            own = config.for_agent(agent)
+            if own is not None:
+                info = infos[row].get(agent, {})
+                collect_frames(own.frame_source, env, [row], [observation], [info])

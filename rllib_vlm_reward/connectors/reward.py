@@ -1,38 +1,25 @@
 """The connector piece that writes CLIP's judgement into the episodes."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, find_goal
-from rllib_vlm_reward.connectors.constancy import ConstancyCheck
 from rllib_vlm_reward.connectors.failure import reported
-from rllib_vlm_reward.connectors.ledger import Ledger
-from rllib_vlm_reward.connectors.totals import keep_ground_truth
-from rllib_vlm_reward.errors import PoolError
-from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.scorer import Scorer, pay
-from rllib_vlm_reward.serving.pool import PendingScores, RewardPool
+from rllib_vlm_reward.connectors.stream import Record, RewardStream
+from rllib_vlm_reward.errors import PoolError, RewardError
+from rllib_vlm_reward.serving.pool import RewardPool
 
-__all__ = ["VLMReward"]
+__all__ = ["Episodes", "VLMReward"]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Request:
-    """One vector step under way: B stepped episodes and their scores to come."""
-
-    rows: list[int]
-    episodes: list[SingleAgentEpisode]
-    pending: PendingScores
-    frames: Frames | None  # kept for the recorder alone
+Episodes = Sequence[SingleAgentEpisode] | Sequence[MultiAgentEpisode]
 
 
 class VLMReward(ConnectorV2):  # type: ignore[misc]
@@ -43,39 +30,57 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
     Synchronous mode reads the scores at once, so that an early end can act on them. Deferred
     mode reads the same futures in :meth:`flush`, when the fragment ends and before anything of
-    it leaves the env runner; until then the episodes hold the env's rewards.
+    it leaves the env runner; until then a step's reward is what is known of it,
+    ``env_reward_weight * env_reward``.
+
+    In a multi-agent env each agent is rewarded for the observation that follows its own action,
+    whenever that comes.
 
     It must come first in the env-to-module pipeline: it reads raw observations.
+
+    Args:
+        config: what the reward is.
+        gamma: discount factor, for ``normalize_rewards``.
 
     Attributes:
         env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
             into checkpoints.
-        recorder: when a list, each scored frame is appended to it as ``(episode id, t, frame,
-            goal text, score)``, where t counts the actions of the episode, from 1.
         run: in whose name failures are reported; trials may share a pool.
     """
 
     def __init__(
         self,
         config: VLMRewardConfig,
+        gamma: float = 0.99,
         input_observation_space: gym.Space[Any] | None = None,
         input_action_space: gym.Space[Any] | None = None,
     ) -> None:
         super().__init__(input_observation_space, input_action_space)
         self.config = config
         self.env: gym.vector.VectorEnv[Any, Any, Any] | None = None
-        self.recorder: list[tuple[str, int, Frames, str, float]] | None = None
         self.run = ""
-        self._scorer = Scorer.from_config(config)
         self._pool_name: str | None = None
         self._pool: RewardPool | None = None
-        self._requests: list[_Request] = []
-        self._ledger = Ledger(config)
-        self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
+        self._rows: dict[str, int] = {}
+        # By agent; None is for those without settings of their own, so for a single agent.
+        self._streams: dict[str | int | None, RewardStream] = {None: RewardStream(config, gamma)}
+        for agent in config.agents:
+            own = config.for_agent(agent)
+            if own is not None:
+                self._streams[agent] = RewardStream(own, gamma)
 
-    def attach(self, pool_name: str, run: str = "") -> None:
-        """Name the pool that scores, looked up at the first request, and the run it is for."""
+    def attach(self, pool_name: str, run: str = "", *, evaluates: bool = False) -> None:
+        """Name the pool that scores, looked up at the first request, and the run it is for.
+
+        Args:
+            pool_name: Ray name of the pool.
+            run: in whose name failures are reported.
+            evaluates: whether this env runner's episodes are not for training.
+        """
         self._pool_name, self.run, self._pool = pool_name, run, None
+        if evaluates:
+            for stream in self._streams.values():
+                stream.evaluate()
 
     @property
     def pool(self) -> RewardPool:
@@ -93,12 +98,21 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._pool = RewardPool.connect(self._pool_name, self.config)
         return self._pool
 
+    def record(self, recorder: Record | None) -> None:
+        """Append each scored frame to a list, or with None no longer.
+
+        An entry is ``(episode id, t, frame, goal text, score)``; t counts the episode's actions,
+        from 1.
+        """
+        for stream in self._streams.values():
+            stream.recorder = recorder
+
     def __call__(
         self,
         *,
         rl_module: Any,
         batch: dict[str, Any],
-        episodes: list[SingleAgentEpisode],
+        episodes: Episodes,
         explore: bool | None = None,
         shared_data: dict[str, Any] | None = None,
         metrics: MetricsLogger | None = None,
@@ -106,108 +120,138 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Score the episodes that were just stepped; ``episodes[i]`` is sub-env i."""
         with reported(lambda: self.pool, self.run):
-            for episode in episodes:
-                self._start(episode)
-            # An episode of length 0 was just reset: there is no action to reward.
-            rows = [row for row, episode in enumerate(episodes) if len(episode)]
-            if rows:
-                self._score(rows, [episodes[row] for row in rows])
+            stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
+            self._note_rows(episodes)
+            for row, stream, episode in self._each(episodes):
+                stream.start(episode)
+                if stream.has_stepped(episode):
+                    rows, ones = stepped.setdefault(stream, ([], []))
+                    rows.append(row)
+                    ones.append(episode)
+            for stream, (rows, ones) in stepped.items():
+                fired = stream.step(self.env, self.pool, rows, ones)
+                if stream.complaint:
+                    # Not raised here: RLlib 2.60 would wait a minute and restart the env runner.
+                    # The driver raises it when the iteration ends (VLMRewardCallbacks).
+                    self._complain(stream)
+                if self.config.early_end:
+                    self._end_early(rows, ones, fired)
             self._drop_frames(episodes)
         return batch
 
-    def flush(
-        self,
-        samples: Sequence[SingleAgentEpisode],
-        ongoing: Sequence[SingleAgentEpisode],
-        metrics: MetricsLogger,
-    ) -> None:
-        """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`."""
+    def flush(self, samples: Episodes, ongoing: Episodes, metrics: MetricsLogger) -> None:
+        """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`.
+
+        Args:
+            samples: the episodes and chunks about to leave the env runner.
+            ongoing: the episodes that go on in the next fragment.
+            metrics: the env runner's logger.
+        """
         with reported(lambda: self.pool, self.run):
-            for request in self._requests:
-                self._read(request)
-            self._requests.clear()
-            self._ledger.close(samples, ongoing, metrics)
+            for stream in self._streams.values():
+                leaving = [episode for _, own, episode in self._each(samples) if own is stream]
+                staying = [episode for _, own, episode in self._each(ongoing) if own is stream]
+                stream.flush(leaving, staying, metrics)
+                if stream.complaint:
+                    self._complain(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the fingerprint of the goals and head.
+        """Return what the rewards depend on, and the moments of those that are normalised.
 
-        Not empty on purpose: Ray 2.60's ``ConnectorPipelineV2.merge_states`` takes the i-th
-        non-empty state for the i-th piece's, so a user's stateful piece (an observation filter)
-        must not follow one without state.
+        Never empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` takes the i-th non-empty state
+        for the i-th piece's, so a user's stateful piece (an observation filter) must not follow
+        one without state.
         """
-        return {"scorer": self._scorer.fingerprint}
+        return {
+            "settings": self.config.reward_settings,
+            "scorers": {str(agent): s.scorer.fingerprint for agent, s in self._streams.items()},
+            "moments": {
+                str(agent): stream.normalizer.get_state()
+                for agent, stream in self._streams.items()
+                if stream.normalizer is not None
+            },
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Do nothing: the configuration, which is in the checkpoint too, says it all."""
+        """Take over the moments of normalised rewards.
+
+        Raises:
+            RewardError: the state is that of another reward; names the settings that differ.
+        """
+        if not self.config.may_change:
+            self._check_same(state)
+        for agent, stream in self._streams.items():
+            moments = state["moments"].get(str(agent))
+            if stream.normalizer is not None and moments is not None:
+                stream.normalizer.set_state(moments)
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the state that all pieces share."""
-        return states[0]
+        """Return the state that knows what each of the env runners' states knows."""
+        merged = self.get_state()
+        for agent, stream in self._streams.items():
+            if stream.normalizer is not None:
+                known = [state["moments"][str(agent)] for state in [merged, *states]]
+                merged["moments"][str(agent)] = stream.normalizer.merge_states(known)
+        return merged
 
-    def _start(self, episode: SingleAgentEpisode) -> None:
-        if "goal_index" not in episode.custom_data:
-            observation, info = episode.get_observations(-1), episode.get_infos(-1)
-            episode.custom_data["goal_index"] = find_goal(
-                self.config.goal_source, self._scorer.goals, observation, info
-            )
+    def _each(self, episodes: Episodes) -> Iterator[tuple[int, RewardStream, SingleAgentEpisode]]:
+        """Yield each rewarded agent's episode with its sub-env and its stream."""
+        for row, episode in enumerate(episodes):
+            if isinstance(episode, SingleAgentEpisode):
+                yield row, self._streams[None], episode
+                continue
+            row = self._rows.get(episode.id_, row)
+            for agent, own in episode.agent_episodes.items():
+                if agent in self._streams:
+                    yield row, self._streams[agent], own
+                elif agent not in self.config.agents:
+                    yield row, self._streams[None], own
 
-    def _score(self, rows: list[int], episodes: list[SingleAgentEpisode]) -> None:
-        assert self.env is not None
-        frames = collect_frames(
-            self.config.frame_source,
-            self.env,
-            rows,
-            [episode.get_observations(-1) for episode in episodes],
-            [episode.get_infos(-1) for episode in episodes],
-        )
-        for episode in episodes:
-            keep_ground_truth(episode, self.config.success_key)
-        self._constancy.see_frames(frames)
-        goals = np.array([episode.custom_data["goal_index"] for episode in episodes], np.int64)
-        pending = self.pool.submit(frames, goals, self._scorer)
-        request = _Request(rows, episodes, pending, frames if self.recorder is not None else None)
-        if self.config.mode == "deferred":
-            self._requests.append(request)
-            return
-        scores = self._read(request)
-        self._ledger.pay_last_steps(episodes, scores)
-        if self.config.early_end:
-            self._end_early(request, pay(scores, self.config.threshold) > 0)
+    def _note_rows(self, episodes: Episodes) -> None:
+        """Note the sub-envs of multi-agent episodes.
 
-    def _read(self, request: _Request) -> npt.NDArray[np.float32]:
-        scores = request.pending.result()
-        constant = self._constancy.see_scores(scores)
-        if constant:
-            # Not raised here: RLlib 2.60 would wait a minute and restart the env runner. The
-            # driver raises it when the iteration ends (VLMRewardCallbacks).
-            self._report(constant)
-        steps = self._ledger.enter(request.episodes, scores)
-        if self.recorder is not None and request.frames is not None:
-            for episode, t, frame, score in zip(
-                request.episodes, steps, request.frames, scores.tolist(), strict=True
-            ):
-                goal = self._scorer.goals[episode.custom_data["goal_index"]].text
-                self.recorder.append((episode.id_, t, frame, goal, score))
-        return scores
+        MultiAgentEnvRunner of RLlib 2.60 calls the pipeline with all that go on, in the order of
+        the sub-envs, and before that with those that have just ended alone.
+        """
+        if episodes and isinstance(episodes[0], MultiAgentEpisode) and not episodes[0].is_done:
+            self._rows = {episode.id_: row for row, episode in enumerate(episodes)}
 
-    def _end_early(self, request: _Request, fired: npt.NDArray[np.bool_]) -> None:
+    def _end_early(
+        self, rows: list[int], episodes: list[SingleAgentEpisode], fired: npt.NDArray[np.bool_]
+    ) -> None:
         """End the episodes that fired; setting is_terminated alone would corrupt the data."""
         if not fired.any():
             return
         assert self.env is not None
         reset = [False] * self.env.num_envs
-        for row, episode, end in zip(request.rows, request.episodes, fired, strict=True):
+        for row, episode, end in zip(rows, episodes, fired, strict=True):
             if end:
                 reset[row] = not episode.is_done  # an env that ended by itself resets by itself
                 episode.is_terminated = True
         self.env.unwrapped.set_attr("external_reset", reset)
 
-    def _drop_frames(self, episodes: list[SingleAgentEpisode]) -> None:
+    def _drop_frames(self, episodes: Episodes) -> None:
         """Pop the frames from the infos, or each would be copied into learner and replay."""
-        kind, _, key = self.config.frame_source.partition(":")
-        if kind == "info":
-            for episode in episodes:
-                episode.get_infos(-1).pop(key, None)
+        for _, stream, episode in self._each(episodes):
+            if stream.info_key is not None:
+                episode.get_infos(-1).pop(stream.info_key, None)
 
-    def _report(self, text: str) -> None:
-        self.pool.report_failure(f"{self.run}: {text}")
+    def _complain(self, stream: RewardStream) -> None:
+        self.pool.report_failure(f"{self.run}: {stream.complaint}")
+        stream.complaint = None
+
+    def _check_same(self, state: dict[str, Any]) -> None:
+        own, given = self.get_state(), state
+        differ = {
+            key: (given["settings"].get(key), own["settings"].get(key))
+            for key in own["settings"].keys() | given["settings"].keys()
+            if given["settings"].get(key) != own["settings"].get(key)
+        }
+        if not differ and given["scorers"] != own["scorers"]:
+            differ = {"negatives": ("another draw", "this version's")}
+        if differ:
+            told = "; ".join(f"{key}: {a!r}, now {b!r}" for key, (a, b) in sorted(differ.items()))
+            raise RewardError(
+                f"checkpoint: it was written with another reward ({told}), expected the same. "
+                "Restore with those settings, or allow the change with may_change=True."
+            )

@@ -51,7 +51,9 @@ def add_rewards(
     data["vlm_return"] = data.get("vlm_return", 0.0) + float(paid.sum())
     data["fires"] = data.get("fires", 0) + int((paid > 0).sum())
     if chunk.is_done:
-        _log_episode(metrics, data, threshold)
+        _log_episode(metrics, (), data, threshold)
+        if chunk.agent_id is not None:
+            _log_episode(metrics, ("agents", str(chunk.agent_id)), data, threshold)
     elif successor is not None:
         successor.custom_data.update(vlm_return=data["vlm_return"], fires=data["fires"])
 
@@ -60,21 +62,23 @@ def log_scores(metrics: MetricsLogger, scores: Sequence[float]) -> None:
     """Log a fragment's scores and how many there were."""
     if not scores:
         return
-    _log(metrics, "score_mean", float(np.mean(scores)), window=WINDOW)
-    _log(metrics, "score_min", min(scores), reduce="min", window=WINDOW)
-    _log(metrics, "score_max", max(scores), reduce="max", window=WINDOW)
-    _log(metrics, "frames", len(scores), reduce="lifetime_sum", with_throughput=True)
+    _log(metrics, ("score_mean",), float(np.mean(scores)), window=WINDOW)
+    _log(metrics, ("score_min",), min(scores), reduce="min", window=WINDOW)
+    _log(metrics, ("score_max",), max(scores), reduce="max", window=WINDOW)
+    _log(metrics, ("frames",), len(scores), reduce="lifetime_sum", with_throughput=True)
 
 
-def _log_episode(metrics: MetricsLogger, data: dict[str, Any], threshold: float | None) -> None:
-    _log(metrics, "vlm_return_mean", data["vlm_return"], window=WINDOW)
-    _log(metrics, "ground_truth_return_mean", data["env_return"], window=WINDOW)
-    _log(metrics, "return_gap", data["vlm_return"] - data["env_return"], window=WINDOW)
+def _log_episode(
+    metrics: MetricsLogger, of: tuple[str, ...], data: dict[str, Any], threshold: float | None
+) -> None:
+    _log(metrics, (*of, "vlm_return_mean"), data["vlm_return"], window=WINDOW)
+    _log(metrics, (*of, "ground_truth_return_mean"), data["env_return"], window=WINDOW)
+    _log(metrics, (*of, "return_gap"), data["vlm_return"] - data["env_return"], window=WINDOW)
     if threshold is not None:
-        _log(metrics, "fires_per_episode", data["fires"], window=WINDOW)
+        _log(metrics, (*of, "fires_per_episode"), data["fires"], window=WINDOW)
     if "success" in data:
-        _log(metrics, "ground_truth_success", float(data["success"]), window=WINDOW)
+        _log(metrics, (*of, "ground_truth_success"), float(data["success"]), window=WINDOW)
 
 
-def _log(metrics: MetricsLogger, key: str, value: float, **how: Any) -> None:
-    metrics.log_value(("vlm_reward", key), value, **how)
+def _log(metrics: MetricsLogger, key: tuple[str, ...], value: float, **how: Any) -> None:
+    metrics.log_value(("vlm_reward", *key), value, **how)

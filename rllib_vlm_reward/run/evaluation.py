@@ -13,6 +13,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece
+from rllib_vlm_reward.connectors.stream import Record
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
@@ -63,7 +64,7 @@ class Evaluator:
         self._algorithm = algorithm
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
-        attach_pieces(self._runner, piece.pool.name, piece.run)
+        attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
 
     def close(self) -> None:
         """Close the env."""
@@ -121,13 +122,14 @@ class Evaluator:
         )
 
     @contextmanager
-    def _recording(self) -> Iterator[list[tuple[str, int, Any, str, float]]]:
+    def _recording(self) -> Iterator[Record]:
         piece = reward_piece(self._runner)
-        piece.recorder = []
+        record: Record = []
+        piece.record(record)
         try:
-            yield piece.recorder
+            yield record
         finally:
-            piece.recorder = None
+            piece.record(None)
 
 
 def _mean(data: list[dict[str, Any]], key: str) -> float:

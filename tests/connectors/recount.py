@@ -1,5 +1,6 @@
 """Sees the episodes on the learner's side and recounts every row of them."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -18,20 +19,21 @@ class Chunk:
     id: str
     t_started: int
     columns: np.ndarray  # (env, episode, t, frame, goal), int64 [5, T + 1]
-    embeddings: np.ndarray  # [T + 1, D], what FlattenObservations puts before them; D may be 0
+    extra: np.ndarray  # [T + 1, D], what the observation holds before them; D may be 0
     rewards: np.ndarray  # [T]
     lookback: np.ndarray  # the rewards before t_started that it still holds
     terminated: bool
 
     @classmethod
-    def of(cls, episode):
-        observations = np.array(episode.get_observations())[:-1]
+    def of(cls, episode, lengthened=True):
+        end = -1 if lengthened else None
+        observations = np.array(episode.get_observations())[:end]
         return cls(
-            episode.id_.rsplit("_", 1)[0],  # that piece numbers the chunks
+            episode.id_.rsplit("_", 1)[0] if lengthened else episode.id_,  # it numbers the chunks
             episode.t_started,
             observations[:, -5:].astype(np.int64).T,
             observations[:, :-5],
-            np.array(episode.get_rewards())[:-1],
+            np.array(episode.get_rewards())[:end],
             np.array(episode.rewards.data[: episode.rewards.lookback]),
             bool(episode.is_terminated),
         )
@@ -43,7 +45,8 @@ class Witness(ConnectorV2):
     chunks = []  # noqa: RUF012
 
     def __call__(self, *, rl_module, batch, episodes, **kwargs):
-        self.chunks.extend(Chunk.of(episode) for episode in episodes)
+        every = self.single_agent_episode_iterator(episodes, agents_that_stepped_only=False)
+        self.chunks.extend(map(Chunk.of, every))
         return batch
 
 
@@ -92,6 +95,22 @@ def wrong_lookbacks(chunks):
         before = np.array(whole.setdefault(chunk.id, []))[-len(chunk.lookback) or None :]
         count += int(not np.array_equal(chunk.lookback, before[: len(chunk.lookback)]))
         whole[chunk.id] += list(chunk.rewards)
+    return count
+
+
+def ends(chunks):
+    """Count how chunks ended: terminated, truncated, or cut and gone on with in another one."""
+    goes_on, goes_next, count = {}, {}, collections.Counter()
+    for chunk in reversed(chunks):
+        env, episode = chunk.columns[:2, 0]
+        if chunk.terminated:
+            count["terminated"] += 1
+        elif chunk.t_started < goes_on.get(chunk.id, 0):
+            count["cut"] += 1
+        elif episode < goes_next.get(env, 0):
+            count["truncated"] += 1
+        goes_on[chunk.id] = max(goes_on.get(chunk.id, 0), chunk.t_started)
+        goes_next[env] = max(goes_next.get(env, 0), episode)
     return count
 
 

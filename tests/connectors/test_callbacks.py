@@ -1,8 +1,4 @@
 import gc
-import os
-import subprocess
-import sys
-import textwrap
 import time
 
 import broken
@@ -12,10 +8,8 @@ import ray
 import recount
 from painted import PaintedEnv
 from ray import tune
-from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_vlm_reward.connectors.preflight import reward_piece
 from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
@@ -169,59 +163,6 @@ def test_scores_that_never_change_are_told(vlm_config, ppo, cluster):
     with pytest.raises(RewardError, match=r"for each of .* frames, though these differ"):
         algorithm.train()
     algorithm.stop()
-
-
-RESTORE = """
-    import ray, recount
-    from ray.rllib.algorithms.algorithm import Algorithm
-    from rllib_vlm_reward.connectors.preflight import reward_piece
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-             object_store_memory=100_000_000)
-    algorithm = Algorithm.from_checkpoint({path!r})
-    algorithm.train()
-    chunks = recount.Witness.chunks
-    config = reward_piece(algorithm.env_runner).config
-    expected = recount.expected_rewards(chunks, config)
-    print("WRONG", recount.mismatches([chunk.rewards for chunk in chunks], expected))
-    print("NEGATIVES", [goal.negatives for goal in config.goal_set.goals])
-    algorithm.stop()
-"""
-
-
-def test_a_checkpoint_restores_beside_its_writer_and_in_a_new_process(
-    vlm_config, ppo, cluster, tmp_path
-):
-    vlm = vlm_config(num_negatives=1, negatives_seed=3)
-    algorithm = add_vlm_reward(ppo(), vlm).build_algo()
-    algorithm.train()
-    path = algorithm.save_to_path(tmp_path / "checkpoint")
-
-    restored = Algorithm.from_checkpoint(path)
-    recount.Witness.chunks.clear()
-    restored.train()
-    chunks = recount.Witness.chunks
-    got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
-    assert recount.mismatches(got, expected) == 0
-    assert reward_piece(restored.env_runner).config == vlm
-    restored.stop()
-    algorithm.train()  # its pool is its own
-    algorithm.restore_from_path(path)
-    algorithm.train()
-    algorithm.stop()
-
-    script = textwrap.dedent(RESTORE.format(path=str(path)))
-    paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
-    output = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=True,
-    ).stdout
-    assert "WRONG 0" in output
-    assert f"NEGATIVES {[goal.negatives for goal in vlm.goal_set.goals]}" in output
 
 
 def test_it_runs_in_a_tune_trial_and_leaves_no_actor(vlm_config, ppo, cluster, tmp_path):

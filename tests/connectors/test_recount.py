@@ -79,7 +79,7 @@ def test_the_learner_sees_the_goals_embedding(vlm_config, ppo, shared_pool):
     prompts = [goal.prompt for goal in vlm.goal_set.goals]
     table = RewardModel(CLIPEncoder.load(vlm.encoder)).embed_texts(prompts)
     for chunk in chunks:
-        assert np.allclose(chunk.embeddings, table[chunk.columns[4]], atol=1e-6)
+        assert np.allclose(chunk.extra, table[chunk.columns[4]], atol=1e-6)
 
 
 class KillsOnce(ConnectorV2):

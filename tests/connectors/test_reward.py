@@ -67,7 +67,7 @@ def test_abandoned_episodes_leave_nothing_behind(vlm_config, env_runner):
         for episode in runner.sample():
             assert episode.is_done
             assert np.allclose(episode.get_rewards(), scores_of(episode))
-    assert len(reward_piece(runner)._ledger) == 0
+    assert len(reward_piece(runner)._streams[None]._ledger) == 0
 
 
 @BOTH
@@ -92,7 +92,8 @@ def test_the_env_reward_stays_in_the_info(mode, vlm_config, env_runner):
 @BOTH
 def test_the_recorder_gets_every_scored_frame(mode, vlm_config, env_runner):
     runner = env_runner(vlm_config(mode=mode))
-    record = reward_piece(runner).recorder = []
+    record = []
+    reward_piece(runner).record(record)
     episodes = [episode for _ in range(2) for episode in runner.sample()]
     assert len(record) == sum(map(len, episodes))
     by_step = {(id_, t): rest for id_, t, *rest in record}
@@ -130,9 +131,9 @@ def test_an_error_is_reported_in_the_name_of_the_run(vlm_config, env_runner, red
 
 def test_steps_that_were_not_scored_are_an_error(vlm_config, env_runner):
     runner = env_runner(vlm_config(mode="deferred"))
-    piece = reward_piece(runner)
-    runner.config.callbacks_on_episode_step = lambda **kwargs: piece._requests.clear()
-    with pytest.raises(RewardError, match=r"of its .* steps were scored"):
+    stream = reward_piece(runner)._streams[None]
+    runner.config.callbacks_on_episode_step = lambda **kwargs: stream._requests.clear()
+    with pytest.raises(RewardError, match=r"of its .* steps were seen"):
         runner.sample()
 
 

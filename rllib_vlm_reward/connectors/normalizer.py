@@ -1,0 +1,134 @@
+"""Scales rewards by the running standard deviation of their discounted return."""
+
+import dataclasses
+import math
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Moments", "RewardNormalizer"]
+
+EPSILON = 1e-8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moments:
+    """Count, mean and sum of squared deviations of some numbers.
+
+    Example:
+        >>> whole = Moments.of([1.0, 2.0, 6.0])
+        >>> whole == Moments.of([1.0, 2.0]).merge(Moments.of([6.0]))
+        True
+        >>> whole.mean, whole.variance
+        (3.0, 4.666666666666667)
+    """
+
+    count: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Moments":
+        """Return the moments of some numbers."""
+        array = np.asarray(values, np.float64)
+        mean = float(array.mean())
+        return cls(float(len(array)), mean, float(((array - mean) ** 2).sum()))
+
+    @property
+    def variance(self) -> float:
+        """Of the population."""
+        return self.squares / self.count
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Return the moments of both together (Chan, Golub and LeVeque, 1979)."""
+        count = self.count + other.count
+        if not count:
+            return self
+        delta = other.mean - self.mean
+        mean = self.mean + delta * other.count / count
+        squares = self.squares + other.squares + delta**2 * self.count * other.count / count
+        return Moments(count, mean, squares)
+
+
+# What gymnasium's RunningMeanStd starts from: 1e-4 of a return with variance 1.
+PRIOR = Moments(1e-4, 0.0, 1e-4)
+
+
+class RewardNormalizer:
+    """Divides rewards by the running standard deviation of their discounted return.
+
+    The computation of gymnasium's ``NormalizeReward``, over all env runners of a run. Each keeps
+    its own moments under a key of its own and the newest that it heard of the others', so states
+    can be merged in any order and any number of times: nothing counts twice, nothing is lost, also
+    of env runners that have ended.
+
+    Args:
+        gamma: discount factor of the returns.
+
+    Example:
+        >>> normalizer = RewardNormalizer(gamma=0.5)
+        >>> normalizer(["a", "b"], np.array([0, 8], np.float32), [False, True]).round(3)
+        array([0., 2.], dtype=float32)
+    """
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = gamma
+        self._key = uuid.uuid4().hex
+        self._own = Moments()
+        self._others: dict[str, Moments] = {}
+        self._rest = PRIOR  # the others and the prior in one
+        self._returns: dict[str, float] = {}
+
+    def __call__(
+        self, ids: Sequence[str], rewards: npt.NDArray[np.float32], dones: Sequence[bool]
+    ) -> npt.NDArray[np.float32]:
+        """Take note of one vector step's rewards, and return them scaled.
+
+        Args:
+            ids: the B episodes.
+            rewards: float32 ``[B]``.
+            dones: whether each episode ends with this step.
+        """
+        for id_, reward in zip(ids, rewards.tolist(), strict=True):
+            self._returns[id_] = self._gamma * self._returns.get(id_, 0.0) + reward
+        self._own = self._own.merge(Moments.of([self._returns[id_] for id_ in ids]))
+        for id_, done in zip(ids, dones, strict=True):
+            if done:
+                del self._returns[id_]
+        deviation = math.sqrt(self._rest.merge(self._own).variance + EPSILON)
+        scaled: npt.NDArray[np.float32] = rewards / np.float32(deviation)
+        return scaled
+
+    def forget(self, but: set[str]) -> None:
+        """Drop the returns of episodes that were abandoned: all but these."""
+        self._returns = {id_: value for id_, value in self._returns.items() if id_ in but}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return every env runner's moments, ``{key: (count, mean, squares)}``."""
+        known = {**self._others, self._key: self._own}
+        return {
+            key: dataclasses.astuple(moments)
+            for key, moments in sorted(known.items())
+            if moments.count
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over what is newer in a state than what is known here."""
+        merged = self.merge_states([self.get_state(), state])
+        self._others = {key: Moments(*it) for key, it in merged.items() if key != self._key}
+        self._rest = PRIOR
+        for moments in self._others.values():
+            self._rest = self._rest.merge(moments)
+
+    @staticmethod
+    def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return one state that knows the newest moments of each key."""
+        newest: dict[str, Any] = {}
+        for state in states:
+            for key, moments in state.items():
+                if key not in newest or newest[key][0] < moments[0]:
+                    newest[key] = moments
+        return dict(sorted(newest.items()))

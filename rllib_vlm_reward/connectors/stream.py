@@ -1,0 +1,208 @@
+"""The rewards of the episodes that share a configuration: of all, or of one agent's."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
+from rllib_vlm_reward.connectors.constancy import ConstancyCheck
+from rllib_vlm_reward.connectors.economy import FrameEconomy
+from rllib_vlm_reward.connectors.ledger import Ledger, Score
+from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
+from rllib_vlm_reward.connectors.totals import keep_ground_truth
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.serving.pool import PendingScores, RewardPool
+
+__all__ = ["Record", "RewardStream"]
+
+# (episode id, t, frame, goal text, score); t counts the episode's actions, from 1.
+Record = list[tuple[str, int, Frames, str, float]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Request:
+    """One vector step under way: B stepped episodes, of which some are to be scored."""
+
+    episodes: list[SingleAgentEpisode]
+    dones: list[bool]
+    scores: list[Score]  # 0.0 where one is to come
+    coming: list[int]  # positions of the scores to come
+    pending: PendingScores | None
+    frames: Frames | None  # of the scores to come, for the recorder
+
+
+class RewardStream:
+    """Scores the steps of episodes, and pays them at once or when the fragment ends.
+
+    Args:
+        config: what the reward is.
+        gamma: discount factor, for ``normalize_rewards``.
+
+    Attributes:
+        recorder: when a list, each scored frame is appended to it.
+        complaint: why its scores cannot be right, once that is known.
+        scorer: the goals and the head.
+        info_key: where the frames are in the infos, if they are.
+    """
+
+    def __init__(self, config: VLMRewardConfig, gamma: float) -> None:
+        self._config = config
+        kind, _, key = config.frame_source.partition(":")
+        self.info_key = key if kind == "info" else None
+        self.scorer = Scorer.from_config(config)
+        self.recorder: Record | None = None
+        self.complaint: str | None = None
+        self.normalizer = RewardNormalizer(gamma) if config.normalize_rewards else None
+        self._ledger = Ledger(config, self.normalizer)
+        self._economy = FrameEconomy(config.scored_steps)
+        self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
+        self._requests: list[_Request] = []
+        self._known: dict[str, dict[str, Any]] = {}
+        self._evaluates = False
+
+    def evaluate(self) -> None:
+        """Accept held-out goals, and pay rewards that are not normalised."""
+        self._evaluates = True
+        self._ledger = Ledger(self._config, None)
+
+    def start(self, episode: SingleAgentEpisode) -> None:
+        """Find the goal of an episode that is seen for the first time."""
+        if "goal_index" in episode.custom_data:
+            return
+        if episode.id_ in self._known:
+            # MultiAgentEpisode.cut() of RLlib 2.60 drops its agents' custom_data.
+            episode.custom_data.update(self._known[episode.id_])
+            return
+        episode.custom_data["goal_index"] = episode_goal(
+            self._config,
+            episode.get_observations(-1),
+            episode.get_infos(-1),
+            evaluation=self._evaluates,
+        )
+        self._known[episode.id_] = dict(episode.custom_data)
+
+    def has_stepped(self, episode: SingleAgentEpisode) -> bool:
+        """Return whether an episode has a step that was not seen yet; a reset is none."""
+        return len(episode) > self._ledger.held(episode)
+
+    def step(
+        self,
+        env: gym.vector.VectorEnv[Any, Any, Any] | None,
+        pool: RewardPool,
+        rows: Sequence[int],
+        episodes: list[SingleAgentEpisode],
+    ) -> npt.NDArray[np.bool_]:
+        """Score the last step of B episodes.
+
+        Args:
+            env: the vector env, for the frame source ``render``.
+            pool: asked for the scores.
+            rows: of each episode, the sub-env.
+            episodes: that were just stepped.
+
+        Returns:
+            bool ``[B]``: which rewards fired; in deferred mode none has yet.
+        """
+        shown = [not _ends_unseen(episode, self.info_key) for episode in episodes]
+        for episode in episodes:
+            keep_ground_truth(episode, self._config.success_key)
+        self._ledger.hold(episodes)
+        request = self._ask(env, pool, rows, episodes, shown)
+        if self._config.mode == "deferred":
+            self._requests.append(request)
+            return np.zeros(len(episodes), np.bool_)
+        paid = self._read(request)
+        self._ledger.pay_last_steps(episodes)
+        return paid > 0
+
+    def flush(
+        self,
+        samples: Sequence[SingleAgentEpisode],
+        ongoing: Sequence[SingleAgentEpisode],
+        metrics: MetricsLogger,
+    ) -> None:
+        """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`."""
+        for request in self._requests:
+            self._read(request)
+        self._requests.clear()
+        self._ledger.close(samples, ongoing, metrics)
+        ids = {episode.id_ for episode in ongoing}
+        self._known.update({chunk.id_: dict(chunk.custom_data) for chunk in samples})
+        self._known = {id_: data for id_, data in self._known.items() if id_ in ids}
+        self._economy.forget(but=ids)
+        if self.normalizer is not None:
+            self.normalizer.forget(but=ids)
+
+    def _ask(
+        self,
+        env: gym.vector.VectorEnv[Any, Any, Any] | None,
+        pool: RewardPool,
+        rows: Sequence[int],
+        episodes: list[SingleAgentEpisode],
+        shown: list[bool],
+    ) -> _Request:
+        scores: list[Score] = [None] * len(episodes)
+        dones = [bool(episode.is_done) for episode in episodes]
+        wanted = [i for i, episode in enumerate(episodes) if self._economy.wants(episode)]
+        for i in wanted:
+            if not shown[i]:
+                scores[i] = "repeat"
+        wanted = [i for i in wanted if shown[i]]
+        if not wanted:
+            return _Request(episodes, dones, scores, [], None, None)
+        frames = collect_frames(
+            self._config.frame_source,
+            env,
+            [rows[i] for i in wanted],
+            [episodes[i].get_observations(-1) for i in wanted],
+            [episodes[i].get_infos(-1) for i in wanted],
+        )
+        same = self._economy.unchanged([episodes[i] for i in wanted], frames)
+        for i, unchanged in zip(wanted, same, strict=True):
+            scores[i] = "repeat" if unchanged else 0.0
+        coming = [i for i in wanted if scores[i] != "repeat"]
+        if not coming:
+            return _Request(episodes, dones, scores, [], None, None)
+        if len(coming) < len(wanted):
+            frames = frames[[not unchanged for unchanged in same]]
+        self._constancy.see_frames(frames)
+        goals = np.array([episodes[i].custom_data["goal_index"] for i in coming], np.int64)
+        pending = pool.submit(frames, goals, self.scorer)
+        kept = frames if self.recorder is not None else None
+        return _Request(episodes, dones, scores, coming, pending, kept)
+
+    def _read(self, request: _Request) -> npt.NDArray[np.float32]:
+        if request.pending is not None:
+            came = request.pending.result()
+            self.complaint = self._constancy.see_scores(came) or self.complaint
+            for i, score in zip(request.coming, came.tolist(), strict=True):
+                request.scores[i] = score
+        paid, steps = self._ledger.enter(request.episodes, request.scores, request.dones)
+        if self.recorder is not None and request.frames is not None:
+            for i, frame in zip(request.coming, request.frames, strict=True):
+                episode, score = request.episodes[i], request.scores[i]
+                assert isinstance(score, float)
+                goal = self.scorer.goals[episode.custom_data["goal_index"]].text
+                self.recorder.append((episode.id_, steps[i], frame, goal, score))
+        return paid
+
+
+def _ends_unseen(episode: SingleAgentEpisode, info_key: str | None) -> bool:
+    """Return whether an agent ended without a frame of its own, and give its step its own info.
+
+    To an agent that ends without an observation, MultiAgentEpisode of RLlib 2.60 gives the one
+    before again, and the same info, whose frame was dropped.
+    """
+    infos = episode.infos.data
+    if len(infos) < 2 or infos[-1] is not infos[-2]:
+        return False
+    infos[-1] = {key: value for key, value in infos[-1].items() if key != "env_reward"}
+    return info_key is not None and info_key not in infos[-1]

@@ -1,0 +1,173 @@
+"""Several agents: each is paid for the frame that follows its own action."""
+
+from collections import defaultdict
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from painted import BANK, BANK_SIZE, ENV_REWARD
+from painted_agents import AGENTS, PaintedAgents
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from red_pool import red_score
+
+from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
+from rllib_vlm_reward.errors import FrameError, GoalError
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+BOTH = pytest.mark.parametrize("mode", ["synchronous", "deferred"])
+OTHER_GOALS = ("a black wall", "a white wall")
+
+
+class OneScene(PaintedAgents):
+    """All agents are shown one frame, which the env renders too."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    render_mode = "rgb_array"
+
+    def render(self):
+        return BANK[self.scene]
+
+    def _show(self, agents):
+        self.scene = int(self.rng.integers(BANK_SIZE))
+        observations, infos = super()._show(agents)
+        for agent in agents:
+            observations[agent][4] = self.scene
+            del infos[agent]["rgb"]
+        return observations, infos
+
+
+def runner_of(vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", **env_config):
+    config = (
+        PPOConfig()
+        .environment(env, env_config={"goals": {"a1": OTHER_GOALS}, **env_config})
+        .env_runners(
+            num_env_runners=0,
+            num_envs_per_env_runner=3,
+            rollout_fragment_length=7,
+            batch_mode=batch_mode,
+        )
+        .multi_agent(policies={"p"}, policy_mapping_fn=lambda agent, episode, **kwargs: "p")
+        .rl_module(model_config={"fcnet_hiddens": [8], "conv_filters": [[4, 16, 16]]})
+    )
+    runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
+    attach_pieces(runner, "red", "this run")
+    return runner
+
+
+def agents_of(vlm_config, **changes):
+    return vlm_config(
+        **{"frame_source": "info:rgb", "agents": {"a1": {"goals": OTHER_GOALS}}, **changes}
+    )
+
+
+def chunks_of(runner, samples):
+    """Yield each agent's chunks of some fragments, in order."""
+    for _ in range(samples):
+        for episode in runner.sample(random_actions=True):
+            yield from episode.agent_episodes.values()
+
+
+@BOTH
+@pytest.mark.parametrize("batch_mode", ["truncate_episodes", "complete_episodes"])
+@pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
+def test_every_agents_step_pays_its_own_next_frame(
+    env_config, batch_mode, mode, vlm_config, red_pool
+):
+    runner = runner_of(
+        agents_of(vlm_config, mode=mode), red_pool, batch_mode=batch_mode, **env_config
+    )
+    returns, ended = defaultdict(float), 0
+    for chunk in chunks_of(runner, 12 if batch_mode == "truncate_episodes" else 2):
+        # An agent that ends without an observation is given the one before again.
+        _, _, _, _, frames, goals = np.array(chunk.get_observations()).astype(int)[1:].T
+        assert np.allclose(chunk.get_rewards(), red_score(BANK[frames], goals))
+        assert [info["env_reward"] for info in chunk.get_infos()[1:]] == [ENV_REWARD] * len(chunk)
+        assert not any("rgb" in info for info in chunk.get_infos())
+        returns[chunk.id_] += sum(chunk.get_rewards())
+        if chunk.is_done:
+            ended += 1
+            assert chunk.custom_data["vlm_return"] == pytest.approx(returns[chunk.id_], rel=1e-5)
+            if batch_mode == "complete_episodes" or chunk.t_started == 0:
+                assert chunk.custom_data["env_return"] == ENV_REWARD * chunk.t
+    assert ended > 5
+
+
+@BOTH
+@pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
+def test_one_frame_of_the_whole_env_may_serve_all(env_config, mode, vlm_config, red_pool):
+    vlm = agents_of(vlm_config, mode=mode, frame_source="render")
+    for chunk in chunks_of(runner_of(vlm, red_pool, OneScene, **env_config), 12):
+        _, _, _, t, frames, goals = np.array(chunk.get_observations()).astype(int).T
+        shown = np.diff(t) > 0  # not where an agent ended without an observation
+        expected = red_score(BANK[frames[1:]], goals[1:])
+        assert np.allclose(np.array(chunk.get_rewards())[shown], expected[shown])
+
+
+class Picture(PaintedAgents):
+    """Agents observe their frame, as a wall in one of 512 colours."""
+
+    def _show(self, agents):
+        observations, infos = super()._show(agents)
+        for agent in agents:
+            infos[agent]["row"] = observations[agent]
+            observations[agent] = infos[agent].pop("rgb")
+        return observations, infos
+
+    def __init__(self, config):
+        super().__init__(config)
+        wall = gym.spaces.Box(0, 255, BANK[0].shape, np.uint8)
+        self.observation_spaces = dict.fromkeys(AGENTS, wall)
+
+
+@BOTH
+def test_frames_may_be_observed(mode, vlm_config, red_pool):
+    vlm = agents_of(vlm_config, mode=mode, frame_source="obs")
+    for chunk in chunks_of(runner_of(vlm, red_pool, Picture, silent=True), 12):
+        frames = np.array(chunk.get_observations())[1:]
+        goals = np.array([info["row"][5] for info in chunk.get_infos()[1:]], int)
+        assert np.allclose(chunk.get_rewards(), red_score(frames, goals))
+
+
+def test_an_agent_may_keep_the_envs_reward(vlm_config, red_pool):
+    vlm = agents_of(vlm_config, agents={"a1": None})
+    rewards = defaultdict(list)
+    for chunk in chunks_of(runner_of(vlm, red_pool), 4):
+        rewards[chunk.agent_id] += list(chunk.get_rewards())
+    assert set(rewards["a1"]) == {ENV_REWARD}
+    assert min(rewards["a0"] + rewards["a2"]) >= 0
+
+
+def test_metrics_are_there_for_all_and_for_each(vlm_config, red_pool):
+    runner = runner_of(agents_of(vlm_config, threshold=0.9), red_pool)
+    for _ in range(15):
+        runner.sample()
+    logged = runner.get_metrics()["vlm_reward"]
+    assert set(logged["agents"]) == set(AGENTS)
+    each = [its["fires_per_episode"].peek() for its in logged["agents"].values()]
+    assert min(each) <= logged["fires_per_episode"].peek() <= max(each)
+
+
+@BOTH
+def test_nothing_is_kept_of_agents_that_are_gone(mode, vlm_config, red_pool):
+    runner = runner_of(agents_of(vlm_config, mode=mode), red_pool, turns=True)
+    for _ in range(30):
+        runner.sample()
+    streams = reward_piece(runner)._streams.values()
+    assert sum(len(stream._known) for stream in streams) <= 3 * len(AGENTS)
+    assert sum(len(stream._ledger) for stream in streams) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"frame_source": "info:picture"}, FrameError, "picture"),
+        ({"frame_source": "render"}, FrameError, "render_mode"),
+        ({"agents": {"a1": {"goals": ["a pink wall", "a grey wall"]}}}, GoalError, "unknown goal"),
+    ],
+)
+def test_what_is_missing_is_told_before_training(changes, error, says, vlm_config, red_pool):
+    vlm = agents_of(vlm_config, **changes)
+    found = preflight(runner_of(vlm, red_pool), vlm)
+    assert isinstance(found, error)
+    assert says in str(found)

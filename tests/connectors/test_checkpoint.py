@@ -1,0 +1,175 @@
+"""What a checkpoint brings back, where it is restored, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import recount
+from painted import BANK, PaintedEnv
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+DRAWN = {"num_negatives": 1, "negatives_seed": 3, "normalize_rewards": True}
+RESTORE = """
+    import json, ray, recount
+    from ray.rllib.algorithms.algorithm import Algorithm
+    from test_checkpoint import account_of
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
+             object_store_memory=100_000_000)
+    algorithm = Algorithm.from_checkpoint({path!r})
+    print("ACCOUNT", json.dumps(account_of(algorithm)))
+    for _ in range(2):
+        algorithm.train()
+    print("LATER", json.dumps(account_of(algorithm)))
+    print("ROWS", sum(len(chunk.rewards) for chunk in recount.Witness.chunks))
+    algorithm.stop()
+"""
+
+
+def account_of(algorithm):
+    """Return all that rewards rest on, and what a few frames are paid, to the last bit."""
+    piece = reward_piece(algorithm.env_runner)
+    stream = piece._streams[None]
+    goals = np.arange(64, dtype=np.int64) % 3
+    scores = piece.pool.score(np.ascontiguousarray(BANK[:64]), goals, stream.scorer)
+    return {
+        "negatives": [goal.negatives for goal in piece.config.goal_set.goals],
+        "state": piece.get_state(),
+        "rewards": stream.normalizer._rest.merge(stream.normalizer._own).variance,
+        "scores": scores.tobytes().hex(),
+    }
+
+
+def counts(account):
+    return {key: moments[0] for key, moments in account["state"]["moments"]["None"].items()}
+
+
+def as_json(value):
+    return json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("num_env_runners", [0, 2])
+def test_it_goes_on_in_a_new_process_as_it_was(num_env_runners, vlm_config, ppo, cluster, tmp_path):
+    config = ppo(num_env_runners=num_env_runners)
+    algorithm = add_vlm_reward(config, vlm_config(**DRAWN)).build_algo()
+    for _ in range(2):
+        algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+    reward_piece(algorithm.env_runner)._pool_name = _pool_of(algorithm)
+    account = as_json(account_of(algorithm))
+    assert len(counts(account)) == max(1, num_env_runners)
+    steps = sum(len(chunk.rewards) for chunk in recount.Witness.chunks)
+    assert sum(counts(account).values()) == steps  # none twice, none lost
+    algorithm.stop()
+
+    paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    output = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(RESTORE.format(path=str(path)))],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    ).stdout
+    told = dict(
+        line.split(" ", 1)
+        for line in output.splitlines()
+        if line.split(" ")[0] in ("ACCOUNT", "LATER", "ROWS")
+    )
+    assert json.loads(told["ACCOUNT"]) == account
+    later = counts(json.loads(told["LATER"]))
+    assert later.items() > counts(account).items()  # those of the old env runners stay
+    assert sum(later.values()) == steps + int(told["ROWS"])
+
+
+def _pool_of(algorithm):
+    if algorithm.env_runner.env is not None:
+        return reward_piece(algorithm.env_runner)._pool_name
+    (name, *_) = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: reward_piece(runner)._pool_name, local_env_runner=False
+    )
+    return name
+
+
+def test_it_restores_beside_its_writer_and_with_other_actors(vlm_config, ppo, cluster, tmp_path):
+    vlm = vlm_config(num_negatives=1, negatives_seed=3)
+    algorithm = add_vlm_reward(ppo(), vlm).build_algo()
+    algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+
+    elsewhere = vlm.model_copy(update={"num_actors": 2, "max_batch_size": 16, "timeout_s": 30.0})
+    restored = Algorithm.from_checkpoint(path, config=add_vlm_reward(ppo(), elsewhere))
+    assert len(reward_piece(restored.env_runner).pool.describe()) == 2
+    recount.Witness.chunks.clear()
+    restored.train()
+    chunks = list(recount.Witness.chunks)
+    got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
+    assert recount.mismatches(got, expected) == 0
+    restored.stop()
+
+    algorithm.train()  # its pool is its own
+    algorithm.restore_from_path(path)
+    algorithm.train()
+    algorithm.stop()
+
+
+@pytest.fixture(scope="module")
+def written(cluster, tmp_path_factory):
+    """Returns a function: the path of a checkpoint of this reward, written once."""
+    paths = {}
+
+    def write(config):
+        if not paths:
+            algorithm = config.build_algo()
+            algorithm.train()
+            paths["one"] = algorithm.save_to_path(tmp_path_factory.mktemp("run") / "checkpoint")
+            algorithm.stop()
+        return paths["one"]
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"threshold": 0.7}, r"threshold: 0\.5, now 0\.7"),
+        ({"num_negatives": 1}, r"num_negatives: None, now 1"),
+        (
+            {"head": "cosine", "temperature": None},
+            r"head: 'softmax', now 'cosine'; temperature: 0\.3, now None",
+        ),
+        ({"scored_steps": 2}, r"scored_steps: 'all', now 2"),
+        ({"normalize_rewards": True}, r"normalize_rewards: False, now True"),
+    ],
+)
+def test_another_reward_says_what_differs(
+    changes, says, written, vlm_config, ppo, shared_pool, tmp_path
+):
+    given = {"pool_name": shared_pool, "threshold": 0.5}
+    path = written(add_vlm_reward(ppo(), vlm_config(**given)))
+    algorithm = add_vlm_reward(ppo(), vlm_config(**{**given, **changes})).build_algo()
+    with pytest.raises(RewardError, match=says):
+        algorithm.restore_from_path(path)
+    algorithm.stop()
+
+
+def test_a_change_that_is_asked_for_takes_effect(written, vlm_config, ppo, shared_pool):
+    given = {"pool_name": shared_pool, "threshold": 0.5}
+    path = written(add_vlm_reward(ppo(), vlm_config(**given)))
+    vlm = vlm_config(pool_name=shared_pool, head="cosine", may_change=True)
+    algorithm = add_vlm_reward(ppo(PaintedEnv), vlm).build_algo()
+    algorithm.restore_from_path(path)
+    recount.Witness.chunks.clear()
+    algorithm.train()
+    algorithm.stop()
+    chunks = list(recount.Witness.chunks)
+    got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
+    assert recount.mismatches(got, expected) == 0
