@@ -1,31 +1,37 @@
-"""A policy that is told its goal in words: FiLM on what it sees, by CLIP's text embedding."""
+"""A policy that is told its goal in words: actor and critic, for PPO, APPO and IMPALA."""
 
 from typing import Any
 
-import gymnasium as gym
-import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.models.base import ENCODER_OUT
+from ray.rllib.core.rl_module.apis import (
+    TARGET_NETWORK_ACTION_DIST_INPUTS,
+    InferenceOnlyAPI,
+    TargetNetworkAPI,
+)
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
 
 __all__ = ["GoalConditionedModule"]
 
 
-class GoalConditionedModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
-    """One agent for many goals: actor and critic on frame and goal.
+class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ignore[misc]
+    """One agent for many goals: actor and critic on a :class:`FilmEncoder`'s features.
+
+    For PPO, APPO and IMPALA; of its target networks only APPO's learner makes use.
 
     Observation: ``{"observation": uint8 [H, W, 3], "goal": float32 [D]}``, as
-    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. Patches of the frame become
-    features that the goal scales and shifts (FiLM, Perez et al., arXiv 1709.07871), so "is this
-    patch what I was told to find?" is a product, not something that a deep network must discover.
-
-    ``model_config``: ``patch_size`` (8; must divide H and W), ``channels`` (32), ``hidden`` (128).
+    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. ``model_config``: the settings
+    of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`.
 
     Example:
+        >>> import gymnasium as gym
         >>> import numpy as np
+        >>> import torch
         >>> module = GoalConditionedModule(
         ...     observation_space=gym.spaces.Dict(
         ...         observation=gym.spaces.Box(0, 255, (56, 56, 3), np.uint8),
@@ -40,62 +46,39 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[mi
 
     def setup(self) -> None:
         """Build the network from ``self.model_config`` (RLlib's hook)."""
-        frame, goal = _spaces(self.observation_space)
         settings = self.model_config or {}
-        patch = settings.get("patch_size", 8)
-        channels = settings.get("channels", 32)
-        hidden = settings.get("hidden", 128)
-        height, width, depth = frame.shape
-        if height % patch or width % patch:
-            raise ValueError(
-                f"patch_size is {patch}, expected a divisor of the frame's {height} × {width} "
-                "pixels. Set model_config={'patch_size': ...}, or resize the frame."
-            )
-        tiles = (height // patch) * (width // patch)
-        self.patches = nn.Conv2d(depth, channels, patch, stride=patch)
-        self.film = nn.Linear(goal.shape[0], 2 * channels)
-        self.mix = nn.Conv2d(channels, channels, 1)
-        self.trunk = nn.Sequential(
-            nn.Linear(channels * tiles + goal.shape[0], hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-        )
+        self.encoder = FilmEncoder(self.observation_space, settings)
+        hidden = settings.get("hidden", HIDDEN)
         self.action = nn.Linear(hidden, int(self.action_space.n))
         self.value = nn.Linear(hidden, 1)
         for head, gain in ((self.action, 0.01), (self.value, 1.0)):
             nn.init.orthogonal_(head.weight, gain)
             nn.init.zeros_(head.bias)
 
-    def _features(self, batch: dict[str, Any]) -> Tensor:
-        frame, goal = batch[Columns.OBS]["observation"], batch[Columns.OBS]["goal"].float()
-        # A unit vector's entries shrink with D; torch's initialisation expects a variance of 1.
-        goal = goal * goal.shape[1] ** 0.5
-        seen = self.patches(frame.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
-        scale, shift = self.film(goal)[:, :, None, None].chunk(2, dim=1)
-        matched = torch.relu(self.mix(torch.relu(seen * (1 + scale) + shift)))
-        features: Tensor = self.trunk(torch.cat([matched.flatten(1), goal], dim=1))
-        return features
-
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        features = self._features(batch)
+        features = self.encoder(batch)[ENCODER_OUT]
         return {Columns.EMBEDDINGS: features, Columns.ACTION_DIST_INPUTS: self.action(features)}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Return the value of each observation, float32 ``[B]``."""
-        features = self._features(batch) if embeddings is None else embeddings
+        features = self.encoder(batch)[ENCODER_OUT] if embeddings is None else embeddings
         values: Tensor = self.value(features).squeeze(-1)
         return values
 
+    def make_target_networks(self) -> None:
+        """Copy encoder and actor (APPO's hook)."""
+        self.target_encoder = make_target_network(self.encoder)
+        self.target_action = make_target_network(self.action)
 
-def _spaces(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
-    if not isinstance(space, gym.spaces.Dict) or set(space) != {"observation", "goal"}:
-        raise GoalError(
-            f"GoalConditionedModule: got the observation space {space}, expected a Dict of "
-            "'observation' and 'goal'. Set goal_embedding: true in the VLM reward's config."
-        )
-    frame, goal = space["observation"], space["goal"]
-    if not isinstance(frame, gym.spaces.Box) or len(frame.shape) != 3:
-        raise GoalError(f"GoalConditionedModule: got the frame space {frame}, expected [H, W, 3].")
-    assert isinstance(goal, gym.spaces.Box)
-    return frame, goal
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return (network, its target) of encoder and actor."""
+        return [(self.encoder, self.target_encoder), (self.action, self.target_action)]
+
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the action logits of the target networks, float32 ``[B, actions]``."""
+        features = self.target_encoder(batch)[ENCODER_OUT]
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.target_action(features)}
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """Return what an env runner's copy goes without."""
+        return ["value", "target_encoder", "target_action"]

@@ -31,6 +31,7 @@ SECTIONS = (
     "learners",
     "fault_tolerance",
     "framework",
+    "reporting",
 )
 
 
@@ -65,9 +66,10 @@ class Policy(Section):
 class Experiment(Section):
     """What ``rllib-vlm-reward train`` runs.
 
-    ``environment``, ``env_runners``, ``training``, ``learners``, ``fault_tolerance`` and
-    ``framework`` are the keyword arguments of the AlgorithmConfig methods of those names. A run
-    evaluates at its end; for RLlib's own evaluation, build the configuration in Python.
+    ``environment``, ``env_runners``, ``training``, ``learners``, ``fault_tolerance``,
+    ``framework`` and ``reporting`` are the keyword arguments of the AlgorithmConfig methods of
+    those names. A run evaluates at its end; for RLlib's own evaluation, build the configuration in
+    Python.
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
@@ -102,6 +104,7 @@ class Experiment(Section):
     learners: Settings = Field(default_factory=dict)
     fault_tolerance: Settings = Field(default_factory=dict)
     framework: Settings = Field(default_factory=dict)
+    reporting: Settings = Field(default_factory=dict)
     policy: Policy | None = None
     vlm_reward: VLMRewardConfig
     stop: Stop
@@ -124,9 +127,9 @@ class Experiment(Section):
         return cls.model_validate(settings)
 
     @classmethod
-    def from_file(cls, path: Path) -> "Experiment":
+    def from_file(cls, path: Path | str) -> "Experiment":
         """Read the experiment from a YAML file."""
-        return cls.from_yaml(path.read_text())
+        return cls.from_yaml(Path(path).read_text())
 
     def to_algorithm_config(self) -> AlgorithmConfig:
         """Return RLlib's configuration, with the reward added.
@@ -139,10 +142,11 @@ class Experiment(Section):
             _apply(config, section, getattr(self, section))
         config.debugging(seed=self.seed)
         if self.policy is not None:
-            spec = RLModuleSpec(
-                module_class=_import(self.policy.module), model_config=self.policy.model_config_
+            # Not in the spec: RLlib 2.60 then forgets the algorithm's own, as DQN's double_q.
+            config.rl_module(
+                rl_module_spec=RLModuleSpec(module_class=_import(self.policy.module)),
+                model_config=self.policy.model_config_,
             )
-            config.rl_module(rl_module_spec=spec)
         add_vlm_reward(config, self.vlm_reward)
         with _refusals("experiment", self.model_dump(include=set(SECTIONS), exclude_unset=True)):
             config.validate()

@@ -41,10 +41,11 @@ class Progress:
             seconds: that the iteration took.
             before: the progress of the iteration before.
         """
-        runners = result["env_runners"]
-        reward = runners.get("vlm_reward", {})
-        env_steps = int(runners["num_env_steps_sampled_lifetime"])
         done = before.env_steps if before else 0
+        # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
+        runners = result.get("env_runners", {})
+        reward = runners.get("vlm_reward", {})
+        env_steps = int(runners.get("num_env_steps_sampled_lifetime", done))
         return cls(
             iteration=before.iteration + 1 if before else 1,
             env_steps=env_steps,

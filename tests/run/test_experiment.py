@@ -3,7 +3,6 @@ from pathlib import Path
 import pydantic
 import pytest
 import yaml
-from ray.rllib.algorithms.ppo import PPO
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
@@ -19,7 +18,9 @@ def changed(**settings):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path):
-    assert Experiment.from_file(path).to_algorithm_config().algo_class is PPO
+    experiment = Experiment.from_file(path)
+    config = experiment.to_algorithm_config()
+    assert config.algo_class.__name__ == experiment.algorithm
 
 
 def test_settings_reach_rllib():
@@ -29,6 +30,16 @@ def test_settings_reach_rllib():
     assert config.num_envs_per_env_runner == 32
     assert config.seed == 0
     assert config.rl_module_spec.module_class is GoalConditionedModule
+
+
+def test_a_policy_s_model_config_stands_beside_the_algorithm_s():
+    experiment = Experiment.from_file(QUICKSTART.with_stem("dqn"))
+    policy = experiment.policy.model_copy(update={"model_config_": {"hidden": 64}})
+    config = experiment.model_copy(update={"policy": policy}).to_algorithm_config()
+    settings = config.rl_module_spec.model_config
+    assert settings["hidden"] == 64
+    assert settings["double_q"] is True
+    assert settings["epsilon"] == experiment.training["epsilon"]
 
 
 def test_the_env_reward_never_reaches_the_quickstart_learner():

@@ -1,0 +1,68 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv2d, linear, relu
+
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.policies.film import FilmEncoder
+
+
+def space(side=24, dim=6):
+    return gym.spaces.Dict(
+        observation=gym.spaces.Box(0, 255, (side, side, 3), np.uint8),
+        goal=gym.spaces.Box(-1, 1, (dim,), np.float32),
+    )
+
+
+def make(**settings):
+    torch.manual_seed(0)
+    return FilmEncoder(space(), settings)
+
+
+def batch(size=5, dim=6):
+    rng = np.random.default_rng(0)
+    return {
+        "obs": {
+            "observation": torch.from_numpy(rng.integers(0, 256, (size, 24, 24, 3), np.uint8)),
+            "goal": torch.from_numpy(rng.standard_normal((size, dim), np.float32)),
+        }
+    }
+
+
+def test_the_goal_scales_and_shifts_what_is_seen():
+    encoder, data = make(), batch()
+    frame, goal = data["obs"]["observation"], data["obs"]["goal"] * 6**0.5
+    seen = conv2d(
+        frame.float().movedim(-1, 1) / 127.5 - 1, encoder.patches.weight, encoder.patches.bias, 8
+    )
+    film = linear(goal, encoder.film.weight, encoder.film.bias)
+    scale, shift = film[:, :32, None, None], film[:, 32:, None, None]
+    mixed = conv2d(relu(seen * (1 + scale) + shift), encoder.mix.weight, encoder.mix.bias)
+    features = encoder.trunk(torch.cat([relu(mixed).flatten(1), goal], 1))
+    torch.testing.assert_close(encoder(data)["encoder_out"], features)
+
+
+def test_settings_size_the_network():
+    encoder = make(patch_size=4, channels=5, hidden=7)
+    assert encoder.patches.weight.shape == (5, 3, 4, 4)
+    assert encoder(batch())["encoder_out"].shape == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "error", "message"),
+    [
+        (gym.spaces.Box(0, 255, (24, 24, 3), np.uint8), GoalError, "goal_embedding: true"),
+        (space(side=20), ValueError, "divisor"),
+        (
+            gym.spaces.Dict(
+                observation=gym.spaces.Box(0, 1, (4,)), goal=gym.spaces.Box(0, 1, (4,))
+            ),
+            GoalError,
+            "frame space",
+        ),
+    ],
+)
+def test_foreign_observations_are_refused(observation_space, error, message):
+    with pytest.raises(error, match=message):
+        FilmEncoder(observation_space, {})

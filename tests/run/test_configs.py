@@ -1,0 +1,69 @@
+"""Every run in configs/ runs: the same algorithm, policy and reward, with few steps.
+
+Not here: quickstart.yaml, which test_train.py runs, and wrong_prompts.yaml, which is it but for the
+prompts.
+"""
+
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rllib_vlm_reward.run import Experiment, train
+
+ELSEWHERE = ("quickstart", "wrong_prompts")
+RUNS = [
+    path
+    for path in sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+    if path.stem not in ELSEWHERE and "stop" in yaml.safe_load(path.read_text())
+]
+# RLlib's settings of size; only those that a config sets are made small.
+SMALL = {
+    "env_runners": {"num_envs_per_env_runner": 8, "rollout_fragment_length": 16},
+    "training": {
+        "train_batch_size_per_learner": 128,
+        "minibatch_size": 64,
+        "num_epochs": 1,
+        "training_intensity": 1,
+        "num_steps_sampled_before_learning_starts": 128,
+    },
+}
+
+
+def cut(path):
+    """The run of a config, of some hundred steps."""
+    settings = yaml.safe_load(path.read_text())
+    for section, small in SMALL.items():
+        here = settings[section]
+        here |= {name: value for name, value in small.items() if name in here}
+    settings["reporting"] = {"min_time_s_per_iteration": 1, "min_sample_timesteps_per_iteration": 0}
+    return Experiment.model_validate(
+        {**settings, "stop": {"env_steps": 300}, "evaluation_episodes": 2}
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        num_cpus=8,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_a_config_trains_saves_and_evaluates(path, tmp_path):
+    summary = train(cut(path), tmp_path)
+    assert summary["env_steps"] >= 300
+    assert 0 <= summary["ground_truth_success"] <= 1
+    assert summary["evaluation_episodes"] == 2
+    assert (tmp_path / "returns.png").exists()
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert "env_runners/vlm_reward/score_max" in tags
+    assert any(tag.startswith("learners/default_policy/") for tag in tags)  # it did learn
