@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from rllib_vlm_reward import cli, pretraining
+from rllib_vlm_reward import cli, offline, pretraining
 from rllib_vlm_reward.pretraining.scores import FamilyScores
 
 
@@ -52,3 +52,24 @@ def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, caps
     assert message in error
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == [config]  # nothing was begun
+
+
+def test_relabel_passes_its_arguments_on(monkeypatch, tmp_path):
+    calls = []
+
+    def relabel(config, recording, output, *, goal, report):
+        calls.append((config.encoder, recording, output, goal))
+        last = offline.Progress(4, 4, 1, 7, 2, 35, 0.25, 9)
+        report(last)
+        return last
+
+    monkeypatch.setattr(offline, "relabel", relabel)
+    config, recording = tmp_path / "config.yaml", tmp_path / "in"
+    config.write_text("encoder: small\ngoals: [a ball, a key]\n")
+    recording.mkdir()
+    arguments = ["relabel", str(recording), str(tmp_path / "out"), "--config", str(config)]
+    result = CliRunner().invoke(cli.app, [*arguments, "--goal", "a key"])
+    assert result.exit_code == 0, result.exception
+    assert calls == [("small", recording, tmp_path / "out", "a key")]
+    assert '"steps": 35' in result.output
+    assert "2 episodes are chunks without an end" in result.output

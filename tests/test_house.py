@@ -22,17 +22,18 @@ ROOMS = {
     "envs": {"errors", "frames", "goals"},
     "pretraining": {"errors", "frames", "goals", "envs", "reward_model"},
     "plugin": {"errors", "config", "reward_model", "connectors"},
+    "offline": {"errors", "frames", "config", "connectors", "reward_model", "serving"},
     "run": {"errors", "frames", "config", "connectors", "plugin"},
-    "cli": {"errors", "run", "pretraining"},
+    "cli": {"errors", "run", "pretraining", "offline"},
 }
 LIBRARIES = {
     "open_clip": {"reward_model/encoder.py"},
-    "ray": {"serving", "connectors", "policies", "plugin", "run"},
-    "ray.rllib": {"connectors", "policies", "plugin", "run"},
+    "ray": {"serving", "connectors", "policies", "plugin", "run", "offline"},
+    "ray.rllib": {"connectors", "policies", "plugin", "run", "offline"},
     "torch": {"reward_model", "serving", "policies", "pretraining", "run"},
     "pydantic": {"config", "run", "cli"},
     "minigrid": {"envs", "pretraining"},
-    "gymnasium": {"envs", "connectors", "plugin", "policies"},
+    "gymnasium": {"envs", "connectors", "plugin", "policies", "offline"},
 }
 
 

@@ -56,7 +56,7 @@ class RewardActor:
     ) -> None:
         self._spec, self._precision = encoder, precision
         context = ray.get_runtime_context()
-        self._name = context.get_actor_name()
+        self._name = context.get_actor_name() or "unnamed"  # as Ray Data's actors are
         self._device = "cuda" if context.get_accelerator_ids().get("GPU") else "cpu"
         self._threads = max(1, int(num_cpus)) if num_cpus else _node_cores(context.get_node_id())
         self._model: RewardModel | None = None

@@ -1,0 +1,238 @@
+"""Relabelled rewards are the online ones, a kill loses and doubles nothing, memory stays flat.
+
+    python benchmarks/relabel.py --steps 50000
+
+Records Lift episodes of a random policy, rewarded online by the `small` CLIP in synchronous mode;
+relabels them with the same reward by the command `rllib-vlm-reward relabel`, which is killed
+half-way and started again; compares. Prints one JSON object last.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgpack
+import msgpack_numpy
+import numpy as np
+import pyarrow.parquet
+import ray
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.offline.offline_env_runner import OfflineSingleAgentEnvRunner
+
+from rllib_vlm_reward import GoalConditionedModule, RewardPool, VLMRewardConfig, add_vlm_reward
+from rllib_vlm_reward.connectors.preflight import attach_pieces
+
+VLM = VLMRewardConfig(
+    encoder="small",
+    goals=["pick up the {red|green|blue|purple|yellow|grey} {ball|box|key}"],
+    templates=[
+        {
+            "goal": "pick up {}",
+            "prompt": "the agent is carrying {}",
+            "nothing": "the agent is carrying nothing",
+        }
+    ],
+    head="cosine",  # a softmax is 0 or 1 on most frames, whatever the batch does to the last digits
+    frame_source="obs",
+    goal_embedding=True,
+    mode="synchronous",
+    num_cpus_per_actor=1,
+)
+ENV = {"room_size": 5, "num_objects": 3, "max_steps": 30}
+TOLERANCE = 1e-5  # float32 in batches of another composition
+
+
+class WrittenOnce(RLlibCallback):
+    """RLlib 2.60 writes again what it wrote before, unless the recorder's buffer is emptied."""
+
+    def on_sample_end(self, *, env_runner: OfflineSingleAgentEnvRunner, **kwargs: object) -> None:
+        """Empty it before the fragment is added."""
+        env_runner._samples.clear()
+
+
+def record(folder: Path, steps: int) -> int:
+    """Record at least so many steps; return how many."""
+    config = (
+        PPOConfig()
+        .environment("rllib_vlm_reward/Lift-v0", env_config=ENV)
+        .env_runners(num_envs_per_env_runner=32, batch_mode="complete_episodes")
+        .callbacks(callbacks_class=WrittenOnce)
+        .rl_module(rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule))
+        .offline_data(output=str(folder), output_write_episodes=True)
+    )
+    add_vlm_reward(config, VLM)
+    pool = RewardPool.start(VLM, name="benchmark")
+    runner = OfflineSingleAgentEnvRunner(config=config)
+    attach_pieces(runner, pool.name, "benchmark")
+    taken = 0
+    while taken < steps:
+        episodes = runner.sample(num_episodes=64, random_actions=True)
+        taken += sum(len(episode) for episode in episodes)
+        print(f"recorded {taken} steps", file=sys.stderr, flush=True)
+    pool.close()
+    return taken
+
+
+def rewards(folder: Path) -> tuple[dict[str, np.ndarray], Counter]:
+    """Return each episode's rewards, and how often each episode is there."""
+    found, times = {}, Counter()
+    for path in sorted(folder.rglob("*.parquet")):
+        for row in pyarrow.parquet.read_table(path)["item"].to_pylist():
+            state = msgpack.unpackb(row, object_hook=msgpack_numpy.decode)
+            times[state["id_"]] += 1
+            found[state["id_"]] = np.array(state["rewards"]["data"], np.float32)
+    return found, times
+
+
+def relabel(recorded: Path, out: Path, config: Path, stop_at: int | None) -> dict[str, object]:
+    """Run the command, killed when so many units are finished; watch memory and progress."""
+    script = "from rllib_vlm_reward.cli import main; main()"
+    command = [sys.executable, "-c", script, "relabel", recorded, out, "--config", config]
+    before, begin = count(out), time.perf_counter()
+    run = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+    first, samples = None, []
+    while run.poll() is None:
+        time.sleep(0.25)
+        finished = count(out)
+        driver, actors = memory(run.pid)
+        if finished > before and actors:
+            first = first or (time.perf_counter(), finished)
+            samples.append((finished, driver, actors))
+            last = time.perf_counter()
+        if stop_at is not None and finished >= stop_at:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+    end = time.perf_counter()
+    if stop_at is None and run.returncode:
+        raise SystemExit(f"relabel failed with {run.returncode}")
+    told = {"units": count(out) - before, "wall_s": round(end - begin, 1)}
+    if first is None:
+        return told
+    warm = np.array(samples[len(samples) // 5 :], float)  # buffers are allocated in the first fifth
+    per_unit = (samples[-1][0] - first[1]) / max(last - first[0], 1e-9)
+    told |= {"units_per_s_once_started": round(per_unit, 1)}
+    for column, name in ((1, "driver"), (2, "actors")):
+        rss = warm[:, column] / 1024
+        slope = np.polyfit(warm[:, 0], rss, 1)[0] if len(set(warm[:, 0])) > 1 else 0.0
+        told[f"{name}_rss_mib"] = {
+            "first": round(rss[0], 1),
+            "last": round(rss[-1], 1),
+            "max": round(rss.max(), 1),
+            "slope_per_1000_units": round(1000 * slope, 2),
+        }
+    return told
+
+
+def count(out: Path) -> int:
+    """How many units are finished."""
+    return sum(1 for _ in out.rglob("*.parquet"))
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """RSS in KiB of a process and of the relabelling actors below it (Linux)."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int(
+                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                )
+                names[int(entry.name)] = (entry / "cmdline").read_text()
+            except (OSError, IndexError):
+                continue
+    below = {pid}
+    while grown := {child for child, parent in parents.items() if parent in below} - below:
+        below |= grown
+    actors = [each for each in below if "Relabeller" in names.get(each, "")]
+    return rss(pid), sum(map(rss, actors))
+
+
+def rss(pid: int) -> int:
+    """RSS of one process in KiB; 0 when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS")), 0)
+
+
+def main() -> None:
+    """Record, relabel, kill, resume, compare, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=50_000)
+    steps = parser.parse_args().steps
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        recorded, out, config = Path(folder, "in"), Path(folder, "out"), Path(folder, "c.yaml")
+        config.write_text(VLM.to_yaml())
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=8,
+            object_store_memory=200_000_000,
+            log_to_driver=False,
+        )
+        begin = time.perf_counter()
+        taken = record(recorded, steps)
+        record_s = time.perf_counter() - begin
+        ray.shutdown()
+        units = count(recorded)
+        killed = relabel(recorded, out, config, stop_at=units // 2)
+        finished_before = count(out)
+        resumed = relabel(recorded, out, config, stop_at=None)
+        (online, _), (offline, times) = rewards(recorded), rewards(out)
+    both = online.keys() & offline.keys()
+    differences = [np.abs(online[i] - offline[i]).max() for i in both]
+    figures = {
+        "steps": taken,
+        "episodes": len(online),
+        "recorded_files": units,
+        "max_difference_from_online": float(max(differences)),
+        "steps_that_differ": int(
+            sum((np.abs(online[i] - offline[i]) > TOLERANCE).sum() for i in both)
+        ),
+        "reward_mean": float(np.concatenate(list(offline.values())).mean()),
+        "reward_std": float(np.concatenate(list(offline.values())).std()),
+        "episodes_lost": len(online.keys() - offline.keys()),
+        "episodes_doubled": sum(n - 1 for n in times.values()),
+        "finished_when_killed": finished_before,
+        "frame_mib": round(taken * 56 * 56 * 3 / 2**20, 1),
+        "record_s": round(record_s, 1),
+        "killed_run": killed,
+        "resumed_run": resumed,
+    }
+    print(
+        json.dumps(
+            {
+                "benchmark": "relabel",
+                "commit": commit(),
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                "ray": ray.__version__,
+                "python": platform.python_version(),
+                "settings": VLM.model_dump(mode="json", exclude_defaults=True) | {"env": ENV},
+                "tolerance": TOLERANCE,
+                "figures": figures,
+            }
+        )
+    )
+
+
+def commit() -> str:
+    """The commit that is checked out."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""One recorded episode: its frames, its goal, and the rewards that it is given."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import msgpack
+import msgpack_numpy
+import numpy as np
+import numpy.typing as npt
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.serialization import gym_space_from_dict, gym_space_to_dict
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.collector import collect_frames, find_goal
+from rllib_vlm_reward.errors import GoalError, RewardError
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.scorer import Scores, pay
+
+__all__ = ["RecordedEpisode"]
+
+# What the connectors keep in custom_data of the rewards that are replaced here.
+_TOTALS = ("env_return", "vlm_return", "fires", "shown_goal")
+
+
+class RecordedEpisode:
+    """An episode, or a chunk of one, as RLlib's ``output_write_episodes=True`` writes it.
+
+    Of a chunk, the steps that it looks back on are rewarded too, as online.
+
+    Args:
+        row: msgpack of ``SingleAgentEpisode.get_state()``.
+
+    Raises:
+        RewardError: the row is no such episode.
+    """
+
+    def __init__(self, row: bytes) -> None:
+        try:
+            self._state = msgpack.unpackb(row, object_hook=msgpack_numpy.decode)
+            episode = SingleAgentEpisode.from_state(self._state)  # which validates it
+            self._rewards = [float(reward) for reward in self._state["rewards"]["data"]]
+            self._infos: list[dict[str, Any]] = [
+                dict(info or {}) for info in self._state["infos"]["data"]
+            ]
+            lookback = int(self._state["rewards"]["lookback"])
+        except Exception as error:  # whatever a broken row breaks
+            raise RewardError(
+                f"cannot be read as a recorded episode ({type(error).__name__}: {error}). Expected "
+                "msgpack of a SingleAgentEpisode's state, as RLlib writes it."
+            ) from error
+        self._observations = self._state["observations"]
+        self._first = len(self._rewards) - len(episode)  # of its own steps, after the lookback
+        assert self._first == min(lookback, len(self._rewards))
+        self.id: str = episode.id_
+        self.is_done = bool(episode.is_done)
+        self._t_started = int(episode.t_started)
+
+    def __len__(self) -> int:
+        return len(self._rewards) - self._first
+
+    @property
+    def num_scored(self) -> int:
+        """How many frames :meth:`frames` gives: its steps and those it looks back on."""
+        return len(self._rewards)
+
+    def frames(self, source: str) -> Frames:
+        """Return what CLIP judges, uint8 ``[num_scored, H, W, 3]``: one frame after each action.
+
+        Raises:
+            FrameError: see :func:`.collector.collect_frames`.
+        """
+        steps = range(1, len(self._rewards) + 1)
+        observations = [self._observation(step) for step in steps]
+        infos = [self._infos[step] for step in steps]
+        return collect_frames(source, None, [], observations, infos)
+
+    def goal(self, config: VLMRewardConfig) -> int:
+        """Return the index of the goal that the env named when it reset.
+
+        Raises:
+            GoalError: see :func:`.collector.find_goal`.
+        """
+        observation, info = self._observation(self._first), self._infos[self._first]
+        try:
+            return find_goal(config.goal_source, config.goal_set, observation, info)
+        except GoalError as error:
+            if not self._t_started:
+                raise
+            raise GoalError(
+                f"{error} The episode is a chunk that starts at step {self._t_started}, so its "
+                "reset is not in it: record with batch_mode='complete_episodes', let the env name "
+                "the goal in every step's info, or give one goal for all episodes."
+            ) from error
+
+    def name_goal(self, goal_source: str, text: str) -> None:
+        """Let the infos name another goal, from the reset on, where the env named its own."""
+        key = goal_source.partition(":")[2]
+        for index, info in enumerate(self._infos):
+            if index == self._first or key in info:
+                info[key] = text
+
+    def show_goal(self, embedding: npt.NDArray[np.float32]) -> None:
+        """Put the goal's embedding, float32 ``[D]``, beside each observation, as online.
+
+        See :class:`~rllib_vlm_reward.connectors.GoalEmbedding`.
+        """
+        data, space = self._observations["data"], self._observations["space"]
+        if self._observations["finalized"]:
+            goals = np.tile(embedding, (len(self._rewards) + 1, 1))
+            shown: Any = {"observation": _without_goal(data), "goal": goals}
+        else:
+            shown = [{"observation": _without_goal(each), "goal": embedding} for each in data]
+        self._observations["data"] = shown
+        if space is not None:
+            self._observations["space"] = _beside_goal(space, len(embedding))
+        if self._state["_observation_space"] is not None:
+            self._state["_observation_space"] = _beside_goal(
+                self._state["_observation_space"], len(embedding)
+            )
+
+    def reward(self, scores: Scores, config: VLMRewardConfig) -> tuple[Scores, Scores]:
+        """Write the rewards, and keep the env's own in ``info["env_reward"]``.
+
+        The env's own is what was recorded, or, of an episode that was rewarded by a VLM before,
+        what that kept of it.
+
+        Args:
+            scores: float32 ``[num_scored]``.
+            config: threshold and ``env_reward_weight``.
+
+        Returns:
+            of its own steps: what the VLM pays, and the rewards written, float32 ``[T]``.
+        """
+        after = self._infos[1:]
+        for info, recorded in zip(after, self._rewards, strict=True):
+            info.setdefault("env_reward", recorded)
+        weight, paid = np.float32(config.env_reward_weight), pay(scores, config.threshold)
+        own = np.array([info["env_reward"] for info in after], np.float32)
+        rewards = paid + weight * own if weight else paid
+        data: Any = rewards.tolist()
+        self._state["rewards"]["data"] = (
+            np.array(data, np.float32) if self._state["rewards"]["finalized"] else data
+        )
+        return paid[self._first :], rewards[self._first :]
+
+    def to_row(self, goal: int) -> bytes:
+        """Return it as RLlib reads it, with the index of its goal where the connectors keep it."""
+        self._state["infos"]["data"] = self._infos
+        kept = {key: x for key, x in self._state["custom_data"].items() if key not in _TOTALS}
+        self._state["custom_data"] = {**kept, "goal_index": goal}
+        row: bytes = msgpack.packb(self._state, default=msgpack_numpy.encode)
+        return row
+
+    def _observation(self, step: int) -> Any:
+        data = self._observations["data"]
+        return _without_goal(_at(data, step) if self._observations["finalized"] else data[step])
+
+
+def _at(data: Any, step: int) -> Any:
+    """One observation of a numpy'ized episode, whose data are arrays over time."""
+    if isinstance(data, Mapping):
+        return {key: _at(value, step) for key, value in data.items()}
+    return data[step]
+
+
+def _without_goal(observation: Any) -> Any:
+    """What the env showed, of an observation beside which GoalEmbedding put the goal."""
+    shown = isinstance(observation, Mapping) and set(observation) == {"observation", "goal"}
+    return observation["observation"] if shown else observation
+
+
+def _beside_goal(space: dict[str, Any], dim: int) -> dict[str, Any]:
+    inner = gym_space_from_dict(space)
+    if isinstance(inner, gym.spaces.Dict) and set(inner.spaces) == {"observation", "goal"}:
+        inner = inner["observation"]
+    goal = gym.spaces.Box(-1.0, 1.0, (dim,), np.float32)
+    both: dict[str, Any] = gym_space_to_dict(gym.spaces.Dict(observation=inner, goal=goal))
+    return both

@@ -1,0 +1,176 @@
+"""The folder that relabelled episodes go to: whose rewards lie in it, and what is finished."""
+
+import dataclasses
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.offline.units import COLUMN, Unit
+from rllib_vlm_reward.reward_model.scorer import Scorer
+
+__all__ = ["Folder", "Report", "UnitFile"]
+
+MANIFEST = "relabel.json"
+_GROUP_BYTES = 16 * 1024**2  # of a row group that is written
+_KEY = b"rllib_vlm_reward"
+# Where rewards are computed, not what they are.
+_ELSEWHERE = {
+    "max_batch_size",
+    "max_in_flight",
+    "may_change",
+    "mode",
+    "num_actors",
+    "num_cpus_per_actor",
+    "num_gpus_per_actor",
+    "pool_name",
+    "success_key",
+    "timeout_s",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was done to a unit; it is written into its file.
+
+    Attributes:
+        unit: name of its file.
+        file_size: bytes of the recorded file.
+        encoder: fingerprint of the weights.
+        episodes: how many, chunks counted each.
+        unfinished: how many of these neither terminated nor were truncated.
+        steps: how many were rewarded.
+        reward_sum: of these.
+        fires: steps that the VLM paid for.
+    """
+
+    unit: str
+    file_size: int
+    encoder: str
+    episodes: int
+    unfinished: int
+    steps: int
+    reward_sum: float
+    fires: int
+
+
+class Folder:
+    """The output: a manifest of the reward's settings, and a file for each finished unit.
+
+    Args:
+        path: the folder; made if it does not exist.
+        config: of the reward.
+        goal: text of the one goal that is given to all episodes, if one is.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+        ConfigError: it holds the rewards of other settings.
+    """
+
+    def __init__(self, path: Path, config: VLMRewardConfig, goal: str | None) -> None:
+        self.path = path
+        settings = _settings(config, goal)
+        manifest = path / MANIFEST
+        if manifest.exists():
+            _check_same(path, json.loads(manifest.read_text()), settings)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(
+                f"output: {path} holds something else, expected an empty folder or one that "
+                "relabel wrote. Give another."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        fresh = manifest.with_suffix(".tmp")
+        fresh.write_text(json.dumps(settings, indent=2) + "\n")
+        fresh.rename(manifest)
+
+    def finished(self, units: Sequence[Unit]) -> list[Report]:
+        """Return what was done in earlier runs; what these left unfinished is removed.
+
+        Raises:
+            ConfigError: a file that is of none of the units, or of a unit that has changed since.
+        """
+        for stale in self.path.rglob(".*.tmp"):
+            stale.unlink()
+        known = {unit.name: unit for unit in units}
+        reports = []
+        for file in sorted(self.path.rglob("*.parquet")):
+            name = file.relative_to(self.path).as_posix()
+            report = _read_report(file)
+            if report is None or name not in known or report.file_size != known[name].file_size:
+                raise ConfigError(
+                    f"output: {file} is not of this recording, or its recorded file has changed "
+                    "since. Relabel each recording into a folder of its own."
+                )
+            reports.append(report)
+        return reports
+
+
+class UnitFile:
+    """Writes a unit's episodes; the file has its name when it is complete, and not before.
+
+    Args:
+        folder: the output.
+        unit: whose episodes they are.
+    """
+
+    def __init__(self, folder: Path, unit: Unit) -> None:
+        self.unit = unit
+        self._path = folder / unit.name
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: after a lost connection Ray may let two actors work off one unit.
+        self._fresh = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
+        self._schema = pyarrow.schema([(COLUMN, pyarrow.binary())])
+        self._writer = pyarrow.parquet.ParquetWriter(self._fresh, self._schema)
+        self._rows: list[bytes] = []
+
+    def write(self, row: bytes) -> None:
+        """Add an episode."""
+        self._rows.append(row)
+        if sum(map(len, self._rows)) > _GROUP_BYTES:
+            self._flush()
+
+    def close(self, report: Report) -> None:
+        """Finish the file, with the report in its footer."""
+        self._flush()
+        told = json.dumps(dataclasses.asdict(report))
+        self._writer.add_key_value_metadata({_KEY.decode(): told})
+        self._writer.close()
+        os.replace(self._fresh, self._path)
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        self._writer.close()
+        self._fresh.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pyarrow.table({COLUMN: self._rows}, schema=self._schema))
+            self._rows = []
+
+
+def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:
+    said = config.model_dump(mode="json", exclude_defaults=True, exclude=_ELSEWHERE)
+    given = {} if goal is None else {"goal": goal}
+    return {**said, **given, "scorer": Scorer.from_config(config).fingerprint}
+
+
+def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if changed:
+        told = "; ".join(f"{key}: {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
+        raise ConfigError(
+            f"output: {path} holds the rewards of other settings ({told}; None is the default). "
+            "Give another folder, or restore them."
+        )
+
+
+def _read_report(file: Path) -> Report | None:
+    told = (pyarrow.parquet.read_metadata(file).metadata or {}).get(_KEY)
+    return None if told is None else Report(**json.loads(told))

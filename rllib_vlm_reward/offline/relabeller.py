@@ -1,0 +1,218 @@
+"""The class that Ray Data turns into its actors: units in, rewarded units out."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import ray
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.constancy import ConstancyCheck
+from rllib_vlm_reward.errors import (
+    CheckpointError,
+    FrameError,
+    GoalError,
+    PoolError,
+    RewardError,
+)
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.offline.episode import RecordedEpisode
+from rllib_vlm_reward.offline.folder import Report, UnitFile
+from rllib_vlm_reward.offline.units import COLUMN, Unit
+from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.serving.actor import RewardActor
+
+__all__ = ["ERRORS", "Relabeller"]
+
+ERRORS = {
+    error.__name__: error
+    for error in (CheckpointError, FrameError, GoalError, PoolError, RewardError)
+}
+_ROWS_AT_ONCE = 4  # read ahead of what is scored
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """An episode that waits for its scores."""
+
+    file: UnitFile
+    place: str
+    episode: RecordedEpisode
+    goal: int
+    frames: Frames
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    """All episodes of a unit were read."""
+
+    file: UnitFile
+
+
+class Relabeller:
+    """Works off bundles of units with one reward model; holds one batch of frames at a time.
+
+    Args:
+        config: of the reward.
+        recording: folder that the units' sources are relative to.
+        output: folder that their files go to.
+        goal: text of the goal to give to all episodes; None takes each one's own.
+        encoder: fingerprint that the weights must have; None takes any.
+        num_cpus: what Ray reserves for an actor.
+    """
+
+    def __init__(
+        self,
+        config: VLMRewardConfig,
+        *,
+        recording: str,
+        output: str,
+        goal: str | None,
+        encoder: str | None,
+        num_cpus: float,
+    ) -> None:
+        self._config, self._goal, self._encoder = config, goal, encoder
+        self._recording, self._output = Path(recording), Path(output)
+        self._scorer = Scorer.from_config(config)
+        self._scorer_ref = ray.put(self._scorer)
+        self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
+        self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
+        self._reports: dict[str, Report] = {}
+        self._actor = RewardActor(
+            config.encoder,
+            precision=config.precision,
+            max_batch_size=config.max_batch_size,
+            num_cpus=num_cpus,
+        )
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Work off the units of a row; an error that the user can mend is returned, not raised.
+
+        Ray Data would wrap it and print where in Ray it passed.
+        """
+        try:
+            reports = self._work_off([Unit(**unit) for unit in json.loads(row["units"])])
+        except tuple(ERRORS.values()) as error:
+            return {"error": type(error).__name__, "told": str(error)}
+        return {"error": "", "told": json.dumps([dataclasses.asdict(each) for each in reports])}
+
+    def _work_off(self, units: list[Unit]) -> list[Report]:
+        encoder = self._actor.describe()["encoder_fingerprint"]
+        if self._encoder not in (None, encoder):
+            raise CheckpointError(
+                f"encoder {self._config.encoder!r}: its weights differ from those of the rewards "
+                "in the output. Give another folder, or restore them."
+            )
+        files: list[UnitFile] = []
+        reports: list[Report] = []
+        waiting: list[_Read | _End] = []
+        frames = 0
+        try:
+            for each in self._read(units, files, encoder):
+                more = len(each.frames) if isinstance(each, _Read) else 0
+                if frames + more > self._config.max_batch_size:
+                    reports += self._settle(waiting)
+                    frames = 0
+                waiting.append(each)
+                frames += more
+            return reports + self._settle(waiting)
+        except BaseException:
+            for file in files:
+                file.abandon()
+            raise
+
+    def _read(
+        self, units: list[Unit], files: list[UnitFile], encoder: str
+    ) -> Iterator[_Read | _End]:
+        for unit in units:
+            file = UnitFile(self._output, unit)
+            files.append(file)
+            name, size = unit.name, unit.file_size
+            self._reports[name] = Report(name, size, encoder, 0, 0, 0, 0.0, 0)
+            path = self._recording / unit.source
+            with pyarrow.parquet.ParquetFile(path) as source:
+                batches = source.iter_batches(
+                    _ROWS_AT_ONCE, row_groups=[unit.group], columns=[COLUMN]
+                )
+                rows = (row.as_py() for batch in batches for row in batch.column(0))
+                for index, row in enumerate(rows):
+                    place = f"{path}, row {index} of row group {unit.group}"
+                    yield self._open(file, place, row)
+            yield _End(file)
+
+    def _open(self, file: UnitFile, place: str, row: bytes) -> _Read:
+        try:
+            episode = RecordedEpisode(row)
+            goal = (
+                episode.goal(self._config)
+                if self._goal is None
+                else self._scorer.goals.index(self._goal)
+            )
+            frames = episode.frames(self._config.frame_source)
+        except (FrameError, GoalError, RewardError) as error:
+            raise type(error)(f"{place}: {error}") from error
+        return _Read(file, place, episode, goal, frames)
+
+    def _settle(self, waiting: list[_Read | _End]) -> list[Report]:
+        """Score and write what waits; return the reports of the units that are complete."""
+        reads = [each for each in waiting if isinstance(each, _Read)]
+        scores = iter(self._score(reads))
+        reports = []
+        for each in waiting:
+            name = each.file.unit.name
+            if isinstance(each, _End):
+                reports.append(self._reports.pop(name))
+                each.file.close(reports[-1])
+            else:
+                self._reports[name] = self._write(each, next(scores), self._reports[name])
+        waiting.clear()
+        return reports
+
+    def _score(self, reads: list[_Read]) -> list[Scores]:
+        """Score the frames of several episodes together, where they have one size."""
+        scores: list[Scores] = []
+        for _, alike in itertools.groupby(reads, key=lambda read: read.frames.shape[1:]):
+            some = list(alike)
+            frames = np.concatenate([read.frames for read in some])
+            goals = np.repeat([read.goal for read in some], [len(read.frames) for read in some])
+            try:
+                self._constancy.see_frames(frames)
+                got = self._actor.score(
+                    frames, goals.astype(np.int64), self._scorer.fingerprint, [self._scorer_ref]
+                )
+            except (FrameError, GoalError, RewardError) as error:
+                raise type(error)(f"{some[0].place} to {some[-1].place}: {error}") from error
+            constant = self._constancy.see_scores(got)
+            if constant:
+                raise RewardError(constant)
+            ends = np.cumsum([len(read.frames) for read in some])
+            scores += np.split(got, ends[:-1])
+        return scores
+
+    def _write(self, read: _Read, scores: Scores, report: Report) -> Report:
+        episode = read.episode
+        if self._goal is not None:
+            episode.name_goal(self._config.goal_source, self._goal)
+        if self._config.goal_embedding:
+            episode.show_goal(self._embedding(read.goal))
+        paid, rewards = episode.reward(scores, self._config)
+        read.file.write(episode.to_row(read.goal))
+        return dataclasses.replace(
+            report,
+            episodes=report.episodes + 1,
+            unfinished=report.unfinished + (not episode.is_done),
+            steps=report.steps + len(episode),
+            reward_sum=report.reward_sum + float(rewards.sum(dtype=np.float64)),
+            fires=report.fires + int((paid > 0).sum()),
+        )
+
+    def _embedding(self, goal: int) -> "np.typing.NDArray[np.float32]":
+        if goal not in self._embeddings:
+            prompt = self._scorer.goals[goal].prompt
+            self._embeddings[goal] = self._actor.embed_texts([prompt])[0].clip(-1.0, 1.0)
+        return self._embeddings[goal]

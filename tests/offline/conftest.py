@@ -1,0 +1,88 @@
+import dataclasses
+import importlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import ray
+import recording
+import scenes
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors import goal_embedding, reward
+from rllib_vlm_reward.offline.relabeller import Relabeller
+
+
+@pytest.fixture(scope="package")
+def cluster():
+    """A Ray of these tests' own, whose workers find their env."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+        ray.init(
+            address="local",
+            num_cpus=8,
+            include_dashboard=False,
+            object_store_memory=200_000_000,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def vlm_config(tiny_clip):
+    """Returns a function: the scenes' reward, with changes."""
+
+    def make(**changes):
+        given = {
+            "encoder": tiny_clip,
+            "goals": scenes.GOALS,
+            "temperature": 0.3,
+            "frame_source": "obs",
+            "mode": "synchronous",
+            "num_cpus_per_actor": 1,
+            "max_batch_size": 32,
+        }
+        return VLMRewardConfig(**{**given, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="package")
+def local_pool(tiny_clip):
+    """Scores online in this process."""
+    pool = recording.LocalPool(tiny_clip)
+    with pytest.MonkeyPatch.context() as patch:
+        for room in (reward, goal_embedding):
+            patch.setattr(room.RewardPool, "connect", lambda name, config: pool)
+        yield pool
+
+
+@pytest.fixture(scope="package")
+def rewarded(cluster, local_pool, vlm_config, tmp_path_factory):
+    """Folder of 24 episodes that CLIP rewarded online."""
+    folder = tmp_path_factory.mktemp("rewarded") / "recorded"
+    recording.record(folder, vlm_config())
+    return folder
+
+
+@pytest.fixture(scope="package")
+def unrewarded(cluster, tmp_path_factory):
+    """Folder of 24 episodes with the env's own rewards."""
+    folder = tmp_path_factory.mktemp("unrewarded") / "recorded"
+    recording.record(folder)
+    return folder
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Work off the units here: to start Ray Data's actors takes seconds."""
+
+    def run(config, bundles, given):
+        relabeller = Relabeller(config, **given, num_cpus=1)
+        for each in bundles:
+            yield relabeller({"units": json.dumps([dataclasses.asdict(unit) for unit in each])})
+
+    monkeypatch.setattr(importlib.import_module("rllib_vlm_reward.offline.relabel"), "_run", run)

@@ -1,0 +1,220 @@
+"""Recordings of RLlib's own recorder, relabelled; every row is recounted here."""
+
+import dataclasses
+import functools
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray.data
+from recording import expected, read, record, rewards
+from scenes import GOALS
+
+from rllib_vlm_reward.connectors import constancy
+from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
+from rllib_vlm_reward.offline import read_config, relabel, units
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_bundles():
+    """Several tasks, though little is recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "_BUNDLE_UNITS", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def relabelled(rewarded, vlm_config, tmp_path_factory):
+    """The rewarded episodes with the same reward once more: their folder, and all progress."""
+    folder, progress = tmp_path_factory.mktemp("relabelled") / "out", []
+    relabel(vlm_config(num_actors=2), rewarded, folder, report=progress.append)
+    return folder, progress
+
+
+def mismatches(got, want):
+    assert [len(each) for each in got] == [len(each) for each in want]
+    return int((np.abs(np.concatenate(got) - np.concatenate(want)) > 1e-5).sum())
+
+
+def strip(state):
+    """The state without what a reward may change."""
+    infos = [{k: v for k, v in i.items() if k != "env_reward"} for i in state["infos"]["data"]]
+    data = {"infos": infos, "rewards": None, "custom_data": None}
+    return repr({**state, **data})
+
+
+def test_rewards_are_those_that_were_paid_online(rewarded, relabelled):
+    recorded, again = read(rewarded), read(relabelled[0])
+    assert len(recorded) == 24
+    assert mismatches(map_(rewards, again), map_(rewards, recorded)) == 0
+    assert len({reward for state in recorded for reward in rewards(state).tolist()}) > 100
+
+
+def test_nothing_else_changes(rewarded, relabelled):
+    recorded, again = read(rewarded), read(relabelled[0])
+    assert map_(strip, again) == map_(strip, recorded)
+    kept = [[info.get("env_reward") for info in state["infos"]["data"]] for state in again]
+    assert kept == [[None, *(-101.0 - t for t in range(len(some) - 1))] for some in kept]
+
+
+def test_progress_is_told_and_ends_with_the_whole(relabelled):
+    folder, progress = relabelled
+    states = read(folder)
+    paid = np.concatenate(map_(rewards, states))
+    assert [each.finished for each in progress] == list(range(0, 25, 3))
+    last = dataclasses.asdict(progress[-1])
+    assert last.pop("reward_mean") == pytest.approx(paid.mean(), abs=1e-6)
+    assert last == {
+        "units": 24, "finished": 24, "skipped": 0, "episodes": 24, "unfinished": 0,
+        "steps": len(paid), "fires": None,
+    }  # fmt: skip
+
+
+def test_any_goal_and_reward_can_be_given(in_this_process, unrewarded, vlm_config, tmp_path):
+    scores = np.sort(np.concatenate(expected(read(unrewarded), vlm_config(), GOALS[2])))
+    middle = len(scores) // 4 + np.diff(scores)[len(scores) // 4 : -len(scores) // 4].argmax()
+    threshold = float(scores[middle : middle + 2].mean())  # as far as can be from any score
+    config = vlm_config(threshold=threshold, env_reward_weight=0.01)
+    last = relabel(config, unrewarded, tmp_path / "out", goal=GOALS[2])
+    recorded, again = read(unrewarded), read(tmp_path / "out")
+    paid = expected(recorded, config, GOALS[2])
+    want = [p + np.float32(0.01) * rewards(s) for p, s in zip(paid, recorded, strict=True)]
+    assert mismatches(map_(rewards, again), want) == 0
+    assert last.fires == sum(int(each.sum()) for each in paid)
+    assert 0 < last.fires < last.steps
+    assert {state["infos"]["data"][0]["goal"] for state in again} == {GOALS[2]}
+
+
+def test_a_second_run_skips_what_is_finished(rewarded, relabelled, vlm_config):
+    folder, progress = relabelled
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    last = relabel(vlm_config(), rewarded, folder)
+    assert last == dataclasses.replace(progress[-1], skipped=24)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
+RUN = """
+import sys, ray
+from pathlib import Path
+from rllib_vlm_reward.offline import read_config, relabel, units
+units._BUNDLE_UNITS = 1
+ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
+         log_to_driver=False)
+relabel(read_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_config, tmp_path):
+    config, out = tmp_path / "config.yaml", tmp_path / "out"
+    config.write_text(vlm_config().to_yaml())
+    run = subprocess.Popen([sys.executable, "-c", RUN, config, rewarded, out])
+    while run.poll() is None and len(list(out.rglob("*.parquet"))) < 5:
+        time.sleep(0.001)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    last = relabel(read_config(config), rewarded, out)
+    assert 5 <= last.skipped < last.finished == 24
+    (_, progress), files = relabelled, functools.partial(sorted_files, out)
+    assert last == dataclasses.replace(
+        progress[-1], skipped=last.skipped, reward_mean=last.reward_mean
+    )
+    assert files() == sorted_files(relabelled[0])
+    assert map_(strip, read(out)) == map_(strip, read(relabelled[0]))
+    assert mismatches(map_(rewards, read(out)), map_(rewards, read(relabelled[0]))) == 0
+
+
+def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tmp_path):
+    with pytest.raises(GoalError, match=r"\.parquet, row 0 of row group 0: .*unknown goal"):
+        relabel(vlm_config(goals=["a red wall", "a door"]), unrewarded, tmp_path / "a")
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "told"),
+    [
+        ({"frame_source": "render"}, FrameError, "frame_source: obs, obs:KEY or info:KEY"),
+        ({"early_end": True, "threshold": 0.5}, RewardError, "early_end"),
+    ],
+)
+def test_what_a_recording_does_not_allow_is_refused_at_once(
+    vlm_config, tmp_path, changes, error, told
+):
+    with pytest.raises(error, match=told):
+        relabel(vlm_config(**changes), tmp_path / "none", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_goal_is_refused_at_once(vlm_config, tmp_path):
+    with pytest.raises(GoalError, match="Did you mean 'a red wall'"):
+        relabel(vlm_config(), tmp_path / "none", tmp_path / "out", goal="a red wal")
+
+
+def test_scores_that_never_change_are_loud(
+    in_this_process, monkeypatch, unrewarded, vlm_config, tmp_path
+):
+    monkeypatch.setattr(constancy, "MIN_FRAMES", 64)
+    config = vlm_config(temperature=1e9)  # a softmax of 1/3 everywhere
+    with pytest.raises(RewardError, match="though these differ"):
+        relabel(config, unrewarded, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_folder_in_the_other_is_refused(unrewarded, vlm_config):
+    with pytest.raises(ConfigError, match="lie in each other"):
+        relabel(vlm_config(), unrewarded, unrewarded / "out")
+
+
+def test_chunks_are_relabelled_and_counted(in_this_process, cluster, vlm_config, tmp_path):
+    record(tmp_path / "in", mode="truncate_episodes", samples=4)
+    last = relabel(vlm_config(), tmp_path / "in", tmp_path / "out", goal=GOALS[0])
+    recorded, again = read(tmp_path / "in"), read(tmp_path / "out")
+    want = expected(recorded, vlm_config(), GOALS[0])
+    assert mismatches(map_(rewards, again), want) == 0
+    done = [state["is_terminated"] or state["is_truncated"] for state in recorded]
+    assert last.unfinished == done.count(False) > 0
+
+
+def test_a_goal_conditioned_recording_is_shown_its_new_goal(
+    in_this_process, cluster, local_pool, vlm_config, tmp_path
+):
+    config = vlm_config(goal_embedding=True)
+    record(tmp_path / "in", config, samples=1)
+    relabel(config, tmp_path / "in", tmp_path / "out", goal=GOALS[2])
+    (embedding,) = local_pool.embed_texts([GOALS[2]])
+    for old, new in zip(read(tmp_path / "in"), read(tmp_path / "out"), strict=True):
+        for before, after in zip(
+            old["observations"]["data"], new["observations"]["data"], strict=True
+        ):
+            assert np.array_equal(before["observation"], after["observation"])
+            assert np.allclose(after["goal"], embedding, atol=1e-6)
+        assert old["observations"]["space"] == new["observations"]["space"]
+
+
+@pytest.mark.parametrize("head", ["", "environment: {env: X-v0}\nvlm_reward:\n"])
+def test_the_config_is_a_runs_or_its_reward_alone(vlm_config, tmp_path, head):
+    lines = vlm_config().to_yaml().splitlines()
+    path = tmp_path / "config.yaml"
+    path.write_text(head + "\n".join(("  " if head else "") + line for line in lines))
+    assert read_config(path) == vlm_config()
+    path.write_text("- a list")
+    with pytest.raises(ConfigError, match="vlm_reward"):
+        read_config(path)
+
+
+def test_ray_data_reads_the_episodes_and_nothing_else(relabelled):
+    data = ray.data.read_parquet([str(relabelled[0])])
+    assert data.schema().names == ["item"]
+    assert data.count() == 24
+
+
+def sorted_files(folder):
+    return sorted(path.relative_to(folder) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def map_(function, states):
+    return list(map(function, states))
