@@ -2,12 +2,14 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import Field
+from typing_extensions import Self
 
 from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
 
@@ -43,6 +45,15 @@ class Section(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, checked as if it were made anew.
+
+        pydantic's own neither checks them nor forgets what was computed from the old ones.
+        """
+        own = {name: getattr(self, name) for name in self.model_fields_set} | dict(update or {})
+        alias = {name: field.alias or name for name, field in type(self).model_fields.items()}
+        return type(self).model_validate({alias.get(key, key): own[key] for key in own})
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -243,8 +254,7 @@ class VLMRewardConfig(Section):
                     f"agents: {key!r} of agent {agent!r} is the same for all agents, since one "
                     "pool serves them. Set it beside `agents`."
                 )
-        own = self.model_dump(exclude_unset=True, exclude={"agents"})
-        return type(self).model_validate({**own, **changes})
+        return self.model_copy(update={**changes, "agents": {}})
 
     @cached_property
     def reward_settings(self) -> dict[str, Any]:
@@ -274,7 +284,7 @@ class VLMRewardConfig(Section):
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, defaults left out."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False)
 
 
 def _override(drawn: Goal, given: GoalConfig | None) -> Goal:

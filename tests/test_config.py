@@ -1,3 +1,5 @@
+import re
+
 import pydantic
 import pytest
 import yaml
@@ -68,3 +70,78 @@ def test_bad_settings_are_named(settings, message):
 
 def test_heads_that_need_no_negatives_take_a_single_goal():
     assert make(goals=["a ball"], head="cosine").goal_set[0].negatives == ()
+
+
+def test_held_out_goals_change_nothing_for_those_of_training():
+    seen = ["a {red|blue|green} ball", "a {red|blue} key"]
+    plain = VLMRewardConfig(encoder="small", goals=seen, num_negatives=2)
+    held = VLMRewardConfig(
+        encoder="small", goals=seen, num_negatives=2, evaluation_goals=["a grey {ball|key}"]
+    )
+    assert held.goal_set.goals[:5] == plain.goal_set.goals == held.training_goals.goals
+    assert held.goal_set.texts[5:] == ("a grey ball", "a grey key")
+
+
+def test_a_goal_is_held_out_or_not():
+    with pytest.raises(pydantic.ValidationError, match="'a red ball' is given more than once"):
+        VLMRewardConfig(
+            encoder="small", goals=["a {red|blue} ball"], evaluation_goals=["a red ball"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"num_actors": 2}, "'num_actors' of agent 'a' is the same for all agents"),
+        ({"treshold": 0.5}, "unknown key 'treshold'. Did you mean 'threshold'?"),
+        ({"goals": ["one goal"]}, "has no negatives"),
+    ],
+)
+def test_an_agents_settings_are_checked_at_once(own, says):
+    with pytest.raises(pydantic.ValidationError, match=re.escape(says)):
+        VLMRewardConfig(encoder="small", goals=["a ball", "a key"], agents={"a": own})
+
+
+def test_an_agent_has_its_own_settings_and_the_runs():
+    config = VLMRewardConfig(
+        encoder="small",
+        goals=["a ball", "a key"],
+        threshold=0.5,
+        num_actors=3,
+        agents={"a": {"threshold": None}, 1: None},
+    )
+    assert config.for_agent("a") == VLMRewardConfig(
+        encoder="small", goals=["a ball", "a key"], threshold=None, num_actors=3
+    )
+    assert config.for_agent(1) is None
+    assert config.for_agent("b").threshold == 0.5
+    assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
+
+
+def test_where_rewards_are_computed_is_no_setting_of_the_reward():
+    config = VLMRewardConfig(encoder="small", goals=["a ball", "a key"])
+    elsewhere = config.model_copy(update={"num_actors": 4, "mode": "synchronous", "timeout_s": 1.0})
+    assert elsewhere.reward_settings == config.reward_settings
+    assert config.model_copy(update={"alpha": 0.1}).reward_settings != config.reward_settings
+
+
+def test_an_early_end_needs_more_than_the_last_step():
+    with pytest.raises(pydantic.ValidationError, match="scored_steps is 'last'"):
+        VLMRewardConfig(
+            encoder="small",
+            goals=["a ball", "a key"],
+            threshold=0.5,
+            mode="synchronous",
+            early_end=True,
+            scored_steps="last",
+        )
+
+
+def test_a_copy_is_checked_and_keeps_nothing_of_the_old():
+    config = make()
+    assert config.goal_set.texts == ("a ball", "a key")
+    copy = config.model_copy(update={"goals": ["a box", "a door"]})
+    assert copy.goal_set.texts == ("a box", "a door")
+    assert copy.reward_settings["goals"] == ["a box", "a door"]
+    with pytest.raises(pydantic.ValidationError, match="less than or equal to 1"):
+        config.model_copy(update={"threshold": 2})

@@ -21,19 +21,6 @@ __all__ = ["Folder", "Report", "UnitFile"]
 MANIFEST = "relabel.json"
 _GROUP_BYTES = 16 * 1024**2  # of a row group that is written
 _KEY = b"rllib_vlm_reward"
-# Where rewards are computed, not what they are.
-_ELSEWHERE = {
-    "max_batch_size",
-    "max_in_flight",
-    "may_change",
-    "mode",
-    "num_actors",
-    "num_cpus_per_actor",
-    "num_gpus_per_actor",
-    "pool_name",
-    "success_key",
-    "timeout_s",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,9 +143,8 @@ class UnitFile:
 
 
 def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:
-    said = config.model_dump(mode="json", exclude_defaults=True, exclude=_ELSEWHERE)
-    given = {} if goal is None else {"goal": goal}
-    return {**said, **given, "scorer": Scorer.from_config(config).fingerprint}
+    scorer = Scorer.from_config(config).fingerprint
+    return {**config.reward_settings, "goal": goal, "scorer": scorer}
 
 
 def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -166,7 +152,7 @@ def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None
     if changed:
         told = "; ".join(f"{key}: {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
         raise ConfigError(
-            f"output: {path} holds the rewards of other settings ({told}; None is the default). "
+            f"output: {path} holds the rewards of other settings ({told}). "
             "Give another folder, or restore them."
         )
 

@@ -25,7 +25,6 @@ __all__ = ["Progress", "read_config", "relabel"]
 _NOT_OFFLINE = (
     "agents",
     "early_end",
-    "evaluation_goals",
     "normalize_rewards",
     "scored_steps",
     "window",

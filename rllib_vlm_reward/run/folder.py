@@ -10,6 +10,7 @@ import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch.utils.tensorboard import SummaryWriter
 
+from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
@@ -43,7 +44,7 @@ class RunFolder:
         self.history: list[Progress] = []
         settings = experiment.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if resume:
-            self._check_resumable(settings)
+            self._check_resumable(settings, experiment)
             self.history = read_progress(self.checkpoint / "progress.jsonl")
         elif self.checkpoint.exists():
             raise FileExistsError(
@@ -57,19 +58,22 @@ class RunFolder:
     def _next_step(self) -> int | None:
         return self.history[-1].env_steps + 1 if self.history else None
 
-    def _check_resumable(self, settings: dict[str, Any]) -> None:
+    def _check_resumable(self, settings: dict[str, Any], experiment: Experiment) -> None:
         if not self.checkpoint.exists():
             raise FileNotFoundError(
                 f"resume: no checkpoint in {self.path}, expected {self.checkpoint}. Leave "
                 "--resume out to start the run."
             )
         before = yaml.safe_load(self._config.read_text())
-        # A run may be prolonged; everything else is in the checkpoint.
+        rewards = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
+        # A run may be prolonged, and its rewards be computed elsewhere.
         changed = sorted(
             key
             for key in before.keys() | settings.keys()
-            if key != "stop" and before.get(key) != settings.get(key)
+            if key not in ("stop", "vlm_reward") and before.get(key) != settings.get(key)
         )
+        if rewards != experiment.vlm_reward.reward_settings:
+            changed.append("vlm_reward")
         if changed:
             raise ConfigError(
                 f"resume: {changed} differ from the run in {self.path}, expected the same "

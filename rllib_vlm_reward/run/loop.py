@@ -57,7 +57,10 @@ def train(
     try:
         report("building the algorithm and starting the reward actors")
         checkpoint = str(folder.checkpoint.resolve())
-        algorithm = Algorithm.from_checkpoint(checkpoint) if resume else config.build_algo()
+        if resume:
+            algorithm = Algorithm.from_checkpoint(checkpoint, config=config)
+        else:
+            algorithm = config.build_algo()
         _learn(algorithm, experiment, folder, report)
         return _conclude(algorithm, experiment, folder, report)
     finally:

@@ -4,7 +4,7 @@ from painted import BANK, ENV_REWARD, GOALS, PaintedEnv
 from red_pool import red_score
 
 from rllib_vlm_reward.connectors.preflight import reward_piece
-from rllib_vlm_reward.errors import FrameError, PoolError, RewardError
+from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
 
 BOTH = pytest.mark.parametrize("mode", ["synchronous", "deferred"])
 
@@ -142,3 +142,27 @@ def test_without_a_pool_it_says_what_is_missing(vlm_config, env_runner):
     reward_piece(runner)._pool_name = None
     with pytest.raises(PoolError, match=r"after config\.callbacks"):
         runner.sample()
+
+
+class HeldOutEnv(PaintedEnv):
+    """Names a goal in its second episode that is for evaluation alone."""
+
+    def _show(self):
+        observation, info = super()._show()
+        if self.episode > 1:
+            info["goal"], observation[4] = "a grey wall", 3
+        return observation, info
+
+
+def test_held_out_goals_are_for_evaluation(vlm_config, env_runner):
+    vlm = vlm_config(evaluation_goals=["a grey wall"], normalize_rewards=True)
+    with pytest.raises(GoalError, match="one of evaluation_goals, expected one of goals while"):
+        env_runner(vlm, HeldOutEnv).sample(num_timesteps=300)
+    runner = env_runner(vlm, HeldOutEnv)
+    reward_piece(runner).attach("red", evaluates=True)
+    goals = set()
+    for episode in runner.sample(num_timesteps=300):
+        assert np.allclose(episode.get_rewards(), scores_of(episode))  # not normalised
+        goals |= {int(observation[4]) for observation in episode.get_observations()}
+    assert 3 in goals
+    assert reward_piece(runner).get_state()["moments"] == {"None": {}}

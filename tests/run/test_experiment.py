@@ -38,6 +38,7 @@ def test_a_policy_s_model_config_stands_beside_the_algorithm_s():
     config = experiment.model_copy(update={"policy": policy}).to_algorithm_config()
     settings = config.rl_module_spec.model_config
     assert settings["hidden"] == 64
+    assert experiment.model_copy(update={"policy": policy}).model_copy().policy == policy
     assert settings["double_q"] is True
     assert settings["epsilon"] == experiment.training["epsilon"]
 

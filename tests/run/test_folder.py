@@ -57,3 +57,15 @@ def test_a_resumed_run_may_be_longer_and_nothing_else(tmp_path):
     assert RunFolder(tmp_path, longer, resume=True).history == [ROW]
     with pytest.raises(ConfigError, match="seed"):
         RunFolder(tmp_path, EXPERIMENT.model_copy(update={"seed": 9}), resume=True)
+
+
+def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path):
+    def with_reward(**changes):
+        vlm = EXPERIMENT.vlm_reward.model_copy(update=changes)
+        return EXPERIMENT.model_copy(update={"vlm_reward": vlm})
+
+    RunFolder(tmp_path, EXPERIMENT, resume=False).save_checkpoint(Saved("x"))
+    write_progress(tmp_path / "checkpoint" / "progress.jsonl", [ROW])
+    RunFolder(tmp_path, with_reward(num_actors=8, num_gpus_per_actor=0.5), resume=True)
+    with pytest.raises(ConfigError, match="vlm_reward"):
+        RunFolder(tmp_path, with_reward(threshold=0.9), resume=True)
