@@ -8,6 +8,7 @@ import msgpack_numpy
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from painted_agents import PaintedAgents
 from ray import tune
 from ray.rllib.algorithms.dqn.dqn import DQNConfig, calculate_rr_weights
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -15,6 +16,8 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.offline import offline_env_runner
@@ -361,3 +364,88 @@ def test_chunks_that_neither_end_nor_are_cut_off_are_not_read():
     chunk = SingleAgentEpisode(observations=[0, 1], actions=[0], rewards=[1.0], infos=[{}, {}])
     with pytest.raises(ValueError, match="must be done"):
         OfflinePreLearner._validate_episodes(None, [chunk])
+
+
+def test_the_last_reward_is_the_last_of_the_buffers_list():
+    episode = SingleAgentEpisode()
+    episode.add_env_reset(observation=0)
+    for t in (1, 2):
+        episode.add_env_step(observation=t, action=0, reward=1.0)
+    episode.rewards.data[-1] = 7.0
+    assert episode.get_rewards() == [1.0, 7.0]
+    assert episode.get_return() == 8.0
+
+
+@pytest.fixture
+def two_agents():
+    """An episode of two agents that took a step."""
+    episode = MultiAgentEpisode()
+    infos = {"a": {}, "b": {}}
+    episode.add_env_reset(observations={"a": 0, "b": 0}, infos=infos)
+    episode.add_env_step(
+        observations={"a": 1, "b": 1},
+        actions={"a": 0, "b": 0},
+        rewards={"a": 1.0, "b": 1.0},
+        infos={"a": {}, "b": {"frame": 1}},
+        terminateds={"__all__": False},
+        truncateds={"__all__": False},
+    )
+    return episode
+
+
+def test_a_cut_drops_the_agents_custom_data_and_keeps_their_ids(two_agents):
+    before = two_agents.agent_episodes["a"]
+    before.custom_data["goal"] = 3
+    after = two_agents.cut().agent_episodes["a"]
+    assert after.custom_data == {}
+    assert after.id_ == before.id_
+
+
+def test_an_agent_that_ends_unseen_has_the_observation_and_the_very_info_of_before(two_agents):
+    two_agents.add_env_step(
+        observations={"a": 2},
+        actions={"a": 0, "b": 0},
+        rewards={"a": 1.0, "b": 1.0},
+        infos={"a": {}},
+        terminateds={"b": True, "__all__": False},
+        truncateds={"__all__": False},
+    )
+    ended = two_agents.agent_episodes["b"]
+    assert len(ended) == 2
+    assert ended.is_done
+    assert ended.get_observations() == [0, 1, 1]
+    assert ended.infos.data[-1] is ended.infos.data[-2]
+
+
+def test_agents_that_ended_come_in_a_call_of_their_own_the_others_by_sub_env():
+    calls = []
+
+    class Agents(ConnectorV2):
+        def __call__(self, *, batch, episodes, metrics=None, **kwargs):
+            calls.append(([e.is_done for e in episodes], [e.id_ for e in episodes]))
+            return batch
+
+    config = (
+        PPOConfig()
+        .environment(PaintedAgents)
+        .env_runners(
+            num_envs_per_env_runner=3,
+            env_to_module_connector=lambda env, spaces, device: Agents(),
+        )
+        .multi_agent(policies={"p"}, policy_mapping_fn=lambda agent, episode, **kwargs: "p")
+        .rl_module(model_config={"fcnet_hiddens": [2]})
+    )
+    runner = MultiAgentEnvRunner(config=config)
+    assert runner.env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP.name.lower()
+    for _ in range(3):
+        runner.sample(num_timesteps=99, random_actions=True)
+    ended = [ids for dones, ids in calls if any(dones)]
+    going_on = [ids for dones, ids in calls if not any(dones)]
+    assert ended
+    assert all(all(dones) for dones, _ in calls if any(dones))
+    assert all(len(ids) == 3 for ids in going_on)
+    row_of = {}
+    for ids in going_on:
+        for row, id_ in enumerate(ids):
+            assert row_of.setdefault(id_, row) == row
+    assert {id_ for ids in ended for id_ in ids} <= set(row_of)
