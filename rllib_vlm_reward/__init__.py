@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     )
     from rllib_vlm_reward.goals import Goal, GoalSet, Template
     from rllib_vlm_reward.plugin import add_vlm_reward
-    from rllib_vlm_reward.policies import GoalConditionedModule
+    from rllib_vlm_reward.policies import (
+        GoalConditionedModule,
+        GoalConditionedQModule,
+        GoalConditionedSACModule,
+    )
     from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
     from rllib_vlm_reward.reward_model.model import RewardModel
     from rllib_vlm_reward.reward_model.scorer import Scorer
@@ -32,6 +36,8 @@ __all__ = [
     "FrameError",
     "Goal",
     "GoalConditionedModule",
+    "GoalConditionedQModule",
+    "GoalConditionedSACModule",
     "GoalError",
     "GoalSet",
     "PoolError",
@@ -53,7 +59,11 @@ _HOMES = {
     "errors": _ERRORS,
     "goals": {"Goal", "GoalSet", "Template"},
     "plugin": {"add_vlm_reward"},
-    "policies": {"GoalConditionedModule"},
+    "policies": {
+        "GoalConditionedModule",
+        "GoalConditionedQModule",
+        "GoalConditionedSACModule",
+    },
     "reward_model.encoder": {"CLIPEncoder"},
     "reward_model.model": {"RewardModel"},
     "reward_model.scorer": {"Scorer"},

@@ -157,7 +157,7 @@ def relabel_command(
 
     Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
 
-    Example: `rllib-vlm-reward relabel recorded relabelled --config configs/offline.yaml`
+    Example: `rllib-vlm-reward relabel recorded relabelled --config configs/quickstart.yaml`
     """
     from rich.progress import Progress as Bar
 

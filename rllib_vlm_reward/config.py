@@ -1,24 +1,23 @@
 """What a run's reward is: typed, frozen, validated, and the same keys in YAML."""
 
 import dataclasses
-import difflib
-from collections.abc import Mapping
+import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import Field
-from typing_extensions import Self
 
 from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
+from rllib_vlm_reward.section import Section
 
-__all__ = ["GoalConfig", "Section", "TemplateConfig", "VLMRewardConfig"]
+__all__ = ["GoalConfig", "TemplateConfig", "VLMRewardConfig"]
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
-# Where and when rewards are computed: a run may be restored with other values.
+# Where and when rewards are computed, and what else no reward of training depends on.
 _ELSEWHERE = {
     "mode",
     "num_actors",
@@ -29,42 +28,12 @@ _ELSEWHERE = {
     "timeout_s",
     "pool_name",
     "may_change",
+    "success_key",
+    "evaluation_goals",
+    "agents",
 }
-_OF_THE_RUN = _ELSEWHERE | {"encoder", "precision", "early_end", "goal_embedding", "agents"}
-
-
-class Section(pydantic.BaseModel):
-    """A frozen part of a configuration that knows its keys.
-
-    Example:
-        >>> TemplateConfig(promt="a photo of {}")
-        Traceback (most recent call last):
-        ...
-        pydantic_core._pydantic_core.ValidationError: 1 validation error for TemplateConfig
-          Value error, unknown key 'promt'. Did you mean 'prompt'? ...
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values, checked as if it were made anew.
-
-        pydantic's own neither checks them nor forgets what was computed from the old ones.
-        """
-        own = {name: getattr(self, name) for name in self.model_fields_set} | dict(update or {})
-        alias = {name: field.alias or name for name, field in type(self).model_fields.items()}
-        return type(self).model_validate({alias.get(key, key): own[key] for key in own})
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _know_keys(cls, given: Any) -> Any:
-        names = [field.alias or name for name, field in cls.model_fields.items()]
-        for key in given if isinstance(given, dict) else ():
-            if key not in names:
-                close = difflib.get_close_matches(str(key), names, n=1)
-                hint = f"Did you mean {close[0]!r}?" if close else f"The keys are {names}."
-                raise ValueError(f"unknown key {key!r}. {hint}")
-        return given
+_OF_AN_AGENT = {"success_key", "evaluation_goals"}
+_OF_THE_RUN = (_ELSEWHERE - _OF_AN_AGENT) | {"encoder", "precision", "early_end", "goal_embedding"}
 
 
 class TemplateConfig(Section):
@@ -165,7 +134,9 @@ class VLMRewardConfig(Section):
     threshold: Unit | None = None
     mode: Literal["synchronous", "deferred"] = "deferred"
     early_end: bool = False
-    scored_steps: Literal["all", "last", "changed"] | Annotated[int, Field(ge=1)] = "all"
+    scored_steps: Literal["all", "last", "changed"] | Annotated[int, Field(ge=1, strict=True)] = (
+        "all"
+    )
     window: Annotated[int, Field(ge=1)] = 1
     window_reduce: Literal["mean", "max"] = "mean"
     normalize_rewards: bool = False
@@ -185,6 +156,14 @@ class VLMRewardConfig(Section):
     agents: dict[str | int, dict[str, Any] | None] = Field(default_factory=dict)
     may_change: bool = False
 
+    @pydantic.field_validator("agents", mode="before")
+    @classmethod
+    def _as_yaml(cls, given: Any) -> Any:
+        """Keep an agent's settings in YAML's types, whatever they were given in."""
+        if not isinstance(given, dict):
+            return given
+        return {agent: json.loads(json.dumps(it, default=_plain)) for agent, it in given.items()}
+
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
         if self.early_end and self.mode == "deferred":
@@ -202,8 +181,7 @@ class VLMRewardConfig(Section):
                 "early_end ends an episode before its last step, but scored_steps is 'last', so "
                 "no other is scored. Set early_end: false, or score more steps."
             )
-        for agent in self.agents:
-            self.for_agent(agent)  # for its errors
+        assert set(self._of_agents) == set(self.agents)  # made now, for its errors
         goals = self.goal_set
         if self.head in ("softmax", "dense"):
             for goal in goals.goals:
@@ -245,7 +223,20 @@ class VLMRewardConfig(Section):
             >>> config.for_agent("another").goal_set.texts
             ('a red ball', 'a blue ball')
         """
-        changes = self.agents.get(agent, {}) if agent is not None else {}
+        if agent is None or agent not in self.agents:
+            return self._of_others
+        return self._of_agents[agent]
+
+    @cached_property
+    def _of_others(self) -> "VLMRewardConfig":
+        return self.model_copy(update={"agents": {}}) if self.agents else self
+
+    @cached_property
+    def _of_agents(self) -> "dict[str | int, VLMRewardConfig | None]":
+        return {agent: self._of_agent(agent) for agent in self.agents}
+
+    def _of_agent(self, agent: str | int) -> "VLMRewardConfig | None":
+        changes = self.agents[agent]
         if changes is None:
             return None
         for key in changes:
@@ -254,12 +245,19 @@ class VLMRewardConfig(Section):
                     f"agents: {key!r} of agent {agent!r} is the same for all agents, since one "
                     "pool serves them. Set it beside `agents`."
                 )
-        return self.model_copy(update={**changes, "agents": {}})
+        if "goals" in changes:  # held out are the others'
+            changes = {"evaluation_goals": (), **changes}
+        try:
+            return self.model_copy(update={**changes, "agents": {}})
+        except pydantic.ValidationError as error:
+            raise ValueError(f"agents: of agent {agent!r}: {error.errors()[0]['msg']}") from error
 
     @cached_property
     def reward_settings(self) -> dict[str, Any]:
-        """What the rewards depend on, and nothing of where they are computed; JSON's types."""
-        return self.model_dump(mode="json", exclude=_ELSEWHERE)
+        """What training's rewards depend on, and nothing of where they are computed, for JSON."""
+        own = self.model_dump(mode="json", exclude=_ELSEWHERE)
+        each = {str(agent): it and it.reward_settings for agent, it in self._of_agents.items()}
+        return {**own, "agents": each}
 
     def _draw(self, goals: tuple[str | GoalConfig, ...]) -> GoalSet:
         texts: list[str] = []
@@ -285,6 +283,10 @@ class VLMRewardConfig(Section):
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, defaults left out."""
         return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False)
+
+
+def _plain(section: Section) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude_unset=True)
 
 
 def _override(drawn: Goal, given: GoalConfig | None) -> Goal:

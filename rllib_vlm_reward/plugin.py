@@ -63,13 +63,12 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
 
     _check(config)
     _check_agents(config, vlm)
+    _check_merging(config, vlm)
     check_encoder(vlm.encoder)
     _check_policy(config, vlm)
     _prepare_env(config, vlm)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
-    config.env_runners(
-        env_to_module_connector=_Pieces(vlm, config.gamma, dim, config._env_to_module_connector)
-    )
+    config.env_runners(env_to_module_connector=_Pieces(vlm, dim, config._env_to_module_connector))
     users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
     config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
     return config
@@ -80,12 +79,11 @@ class _Pieces:
     """The env-to-module factory. It captures no env and no actor: it is in the checkpoint."""
 
     vlm: VLMRewardConfig
-    gamma: float
     embed_dim: int | None
     users: Callable[..., Any] | None
 
     def __call__(self, env: Any, spaces: Any, device: Any) -> list[ConnectorV2]:
-        reward = VLMReward(self.vlm, self.gamma)
+        reward = VLMReward(self.vlm)
         reward.env = env
         pieces: list[ConnectorV2] = [reward]
         if self.embed_dim is not None:
@@ -136,6 +134,14 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         raise RewardError(
             "goal_embedding: got a multi-agent configuration, expected a single-agent one. Put the "
             "goal into each agent's own observation."
+        )
+
+
+def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    if vlm.normalize_rewards and config.merge_env_runner_states is False:
+        raise RewardError(
+            "normalize_rewards: got merge_env_runner_states=False, so each env runner would scale "
+            "by moments of its own. Set config.env_runners(merge_env_runner_states=True)."
         )
 
 

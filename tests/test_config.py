@@ -4,7 +4,7 @@ import pydantic
 import pytest
 import yaml
 
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import GoalConfig, VLMRewardConfig
 
 GOALS = {"encoder": "ViT-B-32/random", "goals": ["a ball", "a key"]}
 
@@ -94,7 +94,7 @@ def test_a_goal_is_held_out_or_not():
     [
         ({"num_actors": 2}, "'num_actors' of agent 'a' is the same for all agents"),
         ({"treshold": 0.5}, "unknown key 'treshold'. Did you mean 'threshold'?"),
-        ({"goals": ["one goal"]}, "has no negatives"),
+        ({"goals": ["one goal"]}, "of agent 'a'"),
     ],
 )
 def test_an_agents_settings_are_checked_at_once(own, says):
@@ -145,3 +145,19 @@ def test_a_copy_is_checked_and_keeps_nothing_of_the_old():
     assert copy.reward_settings["goals"] == ["a box", "a door"]
     with pytest.raises(pydantic.ValidationError, match="less than or equal to 1"):
         config.model_copy(update={"threshold": 2})
+
+
+def test_an_agents_own_goals_leave_the_others_held_out_ones():
+    config = make(evaluation_goals=["a box"], agents={"a": {"goals": ["a box", "a door"]}})
+    assert config.for_agent("a").goal_set.texts == ("a box", "a door")
+
+
+def test_an_agents_settings_survive_yaml_however_they_were_given():
+    own = {"goals": (GoalConfig(text="a box", negatives=("a door",)), "a wall")}
+    config = make(agents={"a": own, 3: {"goals": ["a lamp", "a cup"]}})
+    assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
+
+
+def test_every_step_is_no_number_of_steps():
+    with pytest.raises(pydantic.ValidationError, match="scored_steps"):
+        make(scored_steps=True)

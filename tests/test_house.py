@@ -14,7 +14,8 @@ ROOMS = {
     "errors": set(),
     "frames": {"errors"},
     "goals": {"errors"},
-    "config": {"goals"},
+    "section": set(),
+    "config": {"goals", "section"},
     "reward_model": {"errors", "frames", "goals", "config"},
     "serving": {"errors", "frames", "config", "reward_model"},
     "connectors": {"errors", "frames", "goals", "config", "reward_model", "serving"},
@@ -23,7 +24,7 @@ ROOMS = {
     "pretraining": {"errors", "frames", "goals", "envs", "reward_model"},
     "plugin": {"errors", "config", "reward_model", "connectors"},
     "offline": {"errors", "frames", "config", "connectors", "reward_model", "serving"},
-    "run": {"errors", "frames", "config", "connectors", "plugin"},
+    "run": {"errors", "frames", "section", "config", "connectors", "plugin"},
     "cli": {"errors", "run", "pretraining", "offline"},
 }
 LIBRARIES = {
@@ -31,7 +32,7 @@ LIBRARIES = {
     "ray": {"serving", "connectors", "policies", "plugin", "run", "offline"},
     "ray.rllib": {"connectors", "policies", "plugin", "run", "offline"},
     "torch": {"reward_model", "serving", "policies", "pretraining", "run"},
-    "pydantic": {"config", "run", "cli"},
+    "pydantic": {"section", "config", "run", "cli"},
     "minigrid": {"envs", "pretraining"},
     "gymnasium": {"envs", "connectors", "plugin", "policies", "offline"},
 }

@@ -13,8 +13,8 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.episodes import Episodes
 from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
-from rllib_vlm_reward.connectors.reward import Episodes
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.pool import RewardPool
 
@@ -34,6 +34,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         super().__init__()
         self._config = config
         self._pool: RewardPool | None = None
+        self._encoder: str | None = None
         self._run = uuid.uuid4().hex[:12]
         self._dropped = 0
 
@@ -54,6 +55,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._pool, started = _start_or_share(self._config, name)
         if started:
             _close_with(algorithm, self._pool)
+        self._encoder = next((a["encoder_fingerprint"] for a in self._pool.describe()), None)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
 
@@ -113,7 +115,11 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     def _attach(self, evaluates: bool) -> Callable[[EnvRunner], None]:
         assert self._pool is not None
         return functools.partial(
-            attach_pieces, pool_name=self._pool.name, run=self._run, evaluates=evaluates
+            attach_pieces,
+            pool_name=self._pool.name,
+            run=self._run,
+            encoder=self._encoder,
+            evaluates=evaluates,
         )
 
     def _raise_failures(self) -> None:

@@ -10,12 +10,31 @@ from rllib_vlm_reward.errors import FrameError, GoalError
 from rllib_vlm_reward.frames import Frames, stack_frames
 from rllib_vlm_reward.goals import GoalSet
 
-__all__ = ["collect_frames", "episode_goal", "find_goal"]
+__all__ = ["RenderedOnce", "collect_frames", "episode_goal", "find_goal"]
+
+
+class RenderedOnce:
+    """Renders a vector step once, however many agents' rewards ask for its frames.
+
+    Args:
+        env: the vector env.
+    """
+
+    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        self.render_mode = env.render_mode
+        self._env = env
+        self._frames: Any = None
+
+    def render(self) -> Any:
+        """Return the frames of all sub-envs."""
+        if self._frames is None:
+            self._frames = self._env.render()
+        return self._frames
 
 
 def collect_frames(
     source: str,
-    env: gym.vector.VectorEnv[Any, Any, Any] | None,
+    env: gym.vector.VectorEnv[Any, Any, Any] | RenderedOnce | None,
     rows: Sequence[int],
     observations: Sequence[Any],
     infos: Sequence[Mapping[str, Any]],
@@ -106,9 +125,12 @@ def episode_goal(
 expected one of goals while training. Let the env of training draw from goals alone.
     """
     goals = config.goal_set if evaluation else config.training_goals
-    index = (
-        find_goal(config.goal_source, config.goal_set, observation, info) if len(goals) > 1 else 0
-    )
+    try:
+        index = find_goal(config.goal_source, config.goal_set, observation, info)
+    except GoalError:
+        if len(goals) > 1:
+            raise
+        return 0  # an env of one goal need not name it
     if index >= len(goals):
         raise GoalError(
             f"goal {config.goal_set[index].text!r}: it is one of evaluation_goals, expected one of "
@@ -117,7 +139,9 @@ expected one of goals while training. Let the env of training draw from goals al
     return index
 
 
-def _render(env: gym.vector.VectorEnv[Any, Any, Any], rows: Sequence[int]) -> list[Any]:
+def _render(
+    env: gym.vector.VectorEnv[Any, Any, Any] | RenderedOnce, rows: Sequence[int]
+) -> list[Any]:
     frames: Any = env.render() if env.render_mode == "rgb_array" else None
     if frames is None:
         raise FrameError(

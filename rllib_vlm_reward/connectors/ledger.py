@@ -146,8 +146,6 @@ class Ledger:
             return None
         window = self._windows.setdefault(episode.id_, deque(maxlen=self._config.window))
         if score == "repeat":
-            if not window:  # an agent that ended at its first step, of which no frame was shown
-                return None
             score = window[-1]
         else:
             self._scores.append(score)

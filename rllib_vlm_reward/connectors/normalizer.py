@@ -66,7 +66,7 @@ class RewardNormalizer:
     of env runners that have ended.
 
     Args:
-        gamma: discount factor of the returns.
+        gamma: discount factor of the returns; may be set later.
 
     Example:
         >>> normalizer = RewardNormalizer(gamma=0.5)
@@ -74,8 +74,12 @@ class RewardNormalizer:
         array([0., 2.], dtype=float32)
     """
 
-    def __init__(self, gamma: float) -> None:
-        self._gamma = gamma
+    def __init__(self, gamma: float = 0.99) -> None:
+        self.gamma = gamma
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all that is known, as a restore does; what comes is another env runner's."""
         self._key = uuid.uuid4().hex
         self._own = Moments()
         self._others: dict[str, Moments] = {}
@@ -93,7 +97,7 @@ class RewardNormalizer:
             dones: whether each episode ends with this step.
         """
         for id_, reward in zip(ids, rewards.tolist(), strict=True):
-            self._returns[id_] = self._gamma * self._returns.get(id_, 0.0) + reward
+            self._returns[id_] = self.gamma * self._returns.get(id_, 0.0) + reward
         self._own = self._own.merge(Moments.of([self._returns[id_] for id_ in ids]))
         for id_, done in zip(ids, dones, strict=True):
             if done:

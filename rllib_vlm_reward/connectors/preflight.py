@@ -35,12 +35,18 @@ def reward_piece(env_runner: EnvRunner) -> VLMReward:
 
 
 def attach_pieces(
-    env_runner: EnvRunner, pool_name: str, run: str, *, evaluates: bool = False
+    env_runner: EnvRunner,
+    pool_name: str,
+    run: str,
+    *,
+    encoder: str | None = None,
+    evaluates: bool = False,
 ) -> None:
     """Tell the env runner's pieces which pool to ask, in which run's name, and what for."""
     for piece in env_runner._env_to_module.connectors:
         if isinstance(piece, VLMReward):
-            piece.attach(pool_name, run, evaluates=evaluates)
+            gamma = env_runner.config.gamma
+            piece.attach(pool_name, run, gamma=gamma, encoder=encoder, evaluates=evaluates)
         elif isinstance(piece, GoalEmbedding):
             piece.attach(pool_name, run)
 
@@ -111,12 +117,18 @@ def _check_agents(
     observations: list[dict[Any, Any]],
     infos: list[dict[Any, Any]],
 ) -> None:
+    spaces = env.single_action_space
+    strangers = [agent for agent in config.agents if agent not in spaces.spaces]
+    if strangers:
+        raise RewardError(
+            f"agents: got {strangers}, expected agents of the env: {sorted(spaces, key=str)}. "
+            "Correct their names; a number and its digits in quotes are two."
+        )
     for row in range(env.num_envs):
         for agent, observation in observations[row].items():
             own = config.for_agent(agent)
             if own is not None:
                 episode_goal(own, observation, infos[row].get(agent, {}), evaluation=evaluates)
-    spaces = env.single_action_space
     acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]
     observations, _, _, _, infos = env.step(acting)
     for row in range(env.num_envs):

@@ -1,6 +1,7 @@
 """The connector piece that writes CLIP's judgement into the episodes."""
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -12,14 +13,15 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.collector import RenderedOnce
+from rllib_vlm_reward.connectors.comparison import differences
+from rllib_vlm_reward.connectors.episodes import Episodes, flat, own_infos
 from rllib_vlm_reward.connectors.failure import reported
 from rllib_vlm_reward.connectors.stream import Record, RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.pool import RewardPool
 
-__all__ = ["Episodes", "VLMReward"]
-
-Episodes = Sequence[SingleAgentEpisode] | Sequence[MultiAgentEpisode]
+__all__ = ["VLMReward"]
 
 
 class VLMReward(ConnectorV2):  # type: ignore[misc]
@@ -40,7 +42,6 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
     Args:
         config: what the reward is.
-        gamma: discount factor, for ``normalize_rewards``.
 
     Attributes:
         env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
@@ -51,7 +52,6 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     def __init__(
         self,
         config: VLMRewardConfig,
-        gamma: float = 0.99,
         input_observation_space: gym.Space[Any] | None = None,
         input_action_space: gym.Space[Any] | None = None,
     ) -> None:
@@ -63,23 +63,40 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self._pool: RewardPool | None = None
         self._rows: dict[str, int] = {}
         # By agent; None is for those without settings of their own, so for a single agent.
-        self._streams: dict[str | int | None, RewardStream] = {None: RewardStream(config, gamma)}
+        self._streams: dict[str | int | None, RewardStream] = {None: RewardStream(config)}
         for agent in config.agents:
             own = config.for_agent(agent)
             if own is not None:
-                self._streams[agent] = RewardStream(own, gamma)
+                self._streams[agent] = RewardStream(own)
+        self._encoder: str | None = None
+        # Drawn anew when a checkpoint is restored: what env runners knew before it counts no more.
+        self._epoch = ""
+        self._restores = False
 
-    def attach(self, pool_name: str, run: str = "", *, evaluates: bool = False) -> None:
+    def attach(
+        self,
+        pool_name: str,
+        run: str = "",
+        *,
+        gamma: float = 0.99,
+        encoder: str | None = None,
+        evaluates: bool = False,
+    ) -> None:
         """Name the pool that scores, looked up at the first request, and the run it is for.
 
         Args:
             pool_name: Ray name of the pool.
             run: in whose name failures are reported.
+            gamma: discount factor, for ``normalize_rewards``.
+            encoder: fingerprint of the pool's weights, for checkpoints.
             evaluates: whether this env runner's episodes are not for training.
         """
         self._pool_name, self.run, self._pool = pool_name, run, None
-        if evaluates:
-            for stream in self._streams.values():
+        self._encoder = encoder
+        for stream in self._streams.values():
+            if stream.normalizer is not None:
+                stream.normalizer.gamma = gamma
+            if evaluates:
                 stream.evaluate()
 
     @property
@@ -122,20 +139,22 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         with reported(lambda: self.pool, self.run):
             stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
             self._note_rows(episodes)
+            own_infos(episodes)
             for row, stream, episode in self._each(episodes):
                 stream.start(episode)
                 if stream.has_stepped(episode):
                     rows, ones = stepped.setdefault(stream, ([], []))
                     rows.append(row)
                     ones.append(episode)
+            env = None if self.env is None else RenderedOnce(self.env)
             for stream, (rows, ones) in stepped.items():
-                fired = stream.step(self.env, self.pool, rows, ones)
-                if stream.complaint:
-                    # Not raised here: RLlib 2.60 would wait a minute and restart the env runner.
-                    # The driver raises it when the iteration ends (VLMRewardCallbacks).
+                stream.ask(env, self.pool, rows, ones)
+            if self.config.mode == "synchronous":
+                for stream, (rows, ones) in stepped.items():
+                    fired = stream.pay()
                     self._complain(stream)
-                if self.config.early_end:
-                    self._end_early(rows, ones, fired)
+                    if self.config.early_end:
+                        self._end_early(rows, ones, fired)
             self._drop_frames(episodes)
         return batch
 
@@ -148,12 +167,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             metrics: the env runner's logger.
         """
         with reported(lambda: self.pool, self.run):
+            leaving, staying = self._by_stream(samples), self._by_stream(ongoing)
             for stream in self._streams.values():
-                leaving = [episode for _, own, episode in self._each(samples) if own is stream]
-                staying = [episode for _, own, episode in self._each(ongoing) if own is stream]
-                stream.flush(leaving, staying, metrics)
-                if stream.complaint:
-                    self._complain(stream)
+                stream.flush(leaving[stream], staying[stream], metrics)
+                self._complain(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return what the rewards depend on, and the moments of those that are normalised.
@@ -164,7 +181,12 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """
         return {
             "settings": self.config.reward_settings,
-            "scorers": {str(agent): s.scorer.fingerprint for agent, s in self._streams.items()},
+            "goals": {
+                str(agent): stream.config.training_goals.fingerprint
+                for agent, stream in self._streams.items()
+            },
+            "encoder": self._encoder,
+            "epoch": self._epoch,
             "moments": {
                 str(agent): stream.normalizer.get_state()
                 for agent, stream in self._streams.items()
@@ -173,24 +195,42 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over the moments of normalised rewards.
+        """Take over the moments of normalised rewards, unless they are of other rewards.
 
         Raises:
             RewardError: the state is that of another reward; names the settings that differ.
         """
-        if not self.config.may_change:
-            self._check_same(state)
+        differs = differences(state, self.get_state())
+        if differs and not self.config.may_change:
+            raise RewardError(
+                f"checkpoint: it was written with another reward ({differs}), expected the same. "
+                "Restore with those settings, or allow the change with may_change=True."
+            )
+        epoch = uuid.uuid4().hex if self._restores else state["epoch"]
         for agent, stream in self._streams.items():
-            moments = state["moments"].get(str(agent))
-            if stream.normalizer is not None and moments is not None:
-                stream.normalizer.set_state(moments)
+            if stream.normalizer is None:
+                continue
+            if epoch != self._epoch:
+                stream.normalizer.clear()
+            if not differs:
+                stream.normalizer.set_state(state["moments"].get(str(agent), {}))
+        self._epoch = epoch
+
+    def restore_from_path(self, path: Any, **kwargs: Any) -> None:
+        """Take over a checkpoint's state in place of all that was known (RLlib's hook)."""
+        self._restores = True
+        try:
+            super().restore_from_path(path, **kwargs)
+        finally:
+            self._restores = False
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the state that knows what each of the env runners' states knows."""
         merged = self.get_state()
         for agent, stream in self._streams.items():
             if stream.normalizer is not None:
-                known = [state["moments"][str(agent)] for state in [merged, *states]]
+                same = [state for state in states if state["epoch"] == self._epoch]
+                known = [state["moments"][str(agent)] for state in [merged, *same]]
                 merged["moments"][str(agent)] = stream.normalizer.merge_states(known)
         return merged
 
@@ -230,28 +270,26 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 episode.is_terminated = True
         self.env.unwrapped.set_attr("external_reset", reset)
 
+    def _by_stream(self, episodes: Episodes) -> dict[RewardStream, list[SingleAgentEpisode]]:
+        own: dict[RewardStream, list[SingleAgentEpisode]]
+        own = {stream: [] for stream in self._streams.values()}
+        for _, stream, episode in self._each(episodes):
+            own[stream].append(episode)
+        return own
+
     def _drop_frames(self, episodes: Episodes) -> None:
         """Pop the frames from the infos, or each would be copied into learner and replay."""
-        for _, stream, episode in self._each(episodes):
-            if stream.info_key is not None:
-                episode.get_infos(-1).pop(stream.info_key, None)
+        for episode in flat(episodes):
+            stream = self._streams.get(episode.agent_id, self._streams[None])
+            if stream.info_key is not None and episode.infos.data:
+                episode.infos.data[-1].pop(stream.info_key, None)
 
     def _complain(self, stream: RewardStream) -> None:
-        self.pool.report_failure(f"{self.run}: {stream.complaint}")
-        stream.complaint = None
+        """Report scores that cannot be right.
 
-    def _check_same(self, state: dict[str, Any]) -> None:
-        own, given = self.get_state(), state
-        differ = {
-            key: (given["settings"].get(key), own["settings"].get(key))
-            for key in own["settings"].keys() | given["settings"].keys()
-            if given["settings"].get(key) != own["settings"].get(key)
-        }
-        if not differ and given["scorers"] != own["scorers"]:
-            differ = {"negatives": ("another draw", "this version's")}
-        if differ:
-            told = "; ".join(f"{key}: {a!r}, now {b!r}" for key, (a, b) in sorted(differ.items()))
-            raise RewardError(
-                f"checkpoint: it was written with another reward ({told}), expected the same. "
-                "Restore with those settings, or allow the change with may_change=True."
-            )
+        Not raised here: RLlib 2.60 would wait a minute and restart the env runner. The driver
+        raises it when the iteration ends (VLMRewardCallbacks).
+        """
+        if stream.complaint:
+            self.pool.report_failure(f"{self.run}: {stream.complaint}")
+            stream.complaint = None

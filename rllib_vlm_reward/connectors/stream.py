@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
+from rllib_vlm_reward.connectors.collector import RenderedOnce, collect_frames, episode_goal
 from rllib_vlm_reward.connectors.constancy import ConstancyCheck
 from rllib_vlm_reward.connectors.economy import FrameEconomy
 from rllib_vlm_reward.connectors.ledger import Ledger, Score
@@ -44,23 +43,23 @@ class RewardStream:
 
     Args:
         config: what the reward is.
-        gamma: discount factor, for ``normalize_rewards``.
 
     Attributes:
+        config: what the reward is.
         recorder: when a list, each scored frame is appended to it.
         complaint: why its scores cannot be right, once that is known.
         scorer: the goals and the head.
         info_key: where the frames are in the infos, if they are.
     """
 
-    def __init__(self, config: VLMRewardConfig, gamma: float) -> None:
-        self._config = config
+    def __init__(self, config: VLMRewardConfig) -> None:
+        self.config = config
         kind, _, key = config.frame_source.partition(":")
         self.info_key = key if kind == "info" else None
         self.scorer = Scorer.from_config(config)
         self.recorder: Record | None = None
         self.complaint: str | None = None
-        self.normalizer = RewardNormalizer(gamma) if config.normalize_rewards else None
+        self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self._ledger = Ledger(config, self.normalizer)
         self._economy = FrameEconomy(config.scored_steps)
         self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
@@ -71,7 +70,7 @@ class RewardStream:
     def evaluate(self) -> None:
         """Accept held-out goals, and pay rewards that are not normalised."""
         self._evaluates = True
-        self._ledger = Ledger(self._config, None)
+        self._ledger = Ledger(self.config, None)
 
     def start(self, episode: SingleAgentEpisode) -> None:
         """Find the goal of an episode that is seen for the first time."""
@@ -82,7 +81,7 @@ class RewardStream:
             episode.custom_data.update(self._known[episode.id_])
             return
         episode.custom_data["goal_index"] = episode_goal(
-            self._config,
+            self.config,
             episode.get_observations(-1),
             episode.get_infos(-1),
             evaluation=self._evaluates,
@@ -93,34 +92,35 @@ class RewardStream:
         """Return whether an episode has a step that was not seen yet; a reset is none."""
         return len(episode) > self._ledger.held(episode)
 
-    def step(
+    def ask(
         self,
-        env: gym.vector.VectorEnv[Any, Any, Any] | None,
+        env: RenderedOnce | None,
         pool: RewardPool,
         rows: Sequence[int],
         episodes: list[SingleAgentEpisode],
-    ) -> npt.NDArray[np.bool_]:
-        """Score the last step of B episodes.
+    ) -> None:
+        """Have the last step of B episodes scored.
 
         Args:
             env: the vector env, for the frame source ``render``.
             pool: asked for the scores.
             rows: of each episode, the sub-env.
             episodes: that were just stepped.
+        """
+        for episode in episodes:
+            keep_ground_truth(episode, self.config.success_key)
+        self._ledger.hold(episodes)
+        self._requests.append(self._request(env, pool, rows, episodes))
+
+    def pay(self) -> npt.NDArray[np.bool_]:
+        """Read what was just asked for, and write the rewards.
 
         Returns:
-            bool ``[B]``: which rewards fired; in deferred mode none has yet.
+            bool ``[B]``: which rewards fired.
         """
-        shown = [not _ends_unseen(episode, self.info_key) for episode in episodes]
-        for episode in episodes:
-            keep_ground_truth(episode, self._config.success_key)
-        self._ledger.hold(episodes)
-        request = self._ask(env, pool, rows, episodes, shown)
-        if self._config.mode == "deferred":
-            self._requests.append(request)
-            return np.zeros(len(episodes), np.bool_)
+        request = self._requests.pop()
         paid = self._read(request)
-        self._ledger.pay_last_steps(episodes)
+        self._ledger.pay_last_steps(request.episodes)
         return paid > 0
 
     def flush(
@@ -141,25 +141,20 @@ class RewardStream:
         if self.normalizer is not None:
             self.normalizer.forget(but=ids)
 
-    def _ask(
+    def _request(
         self,
-        env: gym.vector.VectorEnv[Any, Any, Any] | None,
+        env: RenderedOnce | None,
         pool: RewardPool,
         rows: Sequence[int],
         episodes: list[SingleAgentEpisode],
-        shown: list[bool],
     ) -> _Request:
         scores: list[Score] = [None] * len(episodes)
         dones = [bool(episode.is_done) for episode in episodes]
         wanted = [i for i, episode in enumerate(episodes) if self._economy.wants(episode)]
-        for i in wanted:
-            if not shown[i]:
-                scores[i] = "repeat"
-        wanted = [i for i in wanted if shown[i]]
         if not wanted:
             return _Request(episodes, dones, scores, [], None, None)
         frames = collect_frames(
-            self._config.frame_source,
+            self.config.frame_source,
             env,
             [rows[i] for i in wanted],
             [episodes[i].get_observations(-1) for i in wanted],
@@ -193,16 +188,3 @@ class RewardStream:
                 goal = self.scorer.goals[episode.custom_data["goal_index"]].text
                 self.recorder.append((episode.id_, steps[i], frame, goal, score))
         return paid
-
-
-def _ends_unseen(episode: SingleAgentEpisode, info_key: str | None) -> bool:
-    """Return whether an agent ended without a frame of its own, and give its step its own info.
-
-    To an agent that ends without an observation, MultiAgentEpisode of RLlib 2.60 gives the one
-    before again, and the same info, whose frame was dropped.
-    """
-    infos = episode.infos.data
-    if len(infos) < 2 or infos[-1] is not infos[-2]:
-        return False
-    infos[-1] = {key: value for key, value in infos[-1].items() if key != "env_reward"}
-    return info_key is not None and info_key not in infos[-1]

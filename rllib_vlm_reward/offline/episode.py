@@ -12,7 +12,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.serialization import gym_space_from_dict, gym_space_to_dict
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, find_goal
+from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.errors import GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scores, pay
@@ -59,19 +59,15 @@ class RecordedEpisode:
     def __len__(self) -> int:
         return len(self._rewards) - self._first
 
-    @property
-    def num_scored(self) -> int:
-        """How many frames :meth:`frames` gives: its steps and those it looks back on."""
-        return len(self._rewards)
-
     def frames(self, source: str) -> Frames:
-        """Return what CLIP judges, uint8 ``[num_scored, H, W, 3]``: one frame after each action.
+        """Return what CLIP judges, uint8 ``[N, H, W, 3]``: one frame after each of
+        its N steps and those that it looks back on.
 
         Raises:
             FrameError: see :func:`.collector.collect_frames`.
         """
         steps = range(1, len(self._rewards) + 1)
-        observations = [self._observation(step) for step in steps]
+        observations = [self._observation(step, source) for step in steps]
         infos = [self._infos[step] for step in steps]
         return collect_frames(source, None, [], observations, infos)
 
@@ -79,11 +75,12 @@ class RecordedEpisode:
         """Return the index of the goal that the env named when it reset.
 
         Raises:
-            GoalError: see :func:`.collector.find_goal`.
+            GoalError: see :func:`.collector.episode_goal`.
         """
-        observation, info = self._observation(self._first), self._infos[self._first]
+        observation = self._observation(self._first, config.goal_source)
+        info = self._infos[self._first]
         try:
-            return find_goal(config.goal_source, config.goal_set, observation, info)
+            return episode_goal(config, observation, info, evaluation=False)
         except GoalError as error:
             if not self._t_started:
                 raise
@@ -126,7 +123,7 @@ class RecordedEpisode:
         what that kept of it.
 
         Args:
-            scores: float32 ``[num_scored]``.
+            scores: float32 ``[N]``, of the frames.
             config: threshold and ``env_reward_weight``.
 
         Returns:
@@ -152,9 +149,13 @@ class RecordedEpisode:
         row: bytes = msgpack.packb(self._state, default=msgpack_numpy.encode)
         return row
 
-    def _observation(self, step: int) -> Any:
+    def _observation(self, step: int, source: str) -> Any:
         data = self._observations["data"]
-        return _without_goal(_at(data, step) if self._observations["finalized"] else data[step])
+        observation = _at(data, step) if self._observations["finalized"] else data[step]
+        kind, _, key = source.partition(":")
+        if kind == "obs" and key and isinstance(observation, Mapping) and key in observation:
+            return observation  # the env's own, whatever its keys are called
+        return _without_goal(observation)
 
 
 def _at(data: Any, step: int) -> Any:

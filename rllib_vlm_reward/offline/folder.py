@@ -67,13 +67,13 @@ class Folder:
         manifest = path / MANIFEST
         if manifest.exists():
             _check_same(path, json.loads(manifest.read_text()), settings)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and (not path.is_dir() or _shown(path)):
             raise FileExistsError(
                 f"output: {path} holds something else, expected an empty folder or one that "
                 "relabel wrote. Give another."
             )
         path.mkdir(parents=True, exist_ok=True)
-        fresh = manifest.with_suffix(".tmp")
+        fresh = manifest.with_name(f".{MANIFEST}.tmp")
         fresh.write_text(json.dumps(settings, indent=2) + "\n")
         fresh.rename(manifest)
 
@@ -116,11 +116,13 @@ class UnitFile:
         self._schema = pyarrow.schema([(COLUMN, pyarrow.binary())])
         self._writer = pyarrow.parquet.ParquetWriter(self._fresh, self._schema)
         self._rows: list[bytes] = []
+        self._size = 0
 
     def write(self, row: bytes) -> None:
         """Add an episode."""
         self._rows.append(row)
-        if sum(map(len, self._rows)) > _GROUP_BYTES:
+        self._size += len(row)
+        if self._size > _GROUP_BYTES:
             self._flush()
 
     def close(self, report: Report) -> None:
@@ -139,7 +141,11 @@ class UnitFile:
     def _flush(self) -> None:
         if self._rows:
             self._writer.write_table(pyarrow.table({COLUMN: self._rows}, schema=self._schema))
-            self._rows = []
+            self._rows, self._size = [], 0
+
+
+def _shown(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:

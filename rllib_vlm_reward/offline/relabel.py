@@ -183,9 +183,8 @@ def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:
             "recording has uint8 RGB frames."
         )
     for key in _NOT_OFFLINE:
-        field = type(config).model_fields.get(key)
-        default = None if field is None else field.get_default(call_default_factory=True)
-        if field is not None and getattr(config, key) != default:
+        default = type(config).model_fields[key].get_default(call_default_factory=True)
+        if getattr(config, key) != default:
             raise RewardError(
                 f"{key}: got {getattr(config, key)!r}, but recorded episodes are relabelled with "
                 f"its default only, {default!r}. Leave it out."

@@ -16,7 +16,7 @@ from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
 __all__ = ["RewardModel"]
 
-_BANKS_KEPT = 4  # training and evaluation goals, of two runs that share an actor
+_BANKS_KEPT = 64  # the goals of many agents, and of runs that share an actor
 
 
 class RewardModel:

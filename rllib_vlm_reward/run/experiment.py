@@ -17,9 +17,10 @@ from ray.rllib.algorithms.registry import ALGORITHMS
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import get_trainable_cls
 
-from rllib_vlm_reward.config import Section, VLMRewardConfig
+from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.section import Section
 
 __all__ = ["Experiment", "Policy", "Stop"]
 

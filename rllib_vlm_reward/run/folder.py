@@ -18,6 +18,17 @@ from rllib_vlm_reward.run.progress import Progress, read_progress, write_progres
 
 __all__ = ["RunFolder"]
 
+# RLlib's settings of where a run is computed.
+ELSEWHERE = {
+    "num_env_runners",
+    "num_cpus_per_env_runner",
+    "num_gpus_per_env_runner",
+    "sample_timeout_s",
+    "num_learners",
+    "num_cpus_per_learner",
+    "num_gpus_per_learner",
+}
+
 
 class RunFolder:
     """``config.yaml``, ``checkpoint/``, ``progress.jsonl``, TensorBoard events and the results.
@@ -65,15 +76,17 @@ class RunFolder:
                 "--resume out to start the run."
             )
         before = yaml.safe_load(self._config.read_text())
-        rewards = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
-        # A run may be prolonged, and its rewards be computed elsewhere.
-        changed = sorted(
-            key
-            for key in before.keys() | settings.keys()
-            if key not in ("stop", "vlm_reward") and before.get(key) != settings.get(key)
-        )
-        if rewards != experiment.vlm_reward.reward_settings:
-            changed.append("vlm_reward")
+        # A run may be prolonged, and be computed elsewhere; the rest is in the checkpoint.
+        was, now = _lasting(before), _lasting(settings)
+        changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+        reward = experiment.vlm_reward
+        paid = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
+        if not reward.may_change:
+            changed += [
+                f"vlm_reward.{key}"
+                for key, value in reward.reward_settings.items()
+                if paid[key] != value
+            ]
         if changed:
             raise ConfigError(
                 f"resume: {changed} differ from the run in {self.path}, expected the same "
@@ -110,6 +123,17 @@ class RunFolder:
     def close(self) -> None:
         """Write what TensorBoard still holds back."""
         self._board.close()
+
+
+def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed run must share, but for the reward's."""
+    return {
+        section: {key: value for key, value in its.items() if key not in ELSEWHERE}
+        if isinstance(its, dict)
+        else its
+        for section, its in settings.items()
+        if section not in ("stop", "vlm_reward", "fault_tolerance", "reporting")
+    }
 
 
 def _scalars(result: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, float]]:

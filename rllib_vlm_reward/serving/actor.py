@@ -25,7 +25,7 @@ from rllib_vlm_reward.serving.request import Goals, Scores
 __all__ = ["CONTROL", "RewardActor"]
 
 CONTROL = "control"
-_MAX_SCORERS = 16
+_MAX_SCORERS = 64
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 

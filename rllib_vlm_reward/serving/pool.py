@@ -45,7 +45,7 @@ class RewardPool:
         self._actors, self._config, self._owner = actors, config, owner
         self._router = Router(actors, pause_s=config.timeout_s)
         self._under_way: list[PendingScores] = []
-        self._shared: tuple[str, ray.ObjectRef] | None = None
+        self._shared: dict[str, ray.ObjectRef] = {}
         self._pids: list[int | None] = [None] * len(actors)
         self._restarts = [0] * len(actors)
         self._closed = False
@@ -194,9 +194,9 @@ class RewardPool:
             self._under_way.pop(0).wait()
 
     def _share(self, scorer: Scorer) -> ray.ObjectRef:
-        if self._shared is None or self._shared[0] != scorer.fingerprint:
-            self._shared = scorer.fingerprint, ray.put(scorer)
-        return self._shared[1]
+        if scorer.fingerprint not in self._shared:
+            self._shared[scorer.fingerprint] = ray.put(scorer)
+        return self._shared[scorer.fingerprint]
 
     def _send(self, method: str, args: tuple[Any, ...]) -> Pending[Any]:
         if self._closed:

@@ -12,7 +12,7 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from red_pool import red_score
 
 from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
-from rllib_vlm_reward.errors import FrameError, GoalError
+from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 BOTH = pytest.mark.parametrize("mode", ["synchronous", "deferred"])
@@ -164,6 +164,7 @@ def test_nothing_is_kept_of_agents_that_are_gone(mode, vlm_config, red_pool):
         ({"frame_source": "info:picture"}, FrameError, "picture"),
         ({"frame_source": "render"}, FrameError, "render_mode"),
         ({"agents": {"a1": {"goals": ["a pink wall", "a grey wall"]}}}, GoalError, "unknown goal"),
+        ({"agents": {"A1": None}}, RewardError, "agents: got ['A1'], expected agents of the env"),
     ],
 )
 def test_what_is_missing_is_told_before_training(changes, error, says, vlm_config, red_pool):
@@ -171,3 +172,24 @@ def test_what_is_missing_is_told_before_training(changes, error, says, vlm_confi
     found = preflight(runner_of(vlm, red_pool), vlm)
     assert isinstance(found, error)
     assert says in str(found)
+
+
+def test_agents_share_what_is_rendered(vlm_config, red_pool):
+    class Counted(OneScene):
+        rendered = 0
+
+        def render(self):
+            type(self).rendered += 1
+            return super().render()
+
+    vlm = agents_of(vlm_config, frame_source="render", mode="synchronous")
+    runner = runner_of(vlm, red_pool, Counted)
+    Counted.rendered = 0
+    steps = sum(episode.env_steps() for _ in range(6) for episode in runner.sample())
+    assert Counted.rendered < 1.5 * steps  # and not 2, though there are two rewards
+
+
+def test_no_frame_stays_in_the_infos_of_an_agent_that_keeps_its_reward(vlm_config, red_pool):
+    runner = runner_of(agents_of(vlm_config, agents={"a1": None}), red_pool)
+    for chunk in chunks_of(runner, 4):
+        assert not any("rgb" in info for info in chunk.get_infos())

@@ -13,6 +13,7 @@ from painted import BANK, PaintedEnv
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
@@ -42,7 +43,7 @@ def account_of(algorithm):
     scores = piece.pool.score(np.ascontiguousarray(BANK[:64]), goals, stream.scorer)
     return {
         "negatives": [goal.negatives for goal in piece.config.goal_set.goals],
-        "state": piece.get_state(),
+        "state": {key: it for key, it in piece.get_state().items() if key != "epoch"},
         "rewards": stream.normalizer._rest.merge(stream.normalizer._own).variance,
         "scores": scores.tobytes().hex(),
     }
@@ -173,3 +174,71 @@ def test_a_change_that_is_asked_for_takes_effect(written, vlm_config, ppo, share
     chunks = list(recount.Witness.chunks)
     got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
     assert recount.mismatches(got, expected) == 0
+
+
+@pytest.mark.parametrize("num_env_runners", [0, 2])
+def test_a_restore_takes_back_what_came_after_the_checkpoint(
+    num_env_runners, vlm_config, ppo, shared_pool, tmp_path
+):
+    def counted():
+        moments = reward_piece(algorithm.env_runner).get_state()["moments"]["None"]
+        return sum(count for count, _, _ in moments.values())
+
+    vlm = vlm_config(pool_name=shared_pool, normalize_rewards=True)
+    algorithm = add_vlm_reward(ppo(num_env_runners=num_env_runners), vlm).build_algo()
+    algorithm.train()
+    saved, path = counted(), algorithm.save_to_path(tmp_path / "checkpoint")
+    algorithm.train()
+    assert counted() > saved
+    algorithm.restore_from_path(path)
+    assert counted() == saved
+    recount.Witness.chunks.clear()
+    algorithm.train()
+    # What env runners knew of the time between is gone with it.
+    assert counted() == saved + sum(len(chunk.rewards) for chunk in recount.Witness.chunks)
+    algorithm.stop()
+
+
+def test_moments_of_other_rewards_are_not_taken_over(vlm_config):
+    state = VLMReward(vlm_config(normalize_rewards=True)).get_state()
+    state["moments"]["None"] = {"another": (10.0, 1.0, 1.0)}
+    same = VLMReward(vlm_config(normalize_rewards=True))
+    same.set_state(state)
+    assert same.get_state()["moments"] == state["moments"]
+    changed = VLMReward(vlm_config(normalize_rewards=True, head="cosine", may_change=True))
+    changed.set_state(state)
+    assert changed.get_state()["moments"] == {"None": {}}
+
+
+def test_weights_count_and_not_their_name(vlm_config):
+    def attached(weights, **changes):
+        piece = VLMReward(vlm_config(**changes))
+        piece.attach("red", encoder=weights)
+        return piece
+
+    state = attached("w1").get_state()
+    attached("w1", encoder="ViT-B-32/random").set_state(state)
+    with pytest.raises(RewardError, match="other weights under the same name"):
+        attached("w2").set_state(state)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluation_goals": ["a pink wall"]},
+        {"success_key": "won"},
+        {"agents": {"a": {"alpha": 0.5}}},
+        {"num_actors": 3, "mode": "synchronous"},
+    ],
+    ids=str,
+)
+def test_what_no_reward_of_training_depends_on_may_differ(changes, vlm_config):
+    state = VLMReward(vlm_config(agents={"a": {}})).get_state()
+    VLMReward(vlm_config(**{"agents": {"a": {}}, **changes})).set_state(state)
+
+
+def test_the_discount_is_the_algorithms(vlm_config, ppo, shared_pool):
+    config = add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool, normalize_rewards=True))
+    algorithm = config.training(gamma=0.5).build_algo()
+    assert reward_piece(algorithm.env_runner)._streams[None].normalizer.gamma == 0.5
+    algorithm.stop()

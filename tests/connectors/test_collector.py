@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from painted import BANK, GOALS, PaintedEnv
 
-from rllib_vlm_reward.connectors.collector import collect_frames, find_goal
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, find_goal
 from rllib_vlm_reward.errors import FrameError, GoalError
 from rllib_vlm_reward.goals import GoalSet
 
@@ -75,3 +76,14 @@ def test_a_goal_that_is_missing_or_unknown_is_an_error():
         find_goal("info:goal", goals, None, {"mission": "a red wall"})
     with pytest.raises(GoalError, match="Did you mean 'a red wall'"):
         find_goal("info:goal", goals, None, {"goal": "a red wal"})
+
+
+def test_an_env_of_one_goal_need_not_name_it_but_no_other():
+    config = VLMRewardConfig(
+        encoder="small", goals=["a ball"], negatives=["none"], evaluation_goals=["a key"]
+    )
+    assert episode_goal(config, None, {}, evaluation=False) == 0
+    assert episode_goal(config, None, {"goal": "a ball"}, evaluation=False) == 0
+    with pytest.raises(GoalError, match="one of evaluation_goals"):
+        episode_goal(config, None, {"goal": "a key"}, evaluation=False)
+    assert episode_goal(config, None, {"goal": "a key"}, evaluation=True) == 1
