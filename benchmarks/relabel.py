@@ -123,12 +123,12 @@ def relabel(recorded: Path, out: Path, config: Path, stop_at: int | None) -> dic
     per_unit = (samples[-1][0] - first[1]) / max(last - first[0], 1e-9)
     told |= {"units_per_s_once_started": round(per_unit, 1)}
     for column, name in ((1, "driver"), (2, "actors")):
-        rss = warm[:, column] / 1024
-        slope = np.polyfit(warm[:, 0], rss, 1)[0] if len(set(warm[:, 0])) > 1 else 0.0
-        told[f"{name}_rss_mib"] = {
-            "first": round(rss[0], 1),
-            "last": round(rss[-1], 1),
-            "max": round(rss.max(), 1),
+        own = warm[:, column] / 1024
+        slope = np.polyfit(warm[:, 0], own, 1)[0] if len(set(warm[:, 0])) > 1 else 0.0
+        told[f"{name}_own_mib"] = {
+            "first": round(own[0], 1),
+            "last": round(own[-1], 1),
+            "max": round(own.max(), 1),
             "slope_per_1000_units": round(1000 * slope, 2),
         }
     return told
@@ -140,7 +140,7 @@ def count(out: Path) -> int:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """RSS in KiB of a process and of the relabelling actors below it (Linux)."""
+    """Own memory in KiB of a process and of the relabelling actors below it (Linux)."""
     parents, names = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -155,16 +155,16 @@ def memory(pid: int) -> tuple[int, int]:
     while grown := {child for child, parent in parents.items() if parent in below} - below:
         below |= grown
     actors = [each for each in below if "Relabeller" in names.get(each, "")]
-    return rss(pid), sum(map(rss, actors))
+    return own(pid), sum(map(own, actors))
 
 
-def rss(pid: int) -> int:
-    """RSS of one process in KiB; 0 when it is gone."""
+def own(pid: int) -> int:
+    """What a process shares with no other, in KiB, so without the object store; 0 once it is gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS")), 0)
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def main() -> None:
