@@ -159,7 +159,7 @@ def memory(pid: int) -> tuple[int, int]:
 
 
 def own(pid: int) -> int:
-    """What a process shares with no other, in KiB, so without the object store; 0 once it is gone."""
+    """What a process shares with no other, in KiB, so without the object store; 0 if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -15,7 +15,8 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.errors import GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.scorer import Scores, pay
+from rllib_vlm_reward.offline.economy import pay_steps
+from rllib_vlm_reward.reward_model.scorer import Scores
 
 __all__ = ["RecordedEpisode"]
 
@@ -124,7 +125,10 @@ class RecordedEpisode:
 
         Args:
             scores: float32 ``[N]``, of the frames.
-            config: threshold and ``env_reward_weight``.
+            config: says what they pay.
+
+        Raises:
+            RewardError: a chunk with a window.
 
         Returns:
             of its own steps: what the VLM pays, and the rewards written, float32 ``[T]``.
@@ -132,7 +136,15 @@ class RecordedEpisode:
         after = self._infos[1:]
         for info, recorded in zip(after, self._rewards, strict=True):
             info.setdefault("env_reward", recorded)
-        weight, paid = np.float32(config.env_reward_weight), pay(scores, config.threshold)
+        if config.window > 1 and self._t_started:
+            raise RewardError(
+                f"window: got {config.window}, but the episode is a chunk that starts at step "
+                f"{self._t_started}, whose window reaches back before it. Record with "
+                "batch_mode='complete_episodes', or set window: 1."
+            )
+        begin = self._t_started - self._first + 1
+        weight = np.float32(config.env_reward_weight)
+        paid = pay_steps(scores, config, first=begin, ends=self.is_done)
         own = np.array([info["env_reward"] for info in after], np.float32)
         rewards = paid + weight * own if weight else paid
         data: Any = rewards.tolist()

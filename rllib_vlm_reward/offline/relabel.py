@@ -26,8 +26,6 @@ _NOT_OFFLINE = (
     "agents",
     "early_end",
     "normalize_rewards",
-    "scored_steps",
-    "window",
 )
 
 

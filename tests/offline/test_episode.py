@@ -187,3 +187,23 @@ def test_a_row_that_is_no_episode(broken):
 def test_what_is_no_frame(source, observe):
     with pytest.raises(FrameError, match=source):
         RecordedEpisode(row(make(observe))).frames(source)
+
+
+@pytest.mark.parametrize("lookback", [0, 2])
+def test_a_chunk_knows_which_of_its_steps_are_scored(vlm_config, lookback):
+    episode = make()
+    chunk = SingleAgentEpisode(
+        observations=episode.get_observations(),
+        actions=episode.get_actions(),
+        rewards=episode.get_rewards(),
+        infos=episode.get_infos(),
+        t_started=6,
+        len_lookback_buffer=lookback,
+    )
+    recorded = RecordedEpisode(row(chunk))
+    paid, _ = recorded.reward(scores(), vlm_config(scored_steps=2))
+    steps = range(7, 12) if not lookback else range(7, 10)
+    values = scores()[lookback:]
+    assert paid.tolist() == [v if t % 2 == 0 else 0.0 for t, v in zip(steps, values, strict=True)]
+    with pytest.raises(RewardError, match="window: got 2, but the episode is a chunk"):
+        recorded.reward(scores(), vlm_config(window=2))
