@@ -2,6 +2,7 @@ import json
 
 import open_clip
 import pytest
+import ray
 import safetensors.torch
 import torch
 
@@ -47,3 +48,10 @@ def write_clip(folder, config):
 def tiny_clip(tmp_path_factory):
     """Folder of a 56-pixel ViT CLIP with random weights, loadable by ``CLIPEncoder.load``."""
     return write_clip(tmp_path_factory.mktemp("clip") / "tiny", TINY_CLIP)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_ray_is_left_behind():
+    """A Ray that one file leaves running fails every later one, far from the cause."""
+    yield
+    assert not ray.is_initialized()

@@ -14,7 +14,7 @@ from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.offline.relabeller import Relabeller
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def cluster():
     """A Ray of these tests' own, whose workers find their env."""
     with pytest.MonkeyPatch.context() as patch:
@@ -50,7 +50,7 @@ def vlm_config(tiny_clip):
     return make
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def local_pool(tiny_clip):
     """Scores online in this process."""
     pool = recording.LocalPool(tiny_clip)
@@ -60,7 +60,7 @@ def local_pool(tiny_clip):
         yield pool
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def rewarded(cluster, local_pool, vlm_config, tmp_path_factory):
     """Folder of 24 episodes that CLIP rewarded online."""
     folder = tmp_path_factory.mktemp("rewarded") / "recorded"
@@ -68,7 +68,7 @@ def rewarded(cluster, local_pool, vlm_config, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def unrewarded(cluster, tmp_path_factory):
     """Folder of 24 episodes with the env's own rewards."""
     folder = tmp_path_factory.mktemp("unrewarded") / "recorded"
