@@ -134,9 +134,7 @@ class VLMRewardConfig(Section):
     threshold: Unit | None = None
     mode: Literal["synchronous", "deferred"] = "deferred"
     early_end: bool = False
-    scored_steps: Literal["all", "last", "changed"] | Annotated[int, Field(ge=1, strict=True)] = (
-        "all"
-    )
+    scored_steps: Literal["all", "last", "changed"] | int = "all"
     window: Annotated[int, Field(ge=1)] = 1
     window_reduce: Literal["mean", "max"] = "mean"
     normalize_rewards: bool = False
@@ -155,6 +153,14 @@ class VLMRewardConfig(Section):
     pool_name: str | None = None
     agents: dict[str | int, dict[str, Any] | None] = Field(default_factory=dict)
     may_change: bool = False
+
+    @pydantic.field_validator("scored_steps", mode="before")
+    @classmethod
+    def _name_steps(cls, given: Any) -> Any:
+        words = ("all", "last", "changed")
+        if given not in words and (type(given) is not int or given < 1):
+            raise ValueError(f"got {given!r}, expected one of {words}, or k for every k-th step.")
+        return given
 
     @pydantic.field_validator("agents", mode="before")
     @classmethod
@@ -223,13 +229,7 @@ class VLMRewardConfig(Section):
             >>> config.for_agent("another").goal_set.texts
             ('a red ball', 'a blue ball')
         """
-        if agent is None or agent not in self.agents:
-            return self._of_others
-        return self._of_agents[agent]
-
-    @cached_property
-    def _of_others(self) -> "VLMRewardConfig":
-        return self.model_copy(update={"agents": {}}) if self.agents else self
+        return self if agent is None else self._of_agents.get(agent, self)
 
     @cached_property
     def _of_agents(self) -> "dict[str | int, VLMRewardConfig | None]":

@@ -158,6 +158,8 @@ def test_an_agents_settings_survive_yaml_however_they_were_given():
     assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
 
 
-def test_every_step_is_no_number_of_steps():
-    with pytest.raises(pydantic.ValidationError, match="scored_steps"):
-        make(scored_steps=True)
+@pytest.mark.parametrize("steps", [True, 0, -1, 2.0, "every", "3", None, ["all"]])
+def test_scored_steps_are_named_or_counted(steps):
+    with pytest.raises(pydantic.ValidationError, match="or k for every k-th step") as raised:
+        make(scored_steps=steps)
+    assert len(raised.value.errors()) == 1

@@ -25,7 +25,7 @@ __all__ = ["VLMReward"]
 
 
 class VLMReward(ConnectorV2):  # type: ignore[misc]
-    """Replaces the env's rewards by CLIP's, one request a vector step.
+    """Replaces the env's rewards by CLIP's, one request a vector step and reward.
 
     ``rewards[t]`` judges the observation *after* action t (the paper's o_{t+1}); a reset pays
     nothing. The reward is ``pay(score, threshold) + env_reward_weight * env_reward``.

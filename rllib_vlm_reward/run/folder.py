@@ -83,14 +83,15 @@ class RunFolder:
         paid = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
         if not reward.may_change:
             changed += [
-                f"vlm_reward.{key}"
+                f"vlm_reward.{key} (was {paid[key]!r}, now {value!r})"
                 for key, value in reward.reward_settings.items()
                 if paid[key] != value
             ]
         if changed:
             raise ConfigError(
-                f"resume: {changed} differ from the run in {self.path}, expected the same "
-                "settings. Start a new run in another --output, or restore them."
+                f"resume: {', '.join(changed)} differ from the run in {self.path}, expected the "
+                "same settings. Start a new run in another --output, or restore them; with "
+                "vlm_reward: {may_change: true} the reward may differ."
             )
 
     def save_checkpoint(self, algorithm: Algorithm) -> None:

@@ -1,6 +1,7 @@
 """Whether new actors serve: placed, loaded, of one mind, and able to score."""
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from rllib_vlm_reward.serving.pending import fetch
 
 __all__ = ["await_ready"]
 
+_LOG = logging.getLogger(__name__)
+_PATIENCE_S = 10.0
 _PLACE_TIMEOUT_S = 120.0
 _LOAD_TIMEOUT_S = 1800.0  # the first run may download several GB
 
@@ -29,6 +32,12 @@ def await_ready(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None:
         GoalError, RewardError: the goals and the head do not suit the model.
     """
     placed = [actor.__ray_ready__.remote() for actor in actors]
+    waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
+    if waiting:
+        _LOG.warning(
+            "reward pool: %d of %d actors wait for room, for %g s at most. Free now: %s.",
+            *(len(waiting), len(actors), _PLACE_TIMEOUT_S, _free()),
+        )
     _await(placed, _PLACE_TIMEOUT_S, "start")
     described = [actor.describe.remote() for actor in actors]
     models = _await(described, _LOAD_TIMEOUT_S, "load its model")
@@ -51,15 +60,19 @@ def _await(refs: list[ray.ObjectRef], timeout_s: float, deed: str) -> list[Any]:
         _take_note(refs)
         raise
     except GetTimeoutError as error:
-        free = ray.available_resources()
         raise PoolError(
             f"reward pool: an actor did not {deed} within {timeout_s:g} s. Free on the cluster: "
-            f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs. Where others hold "
-            "them, lower num_cpus_per_actor, num_gpus_per_actor or num_env_runners."
+            f"{_free()}. Where others hold them, lower num_cpus_per_actor, num_gpus_per_actor or "
+            "num_env_runners."
         ) from error
     except RayActorError as error:
         raise PoolError(f"reward pool: an actor died as it started. {error}") from error
     return answers
+
+
+def _free() -> str:
+    free = ray.available_resources()
+    return f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
 
 
 def _take_note(refs: list[ray.ObjectRef]) -> None:

@@ -24,7 +24,8 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(cluster, config):
         RewardPool.start(greedy, name="greedy")
 
 
-def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch):
+def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch, caplog):
+    monkeypatch.setattr(readiness, "_PATIENCE_S", 0.1)
     monkeypatch.setattr(readiness, "_PLACE_TIMEOUT_S", 1.0)
 
     @ray.remote(num_cpus=3)
@@ -37,4 +38,5 @@ def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch):
     wide = config.model_copy(update={"num_cpus_per_actor": 2.0, "num_actors": 1})
     with pytest.raises(PoolError, match=r"did not start within 1 s. Free on the cluster: 1 CPUs"):
         RewardPool.start(wide, name="wide")
+    assert "1 of 1 actors wait for room, for 1 s at most. Free now: 1 CPUs" in caplog.text
     ray.kill(tenant)
