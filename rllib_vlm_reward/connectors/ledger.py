@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 from collections import deque
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,6 @@ class Ledger:
     def __init__(self, config: VLMRewardConfig, normalizer: RewardNormalizer | None) -> None:
         self._config = config
         self._normalizer = normalizer
-        self._reduce = np.mean if config.window_reduce == "mean" else np.max
         # By episode object: one position in the vector env sees several episodes in a fragment,
         # and one id several chunks.
         self._accounts: dict[SingleAgentEpisode, _Account] = {}
@@ -150,7 +150,7 @@ class Ledger:
         else:
             self._scores.append(score)
         window.append(score)
-        return score if len(window) == 1 else float(self._reduce(window))
+        return fmean(window) if self._config.window_reduce == "mean" else max(window)
 
     def _take(self, chunk: SingleAgentEpisode) -> _Account:
         account = self._accounts.get(chunk, _Account())

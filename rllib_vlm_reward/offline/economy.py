@@ -1,5 +1,7 @@
 """What a recorded step pays where not each step is scored alone."""
 
+from statistics import fmean
+
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -39,11 +41,9 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
     else:
         scored = np.ones(len(scores), np.bool_)
     judged = np.zeros(len(scores), np.float32)
-    own = scores[scored].astype(np.float64)
-    reduce = np.mean if config.window_reduce == "mean" else np.max
-    judged[scored] = [
-        reduce(own[max(0, end - config.window) : end]) for end in range(1, len(own) + 1)
-    ]
+    own = scores[scored].tolist()
+    windows = [own[max(0, end - config.window) : end] for end in range(1, len(own) + 1)]
+    judged[scored] = [fmean(w) if config.window_reduce == "mean" else max(w) for w in windows]
     paid = pay(judged, config.threshold)
     paid[~scored] = 0.0
     return paid
