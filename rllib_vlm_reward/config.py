@@ -187,7 +187,8 @@ class VLMRewardConfig(Section):
                 "early_end ends an episode before its last step, but scored_steps is 'last', so "
                 "no other is scored. Set early_end: false, or score more steps."
             )
-        assert set(self._of_agents) == set(self.agents)  # made now, for its errors
+        for agent in self.agents:
+            self.for_agent(agent)  # for its errors
         goals = self.goal_set
         if self.head in ("softmax", "dense"):
             for goal in goals.goals:

@@ -3,7 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["differences"]
+__all__ = ["changed", "differences"]
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is told of each setting that differs.
+
+    Example:
+        >>> changed({"head": "softmax", "window": 1}, {"head": "cosine", "window": 1})
+        {'head': "head: 'softmax', now 'cosine'"}
+    """
+    return {
+        key: f"{key}: {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -26,14 +40,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """
     known = None not in (before["encoder"], now["encoder"])
     same_weights = known and before["encoder"] == now["encoder"]
-    was, is_ = before["settings"], now["settings"]
-    told = [
-        f"{key}: {was.get(key)!r}, now {is_.get(key)!r}"
-        for key in sorted(was.keys() | is_.keys())
-        if was.get(key) != is_.get(key) and not (key == "encoder" and same_weights)
-    ]
+    told = changed(before["settings"], now["settings"])
+    if same_weights:
+        told.pop("encoder", None)
     if not told and known and not same_weights:
         return "the encoder has other weights under the same name"
     if not told and before["goals"] != now["goals"]:
         return "other negatives were drawn, by another version"
-    return "; ".join(told)
+    return "; ".join(told.values())

@@ -4,7 +4,6 @@ import dataclasses
 import warnings
 from collections import deque
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.economy import reduce_window
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.connectors.totals import add_rewards, log_scores
 from rllib_vlm_reward.errors import RewardError
@@ -150,7 +150,7 @@ class Ledger:
         else:
             self._scores.append(score)
         window.append(score)
-        return fmean(window) if self._config.window_reduce == "mean" else max(window)
+        return reduce_window(window, self._config.window_reduce)
 
     def _take(self, chunk: SingleAgentEpisode) -> _Account:
         account = self._accounts.get(chunk, _Account())

@@ -1,10 +1,9 @@
 """What a recorded step pays where not each step is scored alone."""
 
-from statistics import fmean
-
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.economy import is_scored, reduce_window
 from rllib_vlm_reward.reward_model.scorer import Scores, pay
 
 __all__ = ["pay_steps"]
@@ -32,18 +31,17 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
         >>> pay_steps(scores, config, first=1, ends=True)
         array([0.  , 0.25, 0.  , 0.5 , 0.5 ], dtype=float32)
     """
-    last = np.zeros(len(scores), np.bool_)
-    last[-1:] = ends
-    if config.scored_steps == "last":
-        scored = last
-    elif isinstance(config.scored_steps, int):
-        scored = last | ((first + np.arange(len(scores))) % config.scored_steps == 0)
-    else:
-        scored = np.ones(len(scores), np.bool_)
+    end = first + len(scores) - 1
+    scored = np.array(
+        [is_scored(config.scored_steps, t, ends=ends and t == end) for t in range(first, end + 1)],
+        np.bool_,
+    )
     judged = np.zeros(len(scores), np.float32)
     own = scores[scored].tolist()
-    windows = [own[max(0, end - config.window) : end] for end in range(1, len(own) + 1)]
-    judged[scored] = [fmean(w) if config.window_reduce == "mean" else max(w) for w in windows]
+    judged[scored] = [
+        reduce_window(own[max(0, stop - config.window) : stop], config.window_reduce)
+        for stop in range(1, len(own) + 1)
+    ]
     paid = pay(judged, config.threshold)
     paid[~scored] = 0.0
     return paid

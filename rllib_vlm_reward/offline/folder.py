@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.parquet
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.comparison import changed
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.offline.units import COLUMN, Unit
 from rllib_vlm_reward.reward_model.scorer import Scorer
@@ -154,9 +155,8 @@ def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:
 
 
 def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed:
-        told = "; ".join(f"{key}: {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
+    told = "; ".join(changed(before, now).values())
+    if told:
         raise ConfigError(
             f"output: {path} holds the rewards of other settings ({told}). "
             "Give another folder, or restore them."
