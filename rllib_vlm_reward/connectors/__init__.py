@@ -4,12 +4,17 @@
              ─ GoalEmbedding: the goal beside the observation
 
 * :mod:`collector`: the stepped sub-envs' frames and goals;
-* :mod:`reward`: the piece that asks the pool and pays;
+* :mod:`reward`: the piece that RLlib calls, with a stream for each reward;
+* :mod:`stream`: asks the pool for one reward's scores, and has them paid;
+* :mod:`economy`: which steps are scored;
 * :mod:`ledger`: which score belongs to which step;
+* :mod:`normalizer`: rewards scaled by running moments;
 * :mod:`totals`: an episode's returns, VLM's and ground truth's;
 * :mod:`constancy`: scores that never change;
 * :mod:`goal_embedding`: the piece that shows the policy its goal;
 * :mod:`early_end`: the env wrapper that resets from outside;
+* :mod:`episodes`: those of one agent or of several, seen alike;
+* :mod:`comparison`: is a checkpoint's reward this one?
 * :mod:`failure`: how an error in an env runner reaches the driver;
 * :mod:`preflight`: can frames and goals be had?
 * :mod:`callbacks`: the pool's life, the end of a fragment, and loud failures.
