@@ -14,24 +14,12 @@ from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.table import Table
 
-from rllib_vlm_reward.errors import (
-    CheckpointError,
-    ConfigError,
-    FrameError,
-    GoalError,
-    PoolError,
-    RewardError,
-)
+from rllib_vlm_reward import errors
 
 __all__ = ["app", "main"]
 
 EXPECTED = (
-    CheckpointError,
-    ConfigError,
-    FrameError,
-    GoalError,
-    PoolError,
-    RewardError,
+    *(getattr(errors, name) for name in errors.__all__),
     FileExistsError,
     FileNotFoundError,
     yaml.YAMLError,
