@@ -10,27 +10,21 @@ import yaml
 from pydantic import Field
 
 from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
-from rllib_vlm_reward.section import Section
+from rllib_vlm_reward.section import Positive, Section
+from rllib_vlm_reward.serving_config import ServingConfig
 
 __all__ = ["GoalConfig", "TemplateConfig", "VLMRewardConfig"]
 
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 # Where and when rewards are computed, and what else no reward of training depends on.
 _ELSEWHERE = {
     "mode",
-    "num_actors",
-    "num_gpus_per_actor",
-    "num_cpus_per_actor",
-    "max_batch_size",
-    "max_in_flight",
-    "timeout_s",
-    "pool_name",
     "may_change",
     "success_key",
     "evaluation_goals",
     "agents",
+    *(set(ServingConfig.model_fields) - {"precision"}),
 }
 _OF_AN_AGENT = {"success_key", "evaluation_goals"}
 _OF_THE_RUN = (_ELSEWHERE - _OF_AN_AGENT) | {"encoder", "precision", "early_end", "goal_embedding"}
@@ -54,8 +48,10 @@ class GoalConfig(Section):
     baseline: str | None = None
 
 
-class VLMRewardConfig(Section):
+class VLMRewardConfig(ServingConfig):
     """The reward of a run: which CLIP, which goals, which head, and where it is computed.
+
+    Its keys are those below, and those of :class:`.ServingConfig`.
 
     Attributes:
         encoder: an open_clip model as ``"architecture/pretrained"``, a checkpoint file as
@@ -94,15 +90,6 @@ class VLMRewardConfig(Section):
         success_key: info key of ground-truth success, reported where the env has it.
         goal_embedding: show the policy the goal: its observation becomes
             ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt.
-        precision: of the CLIP: ``fp32``, ``bf16`` or ``fp16``.
-        num_actors: reward actors in the pool.
-        num_gpus_per_actor: whole or fractional; None takes 1 where the cluster has GPUs, else 0.
-        num_cpus_per_actor: CPUs that Ray reserves for each actor, and its torch threads; 0
-            reserves none and uses every core of its node.
-        max_batch_size: frames in one forward pass at most.
-        max_in_flight: requests that one env runner may have under way.
-        timeout_s: seconds until a late request goes to another actor.
-        pool_name: Ray name of the pool; None makes a unique one.
         agents: in a multi-agent env, what is different for an agent: its id, and any of the keys
             above that say what its reward is; None leaves it the env's own reward.
         may_change: let a checkpoint that was written with another reward be restored.
@@ -143,14 +130,6 @@ class VLMRewardConfig(Section):
     goal_source: Annotated[str, Field(pattern=r"^(info:.+|obs:.+)$")] = "info:goal"
     success_key: str = "success"
     goal_embedding: bool = False
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    num_actors: Annotated[int, Field(ge=1)] = 1
-    num_gpus_per_actor: Annotated[float, Field(ge=0.0)] | None = None
-    num_cpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
-    max_batch_size: Annotated[int, Field(ge=1)] = 256
-    max_in_flight: Annotated[int, Field(ge=1)] = 8
-    timeout_s: Positive = 60.0
-    pool_name: str | None = None
     agents: dict[str | int, dict[str, Any] | None] = Field(default_factory=dict)
     may_change: bool = False
 

@@ -2,12 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 from typing_extensions import Self
 
-__all__ = ["Section"]
+__all__ = ["Positive", "Section"]
+
+Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Section(pydantic.BaseModel):

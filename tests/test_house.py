@@ -15,7 +15,8 @@ ROOMS = {
     "frames": {"errors"},
     "goals": {"errors"},
     "section": set(),
-    "config": {"goals", "section"},
+    "serving_config": {"section"},
+    "config": {"goals", "section", "serving_config"},
     "reward_model": {"errors", "frames", "goals", "config"},
     "serving": {"errors", "frames", "config", "reward_model"},
     "connectors": {"errors", "frames", "goals", "config", "reward_model", "serving"},
@@ -32,7 +33,7 @@ LIBRARIES = {
     "ray": {"serving", "connectors", "policies", "plugin", "run", "offline"},
     "ray.rllib": {"connectors", "policies", "plugin", "run", "offline"},
     "torch": {"reward_model", "serving", "policies", "pretraining", "run"},
-    "pydantic": {"section", "config", "run", "cli"},
+    "pydantic": {"section", "serving_config", "config", "run", "cli"},
     "minigrid": {"envs", "pretraining"},
     "gymnasium": {"envs", "connectors", "plugin", "policies", "offline"},
 }
