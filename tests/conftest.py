@@ -1,10 +1,14 @@
 import json
+import os
+from pathlib import Path
 
 import open_clip
 import pytest
 import ray
 import safetensors.torch
 import torch
+
+PAINTED_WORLD = Path(__file__).parent / "connectors"
 
 TINY_CLIP = {
     "model_cfg": {
@@ -48,6 +52,23 @@ def write_clip(folder, config):
 def tiny_clip(tmp_path_factory):
     """Folder of a 56-pixel ViT CLIP with random weights, loadable by ``CLIPEncoder.load``."""
     return write_clip(tmp_path_factory.mktemp("clip") / "tiny", TINY_CLIP)
+
+
+@pytest.fixture(scope="module")
+def cluster(request):
+    """A Ray of this module's own, whose workers find the envs that lie beside the tests."""
+    folders = [request.path.parent, PAINTED_WORLD, os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, filter(None, folders))))
+        ray.init(
+            address="local",
+            num_cpus=8,
+            include_dashboard=False,
+            object_store_memory=200_000_000,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module", autouse=True)

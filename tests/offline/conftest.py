@@ -1,34 +1,14 @@
 import dataclasses
 import importlib
 import json
-import os
-from pathlib import Path
 
 import pytest
-import ray
 import recording
 import scenes
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.offline.relabeller import Relabeller
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """A Ray of these tests' own, whose workers find their env."""
-    with pytest.MonkeyPatch.context() as patch:
-        path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
-        ray.init(
-            address="local",
-            num_cpus=8,
-            include_dashboard=False,
-            object_store_memory=200_000_000,
-            log_to_driver=False,
-        )
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +23,7 @@ def vlm_config(tiny_clip):
             "frame_source": "obs",
             "mode": "synchronous",
             "num_cpus_per_actor": 1,
+            "precision": "fp32",  # whose scores hardly depend on the batch
             "max_batch_size": 32,
         }
         return VLMRewardConfig(**{**given, **changes})

@@ -7,7 +7,6 @@ prompts.
 from pathlib import Path
 
 import pytest
-import ray
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -44,21 +43,8 @@ def cut(path):
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        num_cpus=8,
-        object_store_memory=200_000_000,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_a_config_trains_saves_and_evaluates(path, tmp_path):
+def test_a_config_trains_saves_and_evaluates(path, cluster, tmp_path):
     summary = train(cut(path), tmp_path)
     assert summary["env_steps"] >= 300
     assert 0 <= summary["ground_truth_success"] <= 1
