@@ -114,7 +114,7 @@ def train_clip(
         CheckpointError: an unknown architecture, or a configuration that open_clip cannot build.
     """
     folder = architecture.removesuffix(f"/{CONFIG}")
-    encoder = CLIPEncoder.load(f"{folder}/random")
+    encoder = CLIPEncoder.load(f"{folder}/random", precision="fp32")
     output.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     report(Progress("play", 0, {}))
@@ -124,7 +124,7 @@ def train_clip(
     report(Progress("score", settings.steps, losses))
     _save(encoder, Path(Spec.parse(f"{folder}/random").model.removeprefix("local-dir:")), output)
     held_out = play(settings.held_out_frames, seed=settings.seed, held_out=True)
-    trained = CLIPEncoder.load(str(output))
+    trained = CLIPEncoder.load(str(output), precision="fp32")
     scores = score_families(trained, held_out)
     metrics: dict[str, Any] = {
         "architecture": architecture,

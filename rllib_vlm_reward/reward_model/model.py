@@ -1,26 +1,44 @@
 """The reward model: frames and goals in, scores out."""
 
+import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rllib_vlm_reward.errors import GoalError, RewardError
-from rllib_vlm_reward.frames import Frames, check_frames
+from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.bank import TextBank
+from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.pieces import as_pieces, select
+from rllib_vlm_reward.reward_model.precision import TOLERANCE, score_drift
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.reward_model.tower import ImageTower
 
-__all__ = ["RewardModel"]
+__all__ = ["CACHE_FRAMES", "RewardModel"]
 
+CACHE_FRAMES = 16_384
+_TEXTS_KEPT = 32_768
 _BANKS_KEPT = 64  # the goals of many agents, and of runs that share an actor
+_LOG = logging.getLogger(__name__)
 
 
 class RewardModel:
-    """Scores frames against goals with one CLIP.
+    """Scores frames against goals with one CLIP; any number of threads may ask at once.
+
+    No text is encoded twice, and no frame whose like was scored lately or is in the same batch.
+
+    Args:
+        encoder: the CLIP.
+        cache_frames: embeddings of frames that are kept, see :class:`.EmbeddingCache`; 0 keeps
+            none, and encodes every frame.
 
     Example:
         >>> from rllib_vlm_reward.reward_model.heads import Softmax
@@ -29,18 +47,29 @@ class RewardModel:
         >>> scores = model.score(np.zeros((3, 64, 64, 3), np.uint8), np.array([0, 1, 1]), scorer)
         >>> scores.dtype, scores.shape
         (dtype('float32'), (3,))
+        >>> model.counts()
+        {'frames_encoded': 1, 'cache_hits': 2, 'texts_encoded': 2}
     """
 
-    def __init__(self, encoder: CLIPEncoder) -> None:
+    def __init__(self, encoder: CLIPEncoder, *, cache_frames: int = CACHE_FRAMES) -> None:
         self.encoder = encoder
+        self._frames = EmbeddingCache(cache_frames, encoder.embed_dim) if cache_frames else None
+        self._texts = EmbeddingCache(_TEXTS_KEPT, encoder.embed_dim)
         self._banks: OrderedDict[str, TextBank] = OrderedDict()
+        self._drifts: OrderedDict[str, float] = OrderedDict()
+        self._counts = {"frames_encoded": 0, "cache_hits": 0, "texts_encoded": 0}
+        self._kept_in_use = threading.Lock()  # of banks, drifts and counts; never held for long
+        self._texts_in_use = threading.Lock()  # so that two threads do not encode the same texts
 
     @torch.inference_mode()
-    def score(self, frames: Frames, goals: npt.NDArray[np.integer], scorer: Scorer) -> Scores:
+    def score(
+        self, frames: Frames | Sequence[Frames], goals: npt.NDArray[np.integer], scorer: Scorer
+    ) -> Scores:
         """Score each frame against its own goal.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``.
+            frames: uint8 ``[B, H, W, 3]``, or a sequence of these of one H and W, B in all. They
+                are read where they lie, and may be read-only.
             goals: integer ``[B]``, each frame's goal in ``scorer.goals``.
             scorer: the goals and the head.
 
@@ -48,38 +77,169 @@ class RewardModel:
             float32 ``[B]``, in the head's range.
 
         Raises:
-            FrameError: anything but a batch of uint8 RGB frames.
+            FrameError: anything but batches of uint8 RGB frames of one size.
             GoalError: indices of another type, shape or range.
-            RewardError: a score that is not finite, or a head that the model or goals forbid.
+            RewardError: a score that is not finite, a head that the model or goals forbid, or
+                what :meth:`check_precision` refuses.
         """
-        check_frames(frames)
-        _check_indices(goals, len(frames), scorer.goals)
-        bank = self._bank(scorer.goals)
-        images = self.encoder.encode_images(frames)
+        pieces = as_pieces(frames)
+        _check_indices(goals, sum(map(len, pieces)), scorer.goals)
+        images = self._embed(pieces, self._tower(scorer)).to(self.encoder.device)
         indices = torch.from_numpy(goals.astype(np.int64)).to(images.device)
+        bank = self._bank(scorer.goals)
         scores: Scores = scorer.head(images, bank, indices).float().cpu().numpy()
-        finite = np.isfinite(scores)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise RewardError(
-                f"score: {int((~finite).sum())} of {len(scores)} scores are not finite; frame "
-                f"{first}, goal {scorer.goals[int(goals[first])].text!r} got {scores[first]}. "
-                "Expected finite scores. Try precision fp32, or another temperature; a goal "
-                "whose text CLIP cannot tell from its baseline has no line between them."
-            )
+        _check_scores(scores, goals, scorer)
         return scores
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed texts: N strings to float32 ``[N, D]``, unit norm."""
-        embeddings: npt.NDArray[np.float32] = self.encoder.encode_texts(texts).cpu().numpy()
-        return embeddings
+        return self._embed_texts(texts).cpu().numpy()
+
+    def admit(self, goals: GoalSet, embeddings: npt.NDArray[np.float32]) -> None:
+        """Take a goal set's texts as embedded elsewhere, by the same CLIP.
+
+        Args:
+            goals: the goal set.
+            embeddings: float32 ``[N, D]``, unit norm, of ``goals.statements`` in their order.
+
+        Raises:
+            RewardError: another type or shape, or what is no unit norm.
+        """
+        expected = (len(goals.statements), self.encoder.embed_dim)
+        if embeddings.dtype != np.float32 or embeddings.shape != expected:
+            raise RewardError(
+                f"admit: got {embeddings.dtype} {list(embeddings.shape)}, expected float32 "
+                f"{list(expected)}, one row for each statement of the goals. Embed them with the "
+                "same model."
+            )
+        norms = np.linalg.norm(embeddings, axis=1)
+        if not np.allclose(norms, 1, atol=1e-3):  # nor where one is not finite
+            raise RewardError(
+                f"admit: got norms from {norms.min()} to {norms.max()}, expected 1. Give the "
+                "embeddings as RewardModel.embed_texts returns them."
+            )
+        self._texts.put(goals.statements, embeddings)
+        self._keep_bank(goals, torch.from_numpy(embeddings.copy()))
+
+    def check_precision(self, scorer: Scorer) -> None:
+        """Refuse a precision that was asked for, if it moves the scorer's scores too far.
+
+        :meth:`score` does so before a scorer's first scores. Under ``auto`` nothing is refused:
+        such a scorer's frames are encoded in fp32 instead.
+
+        Raises:
+            RewardError: precision drift, see :func:`.score_drift`.
+        """
+        drift = self._drift(scorer)
+        if self.encoder.exact is None and drift > TOLERANCE:
+            raise RewardError(
+                f"precision drift: {self.encoder.precision} moves scores of {scorer.head} by "
+                f"{drift:.3f} from those of fp32, expected at most {TOLERANCE} (a probe frame's "
+                "largest change, on average). Set precision: auto or fp32, or a higher temperature."
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Return the ``frames_encoded`` by the image tower, ``cache_hits`` and ``texts_encoded``.
+
+        Hits are the frames that needed no encoding, so both together are all frames scored.
+        """
+        with self._kept_in_use:
+            return dict(self._counts)
+
+    def _tower(self, scorer: Scorer) -> ImageTower:
+        self.check_precision(scorer)
+        exact = self.encoder.exact
+        return exact if exact and self._drift(scorer) > TOLERANCE else self.encoder.tower
+
+    def _drift(self, scorer: Scorer) -> float:
+        if self.encoder.probes is None:
+            return 0.0
+        with self._kept_in_use:
+            drift = _used(self._drifts, scorer.fingerprint)
+        if drift is None:
+            drift = score_drift(scorer, self._bank(scorer.goals), *self.encoder.probes)
+            if self.encoder.exact and drift > TOLERANCE:
+                _LOG.warning(
+                    "precision auto: fp32 for %s, whose scores %s moves by %.3f",
+                    scorer.head,
+                    self.encoder.precision,
+                    drift,
+                )
+            with self._kept_in_use:
+                _keep(self._drifts, scorer.fingerprint, drift)
+        return drift
+
+    def _embed(self, pieces: Sequence[Frames], tower: ImageTower) -> Tensor:
+        """Embed frames: pieces of uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``."""
+        size = sum(map(len, pieces))
+        encoded = 0
+
+        def encode(positions: Sequence[int]) -> Tensor:
+            nonlocal encoded
+            encoded = len(positions)
+            return tower(pieces if encoded == size else select(pieces, positions))
+
+        if self._frames is None or not size:
+            images = encode(range(size))
+        else:
+            images = self._frames.embed(content_keys(pieces, tower.precision), encode)
+        self._count(frames_encoded=encoded, cache_hits=size - encoded)
+        return images
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        def encode(positions: Sequence[int]) -> Tensor:
+            self._count(texts_encoded=len(positions))
+            return self.encoder.encode_texts([texts[position] for position in positions])
+
+        with self._texts_in_use:
+            return self._texts.embed(texts, encode)
 
     def _bank(self, goals: GoalSet) -> TextBank:
-        bank = self._banks.pop(goals.fingerprint, None) or TextBank.encode(goals, self.encoder)
-        self._banks[goals.fingerprint] = bank
-        if len(self._banks) > _BANKS_KEPT:
-            self._banks.popitem(last=False)
+        with self._kept_in_use:
+            bank = _used(self._banks, goals.fingerprint)
+        return bank or self._keep_bank(goals, self._embed_texts(goals.statements))
+
+    def _keep_bank(self, goals: GoalSet, embeddings: Tensor) -> TextBank:
+        encoder = self.encoder
+        bank = TextBank(
+            goals, embeddings.to(encoder.device), encoder.logit_scale, encoder.logit_bias
+        )
+        with self._kept_in_use:
+            _keep(self._banks, goals.fingerprint, bank)
         return bank
+
+    def _count(self, **more: int) -> None:
+        with self._kept_in_use:
+            for what, number in more.items():
+                self._counts[what] += number
+
+
+Kept = TypeVar("Kept")
+
+
+def _used(kept: OrderedDict[str, Kept], key: str) -> Kept | None:
+    """Return what is kept, as the one used last."""
+    if key in kept:
+        kept.move_to_end(key)
+    return kept.get(key)
+
+
+def _keep(kept: OrderedDict[str, Kept], key: str, value: Kept) -> None:
+    kept[key] = value
+    if len(kept) > _BANKS_KEPT:
+        kept.popitem(last=False)
+
+
+def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer) -> None:
+    finite = np.isfinite(scores)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise RewardError(
+            f"score: {int((~finite).sum())} of {len(scores)} scores are not finite; frame "
+            f"{first}, goal {scorer.goals[int(goals[first])].text!r} got {scores[first]}. "
+            "Expected finite scores. Try precision fp32, or another temperature; a goal "
+            "whose text CLIP cannot tell from its baseline has no line between them."
+        )
 
 
 def _check_indices(goals: npt.NDArray[np.integer], size: int, known: GoalSet) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,7 +31,6 @@ class Preprocess:
         fill_color: grey level of ``longest``'s padding, 0 to 255.
 
     Example:
-        >>> import torch
         >>> preprocess = Preprocess((2, 2), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         >>> preprocess(torch.full((1, 4, 6, 3), 255, dtype=torch.uint8)).shape
         torch.Size([1, 3, 2, 2])
@@ -60,14 +60,17 @@ class Preprocess:
         """Turn frames into the model's input, on the frames' device.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``.
+            frames: ``[B, H, W, 3]``, uint8, or its levels as float32; left as they are.
 
         Returns:
-            float32 ``[B, 3, h, w]``, (pixel / 255 - mean) / std.
+            float32 ``[B, 3, h, w]``, channels last, (pixel / 255 - mean) / std.
         """
-        pixels = self.fit(frames.permute(0, 3, 1, 2).float())
-        mean, std = pixels.new_tensor([self.mean, self.std]).view(2, 3, 1, 1)
-        return pixels.div_(255).sub_(mean).div_(std)
+        pixels = self.fit(frames.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
+        mean, std = (pixels.new_tensor(each) for each in (self.mean, self.std))
+        # Whole rows of pixels: broadcasting over three channels alone is 8 times as slow.
+        scale, shift = (each.repeat(self.size[1]) for each in (1 / (255 * std), -mean / std))
+        rows = torch.addcmul(shift, pixels.flatten(2), scale)
+        return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
     def fit(self, pixels: Tensor) -> Tensor:
         """Resize, then crop or pad: whole levels ``[B, 3, H, W]`` to ``[B, 3, h, w]``."""

@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
 
-__all__ = ["HUB", "LAYOUT", "Spec", "embedded_names", "told"]
+__all__ = ["HUB", "LAYOUT", "Spec", "calm", "embedded_names", "told"]
 
 HUB = "hf-hub:"
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
@@ -112,3 +113,18 @@ def told(spec: str, what: str) -> Iterator[None]:
             f"encoder {spec!r}: {what} ({type(error).__name__}: {error}). Expected it on this "
             f"disk or on the network. Check both, or load a folder of {' and '.join(LAYOUT)}."
         ) from error
+
+
+@contextlib.contextmanager
+def calm() -> Iterator[None]:
+    """Hold back open_clip's warning that the weights are random: they are loaded later."""
+
+    def other(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return "No pretrained weights" not in message and "no CLIP weights found" not in message
+
+    logging.getLogger().addFilter(other)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(other)

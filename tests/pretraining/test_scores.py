@@ -21,7 +21,7 @@ VIEWS = play(200, seed=5, held_out=True)
 
 @pytest.mark.parametrize("family", ["find", "lift"])
 def test_scores_are_those_that_the_reward_model_serves(family):
-    encoder = CLIPEncoder.load("small")
+    encoder = CLIPEncoder.load("small", precision="fp32")
     model, frames = RewardModel(encoder), draw(VIEWS)
     held = truth(VIEWS)[family][:, 1:]
     fires, chances = [], []
@@ -45,7 +45,7 @@ def test_scores_are_those_that_the_reward_model_serves(family):
 
 def test_frames_with_two_touching_pairs_are_left_out_of_place():
     pairs = truth(VIEWS)["place"][:, 1:].sum(axis=1) / 2  # either order
-    score = score_families(CLIPEncoder.load("small"), VIEWS)["place"]
+    score = score_families(CLIPEncoder.load("small", precision="fp32"), VIEWS)["place"]
     assert score.frames == (pairs <= 1).sum() < 200
     assert score.true == 2 * (pairs == 1).sum()
     assert len(FAMILIES["place"].objects) == 306

@@ -37,7 +37,7 @@ def test_it_learns(run):
     for family in losses[0]:
         assert np.mean([loss[family] for loss in losses[-20:]]) < losses[0][family]
     held_out = play(SHORT.held_out_frames, seed=SHORT.seed, held_out=True)
-    untrained = score_families(CLIPEncoder.load("small/random"), held_out)
+    untrained = score_families(CLIPEncoder.load("small/random", precision="fp32"), held_out)
     assert scores["lift"].average_precision > 2 * untrained["lift"].average_precision
     assert scores["lift"].average_precision > 2 * scores["lift"].true / (2 * 18 * len(held_out))
 
@@ -50,7 +50,7 @@ def test_it_tells_what_it_does(run):
 
 def test_the_folder_loads_and_is_small(run):
     folder = run[0]
-    encoder = CLIPEncoder.load(str(folder))
+    encoder = CLIPEncoder.load(str(folder), precision="fp32")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert encoder.fingerprint == metrics["fingerprint"]
     assert encoder.encode_texts(["the agent is carrying a red ball"]).shape == (1, 64)
@@ -60,7 +60,7 @@ def test_the_folder_loads_and_is_small(run):
 def test_open_clip_itself_loads_the_folder(run):
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{run[0]}")
     assert model.logit_scale.exp().item() == pytest.approx(
-        CLIPEncoder.load(str(run[0])).logit_scale
+        CLIPEncoder.load(str(run[0]), precision="fp32").logit_scale
     )
 
 
@@ -97,7 +97,7 @@ def test_too_few_held_out_frames_are_refused():
 
 def test_views_are_drawn_as_the_env_shows_them(run):
     """The encoder reads 56-pixel frames as they are: no resizing between play and reward."""
-    encoder = CLIPEncoder.load(str(run[0]))
+    encoder = CLIPEncoder.load(str(run[0]), precision="fp32")
     frame = np.random.default_rng(0).integers(0, 256, (1, 56, 56, 3), np.uint8)
     pixels = encoder.preprocess(frame)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(pixels * 0.5 + 0.5, frame[0] / 255, atol=1e-6)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import Goal, GoalSet
 from rllib_vlm_reward.reward_model.bank import TextBank
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 
 RAGGED = GoalSet(
     (
@@ -99,10 +98,30 @@ def test_ten_thousand_goals():
     assert_similarities(bank, by_text, goal_set, images, indices)
 
 
-def test_encode_reads_each_statement_once(tiny_clip):
-    encoder = CLIPEncoder.load(tiny_clip)
-    bank = TextBank.encode(RAGGED, encoder)
-    assert len(bank.embeddings) == len(RAGGED.statements) == 5
-    prompts = [goal.prompt for goal in RAGGED.goals]
-    np.testing.assert_allclose(bank.goal(torch.arange(3)), encoder.encode_texts(prompts), atol=1e-5)
-    assert (bank.logit_scale, bank.logit_bias) == (encoder.logit_scale, encoder.logit_bias)
+@pytest.mark.parametrize("others", [3, 400])  # one product with all; one for each frame
+def test_the_cheaper_product_gives_the_same(others, monkeypatch):
+    texts = [f"goal {i}" for i in range(others)]
+    few = [Goal(text, text, tuple(t for t in texts[:3] if t != text)) for text in texts]
+    goal_set = GoalSet(tuple(few))
+    bank, by_text = bank_of(goal_set)
+    indices = [0, 2, 2, 1, others - 1]
+    for cost in (0, 10**9):
+        monkeypatch.setattr("rllib_vlm_reward.reward_model.bank._GATHER_COST", cost)
+        assert_similarities(bank, by_text, goal_set, unit(5, 8, seed=1), indices)
+
+
+def test_a_batch_is_as_wide_as_its_own_goals():
+    many = tuple(f"text {i}" for i in range(500))
+    goals = GoalSet((Goal("wide", "wide", many), Goal("narrow", "narrow", many[:2])))
+    bank, _ = bank_of(goals)
+    images = torch.from_numpy(unit(3, 8))
+    assert bank.similarities(images, torch.tensor([1, 1, 1]))[1].shape == (3, 2)
+    assert bank.similarities(images, torch.tensor([1, 0, 1]))[1].shape == (3, 500)
+    assert bank.similarities(images[:0], torch.tensor([], dtype=torch.int64))[1].shape == (0, 0)
+
+
+def test_nothing_is_padded_to_the_longest_goal():
+    texts = [f"goal {i}" for i in range(3_000)]
+    ragged = (Goal("wide", "wide", tuple(texts)), *(Goal(text, text) for text in texts))
+    bank, _ = bank_of(GoalSet(ragged))
+    assert sum(t.numel() for t in vars(bank).values() if isinstance(t, torch.Tensor)) < 50_000

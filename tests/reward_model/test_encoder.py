@@ -15,6 +15,7 @@ from PIL import Image
 
 from rllib_vlm_reward.errors import CheckpointError, FrameError
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder, check_encoder, embed_dim
+from rllib_vlm_reward.reward_model.precision import DTYPES, probe_frames
 
 TEXTS = ["a red ball", "the agent is carrying a blue key", "", "nothing " * 40]
 SIGLIP = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
@@ -29,7 +30,7 @@ def config(tiny_clip):
 
 @pytest.fixture(scope="module")
 def encoder(tiny_clip):
-    return CLIPEncoder.load(tiny_clip)
+    return CLIPEncoder.load(tiny_clip, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +106,14 @@ def test_what_the_model_says_of_itself(encoder, reference, tiny_clip):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_precisions_on_the_cpu(tiny_clip, encoder, precision):
     low = CLIPEncoder.load(tiny_clip, precision=precision)
-    assert low.preprocess(frames_of()).dtype == low.dtype
-    for embed, given_ in ((low.encode_images, frames_of(5, 70, 90)), (low.encode_texts, TEXTS)):
-        embeddings = embed(given_)
-        exact = getattr(encoder, embed.__name__)(given_)
-        assert embeddings.dtype == torch.float32
-        assert not embeddings.requires_grad
-        np.testing.assert_allclose(embeddings.norm(dim=1), 1, atol=1e-5)
-        assert (embeddings * exact).sum(dim=1).min() > 0.999
+    assert low.preprocess(frames_of()).dtype == DTYPES[precision] == low.tower.dtype
+    embeddings, exact = (each.encode_images(frames_of(5, 70, 90)) for each in (low, encoder))
+    assert embeddings.dtype == torch.float32
+    assert not embeddings.requires_grad
+    np.testing.assert_allclose(embeddings.norm(dim=1), 1, atol=1e-5)
+    assert (embeddings * exact).sum(dim=1).min() > 0.999
+    assert torch.equal(embeddings, exact) == (precision == "fp32")
+    assert torch.equal(low.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
     assert low.fingerprint == encoder.fingerprint
     assert low.logit_scale == encoder.logit_scale
 
@@ -123,8 +124,59 @@ def test_preprocessing_is_computed_in_float32_and_then_cast(tiny_clip, encoder):
     assert torch.equal(low.preprocess(frames), encoder.preprocess(frames).bfloat16())
 
 
+def test_auto_is_the_best_precision_and_keeps_the_exact_tower(tiny_clip, encoder, monkeypatch):
+    best = "rllib_vlm_reward.reward_model.precision.best_precision"
+    for precision in ("fp32", "bf16"):
+        monkeypatch.setattr(best, lambda device, precision=precision: precision)
+        auto = CLIPEncoder.load(tiny_clip, precision="auto")
+        named = CLIPEncoder.load(tiny_clip, precision=precision)
+        assert auto.precision == named.precision == precision
+        assert torch.equal(auto.encode_images(frames_of()), named.encode_images(frames_of()))
+        assert named.exact is None
+        if precision == "fp32":
+            assert auto.exact is auto.probes is named.probes is None
+    assert torch.equal(auto.exact(frames_of()), encoder.encode_images(frames_of()))
+    probes = probe_frames(encoder.image_size)
+    for exact, low in (auto.probes, named.probes):
+        assert torch.equal(exact, encoder.encode_images(probes))
+        assert torch.equal(low, named.encode_images(probes))
+
+
+@pytest.mark.parametrize("kind", ["custom_text", "coca", "resnet", "timm"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_towers_of_every_kind_embed_as_their_models_do(architecture, kind, precision):
+    changes = {
+        "custom_text": {"custom_text": True},
+        "coca": {
+            "custom_text": True,
+            "vision_cfg": {
+                "attentional_pool": True,
+                "attn_pooler_heads": 2,
+                "output_tokens": True,
+            },
+            "text_cfg": {"embed_cls": True, "output_tokens": True},
+            "multimodal_cfg": {"context_length": 77, "width": 32, "heads": 2, "layers": 1},
+        },
+        "resnet": {"vision_cfg": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64}},
+        "timm": {  # as SigLIP's tower is
+            "custom_text": True,
+            "vision_cfg": {"timm_model_name": "test_vit", "timm_proj": "linear", "image_size": 160},
+        },
+    }[kind]
+    name = architecture(f"Tiny-{kind}", **changes)
+    loaded = CLIPEncoder.load(f"{name}/random", precision=precision)
+    height, width = loaded.image_size
+    frames = frames_of(3, height, width)
+    plain = CLIPEncoder.load(f"{name}/random", precision="fp32")
+    with torch.inference_mode():
+        expected = plain.model.encode_image(plain.preprocess(frames))
+    expected = torch.nn.functional.normalize(expected, dim=1)
+    cosines = (loaded.encode_images(frames) * expected).sum(dim=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-5 if precision == "fp32" else 1e-2)
+
+
 def test_an_unknown_precision(tiny_clip):
-    with pytest.raises(CheckpointError, match="'fp8', expected fp32, bf16, fp16"):
+    with pytest.raises(CheckpointError, match="'fp8', expected auto, fp32, bf16, fp16"):
         CLIPEncoder.load(tiny_clip, precision="fp8")
 
 
@@ -157,6 +209,15 @@ def test_any_layout_of_array(encoder, view):
     expected = encoder.encode_images(view(frames).copy(order="C"))
     assert torch.equal(encoder.encode_images(view(frames)), expected)
     assert expected.shape == (len(view(frames)), 16)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pieces_are_one_batch(encoder):
+    frames = frames_of(7, 60, 64)
+    frames.flags.writeable = False
+    expected = encoder.encode_images(frames)
+    for breaks in ([2], [0, 3, 3, 6], [1, 2, 3, 4, 5, 6]):
+        assert torch.equal(encoder.encode_images(np.split(frames, breaks)), expected)
 
 
 @pytest.mark.parametrize(
@@ -225,13 +286,15 @@ def test_a_tag_brings_its_own_preprocessing(architecture, weights):
     name = architecture(tags=tags)
     frames = np.full((1, 56, 80, 3), 255, np.uint8)
     for tag, mean in (("webli", [0.5] * 3), ("openai", [0.4, 0.5, 0.6])):
-        pixels = CLIPEncoder.load(f"{name}/{tag}").preprocess(frames)
+        encoder = CLIPEncoder.load(f"{name}/{tag}", precision="fp32")
+        pixels = encoder.preprocess(frames)
         np.testing.assert_allclose(pixels[0, :, 0, 0], (1 - np.array(mean)) / 0.5, atol=1e-5)
 
 
 def test_a_file_has_the_preprocessing_that_its_architecture_always_has(architecture, weights):
     name = architecture(tags={"webli": SIGLIP, "webli_2": SIGLIP})
-    pixels = CLIPEncoder.load(f"{name}/{weights}").preprocess(np.zeros((1, 9, 9, 3), np.uint8))
+    loaded = CLIPEncoder.load(f"{name}/{weights}", precision="fp32")
+    pixels = loaded.preprocess(np.zeros((1, 9, 9, 3), np.uint8))
     np.testing.assert_allclose(pixels, -1, atol=1e-6)
 
 

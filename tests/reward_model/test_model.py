@@ -2,6 +2,7 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ GOALS = GoalSet.from_texts(["a red ball", "a blue key", "a green box"], baseline
 
 @pytest.fixture(scope="module")
 def model(tiny_clip):
-    return RewardModel(CLIPEncoder.load(tiny_clip))
+    return RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
 
 
 def frames_of(batch, seed=0):
@@ -39,6 +40,16 @@ class Broken:
         scores = torch.zeros(len(images))
         scores[1:2] = self.value
         return scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Steep:
+    """The cosine times a factor, which magnifies what a precision does to it."""
+
+    factor: float
+
+    def __call__(self, images, bank, goals):
+        return self.factor * Cosine()(images, bank, goals)
 
 
 # --- Scorer
@@ -138,7 +149,7 @@ def test_texts_are_encoded_once_for_all_heads(model, monkeypatch):
 
 
 def test_few_goal_sets_are_kept(tiny_clip):
-    model = RewardModel(CLIPEncoder.load(tiny_clip))
+    model = RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
     sets = [GoalSet.from_texts([f"goal {i}", "other"]) for i in range(70)]
     first = [model.score(frames_of(1), np.array([0]), Scorer(goals, Cosine())) for goals in sets]
     assert len(model._banks) <= 64
@@ -192,6 +203,149 @@ def test_embedded_texts(model):
     embeddings = model.embed_texts(["a ball", "a key"])
     assert (embeddings.dtype, embeddings.shape) == (np.float32, (2, 16))
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+
+
+def test_a_text_is_encoded_once_whoever_asks(tiny_clip):
+    model = RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
+    embeddings = model.embed_texts(["a red ball", "new", "a red ball"])
+    np.testing.assert_array_equal(embeddings[0], embeddings[2])
+    assert model.counts()["texts_encoded"] == 2
+    model.score(frames_of(1), np.array([0]), Scorer(GOALS, Cosine()))
+    assert model.counts()["texts_encoded"] == 1 + len(GOALS.statements)
+    np.testing.assert_array_equal(model.embed_texts(["new", "a red ball"]), embeddings[[1, 0]])
+    model.score(frames_of(1), np.array([1]), Scorer(GoalSet(GOALS.goals[1:]), Cosine()))
+    assert model.counts()["texts_encoded"] == 1 + len(GOALS.statements)
+
+
+def test_admitted_texts_are_not_encoded(model, tiny_clip):
+    scorer, frames, goals = Scorer(GOALS, Softmax()), frames_of(3), np.array([2, 0, 1])
+    other = RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
+    rows = model.embed_texts(GOALS.statements)
+    rows.flags.writeable = False  # as it arrives from another process
+    other.admit(GOALS, rows)
+    expected = model.score(frames, goals, scorer)
+    np.testing.assert_allclose(other.score(frames, goals, scorer), expected, atol=1e-6)
+    other.admit(GOALS, np.roll(rows, 1, axis=0))
+    assert not np.allclose(other.score(frames, goals, scorer), expected, atol=1e-3)
+    assert other.counts()["texts_encoded"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.ones((3, 16), np.float32), r"float32 \[3, 16\], expected float32 \[4, 16\]"),
+        (np.ones((4, 16)), r"float64 \[4, 16\], expected"),
+        (np.full((4, 16), np.nan, np.float32), "norms from nan"),
+        (np.zeros((4, 16), np.float32), r"norms from 0\.0 to 0\.0, expected 1"),
+    ],
+)
+def test_what_is_no_embedding_is_not_admitted(model, rows, said):
+    with pytest.raises(RewardError, match=said):
+        model.admit(GOALS, rows)
+
+
+# --- Never twice
+
+
+@pytest.mark.filterwarnings("error")
+def test_pieces_are_scored_as_one_batch(model):
+    frames, goals, scorer = (
+        frames_of(7, seed=5),
+        np.array([0, 2, 1, 1, 0, 2, 2]),
+        Scorer(GOALS, Softmax()),
+    )
+    frames.flags.writeable = False
+    expected = RewardModel(model.encoder, cache_frames=0).score(frames, goals, scorer)
+    for _ in range(2):  # unknown, then known
+        scores = model.score(np.split(frames, [2, 2, 6]), goals, scorer)
+        np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_a_frame_is_encoded_once(model):
+    model, scorer = RewardModel(model.encoder), Scorer(GOALS, Cosine())
+    seen, new = frames_of(3, seed=1), frames_of(3, seed=2)
+    batches = [
+        seen[[0, 1, 0, 2, 1]],
+        np.concatenate([new[:1], seen, new[[1, 1, 2]]]),
+        seen,
+        seen[:0],
+    ]
+    exact = RewardModel(model.encoder, cache_frames=0)
+    for frames in batches:
+        goals = np.arange(len(frames)) % 3
+        expected = exact.score(frames, goals, scorer)
+        np.testing.assert_allclose(model.score(frames, goals, scorer), expected, atol=1e-6)
+    counts = model.counts()
+    assert (counts["frames_encoded"], counts["cache_hits"]) == (6, 5 + 7 + 3 - 6)
+    assert exact.counts()["frames_encoded"] == 15
+    assert exact.counts()["cache_hits"] == 0
+
+
+def test_the_same_bytes_in_another_shape_are_another_frame(model):
+    model, scorer = RewardModel(model.encoder), Scorer(GOALS, Cosine())
+    wide = frames_of(1)
+    tall = wide.reshape(1, 60, 40, 3)
+    scores = [model.score(frames, np.array([0]), scorer)[0] for frames in (wide, tall)]
+    assert scores[0] != scores[1]
+    assert model.counts()["frames_encoded"] == 2
+
+
+def test_many_threads_score_as_one(model):
+    frames, goals = frames_of(40, seed=3), np.arange(40) % 3
+    scorers = [Scorer(GOALS, head) for head in (Cosine(), Softmax(), Dense(0.5))]
+    exact = RewardModel(model.encoder, cache_frames=0)
+    expected = [exact.score(frames, goals, scorer) for scorer in scorers]
+    shared = RewardModel(model.encoder, cache_frames=8)  # so that rows are always reused
+
+    def ask(seed):
+        rng = np.random.default_rng(seed)
+        chosen, which = rng.integers(0, 40, 6), int(rng.integers(3))
+        scores = shared.score(frames[chosen], goals[chosen], scorers[which])
+        return np.abs(scores - expected[which][chosen]).max()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert max(threads.map(ask, range(80))) < 1e-5
+    counts = shared.counts()
+    assert counts["texts_encoded"] == len(GOALS.statements)
+    assert counts["frames_encoded"] + counts["cache_hits"] == 80 * 6
+
+
+# --- Precision
+
+
+@pytest.fixture(scope="module")
+def low(tiny_clip):
+    return RewardModel(CLIPEncoder.load(tiny_clip, precision="bf16"))
+
+
+def test_a_precision_that_moves_the_scores_too_far_is_an_error(low):
+    low.check_precision(Scorer(GOALS, Softmax()))
+    sharp = Scorer(GOALS, Steep(1e4))
+    for refuse in (low.check_precision, lambda s: low.score(frames_of(1), np.array([0]), s)):
+        with pytest.raises(
+            RewardError, match=r"^precision drift: bf16 moves .*0\.02.*auto or fp32"
+        ):
+            refuse(sharp)
+
+
+def test_fp32_never_drifts(model):
+    model.check_precision(Scorer(GOALS, Steep(1e4)))
+
+
+def test_auto_takes_fp32_for_a_scorer_that_needs_it_and_for_no_other(
+    model, low, tiny_clip, monkeypatch
+):
+    monkeypatch.setattr(
+        "rllib_vlm_reward.reward_model.precision.best_precision", lambda device: "bf16"
+    )
+    auto = RewardModel(CLIPEncoder.load(tiny_clip, precision="auto"))
+    frames, goals = frames_of(3, seed=4), np.array([0, 1, 2])
+    for scorer, like in ((Scorer(GOALS, Steep(1e4)), model), (Scorer(GOALS, Softmax()), low)):
+        auto.check_precision(scorer)
+        np.testing.assert_array_equal(
+            auto.score(frames, goals, scorer), like.score(frames, goals, scorer)
+        )
+    assert auto.counts()["frames_encoded"] == 6  # an embedding is that of one precision
 
 
 # --- Pay

@@ -1,0 +1,54 @@
+"""The image tower: frames in, unit-norm embeddings out, in one precision on one device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.pieces import as_pieces, join
+from rllib_vlm_reward.reward_model.precision import DTYPES
+from rllib_vlm_reward.reward_model.preprocess import Preprocess
+
+__all__ = ["ImageTower"]
+
+
+class ImageTower:
+    """A CLIP's image half; any number of threads may call it.
+
+    Args:
+        visual: open_clip's ``model.visual``, frozen; it is moved and converted in place.
+        device: where it computes.
+        precision: of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
+        embed_dim: D.
+
+    Attributes:
+        precision, dtype: as given, and as torch's type.
+        preprocess: the model's own transform.
+    """
+
+    def __init__(
+        self, visual: Any, device: torch.device, precision: str, *, embed_dim: int
+    ) -> None:
+        self.precision, self.dtype = precision, DTYPES[precision]
+        self.preprocess = Preprocess.from_config(visual.preprocess_cfg)
+        self._device, self._embed_dim = device, embed_dim
+        # Frames are NHWC already, and convolutions are the faster for it (RN50: by a fifth).
+        self._visual = visual.to(device, self.dtype).to(memory_format=torch.channels_last)
+
+    def pixels(self, frames: Frames | Sequence[Frames]) -> Tensor:
+        """Turn frames into the model's input: ``[B, 3, h, w]`` in the tower's precision."""
+        return self.preprocess(join(as_pieces(frames), self._device)).to(self.dtype)
+
+    @torch.inference_mode()
+    def __call__(self, frames: Frames | Sequence[Frames]) -> Tensor:
+        """Embed frames: pieces of uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm."""
+        pixels = self.pixels(frames)
+        if not len(pixels):  # which open_clip's patch embedding cannot reshape
+            return torch.empty(0, self._embed_dim, device=self._device)
+        features = self._visual(pixels)
+        if isinstance(features, tuple):  # CoCa's tower gives its tokens too
+            features = features[0]
+        return normalize(features.float(), dim=1)

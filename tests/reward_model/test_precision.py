@@ -1,0 +1,79 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.reward_model.bank import TextBank
+from rllib_vlm_reward.reward_model.precision import (
+    best_precision,
+    probe_frames,
+    resolve,
+    score_drift,
+)
+from rllib_vlm_reward.reward_model.scorer import Scorer
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+SIGNS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+
+
+@pytest.mark.parametrize(
+    ("signs", "best"),
+    [((True, False), "bf16"), ((False, True), "bf16"), ((False, False), "fp32"), (None, "fp32")],
+)
+def test_a_cpu_says_what_it_computes_in(signs, best, monkeypatch):
+    for sign, value in zip(SIGNS, signs or (None, None), strict=True):
+        monkeypatch.delattr(torch.cpu, sign, raising=False)  # as torch 2.4 is
+        if value is not None:
+            monkeypatch.setattr(torch.cpu, sign, lambda value=value: value, raising=False)
+    assert best_precision(CPU) == resolve("auto", CPU) == best
+    assert resolve("fp16", CPU) == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("capability", "best"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((10, 0), "bf16")]
+)
+def test_a_gpu_says_what_it_computes_in(capability, best, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert best_precision(CUDA) == best
+
+
+def test_an_unknown_precision():
+    with pytest.raises(CheckpointError, match="'int8', expected auto, fp32, bf16, fp16"):
+        resolve("int8", CPU)
+
+
+def test_probe_frames_are_always_the_same_and_all_different():
+    frames = probe_frames((56, 40))
+    assert (frames.dtype, frames.shape) == (np.uint8, (16, 56, 40, 3))
+    np.testing.assert_array_equal(frames, probe_frames((56, 40)))
+    assert len({frame.tobytes() for frame in frames}) == 16
+    assert [len(np.unique(f.reshape(-1, 3), axis=0)) for f in frames[4:]] == [1] * 4 + [4] * 4 + [
+        49
+    ] * 4
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """The image embedding's first entry, times one more than the goal."""
+
+    def __call__(self, images, bank, goals):
+        return images[:, 0] * (1 + goals)
+
+
+def drift_of(num_goals, low):
+    goals = GoalSet(tuple(Goal(f"{i}", f"{i}") for i in range(num_goals)))
+    bank = TextBank(goals, torch.ones(num_goals, 1), logit_scale=1.0)
+    return score_drift(Scorer(goals, First()), bank, torch.zeros(2, 1), torch.tensor(low))
+
+
+def test_drift_is_a_frames_largest_change_on_average():
+    assert drift_of(3, [[0.1], [-0.3]]) == pytest.approx(3 * (0.1 + 0.3) / 2)
+    assert drift_of(500, [[0.1], [0.0]]) == pytest.approx(500 * 0.1 / 2)
+    assert drift_of(3, [[0.0], [0.0]]) == 0
+
+
+def test_a_score_that_is_not_finite_is_not_a_drift():
+    assert drift_of(2, [[float("nan")], [0.5]]) == pytest.approx(2 * 0.5 / 2)
