@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from rllib_vlm_reward.errors import FrameError
 
-__all__ = ["Frames", "check_frames", "stack_frames"]
+__all__ = ["Frames", "check_each", "check_frames"]
 
 Frames = npt.NDArray[np.uint8]
 
@@ -56,8 +56,8 @@ uint8 [B, H, W, 3]. Convert with (255 * frames).astype(np.uint8) if they lie in 
     return frames
 
 
-def stack_frames(frames: Sequence[Any], *, source: str = "frames") -> Frames:
-    """Stack single frames into one checked batch.
+def check_each(frames: Sequence[Any], *, source: str = "frames") -> Sequence[Frames]:
+    """Return single frames unchanged if they could be stacked into a batch, else raise.
 
     Args:
         frames: B arrays, each uint8 ``[H, W, 3]`` of one size.
@@ -67,8 +67,11 @@ def stack_frames(frames: Sequence[Any], *, source: str = "frames") -> Frames:
         FrameError: no frame, mixed sizes, or frames that :func:`check_frames` refuses.
 
     Example:
-        >>> stack_frames([np.zeros((4, 6, 3), np.uint8)] * 2).shape
-        (2, 4, 6, 3)
+        >>> check_each([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 7, 3), np.uint8)])
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.FrameError: frames: got mixed sizes [(4, 6, 3), (4, 7, 3)], \
+expected one [H, W, 3]. Resize the frames in the env.
     """
     if not len(frames):
         raise FrameError(f"{source}: got no frame, expected at least one uint8 [H, W, 3].")
@@ -84,4 +87,6 @@ def stack_frames(frames: Sequence[Any], *, source: str = "frames") -> Frames:
             f"{source}: got mixed sizes {sorted(sizes)}, expected one [H, W, 3]. "
             "Resize the frames in the env."
         )
-    return check_frames(np.stack(frames), source=source)
+    for frame in frames:
+        check_frames(frame[None], source=source)
+    return frames

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.errors import FrameError
-from rllib_vlm_reward.frames import check_frames, stack_frames
+from rllib_vlm_reward.frames import check_each, check_frames
 
 FRAME = np.zeros((4, 6, 3), np.uint8)
 
 
 def test_frames_are_stacked_in_order_and_not_changed():
     frames = [np.full((4, 6, 3), value, np.uint8) for value in range(5)]
-    batch = stack_frames(frames)
+    batch = check_each(frames)
     assert batch.shape == (5, 4, 6, 3)
     assert [int(frame[0, 0, 0]) for frame in batch] == [0, 1, 2, 3, 4]
     assert check_frames(batch) is batch
@@ -31,7 +31,7 @@ def test_frames_are_stacked_in_order_and_not_changed():
 )
 def test_bad_frames_are_refused_with_the_remedy(frames, message):
     with pytest.raises(FrameError, match=message):
-        stack_frames(frames, source="render")
+        check_each(frames, source="render")
 
 
 def test_a_list_is_not_a_batch():

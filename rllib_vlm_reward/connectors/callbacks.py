@@ -152,7 +152,7 @@ def _start_or_share(config: VLMRewardConfig, name: str) -> tuple[RewardPool, boo
     pool = RewardPool.connect(name, config)
     asked = {"encoder": config.encoder, "precision": config.precision}
     for actor in pool.describe():
-        runs = {key: actor[key] for key in asked}
+        runs = {"encoder": actor["encoder"], "precision": actor["asked_precision"]}
         if runs != asked:
             raise PoolError(
                 f"pool_name: the running pool {name!r} serves {runs}, but the configuration asks "

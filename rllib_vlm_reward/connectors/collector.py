@@ -7,7 +7,7 @@ import gymnasium as gym
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import FrameError, GoalError
-from rllib_vlm_reward.frames import Frames, stack_frames
+from rllib_vlm_reward.frames import Frames, check_each
 from rllib_vlm_reward.goals import GoalSet
 
 __all__ = ["RenderedOnce", "collect_frames", "episode_goal", "find_goal"]
@@ -38,8 +38,8 @@ def collect_frames(
     rows: Sequence[int],
     observations: Sequence[Any],
     infos: Sequence[Mapping[str, Any]],
-) -> Frames:
-    """Return the frames of the sub-envs ``rows`` as one batch.
+) -> Sequence[Frames]:
+    """Return the frames of the sub-envs ``rows``, not copied.
 
     Under gymnasium's NEXT_STEP autoreset all three sources show the *terminal* frame at the step
     that ends an episode; the reset comes one step later.
@@ -52,25 +52,26 @@ def collect_frames(
         infos: their B infos, for the ``info`` source.
 
     Returns:
-        uint8 ``[B, H, W, 3]``, in the order of ``rows``.
+        B of uint8 ``[H, W, 3]``, in the order of ``rows``. The env may draw its next frames into
+        the same memory.
 
     Raises:
         FrameError: the source gives no frame, or none that
-            :func:`~rllib_vlm_reward.frames.stack_frames` accepts.
+            :func:`~rllib_vlm_reward.frames.check_each` accepts.
 
     Example:
         >>> import numpy as np
         >>> infos = [{"rgb": np.zeros((4, 4, 3), np.uint8)}] * 2
-        >>> collect_frames("info:rgb", None, [0, 3], [None, None], infos).shape
-        (2, 4, 4, 3)
+        >>> [frame.shape for frame in collect_frames("info:rgb", None, [0, 3], [None] * 2, infos)]
+        [(4, 4, 3), (4, 4, 3)]
     """
     kind, _, key = source.partition(":")
     if kind == "render":
         assert env is not None
-        return stack_frames(_render(env, rows), source="env.render()")
+        return check_each(_render(env, rows), source="env.render()")
     items = observations if kind == "obs" else infos
     frames = [_look_up(item, key, source) for item in items] if key else items
-    return stack_frames(frames, source=f"frame_source {source!r}")
+    return check_each(frames, source=f"frame_source {source!r}")
 
 
 def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, Any]) -> int:

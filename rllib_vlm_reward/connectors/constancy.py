@@ -1,5 +1,7 @@
 """Notices scores that never change: weights that are not the model's, or a saturated head."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rllib_vlm_reward.frames import Frames
@@ -32,8 +34,8 @@ weights, the prompts and the temperature.'
         self._score: float | None = None
         self._count = 0
 
-    def see_frames(self, frames: Frames) -> None:
-        """Take note of uint8 ``[B, H, W, 3]`` frames that are being scored."""
+    def see_frames(self, frames: Frames | Sequence[Frames]) -> None:
+        """Take note of B frames, uint8 ``[H, W, 3]``, that are being scored."""
         if self._settled or self._frames_differ:
             return
         if self._frame is None:

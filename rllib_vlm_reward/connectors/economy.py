@@ -54,14 +54,16 @@ class FrameEconomy:
         """Return whether the frame of an episode's last step is to be looked at."""
         return is_scored(self._scored_steps, episode.t, ends=bool(episode.is_done))
 
-    def unchanged(self, episodes: Sequence[SingleAgentEpisode], frames: Frames) -> list[bool]:
+    def unchanged(
+        self, episodes: Sequence[SingleAgentEpisode], frames: Sequence[Frames]
+    ) -> list[bool]:
         """Return which of B episodes show the frame that they showed the last time.
 
         All False unless ``scored_steps`` is ``changed``.
 
         Args:
             episodes: B episodes.
-            frames: their frames, uint8 ``[B, H, W, 3]``.
+            frames: their frames, each uint8 ``[H, W, 3]``.
         """
         if self._scored_steps != "changed":
             return [False] * len(episodes)

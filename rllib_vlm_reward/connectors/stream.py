@@ -167,11 +167,11 @@ class RewardStream:
         if not coming:
             return _Request(episodes, dones, scores, [], None, None)
         if len(coming) < len(wanted):
-            frames = frames[[not unchanged for unchanged in same]]
+            frames = [frame for frame, unchanged in zip(frames, same, strict=True) if not unchanged]
         self._constancy.see_frames(frames)
         goals = np.array([episodes[i].custom_data["goal_index"] for i in coming], np.int64)
         pending = pool.submit(frames, goals, self.scorer)
-        kept = frames if self.recorder is not None else None
+        kept = np.stack(frames) if self.recorder is not None else None
         return _Request(episodes, dones, scores, coming, pending, kept)
 
     def _read(self, request: _Request) -> npt.NDArray[np.float32]:

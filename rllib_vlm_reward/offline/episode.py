@@ -70,7 +70,7 @@ class RecordedEpisode:
         steps = range(1, len(self._rewards) + 1)
         observations = [self._observation(step, source) for step in steps]
         infos = [self._infos[step] for step in steps]
-        return collect_frames(source, None, [], observations, infos)
+        return np.stack(collect_frames(source, None, [], observations, infos))
 
     def goal(self, config: VLMRewardConfig) -> int:
         """Return the index of the goal that the env named when it reset.

@@ -79,7 +79,7 @@ class Relabeller:
         self._config, self._goal, self._encoder = config, goal, encoder
         self._recording, self._output = Path(recording), Path(output)
         self._scorer = Scorer.from_config(config)
-        self._scorer_ref = ray.put(self._scorer)
+        self._shared: ray.ObjectRef | None = None
         self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
         self._reports: dict[str, Report] = {}
@@ -87,6 +87,7 @@ class Relabeller:
             config.encoder,
             precision=config.precision,
             max_batch_size=config.max_batch_size,
+            cache_frames=config.cache_frames,
             num_cpus=num_cpus,
         )
 
@@ -102,7 +103,8 @@ class Relabeller:
         return {"error": "", "told": json.dumps([dataclasses.asdict(each) for each in reports])}
 
     def _work_off(self, units: list[Unit]) -> list[Report]:
-        encoder = self._actor.describe()["encoder_fingerprint"]
+        model = self._actor.describe()
+        encoder, at_once = model["encoder_fingerprint"], model["batch_size"] * model["lanes"]
         if self._encoder not in (None, encoder):
             raise CheckpointError(
                 f"encoder {self._config.encoder!r}: its weights differ from those of the rewards "
@@ -115,7 +117,7 @@ class Relabeller:
         try:
             for each in self._read(units, files, encoder):
                 more = len(each.frames) if isinstance(each, _Read) else 0
-                if frames + more > self._config.max_batch_size:
+                if frames + more > at_once:
                     reports += self._settle(waiting)
                     frames = 0
                 waiting.append(each)
@@ -183,8 +185,8 @@ class Relabeller:
             try:
                 self._constancy.see_frames(frames)
                 got = self._actor.score(
-                    frames, goals.astype(np.int64), self._scorer.fingerprint, [self._scorer_ref]
-                )
+                    frames, goals.astype(np.int64), self._scorer.fingerprint, [self._share()]
+                ).scores
             except (FrameError, GoalError, RewardError) as error:
                 raise type(error)(f"{some[0].place} to {some[-1].place}: {error}") from error
             constant = self._constancy.see_scores(got)
@@ -193,6 +195,12 @@ class Relabeller:
             ends = np.cumsum([len(read.frames) for read in some])
             scores += np.split(got, ends[:-1])
         return scores
+
+    def _share(self) -> ray.ObjectRef:
+        if self._shared is None:
+            embeddings = self._actor.embed_texts(self._scorer.goals.statements)
+            self._shared = ray.put((self._scorer, embeddings))
+        return self._shared
 
     def _write(self, read: _Read, scores: Scores, report: Report) -> Report:
         episode = read.episode

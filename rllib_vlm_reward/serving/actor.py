@@ -1,11 +1,11 @@
 """One device, one RewardModel, one batcher: the class that Ray turns into an actor."""
 
-import contextlib
 import os
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,17 +15,23 @@ import torch
 
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.batch_size import best_batch_size
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.batcher import Batcher
+from rllib_vlm_reward.serving.lanes import Lanes
+from rllib_vlm_reward.serving.link import LinkError
+from rllib_vlm_reward.serving.listener import Listener
 from rllib_vlm_reward.serving.meter import Meter
-from rllib_vlm_reward.serving.request import Goals, Scores
+from rllib_vlm_reward.serving.request import Answer, Goals, Scores
+from rllib_vlm_reward.serving.segment import SHAREABLE
 
 __all__ = ["CONTROL", "RewardActor"]
 
 CONTROL = "control"
 _MAX_SCORERS = 64
+_FIRST_BATCH_SIZE = 64  # until the one that suits the model is found
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -42,82 +48,121 @@ class RewardActor:
     reaches the caller. In the constructor it would make Ray restart the actor over and over.
     After a restart the same path loads it again.
 
-    Threaded: each call waits in a thread of its own while the batcher joins what queued.
+    Requests come in shared memory from clients of this node, through Ray from others: each such
+    call waits in a thread of its own while the batcher joins what queued.
 
     Args:
         encoder: see :meth:`CLIPEncoder.load`.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
-        max_batch_size: frames in one forward pass at most.
+        precision: see :class:`~rllib_vlm_reward.serving_config.ServingConfig`.
+        max_batch_size: frames in one forward pass at most; None finds it when the model is loaded.
+        cache_frames: frames whose embeddings are kept.
         num_cpus: what Ray reserved; torch takes as many threads, or for 0 all of the node's cores.
     """
 
     def __init__(
-        self, encoder: str, *, precision: str, max_batch_size: int, num_cpus: float
+        self,
+        encoder: str,
+        *,
+        precision: str,
+        max_batch_size: int | None,
+        cache_frames: int,
+        num_cpus: float,
     ) -> None:
         self._spec, self._precision = encoder, precision
+        self._max_batch_size, self._cache_frames = max_batch_size, cache_frames
         context = ray.get_runtime_context()
         self._name = context.get_actor_name() or "unnamed"  # as Ray Data's actors are
+        self._node = context.get_node_id()
         self._device = "cuda" if context.get_accelerator_ids().get("GPU") else "cpu"
-        self._threads = max(1, int(num_cpus)) if num_cpus else _node_cores(context.get_node_id())
+        self._lanes = Lanes.on(
+            self._device, max(1, int(num_cpus)) if num_cpus else _node_cores(self._node)
+        )
         self._model: RewardModel | None = None
-        self._model_in_use = threading.Lock()
+        self._loading = threading.Lock()
         self._scorers: OrderedDict[str, Scorer] = OrderedDict()
         self._scorers_in_use = threading.Lock()
         self._failures: list[str] = []
-        self._meter = Meter(self._name)
+        self._meter = Meter(self._name, self._lanes.count)
         self._batcher = Batcher(
-            self._forward, max_batch_size=max_batch_size, observe=self._meter.record
+            self._forward,
+            max_batch_size=max_batch_size or _FIRST_BATCH_SIZE,
+            lanes=self._lanes.count,
+            splits=self._lanes.splits,
+            lane=self._lanes.lane,
+            observe=self._meter.record,
         )
+        self._listener = Listener(self._serve_link, self._batcher) if SHAREABLE else None
 
     def score(
         self, frames: Frames, goals: Goals, fingerprint: str, scorer: Sequence[ray.ObjectRef]
-    ) -> Scores:
+    ) -> Answer:
         """Score one request, in a batch with those that wait.
 
         Args:
             frames: uint8 ``[B, H, W, 3]``, read-only where Ray shares its memory.
             goals: int64 ``[B]``.
             fingerprint: of the scorer.
-            scorer: one ref of the scorer, in a list so that Ray does not fetch it: it is fetched
-                only if its fingerprint is new here.
+            scorer: one ref of the scorer and its texts' embeddings, in a list so that Ray does not
+                fetch it: it is fetched only if its fingerprint is new here.
 
         Returns:
-            float32 ``[B]``.
+            float32 ``[B]``, and how many frames wait.
 
         Raises:
             FrameError, GoalError, RewardError, CheckpointError: as of RewardModel.
         """
-        return self._batcher.submit(frames, goals, self._scorer(fingerprint, scorer[0])).result()
+        known = self._scorer(fingerprint) or self._admit(fingerprint, scorer[0])
+        scores = self._batcher.submit(frames, goals, known).result()
+        return Answer(scores, self._batcher.waiting)
+
+    @_control
+    def whereabouts(self) -> tuple[str, str | None]:
+        """Return Ray's id of the node, and the address for links, if there can be any."""
+        return self._node, self._listener.address if self._listener else None
 
     @_control
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed N texts: float32 ``[N, D]``, unit norm."""
-        with self._loaded_model() as model:
-            return model.embed_texts(texts)
+        torch.set_num_threads(self._lanes.cores)  # of this thread
+        return self._loaded_model().embed_texts(texts)
 
     @_control
     def describe(self) -> dict[str, Any]:
         """Load the model if it is not, and return what it is and where."""
-        model = self._model
-        if model is None:
-            with self._loaded_model() as model:
-                pass
+        model = self._loaded_model()
         return {
             "actor": self._name,
             "node": socket.gethostname(),
             "pid": os.getpid(),
             "device": self._device,
-            "threads": self._threads,
+            "lanes": self._lanes.count,
+            "threads": self._lanes.threads,
             "encoder": self._spec,
-            "precision": self._precision,
+            "asked_precision": self._precision,
+            "precision": model.encoder.precision,
+            "batch_size": self._batcher.max_batch_size,
             "embed_dim": model.encoder.embed_dim,
             "encoder_fingerprint": model.encoder.fingerprint,
         }
 
     @_control
+    def check_precision(self, scorer: Scorer) -> None:
+        """See :meth:`RewardModel.check_precision`.
+
+        Raises:
+            RewardError: the precision changes what the scorer gives.
+        """
+        self._loaded_model().check_precision(scorer)
+
+    @_control
     def stats(self) -> dict[str, Any]:
-        """Return :meth:`Meter.snapshot` with ``pid`` and ``queue``, the requests that wait."""
-        return {"pid": os.getpid(), "queue": self._batcher.waiting, **self._meter.snapshot()}
+        """Return :meth:`Meter.snapshot` and :meth:`RewardModel.counts`.
+
+        Also ``pid`` and ``queue``, the frames that wait.
+        """
+        counts = self._model.counts() if self._model is not None else {}
+        own = {"pid": os.getpid(), "queue": self._batcher.waiting}
+        return {**own, **self._meter.snapshot(), **counts}
 
     @_control
     def report_failure(self, text: str) -> None:
@@ -129,40 +174,48 @@ class RewardActor:
         """Return what clients reported to this actor, oldest first."""
         return list(self._failures)
 
-    def _forward(self, frames: Frames, goals: Goals, scorer: Scorer) -> Scores:
-        with self._loaded_model() as model:
-            return model.score(frames, goals, scorer)
+    def _forward(self, pieces: list[Frames], goals: Goals, scorer: Scorer) -> Scores:
+        return self._loaded_model().score(pieces, goals, scorer)
 
-    @contextlib.contextmanager
-    def _loaded_model(self) -> Iterator[RewardModel]:
-        """The model, for one thread at a time: tokenizers and text banks are not thread-safe."""
-        with self._model_in_use:
-            # Ray 2.60 sets OMP_NUM_THREADS=1 where an actor asks for no CPU, and torch's setting
-            # holds for the calling thread alone (measured with 2.15: get_num_threads says
-            # otherwise, but another thread's matmul stays on one core).
-            torch.set_num_threads(self._threads)
+    def _loaded_model(self) -> RewardModel:
+        with self._loading:
             if self._model is None:
-                self._model = RewardModel(self._load())
-            yield self._model
+                self._model = self._load()
+            return self._model
 
-    def _load(self) -> CLIPEncoder:
+    def _load(self) -> RewardModel:
         if self._device == "cuda" and not torch.cuda.is_available():
             raise PoolError(
                 f"reward actor {self._name}: Ray gave it a GPU, but this torch "
                 f"({torch.__version__}) sees none. Install torch for CUDA, or set "
                 "num_gpus_per_actor: 0."
             )
-        return CLIPEncoder.load(self._spec, device=self._device, precision=self._precision)
+        with self._lanes.lane():
+            encoder = CLIPEncoder.load(self._spec, device=self._device, precision=self._precision)
+            model = RewardModel(encoder, cache_frames=self._cache_frames)
+            if self._max_batch_size is None:
+                self._batcher.max_batch_size = best_batch_size(model)
+        return model
 
-    def _scorer(self, fingerprint: str, ref: ray.ObjectRef) -> Scorer:
+    def _serve_link(self, frames: Frames, goals: Goals, fingerprint: str) -> Future[Scores]:
+        scorer = self._scorer(fingerprint)
+        if scorer is None:
+            raise LinkError(f"reward actor {self._name}: scorer {fingerprint[:8]} is new here.")
+        return self._batcher.submit(frames, goals, scorer)
+
+    def _scorer(self, fingerprint: str) -> Scorer | None:
         """One object a fingerprint, since the batcher joins requests of the same object."""
         with self._scorers_in_use:
             scorer = self._scorers.get(fingerprint)
-        if scorer is None:
-            scorer = ray.get(ref)
+            if scorer is not None:
+                self._scorers.move_to_end(fingerprint)
+            return scorer
+
+    def _admit(self, fingerprint: str, ref: ray.ObjectRef) -> Scorer:
+        scorer, embeddings = ray.get(ref)
+        self._loaded_model().admit(scorer.goals, embeddings)
         with self._scorers_in_use:
             scorer = self._scorers.setdefault(fingerprint, scorer)
-            self._scorers.move_to_end(fingerprint)
             if len(self._scorers) > _MAX_SCORERS:
                 self._scorers.popitem(last=False)
         return scorer

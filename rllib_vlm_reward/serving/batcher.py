@@ -1,14 +1,16 @@
-"""Joins the requests that wait into one batch: while one batch runs, the next one forms.
+"""Joins the requests that wait into batches: while some batches run, the next ones form.
 
 There is no timer. A lone request runs at once; under load, batches grow to what queued meanwhile.
 """
 
+import contextlib
 import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,8 +31,9 @@ class Batch:
     Attributes:
         frames: how many were scored, B.
         seconds: from the start of the batch to its scores.
-        latencies: seconds from a request's arrival to its scores, one a request.
-        waiting: requests that still queue.
+        latencies: seconds from a request's arrival to its last score, one for each request that
+            this batch completed.
+        waiting: frames that still queue.
     """
 
     frames: int
@@ -39,33 +42,73 @@ class Batch:
     waiting: int
 
 
-@dataclasses.dataclass(frozen=True)
 class _Request(Generic[S]):
-    frames: Frames
-    goals: Goals
-    scorer: S
-    arrived: float = dataclasses.field(default_factory=time.perf_counter)
-    future: Future[Scores] = dataclasses.field(default_factory=Future)
+    """Scored whole or in parts, by one lane or several."""
+
+    def __init__(self, frames: Frames, goals: Goals, scorer: S) -> None:
+        self.frames, self.goals, self.scorer = frames, goals, scorer
+        self.arrived = time.perf_counter()
+        self.taken = 0
+        self.future: Future[Scores] = Future()
+        self.future.set_running_or_notify_cancel()  # so nobody can cancel it under a lane
+        self._scores = np.empty(len(goals), np.float32)
+        self._missing = max(len(goals), 1)  # an empty request is done with its one, empty part
+        self._lock = threading.Lock()
 
     def joins(self, other: "_Request[S]") -> bool:
         # By identity: comparing the content of two scorers may cost more than a batch.
         return self.scorer is other.scorer and self.frames.shape[1:] == other.frames.shape[1:]
 
+    def enter(self, part: slice, scores: Scores) -> bool:
+        """Keep a part's scores; return whether they were the last."""
+        with self._lock:
+            self._scores[part] = scores
+            self._missing -= max(len(scores), 1)
+            return not self._missing
+
+    def finish(self) -> None:
+        with self._lock:
+            if not self.future.done():  # a part may have failed
+                self.future.set_result(self._scores)
+
+    def fail(self, error: Exception) -> None:
+        with self._lock:
+            if not self.future.done():
+                self.future.set_exception(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part(Generic[S]):
+    request: _Request[S]
+    rows: slice
+
+    @property
+    def frames(self) -> Frames:
+        return self.request.frames[self.rows]
+
+    @property
+    def goals(self) -> Goals:
+        return self.request.goals[self.rows]
+
 
 class Batcher(Generic[S]):
-    """One worker thread that scores requests, joined where scorer and frame size are the same.
+    """Lanes, each a thread, that score requests joined where scorer and frame size are the same.
 
-    An error in a joined batch is pinned down by scoring its requests one by one, so a bad request
-    fails alone.
+    While one lane's batch is on its way to the device, another's is computed. An error in a joined
+    batch is pinned down by scoring its requests one by one, so a bad request fails alone.
 
     Args:
-        score: frames uint8 ``[B, H, W, 3]`` (may be read-only), goals int64 ``[B]`` and their
-            scorer -> scores float32 ``[B]``. Called in the worker thread only.
-        max_batch_size: the largest B; a request above it is scored in slices.
-        observe: told of each batch, in the worker thread.
+        score: B pieces of frames, each uint8 ``[b, H, W, 3]`` (may be read-only or shared), goals
+            int64 ``[sum of b]`` and their scorer -> scores float32 ``[sum of b]``. Called in the
+            lanes' threads, several at once.
+        max_batch_size: the largest batch; may be set later.
+        lanes: how many batches run at once.
+        splits: divide what waits among the lanes that are idle, where each has a core of its own.
+        lane: entered by each lane for its life.
+        observe: told of each batch, in the lane's thread.
 
     Example:
-        >>> batcher = Batcher(lambda frames, goals, scale: scale * goals.astype(np.float32),
+        >>> batcher = Batcher(lambda pieces, goals, scale: scale * goals.astype(np.float32),
         ...                   max_batch_size=8)
         >>> batcher.submit(np.zeros((2, 4, 4, 3), np.uint8), np.array([3, 4]), 0.5).result()
         array([1.5, 2. ], dtype=float32)
@@ -74,31 +117,39 @@ class Batcher(Generic[S]):
 
     def __init__(
         self,
-        score: Callable[[Frames, Goals, S], Scores],
+        score: Callable[[list[Frames], Goals, S], Scores],
         *,
         max_batch_size: int,
+        lanes: int = 1,
+        splits: bool = False,
+        lane: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         observe: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
-        self._score = score
-        self._max_batch_size = max_batch_size
-        self._observe = observe
+        self.max_batch_size = max_batch_size
+        self._score, self._splits = score, splits
+        self._lane, self._observe = lane, observe
         self._queue: deque[_Request[S]] = deque()
+        self._waiting = 0
+        self._idle = 0
         self._changed = threading.Condition()
         self._closed = False
-        self._worker = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._worker.start()
+        self._lanes = [
+            threading.Thread(target=self._work, name=f"lane-{i}", daemon=True) for i in range(lanes)
+        ]
+        for thread in self._lanes:
+            thread.start()
 
     @property
     def waiting(self) -> int:
-        """How many requests queue."""
-        return len(self._queue)
+        """How many frames queue."""
+        return self._waiting
 
     def submit(self, frames: Frames, goals: Goals, scorer: S) -> Future[Scores]:
         """Queue one request.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``.
-            goals: int64 ``[B]``.
+            frames: uint8 ``[B, H, W, 3]``, read until the future is done.
+            goals: int64 ``[B]``, likewise.
             scorer: passed to ``score``; requests join only where it is the same object.
 
         Returns:
@@ -110,74 +161,98 @@ class Batcher(Generic[S]):
         """
         check_request(frames, goals)
         request = _Request(frames, goals, scorer)
-        request.future.set_running_or_notify_cancel()  # so nobody can cancel it under the worker
         with self._changed:
             if self._closed:
                 raise PoolError("batcher: got a request after close(). Submit before closing.")
             self._queue.append(request)
-            self._changed.notify()
+            self._waiting += len(frames)
+            self._changed.notify(len(self._lanes) if self._splits else 1)
         return request.future
 
     def close(self) -> None:
-        """Score what is queued, then stop the worker. Idempotent."""
+        """Score what is queued, then stop the lanes. Idempotent."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._worker.join()
+            self._changed.notify_all()
+        for thread in self._lanes:
+            thread.join()
 
     def _work(self) -> None:
-        while batch := self._next_batch():
+        with self._lane():
+            while self._run_next():
+                pass
+
+    def _run_next(self) -> bool:
+        batch = self._next_batch()
+        if batch:
             self._run(batch)
+        return bool(batch)
 
-    def _next_batch(self) -> list[_Request[S]]:
-        """Take the oldest request and all that join it, in order of arrival; empty at the end."""
+    def _next_batch(self) -> list[_Part[S]]:
+        """Take from the oldest request and those that join it, in order; empty at the end."""
         with self._changed:
+            self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._closed)
-            batch: list[_Request[S]] = []
-            left: deque[_Request[S]] = deque()
-            room = self._max_batch_size
-            for request in self._queue:
-                if not batch or (request.joins(batch[0]) and len(request.frames) <= room):
-                    batch.append(request)
-                    room -= len(request.frames)
-                else:
-                    left.append(request)
-            self._queue = left
-            return batch
+            room = self.max_batch_size
+            if self._splits:
+                room = min(room, -(-self._waiting // self._idle))
+            self._idle -= 1
+            return self._take(max(room, 1))
 
-    def _run(self, batch: list[_Request[S]]) -> None:
+    def _take(self, room: int) -> list[_Part[S]]:
+        parts: list[_Part[S]] = []
+        left: deque[_Request[S]] = deque()
+        for request in self._queue:
+            size = len(request.frames) - request.taken
+            if parts and not (room and request.joins(parts[0].request)):
+                left.append(request)
+                continue
+            taken = min(size, room)
+            parts.append(_Part(request, slice(request.taken, request.taken + taken)))
+            request.taken += taken
+            room -= taken
+            self._waiting -= taken
+            if taken < size:
+                left.append(request)
+        self._queue = left
+        return parts
+
+    def _run(self, batch: list[_Part[S]]) -> None:
         start = time.perf_counter()
         try:
             scores = self._forward(batch)
-            self._report(batch, start)
         except Exception as error:
             if len(batch) == 1:
-                batch[0].future.set_exception(error)
+                batch[0].request.fail(error)
             else:
-                for request in batch:
-                    self._run([request])
+                for part in batch:
+                    self._run([part])
             return
-        ends = np.cumsum([len(request.frames) for request in batch])
-        for request, part in zip(batch, np.split(scores, ends[:-1]), strict=True):
-            request.future.set_result(part)
+        ends = np.cumsum([len(part.goals) for part in batch])
+        pieces = np.split(scores, ends[:-1])
+        complete = [
+            part.request
+            for part, piece in zip(batch, pieces, strict=True)
+            if part.request.enter(part.rows, piece)
+        ]
+        try:
+            self._report(len(scores), start, complete)
+        except Exception as error:
+            for request in complete:
+                request.fail(error)
+        for request in complete:
+            request.finish()
 
-    def _report(self, batch: list[_Request[S]], start: float) -> None:
+    def _report(self, frames: int, start: float, complete: list[_Request[S]]) -> None:
         end = time.perf_counter()
-        latencies = tuple(end - request.arrived for request in batch)
-        frames = sum(len(request.frames) for request in batch)
-        self._observe(Batch(frames, end - start, latencies, self.waiting))
+        latencies = tuple(end - request.arrived for request in complete)
+        self._observe(Batch(frames, end - start, latencies, self._waiting))
 
-    def _forward(self, batch: list[_Request[S]]) -> Scores:
-        frames, goals = batch[0].frames, batch[0].goals
-        if len(batch) > 1:
-            frames = np.concatenate([request.frames for request in batch])
-            goals = np.concatenate([request.goals for request in batch])
-        size = self._max_batch_size
-        slices = [slice(i, i + size) for i in range(0, max(len(frames), 1), size)]
-        scores = [self._score(frames[part], goals[part], batch[0].scorer) for part in slices]
-        joined = scores[0] if len(scores) == 1 else np.concatenate(scores)
-        if joined.shape != goals.shape:
+    def _forward(self, batch: list[_Part[S]]) -> Scores:
+        goals = batch[0].goals if len(batch) == 1 else np.concatenate([p.goals for p in batch])
+        scores = self._score([part.frames for part in batch], goals, batch[0].request.scorer)
+        if scores.shape != goals.shape:
             raise RewardError(
-                f"scores: got {list(joined.shape)}, expected {list(goals.shape)}, one a frame."
+                f"scores: got {list(scores.shape)}, expected {list(goals.shape)}, one a frame."
             )
-        return joined
+        return scores

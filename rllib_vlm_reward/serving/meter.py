@@ -21,6 +21,7 @@ class Meter:
 
     Args:
         actor: the actor's name, a tag of every metric.
+        lanes: how many batches run at once.
 
     Example:
         >>> meter = Meter("pool/0")
@@ -29,15 +30,17 @@ class Meter:
         8
     """
 
-    def __init__(self, actor: str) -> None:
+    def __init__(self, actor: str, lanes: int = 1) -> None:
+        self._lanes = lanes
         self._lock = threading.Lock()
         self._window: deque[tuple[float, Batch]] = deque(maxlen=_WINDOW)
         self._frames = self._batches = 0
+        self._busy_seconds = 0.0
         prefix = "rllib_vlm_reward"
         tags = {"actor": actor}
         self._frames_metric = Counter(f"{prefix}_frames", "Frames scored.", ("actor",))
         self._busy_metric = Counter(f"{prefix}_busy_seconds", "Time in batches.", ("actor",))
-        self._queue_metric = Gauge(f"{prefix}_queue", "Requests that wait.", ("actor",))
+        self._queue_metric = Gauge(f"{prefix}_queue", "Frames that wait.", ("actor",))
         self._size_metric = Histogram(
             f"{prefix}_batch_frames", "Frames in a batch.", _BATCH_SIZES, ("actor",)
         )
@@ -59,6 +62,7 @@ class Meter:
             self._window.append((time.perf_counter(), batch))
             self._frames += batch.frames
             self._batches += 1
+            self._busy_seconds += batch.seconds / self._lanes
         if batch.frames:  # Ray's Counter refuses a zero
             self._frames_metric.inc(batch.frames)
         self._busy_metric.inc(batch.seconds)
@@ -70,22 +74,26 @@ class Meter:
     def snapshot(self) -> dict[str, float]:
         """Return the numbers since the actor's process began, zero where nothing ran yet.
 
-        Keys: ``frames`` and ``batches`` in all; ``batch_mean`` frames; over the last 1000
-        batches ``p50_ms`` and ``p99_ms`` from a request's arrival to its scores, and
-        ``busy_share`` in [0, 1], the part of that time spent in batches.
+        Keys: ``frames``, ``batches`` and ``busy_seconds`` (of a lane, on average) in all;
+        ``batch_mean`` frames; over the last 1000 batches ``p50_ms`` and ``p99_ms`` from a
+        request's arrival to its scores, and ``busy_share`` in [0, 1], the part of that time that
+        the lanes spent in batches.
         """
         with self._lock:
             window = list(self._window)
             frames, batches = self._frames, self._batches
+            busy_seconds = self._busy_seconds
         p50 = p99 = busy = 0.0
         if window:
             latencies = [latency for _, batch in window for latency in batch.latencies]
             p50, p99 = 1000 * np.quantile(latencies, [0.5, 0.99])
             began = window[0][0] - window[0][1].seconds
-            busy = sum(batch.seconds for _, batch in window) / (time.perf_counter() - began)
+            recent = sum(batch.seconds for _, batch in window) / self._lanes
+            busy = recent / (time.perf_counter() - began)
         return {
             "frames": frames,
             "batches": batches,
+            "busy_seconds": busy_seconds,
             "batch_mean": frames / max(batches, 1),
             "p50_ms": float(p50),
             "p99_ms": float(p99),

@@ -1,5 +1,7 @@
 """An answer that is under way, from one actor or, where that is late, from another."""
 
+import concurrent.futures
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -7,6 +9,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.serving.courier import Courier
 from rllib_vlm_reward.serving.request import Scores
 from rllib_vlm_reward.serving.routing import Router
 
@@ -31,9 +34,10 @@ class Pending(Generic[T]):
     Actors are stateless, so asking two is safe.
 
     Args:
-        router: chooses actors.
-        method: of the actor.
-        args: of the method; kept until the answer is here.
+        router: knows the actors.
+        choose: of them the next to ask, given those that were; None if there is none.
+        send: asks one; kept until the answer is here.
+        frames: that are asked for, for the router.
         timeout_s: seconds until the request goes to another actor, and then until it fails.
 
     Raises:
@@ -41,14 +45,22 @@ class Pending(Generic[T]):
     """
 
     def __init__(
-        self, router: Router, method: str, args: tuple[Any, ...], timeout_s: float
+        self,
+        router: Router,
+        choose: Callable[[Collection[int]], int | None],
+        send: Callable[[Courier], Future[T]],
+        *,
+        frames: int,
+        timeout_s: float,
     ) -> None:
-        self._router, self._method, self._args = router, method, args
+        self._router, self._choose, self._frames = router, choose, frames
+        self._send: Callable[[Courier], Future[T]] | None = send
         self._timeout_s = timeout_s
         self._tried: list[int] = []
-        self._attempts: dict[ray.ObjectRef, int] = {}
+        self._attempts: dict[Future[T], int] = {}
         self._answer: Future[T] = Future()
-        self._send()
+        if not self._send_elsewhere():
+            raise none_left()
 
     def result(self) -> T:
         """Return the answer, waiting for it at most twice the time limit.
@@ -82,48 +94,48 @@ class Pending(Generic[T]):
     def _advance(self, timeout_s: float) -> bool:
         """Receive until answered; False when nothing came within the time limit."""
         while not self._answer.done():
-            ready, _ = ray.wait(list(self._attempts), timeout=timeout_s)
-            if not ready:
+            done, _ = concurrent.futures.wait(
+                self._attempts, timeout_s, concurrent.futures.FIRST_COMPLETED
+            )
+            if not done:
                 return False
-            self._receive(ready[0])
+            self._receive(done.pop())
         return True
 
-    def _receive(self, ref: ray.ObjectRef) -> None:
-        try:
-            self._settle(fetch(ref))
-        except ActorDiedError:
-            actor = self._attempts.pop(ref)
-            self._router.dead(actor)
-            self._lose(actor, none_left())
-        except RayError as error:
-            lost = PoolError(f"reward pool: Ray lost the request. {error}")
-            self._lose(self._attempts.pop(ref), lost)
-        except Exception as error:
+    def _receive(self, attempt: Future[T]) -> None:
+        error = attempt.exception()
+        if isinstance(error, ActorDiedError):
+            self._router.dead(self._attempts[attempt])
+            self._lose(attempt, none_left())
+        elif isinstance(error, RayTaskError):
+            self._settle(error=error.cause)
+        elif isinstance(error, RayError):
+            self._lose(attempt, PoolError(f"reward pool: Ray lost the request. {error}"))
+        elif isinstance(error, Exception):
             self._settle(error=error)
+        else:
+            self._settle(attempt.result())
 
-    def _lose(self, actor: int, error: PoolError) -> None:
-        self._router.ended(actor)
+    def _lose(self, attempt: Future[T], error: PoolError) -> None:
+        self._router.ended(self._attempts.pop(attempt), self._frames)
         if not self._attempts and not self._send_elsewhere():
             self._settle(error=error)
 
-    def _send(self) -> None:
-        if not self._send_elsewhere():
-            raise none_left()
-
     def _send_elsewhere(self) -> bool:
-        actor = self._router.choose(self._tried)
-        if actor is None:
+        actor = self._choose(self._tried)
+        if actor is None or self._send is None:
             return False
         self._router.retries += bool(self._tried)
         self._tried.append(actor)
-        self._attempts[self._router.send(actor, self._method, self._args)] = actor
+        self._router.sent(actor, self._frames)
+        self._attempts[self._send(self._router.couriers[actor])] = actor
         return True
 
     def _settle(self, value: Any = None, error: Exception | None = None) -> None:
         for actor in self._attempts.values():
-            self._router.ended(actor)
+            self._router.ended(actor, self._frames)
         self._attempts.clear()
-        self._args = ()
+        self._send = None
         if error is None:
             self._answer.set_result(value)
         else:
@@ -131,7 +143,7 @@ class Pending(Generic[T]):
 
     def _late_error(self) -> PoolError:
         return PoolError(
-            f"reward pool: {self._method} had no answer from {len(self._tried)} actor(s) within "
+            f"reward pool: no answer from {len(self._tried)} actor(s) within "
             f"timeout_s={self._timeout_s:g} seconds each. If the actors are slow rather than "
             "stuck, raise timeout_s (a restarted actor must load its model in that time), "
             "or lower max_batch_size and max_in_flight, or add actors."

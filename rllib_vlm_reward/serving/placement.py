@@ -1,8 +1,9 @@
 """Whether a pool fits the cluster, and its actors put there."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import ray
 from ray.actor import ActorHandle
@@ -11,11 +12,12 @@ from ray.exceptions import ActorAlreadyExistsError
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 
-__all__ = ["NAMESPACE", "Demand", "end", "find", "is_taken", "launch"]
+__all__ = ["NAMESPACE", "Demand", "end", "find", "is_taken", "launch", "present"]
 
 NAMESPACE = "rllib_vlm_reward"
 _CONTROL_THREADS = 4
-# A call waits in a thread of its actor while its batch forms, so this bounds how many join.
+# A call from another node waits in a thread of its actor while its batch forms, so this bounds how
+# many of them join.
 _SCORING_THREADS = 64
 
 
@@ -100,10 +102,15 @@ def _total(nodes: Iterable[Mapping[str, float]]) -> str:
     return f"{cpus:g} CPUs and {gpus:g} GPUs"
 
 
-def launch(config: VLMRewardConfig, name: str) -> list[ActorHandle]:
+def launch(config: VLMRewardConfig, name: str, indices: Sequence[int]) -> list[ActorHandle]:
     """Create the actors ``name/0``, ``name/1``, ... on the cluster that Ray is connected to.
 
     They end with the process that calls this, however it ends.
+
+    Args:
+        config: of the run.
+        name: of the pool.
+        indices: of the actors to create.
 
     Raises:
         PoolError: the pool does not fit the cluster, or the name is taken.
@@ -116,7 +123,7 @@ def launch(config: VLMRewardConfig, name: str) -> list[ActorHandle]:
     demand.check(nodes)
     actor_class = ray.remote(concurrency_groups={CONTROL: _CONTROL_THREADS})(RewardActor)
     actors: list[ActorHandle] = []
-    for index in range(config.num_actors):
+    for index in indices:
         options = actor_class.options(
             name=f"{name}/{index}",
             namespace=NAMESPACE,
@@ -136,6 +143,7 @@ def launch(config: VLMRewardConfig, name: str) -> list[ActorHandle]:
                     config.encoder,
                     precision=config.precision,
                     max_batch_size=config.max_batch_size,
+                    cache_frames=config.cache_frames,
                     num_cpus=demand.cpus,
                 )
             )
@@ -168,6 +176,19 @@ def is_taken(name: str) -> bool:
     """Return whether a pool of this name runs."""
     running = ray.util.list_named_actors(all_namespaces=True)
     return {"namespace": NAMESPACE, "name": f"{name}/0"} in running
+
+
+def present(name: str, but: Collection[int] = ()) -> dict[int, ActorHandle]:
+    """Return the running actors of a pool, by their index, but for some."""
+    running = ray.util.list_named_actors(all_namespaces=True)
+    prefix = f"{name}/"
+    names = [it["name"] for it in running if it["namespace"] == NAMESPACE]
+    indices = {int(it.removeprefix(prefix)) for it in names if it.startswith(prefix)}
+    found = {}
+    for index in sorted(indices.difference(but)):
+        with contextlib.suppress(ValueError):  # it ended meanwhile
+            found[index] = ray.get_actor(f"{name}/{index}", namespace=NAMESPACE)
+    return found
 
 
 def end(actors: Iterable[ActorHandle]) -> None:

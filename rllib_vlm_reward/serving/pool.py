@@ -1,7 +1,10 @@
 """N reward actors as one: started or found by name, asked by any number of clients."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,15 +17,19 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.serving.autoscale import Autoscaler, Need
+from rllib_vlm_reward.serving.courier import Courier
 from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
-from rllib_vlm_reward.serving.placement import end, find, is_taken, launch
-from rllib_vlm_reward.serving.readiness import await_ready
-from rllib_vlm_reward.serving.request import Goals, Scores, check_request
+from rllib_vlm_reward.serving.placement import end, find, is_taken, launch, present
+from rllib_vlm_reward.serving.readiness import await_loaded, await_scores
+from rllib_vlm_reward.serving.request import Goals, Request, Scores, check_request
 from rllib_vlm_reward.serving.routing import Router
 
 __all__ = ["PendingScores", "RewardPool"]
 
 _CONTROL_TIMEOUT_S = 5.0
+_LOOK_S = 5.0
+_TEXTS_AT_ONCE = 1024  # within one time limit
 
 
 class RewardPool:
@@ -42,12 +49,18 @@ class RewardPool:
         self, name: str, actors: Sequence[ActorHandle], config: VLMRewardConfig, *, owner: bool
     ) -> None:
         self.name = name
-        self._actors, self._config, self._owner = actors, config, owner
-        self._router = Router(actors, pause_s=config.timeout_s)
+        self._config, self._owner = config, owner
+        self._node = ray.get_runtime_context().get_node_id()
+        self._actors: dict[int, ActorHandle] = {}
+        self._router = Router(pause_s=config.timeout_s)
+        for index, actor in enumerate(actors):
+            self._meet(index, actor)
+        self._autoscaler: Autoscaler | None = None
+        self._looked_at = time.monotonic()
         self._under_way: list[PendingScores] = []
         self._shared: dict[str, ray.ObjectRef] = {}
-        self._pids: list[int | None] = [None] * len(actors)
-        self._restarts = [0] * len(actors)
+        self._pids: dict[int, int] = {}
+        self._restarts: Counter[int] = Counter()
         self._closed = False
 
     @classmethod
@@ -66,13 +79,17 @@ class RewardPool:
         if not ray.is_initialized():
             # "local", or Ray joins any cluster that another program left on this machine.
             ray.init(address=os.environ.get("RAY_ADDRESS", "local"))
-        actors = launch(config, name)
+        actors = launch(config, name, range(config.num_actors))
         try:
-            await_ready(actors, config)
+            await_loaded(actors, config)
+            pool = cls(name, actors, config, owner=True)
+            scorer = Scorer.from_config(config)
+            await_scores(actors, scorer, pool._share(scorer))
+            pool._autoscaler = _autoscaler(name, config)
         except BaseException:  # an interrupt, too, leaves no actor behind
             end(actors)
             raise
-        return cls(name, actors, config, owner=True)
+        return pool
 
     @staticmethod
     def is_running(name: str) -> bool:
@@ -93,13 +110,16 @@ class RewardPool:
         """Requests that this client sent to a second actor."""
         return self._router.retries
 
-    def submit(self, frames: Frames, goals: Goals, scorer: Scorer) -> PendingScores:
-        """Send one request to the actor with the least under way.
+    def submit(
+        self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer
+    ) -> PendingScores:
+        """Send one request to the actor with the least to do.
 
         With ``config.max_in_flight`` requests unanswered, waits for the oldest first.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``.
+            frames: uint8 ``[B, H, W, 3]``, or B of ``[H, W, 3]``; copied once, before this
+                returns.
             goals: int64 ``[B]``, each frame's goal in ``scorer.goals``.
             scorer: the goals and the head; sent once, then named by its fingerprint.
 
@@ -111,24 +131,29 @@ class RewardPool:
             PoolError: the oldest request is late, no actor is left, or the pool is closed.
         """
         check_request(frames, goals)
+        self._look_for_actors()
         self._make_room()
-        args = (frames, goals, scorer.fingerprint, [self._share(scorer)])
-        pending: PendingScores = self._send("score", args)
+        request = Request(frames, goals, scorer.fingerprint, self._share(scorer))
+        pending: PendingScores = self._ask(
+            self._router.choose, lambda courier: courier.score(request), frames=len(frames)
+        )
         self._under_way.append(pending)
         return pending
 
-    def score(self, frames: Frames, goals: Goals, scorer: Scorer) -> Scores:
+    def score(self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer) -> Scores:
         """Score frames and wait: see :meth:`submit` and :meth:`Pending.result`."""
         return self.submit(frames, goals, scorer).result()
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embed N texts: float32 ``[N, D]``, unit norm.
+        """Embed N > 0 texts: float32 ``[N, D]``, unit norm.
+
+        All clients ask the same actor, which keeps what it embedded.
 
         Raises:
             PoolError: no actor answers in time, or the pool is closed.
         """
-        pending: Pending[npt.NDArray[np.float32]] = self._send("embed_texts", (list(texts),))
-        return pending.result()
+        parts = [list(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
+        return np.concatenate([self._embed(part) for part in parts])
 
     def describe(self) -> list[dict[str, Any]]:
         """Return what each actor runs and where; one that is restarting is left out.
@@ -148,10 +173,10 @@ class RewardPool:
         """
         answers = self._ask_all("stats")
         rows = []
-        for i in range(len(self._actors)):
+        for i in sorted(self._actors):
             answer = answers.get(i, {})
-            pid = answer.get("pid", self._pids[i])
-            self._restarts[i] += self._pids[i] not in (None, pid)
+            pid = answer.get("pid", self._pids.get(i))
+            self._restarts[i] += self._pids.get(i) not in (None, pid)
             self._pids[i] = pid
             state = {"actor": f"{self.name}/{i}", "up": i in answers, "restarts": self._restarts[i]}
             rows.append({**state, **answer})
@@ -178,15 +203,32 @@ class RewardPool:
 
         Ray 2.60 kills without waiting, so another client's last request may still be answered.
         """
+        if self._autoscaler is not None:
+            self._autoscaler.close()
         if self._owner and not self._closed and ray.is_initialized():
-            end(self._actors)
+            end(present(self.name).values())
         self._closed = True
+        for courier in self._router.couriers.values():
+            courier.close()
 
     def __reduce__(self) -> NoReturn:
         raise PoolError(
             f"reward pool {self.name!r}: a pool cannot be pickled, since its actors' handles die "
             "with the cluster. Pickle its name, and look it up with RewardPool.connect."
         )
+
+    def _look_for_actors(self) -> None:
+        """Meet the actors that an autoscaler started since the last look."""
+        if self._config.max_actors is None or time.monotonic() - self._looked_at < _LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        alive = [index for index in self._actors if not self._router.is_dead(index)]
+        for index, actor in present(self.name, but=alive).items():
+            self._meet(index, actor)
+
+    def _meet(self, index: int, actor: ActorHandle) -> None:
+        self._actors[index] = actor
+        self._router.meet(index, Courier(actor, self._node))
 
     def _make_room(self) -> None:
         self._under_way = [pending for pending in self._under_way if not pending.poll()]
@@ -195,26 +237,64 @@ class RewardPool:
 
     def _share(self, scorer: Scorer) -> ray.ObjectRef:
         if scorer.fingerprint not in self._shared:
-            self._shared[scorer.fingerprint] = ray.put(scorer)
+            embeddings = self.embed_texts(scorer.goals.statements)
+            self._shared[scorer.fingerprint] = ray.put((scorer, embeddings))
         return self._shared[scorer.fingerprint]
 
-    def _send(self, method: str, args: tuple[Any, ...]) -> Pending[Any]:
+    def _embed(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        pending: Pending[npt.NDArray[np.float32]] = self._ask(
+            self._router.first, lambda courier: courier.call("embed_texts", texts), frames=0
+        )
+        return pending.result()
+
+    def _ask(
+        self,
+        choose: Callable[[Collection[int]], int | None],
+        send: Callable[[Courier], Future[Any]],
+        *,
+        frames: int,
+    ) -> Pending[Any]:
         if self._closed:
             raise PoolError(
                 f"reward pool {self.name!r}: got a request after close(). Close it at the end."
             )
-        return Pending(self._router, method, args, self._config.timeout_s)
+        return Pending(self._router, choose, send, frames=frames, timeout_s=self._config.timeout_s)
 
     def _ask_all(self, method: str, *args: Any) -> dict[int, Any]:
         """Call a control method of every actor; answers by actor, without those that restart."""
-        refs = [getattr(actor, method).remote(*args) for actor in self._actors]
-        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
+        self._look_for_actors()
+        refs = {getattr(it, method).remote(*args): i for i, it in self._actors.items()}
+        ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
         answers, dead = {}, 0
         for ref in ready:
             try:
-                answers[refs.index(ref)] = fetch(ref)
+                answers[refs[ref]] = fetch(ref)
             except RayActorError:
                 dead += 1
         if dead == len(self._actors):
             raise none_left()
         return answers
+
+
+def _autoscaler(name: str, config: VLMRewardConfig) -> Autoscaler | None:
+    if config.max_actors is None:
+        return None
+    watcher = RewardPool.connect(name, config)  # a pool is for one thread
+
+    def look() -> dict[int, float]:
+        return {i: it["busy_seconds"] for i, it in watcher._ask_all("stats").items()}
+
+    def start(index: int) -> None:
+        (actor,) = launch(config, name, [index])
+        try:
+            await_loaded([actor], config)
+        except BaseException:
+            end([actor])
+            raise
+
+    def stop(index: int) -> None:
+        end([watcher._actors.pop(index)])
+
+    return Autoscaler(
+        Need(config.num_actors, config.max_actors), look, start, stop, ray.is_initialized
+    )

@@ -15,7 +15,7 @@ from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError, Rewar
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.pending import fetch
 
-__all__ = ["await_ready"]
+__all__ = ["await_loaded", "await_scores"]
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
@@ -23,13 +23,12 @@ _PLACE_TIMEOUT_S = 120.0
 _LOAD_TIMEOUT_S = 1800.0  # the first run may download several GB
 
 
-def await_ready(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None:
-    """Wait until each actor has loaded its model and scored a blank frame with the run's head.
+def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None:
+    """Wait until each actor has a place and has loaded its model.
 
     Raises:
         PoolError: an actor finds no room, or died, or is late.
         CheckpointError: the model cannot be loaded, or differs between actors.
-        GoalError, RewardError: the goals and the head do not suit the model.
     """
     placed = [actor.__ray_ready__.remote() for actor in actors]
     waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
@@ -47,10 +46,25 @@ def await_ready(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None:
             "would depend on who gives it. Make the checkpoint the same on every node, or give a "
             "path that they share."
         )
-    scorer = Scorer.from_config(config)
+
+
+def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.ObjectRef) -> None:
+    """Wait until each actor has scored a blank frame, and vouched for its precision.
+
+    Args:
+        actors: that have loaded their models.
+        scorer: the run's.
+        shared: the scorer and its texts' embeddings.
+
+    Raises:
+        PoolError: an actor died, or is late.
+        GoalError, RewardError: goals, head and precision do not suit the model.
+    """
     blank = np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int64)
-    args = (*blank, scorer.fingerprint, [ray.put(scorer)])
+    args = (*blank, scorer.fingerprint, [shared])
     _await([actor.score.remote(*args) for actor in actors], _LOAD_TIMEOUT_S, "score a blank frame")
+    checks = [actor.check_precision.remote(scorer) for actor in actors]
+    _await(checks, _LOAD_TIMEOUT_S, "check its precision")
 
 
 def _await(refs: list[ray.ObjectRef], timeout_s: float, deed: str) -> list[Any]:

@@ -57,7 +57,7 @@ def witness(observation_space, action_space):
 
 def score_table(config):
     """Return every bank frame's score for every goal, float32 [G, F], computed here."""
-    model = RewardModel(CLIPEncoder.load(config.encoder))
+    model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.precision))
     scorer = Scorer.from_config(config)
     goals = range(len(config.goal_set))
     return np.stack([model.score(BANK, np.full(len(BANK), g, np.int64), scorer) for g in goals])

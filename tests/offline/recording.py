@@ -20,7 +20,7 @@ class LocalPool:
     """A pool of this process, with one real model, in place of the actors."""
 
     def __init__(self, encoder):
-        self.model = RewardModel(CLIPEncoder.load(encoder))
+        self.model = RewardModel(CLIPEncoder.load(encoder, precision="fp32"))
 
     def submit(self, frames, goals, scorer):
         self.scores = self.model.score(frames, goals, scorer)
@@ -78,7 +78,7 @@ def expected(states, config, goal=None):
         np.full(len(some), config.goal_set.index(text), np.int64)
         for some, text in zip(frames, texts, strict=True)
     ]
-    model = RewardModel(CLIPEncoder.load(config.encoder))
+    model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.precision))
     scores = model.score(np.concatenate(frames), np.concatenate(goals), Scorer.from_config(config))
     paid = pay(scores, config.threshold)
     return np.split(paid, np.cumsum([len(some) for some in frames])[:-1])

@@ -38,6 +38,7 @@ def config(tiny_clip):
         num_cpus_per_actor=1,
         num_gpus_per_actor=0,
         max_batch_size=8,
+        precision="fp32",  # whose scores hardly depend on the batch
     )
 
 
@@ -74,7 +75,7 @@ def scorer(config):
 def model(tiny_clip):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the actors have the other cores
-    yield RewardModel(CLIPEncoder.load(tiny_clip))
+    yield RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
     torch.set_num_threads(threads)
 
 

@@ -1,4 +1,6 @@
+import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,9 +24,13 @@ def goals_of(values):
     return np.asarray(values, np.int64)
 
 
-def arithmetic(frames, goals, scorer):
+def arithmetic(pieces, goals, scorer):
     """A score that only the right frame, goal and scorer give."""
-    return (frames[:, 0, 0, 0] * 1000.0 + goals + scorer).astype(np.float32)
+    return (pixels(pieces) * 1000.0 + goals + scorer).astype(np.float32)
+
+
+def pixels(pieces):
+    return np.concatenate([piece[:, 0, 0, 0] for piece in pieces])
 
 
 class Gate:
@@ -34,11 +40,11 @@ class Gate:
         self.score, self.batches = score, []
         self.entered, self.opened = threading.Event(), threading.Event()
 
-    def __call__(self, frames, goals, scorer):
-        self.batches.append(frames[:, 0, 0, 0].tolist())
+    def __call__(self, pieces, goals, scorer):
+        self.batches.append(pixels(pieces).tolist())
         self.entered.set()
         assert self.opened.wait(10)
-        return self.score(frames, goals, scorer)
+        return self.score(pieces, goals, scorer)
 
     def hold(self, batcher, scorer):
         """Occupy the worker, so that what follows queues."""
@@ -58,7 +64,7 @@ def test_requests_that_waited_join_one_batch_and_get_their_own_scores_back():
     values = [[1, 2], [3], [4, 5, 6]]
     scorer = 0.5
     futures = [batcher.submit(frames_of(v), goals_of(v), scorer) for v in values]
-    assert batcher.waiting == 3
+    assert batcher.waiting == 6
     gate.opened.set()
     for future, v in zip(futures, values, strict=True):
         np.testing.assert_array_equal(future.result(10), np.float32(v) * 1000 + v + 0.5)
@@ -74,7 +80,7 @@ def test_a_batch_never_exceeds_the_limit_and_keeps_the_order_of_arrival():
         batcher.submit(frames_of(v), goals_of(v), 0)
     gate.opened.set()
     batcher.close()
-    assert gate.batches == [[255], [1, 2, 3, 6], [4, 5, 7, 8]]
+    assert gate.batches == [[255], [1, 2, 3, 4], [5, 6, 7, 8]]
 
 
 def test_a_request_above_the_limit_is_scored_in_slices():
@@ -106,10 +112,10 @@ def test_other_scorers_and_other_frame_sizes_do_not_join():
 
 
 def test_only_the_guilty_request_of_a_joined_batch_fails():
-    def refuse_13(frames, goals, scorer):
+    def refuse_13(pieces, goals, scorer):
         if 13 in goals:
             raise RewardError("thirteen")
-        return arithmetic(frames, goals, scorer)
+        return arithmetic(pieces, goals, scorer)
 
     gate = Gate(refuse_13)
     batcher = batcher_of(gate)
@@ -125,7 +131,7 @@ def test_only_the_guilty_request_of_a_joined_batch_fails():
 
 
 def test_scores_of_a_wrong_length_are_an_error_not_a_shift():
-    batcher = batcher_of(lambda frames, goals, scorer: np.zeros(len(goals) + 1, np.float32))
+    batcher = batcher_of(lambda pieces, goals, scorer: np.zeros(len(goals) + 1, np.float32))
     with pytest.raises(RewardError, match=r"got \[3\], expected \[2\]"):
         batcher.submit(frames_of([1, 2]), goals_of([0, 0]), 0).result(10)
     batcher.close()
@@ -187,15 +193,102 @@ def test_each_batch_is_observed():
     assert all(max(b.latencies) >= b.seconds > 0 for b in seen)
 
 
+class Meeting:
+    """A score function that waits until so many batches are inside at once."""
+
+    def __init__(self, count):
+        self.barrier = threading.Barrier(count)
+        self.sizes = []
+
+    def __call__(self, pieces, goals, scorer):
+        self.sizes.append(len(goals))
+        self.barrier.wait(10)
+        return arithmetic(pieces, goals, scorer)
+
+
+def test_lanes_run_at_once():
+    batcher = batcher_of(Meeting(2), max_batch_size=4, lanes=2)
+    futures = [batcher.submit(frames_of([v] * 4), goals_of([v] * 4), 0) for v in (1, 2)]
+    assert [future.result(10)[0].item() for future in futures] == [1001, 2002]
+    batcher.close()
+
+
+def test_a_lone_request_is_divided_among_idle_lanes_that_split():
+    meeting = Meeting(3)
+    batcher = batcher_of(meeting, max_batch_size=64, lanes=3, splits=True)
+    wait_until_idle(batcher, 3)
+    values = list(range(10))
+    scores = batcher.submit(frames_of(values), goals_of(values), 0).result(10)
+    np.testing.assert_array_equal(scores, np.float32(values) * 1001)
+    assert sorted(meeting.sizes) == [3, 3, 4]
+    batcher.close()
+
+
+def test_what_waits_is_divided_among_idle_lanes_only():
+    gate = Gate()
+    batcher = batcher_of(gate, max_batch_size=64, lanes=2, splits=True)
+    wait_until_idle(batcher, 2)
+    gate.hold(batcher, 0)
+    wait_until_idle(batcher, 1)
+    values = list(range(10))
+    future = batcher.submit(frames_of(values), goals_of(values), 0)
+    gate.opened.set()
+    assert len(future.result(10)) == 10
+    assert gate.batches == [[255], values]
+    batcher.close()
+
+
+def wait_until_idle(batcher, lanes):
+    deadline = time.monotonic() + 10
+    while batcher._idle != lanes:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_one_failed_part_fails_its_request_once():
+    def refuse_7(pieces, goals, scorer):
+        if 7 in goals:
+            raise RewardError("seven")
+        return arithmetic(pieces, goals, scorer)
+
+    batcher = batcher_of(refuse_7, max_batch_size=2, lanes=2)
+    values = list(range(9))
+    with pytest.raises(RewardError, match="seven"):
+        batcher.submit(frames_of(values), goals_of(values), 0).result(10)
+    assert batcher.submit(frames_of([1]), goals_of([1]), 0).result(10).item() == 1001
+    batcher.close()
+
+
+def test_each_lane_is_entered_once_and_left_at_the_end():
+    deeds = []
+
+    @contextlib.contextmanager
+    def lane():
+        deeds.append("entered")
+        yield
+        deeds.append("left")
+
+    batcher = batcher_of(arithmetic, lanes=2, lane=lane)
+    for v in (1, 2, 3):
+        batcher.submit(frames_of([v]), goals_of([v]), 0).result(10)
+    assert deeds == ["entered", "entered"]
+    batcher.close()
+    assert deeds == ["entered", "entered", "left", "left"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=30),
     max_batch_size=st.integers(1, 12),
     scorers=st.integers(1, 3),
     senders=st.integers(1, 4),
+    lanes=st.integers(1, 3),
+    splits=st.booleans(),
 )
-def test_any_mix_of_requests_gets_its_own_scores(sizes, max_batch_size, scorers, senders):
-    batcher = batcher_of(arithmetic, max_batch_size=max_batch_size)
+def test_any_mix_of_requests_gets_its_own_scores(
+    sizes, max_batch_size, scorers, senders, lanes, splits
+):
+    batcher = batcher_of(arithmetic, max_batch_size=max_batch_size, lanes=lanes, splits=splits)
 
     def send(index):
         values = np.arange(sizes[index]) + index

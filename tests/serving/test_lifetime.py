@@ -99,7 +99,7 @@ def test_a_pool_inside_a_tune_trial(cluster, single, requests, tiny_clip, tmp_pa
         run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
     ).fit()
     assert [result.error is None for result in results] == [True, False]
-    expected = RewardModel(CLIPEncoder.load(tiny_clip)).score(*request, scorer)
+    expected = RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32")).score(*request, scorer)
     for result in results:
         np.testing.assert_allclose(result.metrics["scores"], expected, rtol=0, atol=1e-6)
     assert_no_actor_remains()

@@ -50,27 +50,48 @@ def actors_of(actor_class):
         ray.kill(actor)
 
 
+class Way:
+    """A client's way to such an actor."""
+
+    is_near, told_waiting, told_at = False, 0, 0.0
+
+    def __init__(self, actor):
+        self.actor = actor
+
+    def ask(self, question):
+        return self.actor.ask.remote(question).future()
+
+
+def router_to(actors, pause_s=60):
+    router = Router(pause_s)
+    for index, actor in enumerate(actors):
+        router.meet(index, Way(actor))
+    return router
+
+
 def ask(router, question="q"):
-    return Pending(router, "ask", (question,), LIMIT_S)
+    return Pending(
+        router, router.choose, lambda way: way.ask(question), frames=1, timeout_s=LIMIT_S
+    )
 
 
 def starting_with(first, actors):
     """A router whose next choice is the actor at this index."""
-    router = Router(actors, pause_s=60)
+    router = router_to(actors)
     for other in set(range(len(actors))) - {first}:
-        router._under_way[other] += 1
+        router.sent(other, 1)
     return router
 
 
 def test_the_answer_of_a_healthy_actor(actors_of):
-    router = Router(actors_of("a"), pause_s=60)
+    router = router_to(actors_of("a"))
     pending = ask(router)
     assert pending.result() == pending.result() == ("a", "q")
     assert router.retries == 0
 
 
 def test_an_actors_error_comes_out_as_itself(actors_of):
-    pending = ask(Router(actors_of("wrong"), pause_s=60), "why")
+    pending = ask(router_to(actors_of("wrong")), "why")
     for _ in range(2):
         with pytest.raises(RewardError, match=r"^cannot answer why$") as caught:
             pending.result()
@@ -99,7 +120,7 @@ def test_the_late_actors_answer_still_counts(actors_of):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_late_twice_is_an_error_in_bounded_time(actors_of, count):
-    pending = ask(Router(actors_of(*["stuck"] * count), pause_s=60))
+    pending = ask(router_to(actors_of(*["stuck"] * count)))
     start = time.monotonic()
     with pytest.raises(PoolError, match=r"timeout_s=0\.5 .* raise timeout_s"):
         pending.result()
@@ -121,7 +142,7 @@ def test_an_ended_actors_request_goes_to_another_at_once(actors_of):
 
 def test_with_all_actors_ended_no_request_is_sent(actors_of):
     actors = actors_of("stuck", "stuck")
-    router = Router(actors, pause_s=60)
+    router = router_to(actors)
     pending = ask(router)
     for actor in actors:
         ray.kill(actor)
@@ -133,7 +154,7 @@ def test_with_all_actors_ended_no_request_is_sent(actors_of):
 
 def test_poll_does_not_wait(actors_of):
     (stuck,) = actors_of("stuck")
-    pending = ask(Router([stuck], pause_s=60))
+    pending = ask(router_to([stuck]))
     start = time.monotonic()
     assert not pending.poll()
     assert time.monotonic() - start < 0.1
@@ -147,9 +168,9 @@ def test_poll_does_not_wait(actors_of):
 
 def test_load_returns_to_zero_whatever_happened(actors_of):
     actors = actors_of("stuck", "a", "wrong")
-    router = Router(actors, pause_s=0)
+    router = router_to(actors, pause_s=0)
     pendings = [ask(router) for _ in range(6)]
     ray.kill(actors[0])
     for pending in pendings:
         pending.wait()
-    assert router._under_way == [0, 0, 0]
+    assert router._under_way == {0: 0, 1: 0, 2: 0}

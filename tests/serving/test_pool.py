@@ -16,6 +16,7 @@ from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
+from rllib_vlm_reward.serving.link import Link
 from rllib_vlm_reward.serving.placement import NAMESPACE
 
 # Batches of another size take other paths through matmul, which may change the last bits.
@@ -94,7 +95,7 @@ def test_requests_that_wait_join_and_control_calls_do_not_wait(
     wait_for((gate.head.folder / "entered").exists)
     small = requests(6, 1)
     pending = [one.submit(*request, scorer) for request in small]
-    wait_for(lambda: one.stats()[0]["queue"] == 6)
+    wait_for(lambda: one.stats()[0]["queue"] == 6)  # frames
     assert one.describe()[0]["pid"] == before["pid"]
     assert not held.poll()
     (gate.head.folder / "open").touch()
@@ -103,6 +104,52 @@ def test_requests_that_wait_join_and_control_calls_do_not_wait(
     (after,) = one.stats()
     assert after["batches"] - before["batches"] == 2
     assert after["frames"] - before["frames"] == 3 + 6
+
+
+def test_on_one_node_frames_travel_in_shared_memory(client, requests, model, scorer, monkeypatch):
+    one = client(num_actors=1)
+    by_link = []
+    send = Link.send
+    monkeypatch.setattr(Link, "send", lambda self, it: by_link.append(it) or send(self, it))
+    sent = requests(4)
+    for request in sent:
+        assert_right(one.score(*request, scorer), request, model, scorer)
+    assert len(by_link) == 3  # the first went through Ray, with the scorer
+
+
+def test_an_env_may_draw_its_next_frames_into_the_same_memory(client, requests, model, scorer):
+    one = client(num_actors=1)
+    for _ in range(2):  # through Ray, and through the link
+        ((frames, goals),) = requests(1)
+        drawn = [frame.copy() for frame in frames]
+        pending = one.submit(drawn, goals, scorer)
+        for frame in drawn:
+            frame[:] = 0
+        assert_right(pending.result(), (frames, goals), model, scorer)
+
+
+def test_a_text_is_encoded_once_a_pool_whoever_asks(client, pool, config, requests):
+    new = config.model_copy(update={"goals": ("a {pink|teal} {cone|ring}",)})
+    scorer, request = Scorer.from_config(new), requests(1)[0]
+    before = sum(row["texts_encoded"] for row in pool.stats())
+    for one in (client(), client()):
+        for _ in range(4):  # to both actors
+            one.score(*request, scorer)
+        one.embed_texts(["a pink cone", "a teal ring"])
+    assert sum(row["texts_encoded"] for row in pool.stats()) - before == 4
+
+
+def test_a_frame_is_encoded_once_by_the_actor_that_saw_it_lately(client, requests, scorer):
+    one = client(num_actors=1)
+    ((frames, goals),) = requests(1, 6)
+    frames = 255 - frames  # which no other test has shown it
+    frames[4:] = frames[:2]
+    (before,) = one.stats()
+    for _ in range(3):
+        one.score(frames, goals, scorer)
+    (after,) = one.stats()
+    assert after["frames_encoded"] - before["frames_encoded"] == 4
+    assert after["cache_hits"] - before["cache_hits"] == 3 * 6 - 4
 
 
 def test_other_goals_and_heads_share_the_pool(pool, config, requests, model):
@@ -134,11 +181,13 @@ def test_a_scorer_is_put_once_and_fetched_once(client, requests, model, scorer, 
     monkeypatch.setattr(ray, "put", lambda value: puts.append(value) or put(value))
     for request in sent:
         one.score(*request, scorer)
-    assert puts == [scorer]
+    ((shared, embeddings),) = puts
+    assert shared == scorer
+    assert embeddings.shape == (len(scorer.goals.statements), 16)
     # With a fingerprint that it knows, the actor does not look at what it is sent.
     actor = ray.get_actor("pool/0", namespace=NAMESPACE)
     scores = actor.score.remote(*sent[0], scorer.fingerprint, [put("not a scorer")])
-    assert_right(ray.get(scores), sent[0], model, scorer)
+    assert_right(ray.get(scores).scores, sent[0], model, scorer)
 
 
 def test_a_bad_request_fails_alone_and_as_itself(pool, requests, model, scorer):
@@ -172,7 +221,7 @@ def test_actors_say_what_they_run(pool, tiny_clip):
     for row in rows:
         assert row["encoder_fingerprint"] == encoder.fingerprint
         assert (row["embed_dim"], row["device"], row["precision"]) == (16, "cpu", "fp32")
-        assert row["threads"] == 1
+        assert (row["lanes"], row["threads"]) == (1, 1)
 
 
 def test_a_client_in_another_process_finds_the_pool(pool, config, requests, model, scorer):
@@ -206,6 +255,7 @@ def test_a_killed_actor_loses_no_request(pool, requests, model, scorer, stopped)
 def test_a_late_actors_requests_are_answered_by_the_other(client, requests, model, scorer, stopped):
     one = client(timeout_s=1.0)
     sent = requests(4)
+    one.score(*sent[0], scorer)
     with stopped(0):
         pending = [one.submit(*request, scorer) for request in sent]
         for answer, request in zip(pending, sent, strict=True):
@@ -216,6 +266,7 @@ def test_a_late_actors_requests_are_answered_by_the_other(client, requests, mode
 def test_a_stuck_pool_is_an_error_in_bounded_time(client, requests, scorer, stopped):
     one = client(timeout_s=0.5, max_in_flight=3)
     sent = requests(4)
+    one.score(*sent[0], scorer)
     with stopped(0, 1):
         start = time.monotonic()
         for request in sent[:3]:
@@ -229,6 +280,7 @@ def test_a_stuck_pool_is_an_error_in_bounded_time(client, requests, scorer, stop
 def test_at_most_max_in_flight_requests_are_under_way(client, requests, model, scorer, stopped):
     one = client(max_in_flight=2)
     sent = requests(3)
+    one.score(*sent[0], scorer)
     with stopped(0, 1) as pids:
         pending = [one.submit(*request, scorer) for request in sent[:2]]
         waker = threading.Timer(0.5, lambda: [os.kill(pid, signal.SIGCONT) for pid in pids])
@@ -267,7 +319,8 @@ def test_close_ends_the_actors_and_frees_the_name(cluster, config, requests, sco
     single = config.model_copy(update={"num_actors": 1, "num_cpus_per_actor": 0.0})
     pool = RewardPool.start(single, name="brief")
     # No CPU reserved, so torch takes all cores. Ray counts 4 on paper; there may be fewer.
-    assert pool.describe()[0]["threads"] == min(4, len(os.sched_getaffinity(0)))
+    (row,) = pool.describe()
+    assert row["lanes"] * row["threads"] == min(4, len(os.sched_getaffinity(0)))
     client = RewardPool.connect("brief", single)
     pool.close()
     pool.close()

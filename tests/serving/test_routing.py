@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from rllib_vlm_reward.serving.routing import Router
 
 
+def courier(near=False):
+    return SimpleNamespace(is_near=near, told_waiting=0, told_at=0.0)
+
+
 def router_of(count, pause_s=60.0):
-    def actor(index):
-        return SimpleNamespace(score=SimpleNamespace(remote=lambda *args: (index, args)))
-
-    return Router([actor(index) for index in range(count)], pause_s)
-
-
-def test_send_calls_the_method_of_that_actor():
-    assert router_of(3).send(1, "score", ("frames", "goals")) == (1, ("frames", "goals"))
+    router = Router(pause_s)
+    for index in range(count):
+        router.meet(index, courier())
+    return router
 
 
 def test_idle_actors_take_turns():
@@ -36,12 +36,13 @@ def test_the_least_loaded_is_chosen_whatever_happened_before(count, deeds, data)
         if deed == "send":
             actor = router.choose()
             assert under_way[actor] == min(under_way)
-            router.send(actor, "score", ())
-            under_way[actor] += 1
+            frames = data.draw(st.integers(1, 3))
+            router.sent(actor, frames)
+            under_way[actor] += frames
         elif busy := [i for i in range(count) if under_way[i]]:
             actor = data.draw(st.sampled_from(busy))
-            router.ended(actor)
-            under_way[actor] -= 1
+            router.ended(actor, under_way[actor])
+            under_way[actor] = 0
 
 
 def test_tried_and_dead_actors_are_never_chosen():
@@ -55,8 +56,43 @@ def test_a_late_actor_is_left_alone_for_a_while_but_better_than_none():
     router = router_of(2, pause_s=0.05)
     router.late(0)
     for _ in range(3):
-        router.send(router.choose(), "score", ())
+        router.sent(router.choose(), 1)
     assert router.choose(tried=[1]) == 0
     assert router.choose() == 1  # busier, but not late
     time.sleep(0.06)
     assert router.choose() == 0
+
+
+def test_a_near_actor_is_preferred_until_it_has_more_to_do():
+    router = router_of(3)
+    router.couriers[2].is_near = True
+    assert {router.choose() for _ in range(6)} == {2}
+    router.sent(2, 1)
+    assert {router.choose() for _ in range(6)} == {0, 1}
+
+
+def test_what_an_actor_told_of_its_queue_counts_while_it_is_fresh():
+    router = router_of(2)
+    router.couriers[0].told_waiting, router.couriers[0].told_at = 50, time.monotonic()
+    assert {router.choose() for _ in range(4)} == {1}
+    router.sent(1, 60)  # more than the others' 50
+    assert {router.choose() for _ in range(4)} == {0}
+    router.ended(1, 60)
+    router.couriers[0].told_at -= 2.0
+    assert {router.choose() for _ in range(4)} == {0, 1}
+
+
+def test_the_first_actor_is_the_same_for_all_clients_and_moves_on_when_it_died():
+    router = router_of(3)
+    assert [router.first() for _ in range(3)] == [0, 0, 0]
+    assert router.first(tried=[0]) == 1
+    router.dead(0)
+    assert router.first() == 1
+
+
+def test_an_actor_that_was_started_anew_is_chosen_again():
+    router = router_of(2)
+    router.dead(1)
+    router.meet(1, courier())
+    router.meet(2, courier())
+    assert {router.choose() for _ in range(6)} == {0, 1, 2}

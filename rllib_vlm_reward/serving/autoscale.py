@@ -1,0 +1,109 @@
+"""More actors while all are busy, fewer while they idle, within bounds."""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from rllib_vlm_reward.errors import PoolError
+
+__all__ = ["Autoscaler", "Need"]
+
+_LOG = logging.getLogger(__name__)
+_LOOK_S = 5.0
+_BUSY, _IDLE = 0.9, 0.5
+_LOOKS_UP, _LOOKS_DOWN = 2, 12  # a model loads in seconds, and is not to be loaded over and over
+
+
+@dataclasses.dataclass
+class Need:
+    """How many actors the load asks for.
+
+    Grows by one where the actors were busy for nine tenths of the last two looks; shrinks by one
+    where one fewer would have been busy for less than half of the last twelve.
+
+    Args:
+        least, most: bounds.
+
+    Example:
+        >>> need = Need(1, 4)
+        >>> [need.after([share]) for share in (0.95, 0.97)]
+        [1, 2]
+    """
+
+    least: int
+    most: int
+
+    def __post_init__(self) -> None:
+        self._busy = self._idle = 0
+
+    def after(self, shares: Sequence[float]) -> int:
+        """Return the number of actors to have after a look.
+
+        Args:
+            shares: of each actor that is up, the part of the time since the last look that it was
+                busy, in [0, 1].
+        """
+        count, load = len(shares), sum(shares)
+        self._busy = self._busy + 1 if load >= _BUSY * count else 0
+        self._idle = self._idle + 1 if load < _IDLE * (count - 1) else 0
+        if self._busy >= _LOOKS_UP and count < self.most:
+            self._busy = 0
+            return count + 1
+        if self._idle >= _LOOKS_DOWN and count > self.least:
+            self._idle = 0
+            return count - 1
+        return count
+
+
+class Autoscaler:
+    """Looks at a pool's load every few seconds, in a thread of its own.
+
+    Args:
+        need: how many actors there should be.
+        look: returns each actor's busy seconds since its process began, by its index.
+        start: makes the actor of an index, and returns when it serves.
+        stop: ends it.
+        alive: whether there is a cluster to look at; the thread ends when there is none.
+    """
+
+    def __init__(
+        self,
+        need: Need,
+        look: Callable[[], dict[int, float]],
+        start: Callable[[int], None],
+        stop: Callable[[int], None],
+        alive: Callable[[], bool],
+    ) -> None:
+        self._need, self._look, self._start, self._stop = need, look, start, stop
+        self._alive = alive
+        self._seen: dict[int, float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="autoscaler", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking. Idempotent."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_S) and self._alive():
+            try:
+                self._adapt()
+            except PoolError as error:  # the pool serves on with the actors that it has
+                _LOG.warning("reward pool: it could not be scaled. %s", error)
+
+    def _adapt(self) -> None:
+        now = self._look()
+        # An actor that restarted counts from zero again.
+        shares = [max(0.0, now[i] - self._seen.get(i, now[i])) / _LOOK_S for i in now]
+        self._seen = now
+        wanted = self._need.after(shares)
+        if wanted > len(now):
+            index = next(i for i in range(wanted) if i not in now)
+            self._start(index)
+            _LOG.info("reward pool: %d actors, since all were busy.", wanted)
+        elif wanted < len(now):
+            self._stop(max(now))
+            _LOG.info("reward pool: %d actors, since they idled.", wanted)

@@ -1,0 +1,87 @@
+import dataclasses
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.serving import RewardPool, autoscale, pool
+from rllib_vlm_reward.serving.autoscale import Need
+from rllib_vlm_reward.serving.placement import present
+
+
+def looks(need, shares, times):
+    return [need.after(shares) for _ in range(times)]
+
+
+def test_it_grows_after_two_busy_looks_and_then_counts_anew():
+    need = Need(1, 3)
+    assert looks(need, [0.95], 2) == [1, 2]
+    assert looks(need, [0.95, 0.9], 3) == [2, 3, 2]
+    assert looks(Need(1, 3), [1.0, 1.0, 1.0], 5) == [3] * 5
+
+
+def test_one_idle_look_forgets_the_busy_ones():
+    need = Need(1, 3)
+    assert [need.after([share]) for share in (1.0, 0.1, 1.0, 0.1)] == [1] * 4
+
+
+def test_it_shrinks_after_a_minute_in_which_one_fewer_would_have_idled():
+    need = Need(1, 3)
+    assert looks(need, [0.2, 0.1, 0.1], 12) == [3] * 11 + [2]
+    assert looks(Need(1, 3), [0.6, 0.6, 0.1], 30) == [3] * 30  # two would be busy for 0.65
+    assert looks(Need(1, 3), [0.0], 30) == [1] * 30
+
+
+@given(
+    least=st.integers(1, 4),
+    more=st.integers(0, 4),
+    loads=st.lists(st.floats(0, 1), min_size=1, max_size=60),
+)
+def test_it_stays_within_its_bounds_and_moves_by_one(least, more, loads):
+    need, count = Need(least, least + more), least
+    for load in loads:
+        wanted = need.after([load] * count)
+        assert abs(wanted - count) <= 1
+        assert least <= wanted <= least + more
+        count = wanted
+
+
+def test_bounds_that_cross_are_refused():
+    with pytest.raises(ValueError, match="max_actors: got 1, expected at least num_actors=2"):
+        VLMRewardConfig(encoder="small", goals=["a", "b"], num_actors=2, max_actors=1)
+
+
+def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
+    cluster, config, requests, monkeypatch
+):
+    monkeypatch.setattr(autoscale, "_LOOK_S", 0.5)
+    monkeypatch.setattr(autoscale, "_LOOKS_DOWN", 4)
+    monkeypatch.setattr(pool, "_LOOK_S", 0.2)
+    bounds = {"num_actors": 1, "max_actors": 2, "num_cpus_per_actor": 0.5, "max_in_flight": 64}
+    grows = config.model_copy(update=bounds)
+
+    @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
+    class Slow:
+        def __call__(self, images, bank, goals):
+            time.sleep(0.1)
+            return images[:, 0]
+
+    slow = Scorer(Scorer.from_config(config).goals, Slow())
+    owner = RewardPool.start(grows, name="grows")
+    (request,) = requests(1, 2)
+    deadline = time.monotonic() + 150
+    while len(owner.stats()) < 2 or not all(row.get("frames", 0) > 10 for row in owner.stats()):
+        assert time.monotonic() < deadline
+        for _ in range(40):  # a second's work
+            owner.submit(*request, slow)
+    assert sorted(present("grows")) == [0, 1]
+    while sorted(present("grows")) != [0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert owner.score(*request, slow).shape == (2,)  # an ended actor loses no request
+    assert owner.stats()[0]["up"]
+    owner.close()
+    assert not present("grows")
