@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         GoalConditionedQModule,
         GoalConditionedSACModule,
     )
+    from rllib_vlm_reward.resources import rewarded, trial_resources
     from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
     from rllib_vlm_reward.reward_model.model import RewardModel
     from rllib_vlm_reward.reward_model.scorer import Scorer
@@ -48,7 +49,9 @@ __all__ = [
     "Template",
     "VLMRewardConfig",
     "add_vlm_reward",
+    "rewarded",
     "train",
+    "trial_resources",
 ]
 
 register_envs()
@@ -64,6 +67,7 @@ _HOMES = {
         "GoalConditionedQModule",
         "GoalConditionedSACModule",
     },
+    "resources": {"rewarded", "trial_resources"},
     "reward_model.encoder": {"CLIPEncoder"},
     "reward_model.model": {"RewardModel"},
     "reward_model.scorer": {"Scorer"},

@@ -20,7 +20,7 @@ from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import FrameError, RewardError
 
-__all__ = ["add_vlm_reward"]
+__all__ = ["add_vlm_reward", "reward_of"]
 
 
 def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmConfig:
@@ -72,6 +72,20 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
     users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
     config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
     return config
+
+
+def reward_of(config: AlgorithmConfig) -> VLMRewardConfig:
+    """Return the reward that :func:`add_vlm_reward` gave to a configuration.
+
+    Raises:
+        RewardError: it has none.
+    """
+    pieces = config._env_to_module_connector
+    if not isinstance(pieces, _Pieces):
+        raise RewardError(
+            "reward_of: got a configuration without a reward. Call add_vlm_reward(config, ...)."
+        )
+    return pieces.vlm
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import ray
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -18,19 +17,6 @@ def code_of(page):
 
 
 RUN = [page for page in PAGES if code_of(page) and page.name not in UNRUNNABLE]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    ray.init(
-        address="local",
-        num_cpus=8,
-        include_dashboard=False,
-        object_store_memory=200_000_000,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)

@@ -15,7 +15,9 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.episodes import Episodes
 from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
+from rllib_vlm_reward.connectors.trial import reward_group
 from rllib_vlm_reward.errors import PoolError, RewardError
+from rllib_vlm_reward.serving.placement import Group
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["VLMRewardCallbacks"]
@@ -52,7 +54,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         # The name is drawn here and not in the configuration, or an algorithm restored from a
         # checkpoint would collide with the one that wrote it.
         name = self._config.pool_name or f"vlm-reward-{self._run}"
-        self._pool, started = _start_or_share(self._config, name)
+        group = reward_group(algorithm, self._config.num_actors)
+        self._pool, started = _start_or_share(self._config, name, group)
         if started:
             _close_with(algorithm, self._pool)
         self._encoder = next((a["encoder_fingerprint"] for a in self._pool.describe()), None)
@@ -141,14 +144,14 @@ def _sampled(result: dict[str, Any]) -> bool:
     return bool(result.get("env_runners", {}).get("num_env_steps_sampled", 0))
 
 
-def _start_or_share(config: VLMRewardConfig, name: str) -> tuple[RewardPool, bool]:
+def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardPool, bool]:
     """Connect to the named pool, whose starter closes it, or start it.
 
     Raises:
         PoolError: the running pool has fewer actors, or another model or precision.
     """
     if config.pool_name is None or not RewardPool.is_running(name):
-        return RewardPool.start(config, name=name), True
+        return RewardPool.start(config, name=name, group=group), True
     pool = RewardPool.connect(name, config)
     asked = {"encoder": config.encoder, "precision": config.precision}
     for actor in pool.describe():

@@ -4,17 +4,31 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorAlreadyExistsError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 
-__all__ = ["NAMESPACE", "Demand", "end", "find", "is_taken", "launch", "present"]
+__all__ = [
+    "NAMESPACE",
+    "Demand",
+    "Group",
+    "end",
+    "find",
+    "is_taken",
+    "launch",
+    "living_nodes",
+    "present",
+]
 
 NAMESPACE = "rllib_vlm_reward"
+Group: TypeAlias = PlacementGroup | None
 _CONTROL_THREADS = 4
 # A call from another node waits in a thread of its actor while its batch forms, so this bounds how
 # many of them join.
@@ -61,6 +75,11 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
             gpus = float(any(node.get("GPU") for node in nodes))
         return cls(config.num_actors, config.num_cpus_per_actor, gpus)
 
+    @classmethod
+    def granted(cls, bundles: Sequence[Mapping[str, float]]) -> "Demand":
+        """Return what a placement group's equal bundles hold, one for each actor."""
+        return cls(len(bundles), bundles[0].get("CPU", 0.0), bundles[0].get("GPU", 0.0))
+
     def check(self, nodes: Iterable[Mapping[str, float]]) -> None:
         """Raise if these nodes, were they idle, could not hold the pool.
 
@@ -78,6 +97,11 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
                 f"{int(room)}. Lower num_actors, num_cpus_per_actor or num_gpus_per_actor (0.5 "
                 "lets two actors share a GPU), or add nodes."
             )
+
+    def bundles(self) -> list[dict[str, float]]:
+        """Return each actor's share of a placement group; none if they reserve nothing."""
+        share = {"CPU": self.cpus, "GPU": self.gpus}
+        return [share] * self.actors if self.cpus or self.gpus else []
 
     def __str__(self) -> str:
         return f"{self.actors} actors of {self.cpus:g} CPUs and {self.gpus:g} GPUs each"
@@ -102,7 +126,14 @@ def _total(nodes: Iterable[Mapping[str, float]]) -> str:
     return f"{cpus:g} CPUs and {gpus:g} GPUs"
 
 
-def launch(config: VLMRewardConfig, name: str, indices: Sequence[int]) -> list[ActorHandle]:
+def living_nodes() -> list[dict[str, float]]:
+    """Return the resources of each node of the cluster, such as ``{"CPU": 8.0, "GPU": 1.0}``."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def launch(
+    config: VLMRewardConfig, name: str, indices: Sequence[int], group: Group = None
+) -> list[ActorHandle]:
     """Create the actors ``name/0``, ``name/1``, ... on the cluster that Ray is connected to.
 
     They end with the process that calls this, however it ends.
@@ -111,6 +142,7 @@ def launch(config: VLMRewardConfig, name: str, indices: Sequence[int]) -> list[A
         config: of the run.
         name: of the pool.
         indices: of the actors to create.
+        group: whose last ``num_actors`` bundles are theirs; None puts them outside of any.
 
     Raises:
         PoolError: the pool does not fit the cluster, or the name is taken.
@@ -118,9 +150,7 @@ def launch(config: VLMRewardConfig, name: str, indices: Sequence[int]) -> list[A
     # Not above: every client imports this module, and only actors need open_clip.
     from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    demand = Demand.of(config, nodes)
-    demand.check(nodes)
+    demand = _demand(config, group)
     actor_class = ray.remote(concurrency_groups={CONTROL: _CONTROL_THREADS})(RewardActor)
     actors: list[ActorHandle] = []
     for index in indices:
@@ -134,8 +164,9 @@ def launch(config: VLMRewardConfig, name: str, indices: Sequence[int]) -> list[A
             # ActorDiedError costs an env runner, 60 s and its data (RLlib 2.60).
             max_restarts=-1,
             max_task_retries=-1,
-            # Not into the placement group of a Tune trial, where there is no room for it.
-            scheduling_strategy="DEFAULT",
+            # Without "DEFAULT" Ray 2.60 forces them into a Tune trial's group, room or not. In a
+            # group any bundle will do: RLlib's actors may sit in theirs.
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group) if group else "DEFAULT",
         )
         try:
             actors.append(
@@ -154,6 +185,15 @@ def launch(config: VLMRewardConfig, name: str, indices: Sequence[int]) -> list[A
                 "(RewardPool.connect), close it, or choose another pool_name."
             ) from error
     return actors
+
+
+def _demand(config: VLMRewardConfig, group: Group) -> Demand:
+    if group is not None:
+        return Demand.granted(group.bundle_specs[-config.num_actors :])
+    nodes = living_nodes()
+    demand = Demand.of(config, nodes)
+    demand.check(nodes)
+    return demand
 
 
 def find(name: str, count: int) -> list[ActorHandle]:

@@ -20,7 +20,7 @@ from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.autoscale import Autoscaler, Need
 from rllib_vlm_reward.serving.courier import Courier
 from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
-from rllib_vlm_reward.serving.placement import end, find, is_taken, launch, present
+from rllib_vlm_reward.serving.placement import Group, end, find, is_taken, launch, present
 from rllib_vlm_reward.serving.readiness import await_loaded, await_scores
 from rllib_vlm_reward.serving.request import Goals, Request, Scores, check_request
 from rllib_vlm_reward.serving.routing import Router
@@ -64,12 +64,12 @@ class RewardPool:
         self._closed = False
 
     @classmethod
-    def start(cls, config: VLMRewardConfig, *, name: str) -> "RewardPool":
+    def start(cls, config: VLMRewardConfig, *, name: str, group: Group = None) -> "RewardPool":
         """Create the actors ``name/0``, ``name/1``, ..., and wait until each has scored a frame.
 
         Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
         starts one on this machine. The actors end at :meth:`close`, or with this process, however
-        it ends.
+        it ends. Of a ``group`` the last bundles are their room; else any node is.
 
         Raises:
             PoolError: the pool does not fit the cluster, finds no room in it, or the name is taken.
@@ -79,7 +79,7 @@ class RewardPool:
         if not ray.is_initialized():
             # "local", or Ray joins any cluster that another program left on this machine.
             ray.init(address=os.environ.get("RAY_ADDRESS", "local"))
-        actors = launch(config, name, range(config.num_actors))
+        actors = launch(config, name, range(config.num_actors), group)
         try:
             await_loaded(actors, config)
             pool = cls(name, actors, config, owner=True)

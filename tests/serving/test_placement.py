@@ -58,6 +58,14 @@ def test_a_pool_larger_than_the_cluster_is_refused_with_what_fits(demand, nodes,
         demand.check(nodes)
 
 
+def test_a_group_grants_what_was_asked_of_it():
+    demand = Demand(3, cpus=0.5, gpus=2)
+    assert demand.bundles() == [{"CPU": 0.5, "GPU": 2}] * 3
+    assert Demand.granted(demand.bundles()) == demand
+    assert Demand.granted([{"GPU": 1.0}]) == Demand(1, cpus=0, gpus=1)  # Ray leaves out what is 0
+    assert Demand(3, cpus=0, gpus=0).bundles() == []
+
+
 @given(
     cpus=st.sampled_from([0, 0.5, 1, 2, 3]),
     gpus=st.sampled_from([0, 0.25, 0.3, 0.5, 0.75, 1, 2]),
