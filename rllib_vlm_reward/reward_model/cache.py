@@ -1,8 +1,10 @@
 """Embeddings kept by what they are of, so that nothing is encoded twice."""
 
+import concurrent.futures
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, KeysView, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,7 @@ class EmbeddingCache:
         self._capacity = capacity
         self._table = np.empty((capacity, dim), np.float32)
         self._rows: OrderedDict[Hashable, int] = OrderedDict()
+        self._coming: dict[Hashable, Future[None]] = {}
         self._in_use = threading.Lock()
 
     def __len__(self) -> int:
@@ -46,12 +49,13 @@ class EmbeddingCache:
     def embed(self, keys: Sequence[Hashable], encode: Callable[[list[int]], Tensor]) -> Tensor:
         """Return the embeddings of keys, of which only those not known are encoded.
 
-        Two threads that meet the same new key at once may both encode it.
+        A key that another thread is encoding is waited for.
 
         Args:
             keys: B of them; equal keys stand for equal content.
             encode: positions among the keys, ascending, each distinct new key's first, to
-                float32 ``[M, D]`` on any device. Not called where all are known.
+                float32 ``[M, D]`` on any device. Not called where all are known; twice where
+                another thread failed to encode what it had begun.
 
         Returns:
             float32 ``[B, D]``, on the device of what was encoded; where nothing was, on the CPU.
@@ -59,16 +63,21 @@ class EmbeddingCache:
         firsts: dict[Hashable, int] = {}
         for position, key in enumerate(keys):
             firsts.setdefault(key, position)
-        known, found = self._get(firsts)
-        missing = [key for key in firsts if key not in known] if known else list(firsts)
-        if not missing:
-            return found[torch.tensor([known[key] for key in keys], dtype=torch.int64)]
-        new = encode([firsts[key] for key in missing])
-        self.put(missing, new.cpu().numpy())
+        known, found, coming = self._claim(firsts.keys())
+        missing = [key for key in firsts if key not in known and key not in coming]
+        parts = [found]
+        if missing:
+            parts.append(self._encode(missing, [firsts[key] for key in missing], encode))
+        if coming:
+            # Only now, or two threads might wait for each other.
+            concurrent.futures.wait(coming.values())
+            theirs = [firsts[key] for key in coming]
+            parts.append(self.embed(list(coming), lambda p: encode([theirs[i] for i in p])))
         if len(missing) == len(keys):
-            return new
-        order = known | {key: len(known) + i for i, key in enumerate(missing)}
-        return torch.cat([found.to(new.device), new])[[order[key] for key in keys]]
+            return parts[-1]
+        order = {key: row for row, key in enumerate([*known, *missing, *coming])}
+        device = parts[1].device if missing else parts[-1].device
+        return torch.cat([part.to(device) for part in parts])[[order[key] for key in keys]]
 
     def put(self, keys: Sequence[Hashable], embeddings: npt.NDArray[np.float32]) -> None:
         """Keep embeddings, float32 ``[M, D]``, of M distinct keys; of too many, the last ones."""
@@ -76,14 +85,38 @@ class EmbeddingCache:
         with self._in_use:
             self._table[[self._row(key) for key in kept]] = embeddings[-self._capacity :]
 
-    def _get(self, keys: dict[Hashable, int]) -> tuple[dict[Hashable, int], Tensor]:
-        """Return which keys are known, by their index in the embeddings ``[known, D]``."""
+    def _claim(
+        self, keys: KeysView[Hashable]
+    ) -> tuple[list[Hashable], Tensor, dict[Hashable, Future[None]]]:
+        """Return the known keys, their embeddings ``[known, D]``, and the keys that are coming.
+
+        The others are this thread's to encode.
+        """
         with self._in_use:
-            rows = {key: self._rows[key] for key in keys if key in self._rows}
-            for key in rows:
+            known = [key for key in keys if key in self._rows]
+            for key in known:
                 self._rows.move_to_end(key)
-            found = self._table[list(rows.values())]  # a copy: the rows may be reused
-        return {key: index for index, key in enumerate(rows)}, torch.from_numpy(found)
+            found = self._table[[self._rows[key] for key in known]]  # a copy: rows are reused
+            coming = {key: self._coming[key] for key in keys if key in self._coming}
+            new = keys - coming.keys() - set(known)
+            self._coming |= {key: Future() for key in new}
+        return known, torch.from_numpy(found), coming
+
+    def _encode(
+        self,
+        keys: Sequence[Hashable],
+        positions: list[int],
+        encode: Callable[[list[int]], Tensor],
+    ) -> Tensor:
+        try:
+            new = encode(positions)
+            self.put(keys, new.cpu().numpy())
+        finally:
+            with self._in_use:
+                done = [self._coming.pop(key) for key in keys]
+            for each in done:
+                each.set_result(None)
+        return new
 
     def _row(self, key: Hashable) -> int:
         row = self._rows.pop(key, None)

@@ -176,8 +176,8 @@ class RewardModel:
 
         def encode(positions: Sequence[int]) -> Tensor:
             nonlocal encoded
-            encoded = len(positions)
-            return tower(pieces if encoded == size else select(pieces, positions))
+            encoded += len(positions)
+            return tower(pieces if len(positions) == size else select(pieces, positions))
 
         if self._frames is None or not size:
             images = encode(range(size))

@@ -22,6 +22,7 @@ class RedPool:
         self.batches, self.read, self.failures, self.embedded = [], 0, [], []
 
     def submit(self, frames, goals, scorer):
+        frames = np.stack(frames)
         assert frames.dtype == np.uint8
         assert goals.dtype == np.int64
         self.batches.append(len(frames))

@@ -1,4 +1,6 @@
+import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -72,3 +74,65 @@ def test_a_key_is_of_the_content_wherever_it_lies():
     assert content_keys([frames[:, ::-1]], "fp32") != keys
     assert not set(content_keys([frames], "bf16")) & set(keys)
     assert not set(content_keys([frames.reshape(4, 27, 3, 3)], "fp32")) & set(keys)
+
+
+def test_what_another_thread_is_encoding_is_waited_for():
+    cache, begun, go_on = EmbeddingCache(8, dim=1), threading.Event(), threading.Event()
+
+    def slowly(positions):
+        begun.set()
+        assert go_on.wait(10)
+        return torch.full((len(positions), 1), 5.0)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.embed, ["a", "b"], slowly)
+        assert begun.wait(10)
+        encoded = []
+
+        def at_once(positions):
+            encoded.extend(positions)
+            go_on.set()
+            return torch.full((len(positions), 1), 7.0)
+
+        second = threads.submit(cache.embed, ["b", "c", "a", "b"], at_once)
+        assert second.result(10).ravel().tolist() == [5.0, 7.0, 5.0, 5.0]
+        assert first.result(10).ravel().tolist() == [5.0, 5.0]
+    assert encoded == [1]
+
+
+def test_what_another_thread_failed_to_encode_is_encoded_here():
+    cache, begun, go_on = EmbeddingCache(8, dim=1), threading.Event(), threading.Event()
+
+    def fail(positions):
+        begun.set()
+        assert go_on.wait(10)
+        raise RuntimeError("no memory")
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.embed, ["a"], fail)
+        assert begun.wait(10)
+        second = threads.submit(cache.embed, ["a"], lambda p: torch.ones(len(p), 1))
+        go_on.set()
+        with pytest.raises(RuntimeError, match="no memory"):
+            first.result(10)
+        assert second.result(10).item() == 1
+
+
+def test_many_threads_encode_each_key_once_and_never_wait_for_each_other():
+    cache, encoded, lock = EmbeddingCache(1000, dim=1), [], threading.Lock()
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(20):
+            keys = rng.integers(0, 300, 16).tolist()
+
+            def encode(positions, keys=keys):
+                with lock:
+                    encoded.extend(keys[position] for position in positions)
+                return torch.tensor([[float(keys[position])] for position in positions])
+
+            assert cache.embed(keys, encode).ravel().tolist() == keys
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(work, range(6)))
+    assert len(encoded) == len(set(encoded))
