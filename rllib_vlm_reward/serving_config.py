@@ -27,7 +27,8 @@ class ServingConfig(Section):
             reserves none and uses every core of its node.
         max_batch_size: frames in one forward pass at most; None takes what suits the model on the
             actor's device, found at its start.
-        max_in_flight: requests that one env runner may have under way.
+        max_in_flight: requests that one env runner may have under way; fewer where they are large,
+            so that their frames stay below 128 MB.
         timeout_s: seconds until a late request goes to another actor.
         pool_name: Ray name of the pool; None makes a unique one.
     """
@@ -39,7 +40,7 @@ class ServingConfig(Section):
     num_gpus_per_actor: Annotated[float, Field(ge=0.0)] | None = None
     num_cpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
-    max_in_flight: Annotated[int, Field(ge=1)] = 8
+    max_in_flight: Annotated[int, Field(ge=1)] = 32
     timeout_s: Positive = 60.0
     pool_name: str | None = None
 

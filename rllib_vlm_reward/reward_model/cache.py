@@ -3,7 +3,7 @@
 import concurrent.futures
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, KeysView, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -63,8 +63,7 @@ class EmbeddingCache:
         firsts: dict[Hashable, int] = {}
         for position, key in enumerate(keys):
             firsts.setdefault(key, position)
-        known, found, coming = self._claim(firsts.keys())
-        missing = [key for key in firsts if key not in known and key not in coming]
+        known, found, missing, coming = self._claim(firsts)
         parts = [found]
         if missing:
             parts.append(self._encode(missing, [firsts[key] for key in missing], encode))
@@ -86,21 +85,25 @@ class EmbeddingCache:
             self._table[[self._row(key) for key in kept]] = embeddings[-self._capacity :]
 
     def _claim(
-        self, keys: KeysView[Hashable]
-    ) -> tuple[list[Hashable], Tensor, dict[Hashable, Future[None]]]:
-        """Return the known keys, their embeddings ``[known, D]``, and the keys that are coming.
+        self, keys: Iterable[Hashable]
+    ) -> tuple[list[Hashable], Tensor, list[Hashable], dict[Hashable, Future[None]]]:
+        """Tell keys apart: known, with their embeddings ``[known, D]``; missing; and coming.
 
-        The others are this thread's to encode.
+        The missing ones are this thread's to encode, and are coming for the others.
         """
+        known, missing, coming = [], [], {}
         with self._in_use:
-            known = [key for key in keys if key in self._rows]
-            for key in known:
-                self._rows.move_to_end(key)
+            for key in keys:
+                if key in self._rows:
+                    known.append(key)
+                    self._rows.move_to_end(key)
+                elif key in self._coming:
+                    coming[key] = self._coming[key]
+                else:
+                    missing.append(key)
+            self._coming |= dict.fromkeys(missing, Future())
             found = self._table[[self._rows[key] for key in known]]  # a copy: rows are reused
-            coming = {key: self._coming[key] for key in keys if key in self._coming}
-            new = keys - coming.keys() - set(known)
-            self._coming |= {key: Future() for key in new}
-        return known, torch.from_numpy(found), coming
+        return known, torch.from_numpy(found), missing, coming
 
     def _encode(
         self,
@@ -114,8 +117,7 @@ class EmbeddingCache:
         finally:
             with self._in_use:
                 done = [self._coming.pop(key) for key in keys]
-            for each in done:
-                each.set_result(None)
+            done[0].set_result(None)
         return new
 
     def _row(self, key: Hashable) -> int:

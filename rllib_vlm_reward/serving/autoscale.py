@@ -5,9 +5,16 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from rllib_vlm_reward.errors import PoolError
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 
-__all__ = ["Autoscaler", "Need"]
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.serving.pending import fetch
+from rllib_vlm_reward.serving.placement import end, launch, present
+from rllib_vlm_reward.serving.readiness import await_loaded
+
+__all__ = ["Autoscaler", "Need", "watch"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 5.0
@@ -107,3 +114,33 @@ class Autoscaler:
         elif wanted < len(now):
             self._stop(max(now))
             _LOG.info("reward pool: %d actors, since they idled.", wanted)
+
+
+def watch(name: str, config: VLMRewardConfig) -> Autoscaler:
+    """Keep a running pool between ``config.num_actors`` and ``config.max_actors``.
+
+    The actors that it starts end with this process, as the others do.
+    """
+
+    def look() -> dict[int, float]:
+        actors = present(name)
+        try:
+            stats = fetch([actor.stats.remote() for actor in actors.values()], _LOOK_S)
+        except (GetTimeoutError, RayActorError) as error:
+            raise PoolError(f"reward pool {name!r}: an actor does not answer. {error}") from error
+        return {i: row["busy_seconds"] for i, row in zip(actors, stats, strict=True)}
+
+    def start(index: int) -> None:
+        (actor,) = launch(config, name, [index])
+        try:
+            await_loaded([actor], config)
+        except BaseException:
+            end([actor])
+            raise
+
+    def stop(index: int) -> None:
+        end([present(name)[index]])
+
+    assert config.max_actors is not None
+    need = Need(config.num_actors, config.max_actors)
+    return Autoscaler(need, look, start, stop, ray.is_initialized)

@@ -94,9 +94,11 @@ class Pending(Generic[T]):
     def _advance(self, timeout_s: float) -> bool:
         """Receive until answered; False when nothing came within the time limit."""
         while not self._answer.done():
-            done, _ = concurrent.futures.wait(
-                self._attempts, timeout_s, concurrent.futures.FIRST_COMPLETED
-            )
+            done = {attempt for attempt in self._attempts if attempt.done()}
+            if not done and timeout_s:
+                done, _ = concurrent.futures.wait(
+                    self._attempts, timeout_s, concurrent.futures.FIRST_COMPLETED
+                )
             if not done:
                 return False
             self._receive(done.pop())

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving.autoscale import Autoscaler, Need
+from rllib_vlm_reward.serving.autoscale import Autoscaler, watch
 from rllib_vlm_reward.serving.courier import Courier
 from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
 from rllib_vlm_reward.serving.placement import Group, end, find, is_taken, launch, present
@@ -29,6 +29,7 @@ __all__ = ["PendingScores", "RewardPool"]
 
 _CONTROL_TIMEOUT_S = 5.0
 _LOOK_S = 5.0
+_BYTES_IN_FLIGHT = 2**27
 _TEXTS_AT_ONCE = 1024  # within one time limit
 
 
@@ -57,7 +58,7 @@ class RewardPool:
             self._meet(index, actor)
         self._autoscaler: Autoscaler | None = None
         self._looked_at = time.monotonic()
-        self._under_way: list[PendingScores] = []
+        self._under_way: deque[tuple[PendingScores, int]] = deque()
         self._shared: dict[str, ray.ObjectRef] = {}
         self._pids: dict[int, int] = {}
         self._restarts: Counter[int] = Counter()
@@ -85,7 +86,8 @@ class RewardPool:
             pool = cls(name, actors, config, owner=True)
             scorer = Scorer.from_config(config)
             await_scores(actors, scorer, pool._share(scorer))
-            pool._autoscaler = _autoscaler(name, config)
+            if config.max_actors is not None:
+                pool._autoscaler = watch(name, config)
         except BaseException:  # an interrupt, too, leaves no actor behind
             end(actors)
             raise
@@ -115,7 +117,8 @@ class RewardPool:
     ) -> PendingScores:
         """Send one request to the actor with the least to do.
 
-        With ``config.max_in_flight`` requests unanswered, waits for the oldest first.
+        With ``config.max_in_flight`` requests or 128 MB of frames unanswered, waits for the oldest
+        first.
 
         Args:
             frames: uint8 ``[B, H, W, 3]``, or B of ``[H, W, 3]``; copied once, before this
@@ -132,12 +135,13 @@ class RewardPool:
         """
         check_request(frames, goals)
         self._look_for_actors()
-        self._make_room()
+        size = sum(frame.nbytes for frame in frames)
+        self._make_room(size)
         request = Request(frames, goals, scorer.fingerprint, self._share(scorer))
         pending: PendingScores = self._ask(
             self._router.choose, lambda courier: courier.score(request), frames=len(frames)
         )
-        self._under_way.append(pending)
+        self._under_way.append((pending, size))
         return pending
 
     def score(self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer) -> Scores:
@@ -230,10 +234,15 @@ class RewardPool:
         self._actors[index] = actor
         self._router.meet(index, Courier(actor, self._node))
 
-    def _make_room(self) -> None:
-        self._under_way = [pending for pending in self._under_way if not pending.poll()]
-        while len(self._under_way) >= self._config.max_in_flight:
-            self._under_way.pop(0).wait()
+    def _make_room(self, size: int) -> None:
+        """Wait for the oldest requests until this one, of so many bytes, may be under way too."""
+        while self._under_way and self._under_way[0][0].poll():
+            self._under_way.popleft()
+        while self._under_way and (
+            len(self._under_way) >= self._config.max_in_flight
+            or size + sum(size for _, size in self._under_way) > _BYTES_IN_FLIGHT
+        ):
+            self._under_way.popleft()[0].wait()
 
     def _share(self, scorer: Scorer) -> ray.ObjectRef:
         if scorer.fingerprint not in self._shared:
@@ -274,27 +283,3 @@ class RewardPool:
         if dead == len(self._actors):
             raise none_left()
         return answers
-
-
-def _autoscaler(name: str, config: VLMRewardConfig) -> Autoscaler | None:
-    if config.max_actors is None:
-        return None
-    watcher = RewardPool.connect(name, config)  # a pool is for one thread
-
-    def look() -> dict[int, float]:
-        return {i: it["busy_seconds"] for i, it in watcher._ask_all("stats").items()}
-
-    def start(index: int) -> None:
-        (actor,) = launch(config, name, [index])
-        try:
-            await_loaded([actor], config)
-        except BaseException:
-            end([actor])
-            raise
-
-    def stop(index: int) -> None:
-        end([watcher._actors.pop(index)])
-
-    return Autoscaler(
-        Need(config.num_actors, config.max_actors), look, start, stop, ray.is_initialized
-    )

@@ -1,0 +1,150 @@
+"""What every benchmark shares: a Ray, repeats in turn, ratios, and one JSON object at the end."""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import ray
+import torch
+
+from rllib_vlm_reward import VLMRewardConfig
+from rllib_vlm_reward.bench.client import rate
+from rllib_vlm_reward.bench.limit import cores
+
+Sides = dict[str, list[Any]]
+GPU = 0.2 if torch.cuda.is_available() else 0  # of one GPU, for each that needs it
+SHAPES = {"small": (56, 56), "base": (56, 56)}  # others read 224 x 224
+
+
+def parser(doc: str | None, repeats: int = 5) -> argparse.ArgumentParser:
+    """Options of every benchmark that compares."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--out", type=Path, help="also write the JSON object here")
+    return parser
+
+
+def encoder_of(model: str) -> str:
+    """Return what VLMRewardConfig takes: an embedded CLIP, or an architecture's random weights."""
+    return model if model in SHAPES or "/" in model else f"{model}/random"
+
+
+def reward(args: argparse.Namespace, **changes: Any) -> VLMRewardConfig:
+    """Return a reward of the model and precision that were asked for."""
+    given = {
+        "encoder": encoder_of(getattr(args, "model", "small")),
+        "goals": ["a red ball"],
+        "head": "cosine",
+        "precision": args.precision,
+        "num_gpus_per_actor": GPU,
+    }
+    return VLMRewardConfig(**{**given, **changes})
+
+
+def shape_of(model: str) -> tuple[int, int]:
+    """Return the height and width of frames that the model need not resize."""
+    return SHAPES.get(model, (224, 224))
+
+
+def start_ray(**options: Any) -> None:
+    """Start a Ray of this benchmark's own, as large on paper as it needs."""
+    given = {"num_cpus": 8, "object_store_memory": 1_000_000_000, "log_to_driver": False}
+    ray.init(address="local", include_dashboard=False, **{**given, **options})
+
+
+def say(text: str) -> None:
+    """Tell of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int) -> Sides:
+    """Measure all sides, then all again; every other round backwards, so that no side is first."""
+    found: Sides = {name: [] for name in sides}
+    for repeat in range(repeats):
+        names = list(sides) if repeat % 2 == 0 else list(sides)[::-1]
+        for name in names:
+            found[name].append(sides[name]())
+            say(f"{repeat + 1}/{repeats} {name}: {brief(found[name][-1])}")
+    return found
+
+
+def brief(value: Any) -> str:
+    """Return a measurement in a few characters."""
+    value = getattr(value, "frames_per_second", value)
+    if isinstance(value, list):  # of clients
+        value = rate(value)
+    return f"{value:.4g}"
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return the median of some repeats, and how far they lie apart."""
+    rounded = [float(f"{value:.4g}") for value in values]
+    return {
+        "median": float(f"{median(values):.4g}"),
+        "lowest": min(rounded),
+        "highest": max(rounded),
+        "each": rounded,
+    }
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
+    """Return the spread of above ÷ below, each repeat by itself."""
+    return spread([a / b for a, b in zip(above, below, strict=True)])
+
+
+def finish(benchmark: str, figures: Any, settings: Any, out: Path | None = None) -> None:
+    """End Ray, which talks to the last, then print the JSON object; write it too if asked."""
+    ray.shutdown()
+    text = json.dumps(
+        {
+            "benchmark": benchmark,
+            "figures": figures,
+            "settings": settings,
+            "command": " ".join(["python", *sys.argv]),
+            "machine": machine(),
+            "commit": commit(),
+            "ray": ray.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        default=str,
+    )
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n")
+    print(text)
+
+
+def machine() -> dict[str, Any]:
+    """Return CPU, cores, what they know of bf16, and the GPU if there is one."""
+    known: dict[str, str] = {}
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        key, _, value = line.partition(":")
+        known.setdefault(key.strip(), value.strip())
+    flags = known.get("flags", "").split()
+    return {
+        "cpu": known.get("model name", platform.processor()),
+        "cores": cores(),
+        "bf16": [flag for flag in flags if "bf16" in flag],
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def commit() -> str:
+    """Return the commit that is checked out, with a + where files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")

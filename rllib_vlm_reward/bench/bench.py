@@ -1,0 +1,80 @@
+"""From a load, or a run, to a verdict."""
+
+import logging
+import os
+from collections.abc import Callable
+
+import ray
+
+from rllib_vlm_reward.bench.iteration import measure_iteration
+from rllib_vlm_reward.bench.served import Load, measure_served
+from rllib_vlm_reward.bench.verdict import Verdict, judge
+from rllib_vlm_reward.reward_model.encoder import check_encoder
+from rllib_vlm_reward.run.experiment import Experiment
+
+__all__ = ["bench_load", "bench_run"]
+
+Report = Callable[[str], None]
+
+
+def bench_load(load: Load, *, report: Report = lambda _: None) -> Verdict:
+    """Measure what this machine gives for a load.
+
+    Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
+    starts one, which ends with the measurement.
+
+    Args:
+        load: what is asked.
+        report: told what is measured next.
+
+    Raises:
+        PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
+    """
+    check_encoder(load.reward.encoder)  # before anything starts
+    with _Cluster():
+        report("measuring the CLIP alone, then with clients")
+        return judge(load, measure_served(load), None)
+
+
+def bench_run(
+    experiment: Experiment, *, seconds: float = 5.0, report: Report = lambda _: None
+) -> Verdict:
+    """Measure a run: its own iterations, and what the reward gives for its frames.
+
+    Args:
+        experiment: the run.
+        seconds: of each measurement of frames/s.
+        report: told what is measured next.
+
+    Raises:
+        ConfigError: see :func:`.measure_iteration`.
+        PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
+    """
+    config = experiment.to_algorithm_config()  # before anything starts, for its errors
+    with _Cluster():
+        report("training a few iterations, with the reward and without")
+        iteration = measure_iteration(experiment)
+        load = Load(
+            reward=experiment.vlm_reward.model_copy(update={"pool_name": None}),
+            frame=iteration.frame,
+            runners=max(1, config.num_env_runners),
+            request=config.num_envs_per_env_runner,
+            seconds=seconds,
+        )
+        report("measuring the CLIP alone, then with clients")
+        return judge(load, measure_served(load), iteration)
+
+
+class _Cluster:
+    """Ray for as long as it is needed, unless it runs already."""
+
+    def __enter__(self) -> None:
+        self._started = not ray.is_initialized()
+        if self._started:
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+            # "local", or Ray joins any cluster that another program left on this machine.
+            ray.init(address=os.environ.get("RAY_ADDRESS", "local"), **quiet)
+
+    def __exit__(self, *args: object) -> None:
+        if self._started:
+            ray.shutdown()

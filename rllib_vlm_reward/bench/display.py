@@ -1,0 +1,73 @@
+"""A verdict as tables for the terminal, and as a picture."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from rllib_vlm_reward.bench.verdict import Verdict
+
+__all__ = ["save_picture", "tables"]
+
+COLORS = {
+    "env": "#4c78a8",
+    "transport": "#f58518",
+    "preprocess": "#72b7b2",
+    "forward": "#54a24b",
+    "learner": "#b279a2",
+}
+
+
+def tables(verdict: Verdict) -> Group:
+    """Return what rich prints."""
+    served, load = verdict.served, verdict.load
+    height, width = load.frame
+    speeds = Table("", "frames/s", title=f"{load.reward.encoder}, frames of {height}x{width}")
+    best = served.limit.best
+    speeds.add_row(
+        f"bare CLIP, {served.limit.precision}, batches of {best.batch_size}, {best.lanes} at once",
+        f"{served.limit_per_second:,.0f}",
+    )
+    speeds.add_row(
+        f"runners: {load.runners}, requests of {load.request}, actors: {load.reward.num_actors}",
+        f"{served.frames_per_second:,.0f}",
+    )
+    per = "an iteration" if verdict.iteration else "1,000 frames"
+    stages = Table("stage", f"seconds of {per}", "share", title="where the time goes")
+    for stage in verdict.stages:
+        stages.add_row(stage.name, f"{stage.seconds:.3f}", f"{stage.share:.0%}")
+    return Group(speeds, stages, Text(_iteration(verdict)), Text(_conclusion(verdict)))
+
+
+def _iteration(verdict: Verdict) -> str:
+    run = verdict.iteration
+    if run is None:
+        return "Give a run's CONFIG.yaml, and env and learner are timed too."
+    return (
+        f"An iteration takes {run.seconds:.2f} s with the reward ({run.mode}) and "
+        f"{run.seconds_without:.2f} s with one that costs nothing."
+    )
+
+
+def _conclusion(verdict: Verdict) -> str:
+    return f"{verdict.sentence} {verdict.remedy}"
+
+
+def save_picture(path: Path, verdict: Verdict) -> None:
+    """Save the shares as one horizontal bar, a PNG."""
+    figure, axes = plt.subplots(figsize=(9, 2.2), layout="constrained")
+    left = 0.0
+    for stage in verdict.stages:
+        label = f"{stage.name} {stage.share:.0%}"
+        axes.barh(0, stage.share, left=left, color=COLORS[stage.name], label=label)
+        left += stage.share
+    axes.set(xlim=(0, 1), yticks=[], xlabel="share of the time", title=verdict.sentence)
+    figure.legend(ncols=len(verdict.stages), loc="outside lower center")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,149 @@
+"""What clients get through pool and connector, beside the limit."""
+
+import dataclasses
+import uuid
+from typing import Annotated
+
+import ray
+from pydantic import Field
+
+from rllib_vlm_reward.bench.client import connect, rate, start_clients, together
+from rllib_vlm_reward.bench.limit import BareModel, Limit
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.section import Positive, Section
+from rllib_vlm_reward.serving.pending import fetch
+from rllib_vlm_reward.serving.placement import Demand
+from rllib_vlm_reward.serving.pool import RewardPool
+
+__all__ = ["Load", "Served", "measure_served", "read_load"]
+
+Side = Annotated[int, Field(gt=0)]
+
+
+class Load(Section):
+    """What is asked of the reward.
+
+    Attributes:
+        reward: the model, and where it runs.
+        frame: height and width of the frames.
+        runners: env runners, each a process of its own.
+        request: frames of a request: the sub-envs of a runner.
+        seconds: of each measurement.
+    """
+
+    reward: VLMRewardConfig
+    frame: tuple[Side, Side] = (224, 224)
+    runners: Annotated[int, Field(ge=1)] = 2
+    request: Annotated[int, Field(ge=1)] = 16
+    seconds: Positive = 5.0
+
+
+def read_load(
+    encoder: str | None, frame: str, *, runners: int, actors: int, request: int, seconds: float
+) -> Load:
+    """Return the load that the command line describes.
+
+    Args:
+        encoder: see :meth:`CLIPEncoder.load`.
+        frame: height and width, as in ``480x640``.
+        runners, request, seconds: see :class:`Load`.
+        actors: in the pool.
+
+    Raises:
+        ConfigError: no encoder, or a frame that is no size.
+
+    Example:
+        >>> read_load("small", "56x64", runners=2, actors=1, request=16, seconds=1.0).frame
+        (56, 64)
+    """
+    if encoder is None:
+        raise ConfigError(
+            "bench: got neither CONFIG.yaml nor --encoder, expected one. Name a run, or a CLIP "
+            "such as --encoder small."
+        )
+    sides = frame.split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise ConfigError(f"--frame: got {frame!r}, expected HEIGHTxWIDTH, such as 480x640.")
+    reward = VLMRewardConfig(
+        encoder=encoder, goals=("a red ball",), negatives=("a blue key",), num_actors=actors
+    )
+    return Load(
+        reward=reward,
+        frame=(int(sides[0]), int(sides[1])),
+        runners=runners,
+        request=request,
+        seconds=seconds,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """Frames/s, and what became of each frame's time.
+
+    Attributes:
+        frames_per_second: of all clients together.
+        limit: of one actor's device, or of all the cores.
+        limit_per_second: of all the devices.
+        batch_mean: frames of a forward pass.
+        preprocess_s, forward_s, transport_s: of the time between two frames. Transport is all
+            that is neither, so the clients' own work too, where it shares the cores.
+    """
+
+    frames_per_second: float
+    limit: Limit
+    limit_per_second: float
+    batch_mean: float
+    preprocess_s: float
+    forward_s: float
+    transport_s: float
+
+
+def measure_served(load: Load) -> Served:
+    """Measure the limit, then the pool with its clients, on the Ray that is connected to.
+
+    Raises:
+        PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
+    """
+    gpus = Demand.of(load.reward, [node["Resources"] for node in ray.nodes()]).gpus
+    limit = _limit(load, gpus)  # first: the pool may take all the GPUs
+    pool = RewardPool.start(load.reward, name=f"bench-{uuid.uuid4().hex[:8]}")
+    try:
+        clients = start_clients(
+            load.runners,
+            load.reward,
+            {"pool": connect(pool.name, load.reward)},
+            load.request,
+            load.frame,
+        )
+        together(clients, "drive", "pool", 0.5)  # the first requests set up what later ones use
+        driven = together(clients, "drive", "pool", load.seconds)
+        batch_mean = pool.stats()[0]["batch_mean"]
+        for client in clients:
+            ray.kill(client)
+    finally:
+        pool.close()
+    return _split(rate(driven), limit, load.reward.num_actors if gpus else 1, batch_mean)
+
+
+def _limit(load: Load, gpus: float) -> Limit:
+    """In a process of its own, on a device such as an actor gets: the driver may have none."""
+    kind = ray.remote(num_cpus=0, num_gpus=gpus)(BareModel)
+    bare = kind.remote(load.reward, load.frame, device="cuda" if gpus else "cpu")
+    limit: Limit = fetch(bare.search.remote(min(1.0, load.seconds / 5), (16, 64, 256)))
+    ray.kill(bare)
+    return limit
+
+
+def _split(speed: float, limit: Limit, devices: int, batch_mean: float) -> Served:
+    whole = devices * limit.frames_per_second
+    reward_s = min(1 / whole, 1 / speed)
+    return Served(
+        frames_per_second=speed,
+        limit=limit,
+        limit_per_second=whole,
+        batch_mean=batch_mean,
+        preprocess_s=reward_s * limit.preprocess_share,
+        forward_s=reward_s * (1 - limit.preprocess_share),
+        transport_s=max(0.0, 1 / speed - reward_s),
+    )

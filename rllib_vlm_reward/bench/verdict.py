@@ -1,0 +1,103 @@
+"""Where the time goes, and which part of it holds a run back."""
+
+import dataclasses
+from typing import Any
+
+from rllib_vlm_reward.bench.iteration import Iteration
+from rllib_vlm_reward.bench.served import Load, Served
+
+__all__ = ["Stage", "Verdict", "judge"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One part of the work.
+
+    Attributes:
+        name: ``env``, ``transport``, ``preprocess``, ``forward`` or ``learner``.
+        seconds: of an iteration; without a run, of a thousand frames.
+        share: of all stages' seconds, in [0, 1].
+    """
+
+    name: str
+    seconds: float
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a machine gives for a load, and what holds it back.
+
+    Attributes:
+        load, served, iteration: what was asked and measured; no iteration without a run.
+        stages: in the order of a frame's road; their shares sum to 1.
+        bottleneck: ``env``, ``transport``, ``reward`` (preprocess and forward) or ``learner``.
+        sentence: says it plainly.
+        remedy: what would help.
+    """
+
+    load: Load
+    served: Served
+    iteration: Iteration | None
+    stages: tuple[Stage, ...]
+    bottleneck: str
+    sentence: str
+    remedy: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it for JSON."""
+        return {
+            "load": self.load.model_dump(mode="json", exclude_defaults=True),
+            "served": dataclasses.asdict(self.served),
+            "iteration": self.iteration and dataclasses.asdict(self.iteration),
+            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            "bottleneck": self.bottleneck,
+            "sentence": self.sentence,
+            "remedy": self.remedy,
+        }
+
+
+_NAMES = {
+    "env": "Stepping the envs",
+    "transport": "Bringing the frames to the model",
+    "reward": "The CLIP",
+    "learner": "The learner",
+}
+_REMEDIES = {
+    "env": "Take more env runners (num_env_runners), or a faster env.",
+    "transport": "Send more frames in a request (num_envs_per_env_runner), or smaller frames.",
+    "reward": "Take a GPU or several (num_actors), a smaller CLIP, or score fewer steps "
+    "(scored_steps).",
+    "learner": "Take fewer epochs, larger minibatches, or a learner on a GPU "
+    "(num_gpus_per_learner).",
+}
+
+
+def judge(load: Load, served: Served, iteration: Iteration | None) -> Verdict:
+    """Divide the time among the stages, and name the largest.
+
+    The stages of a run in deferred mode work at the same time where their cores differ, so their
+    seconds may add up to more than an iteration's.
+    """
+    frames = iteration.frames if iteration else 1000
+    seconds = {
+        "transport": frames * served.transport_s,
+        "preprocess": frames * served.preprocess_s,
+        "forward": frames * served.forward_s,
+    }
+    if iteration:
+        seconds = {"env": iteration.env_s, **seconds, "learner": iteration.learner_s}
+    total = sum(seconds.values())
+    shares = {name: each / total for name, each in seconds.items()}
+    stages = tuple(Stage(name, seconds[name], share) for name, share in shares.items())
+    merged = {"reward": shares.pop("preprocess") + shares.pop("forward"), **shares}
+    bottleneck = max(merged, key=lambda name: merged[name])
+    return Verdict(
+        load,
+        served,
+        iteration,
+        stages,
+        bottleneck,
+        f"{_NAMES[bottleneck]} takes the largest part of the time, {merged[bottleneck]:.0%}.",
+        _REMEDIES[bottleneck],
+    )

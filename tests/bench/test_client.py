@@ -1,0 +1,81 @@
+"""A client sends what an env runner sends: every frame once, none twice."""
+
+import numpy as np
+import pytest
+
+from rllib_vlm_reward.bench.client import Client, Driven, StandInEnv, rate
+from rllib_vlm_reward.config import VLMRewardConfig
+
+# What a run may have, and a client must not heed: it names the goals, and every frame is scored.
+CONFIG = VLMRewardConfig(
+    encoder="small",
+    goals=["a {red|blue} ball"],
+    threshold=0.5,
+    mode="synchronous",
+    early_end=True,
+    scored_steps="changed",
+    frame_source="obs",
+    goal_source="obs:mission",
+)
+SHAPE = (6, 8)
+
+
+class Door:
+    """Remembers each frame's bytes, and how many requests were under way at once."""
+
+    def __init__(self):
+        self.frames, self.sizes, self.under_way, self.most = [], [], 0, 0
+
+    def submit(self, frames, goals, scorer):
+        frames = np.asarray(frames)
+        assert frames.dtype == np.uint8
+        assert len(frames) == len(goals)
+        self.frames += [frame.tobytes() for frame in frames]
+        self.sizes.append(len(frames))
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        return self
+
+    def result(self):
+        self.under_way -= 1
+        return np.random.default_rng().random(self.sizes[0], np.float32)
+
+
+@pytest.fixture
+def door():
+    return Door()
+
+
+@pytest.fixture
+def client(door):
+    return Client(CONFIG, {"door": lambda: door}, num_envs=3, shape=SHAPE, seed=1)
+
+
+def test_the_connectors_way_scores_every_frame_once(client, door):
+    driven = client.drive("door", 0.02)
+    assert driven.frames == len(door.frames) == len(set(door.frames)) > 0
+    assert driven.frames % (16 * 3) == 0  # whole fragments
+    assert set(door.sizes) == {3}
+    assert door.under_way == 0
+    assert len(door.frames[0]) == 6 * 8 * 3
+
+
+def test_requests_keep_to_what_may_be_under_way(client, door):
+    driven = client.request("door", 0.02, 2)
+    assert driven.frames == len(door.frames) == len(set(door.frames))
+    assert len(driven.latencies) == len(door.sizes)
+    assert door.most == 2
+    assert door.under_way == 0
+
+
+def test_frames_differ_between_steps_and_between_clients():
+    seen = set()
+    for seed in (0, 1):
+        env = StandInEnv(2, SHAPE, seed)
+        for _ in range(100):  # more than were made beforehand
+            seen |= {frame.tobytes() for frame in env.render()}
+    assert len(seen) == 2 * 100 * 2
+
+
+def test_a_rate_counts_until_the_last_client_is_done():
+    assert rate([Driven(100, 1.0, 0.0, []), Driven(300, 2.0, 0.0, [])]) == 200
