@@ -23,7 +23,7 @@ class ServingConfig(Section):
         max_actors: let the pool grow to so many while all are busy, and shrink to ``num_actors``
             while they idle; None keeps ``num_actors``.
         num_gpus_per_actor: whole or fractional; None takes 1 where the cluster has GPUs, else 0.
-        num_cpus_per_actor: CPUs that Ray reserves for each actor, and its torch threads; 0
+        num_cpus_per_actor: CPUs that Ray reserves for each actor, and that it computes on; 0
             reserves none and uses every core of its node.
         max_batch_size: frames in one forward pass at most; None takes what suits the model on the
             actor's device, found at its start.

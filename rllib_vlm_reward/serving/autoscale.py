@@ -90,8 +90,11 @@ class Autoscaler:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking. Idempotent."""
+        """Look no more; an actor that is being started is given up when it ends. Idempotent."""
         self._ended.set()
+
+    def join(self) -> None:
+        """Wait until nothing is started any more."""
         self._thread.join()
 
     def _watch(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import weakref
 from concurrent.futures import Future
 from typing import Any
 
@@ -108,3 +109,5 @@ class Courier:
         if self.is_near and address is not None:
             with contextlib.suppress(OSError):  # another network namespace, say: a container's
                 self._link = Link(address)
+                # Its reader, a thread, would keep it open for good.
+                weakref.finalize(self, self._link.close)

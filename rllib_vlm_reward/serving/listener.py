@@ -86,7 +86,7 @@ class Listener:
             message, fds, _, _ = socket.recv_fds(client.connection, ASK.size, 1)
         except ConnectionError:
             message, fds = b"", []
-        if not message:
+        if len(message) != ASK.size:  # its end, or no client of ours
             self._selector.unregister(client.connection)
             client.connection.close()
             return

@@ -207,10 +207,13 @@ class RewardPool:
 
         Ray 2.60 kills without waiting, so another client's last request may still be answered.
         """
-        if self._autoscaler is not None:
-            self._autoscaler.close()
         if self._owner and not self._closed and ray.is_initialized():
+            if self._autoscaler is not None:
+                self._autoscaler.close()
             end(present(self.name).values())
+            if self._autoscaler is not None:
+                self._autoscaler.join()
+                end(present(self.name).values())  # one may have been started meanwhile
         self._closed = True
         for courier in self._router.couriers.values():
             courier.close()

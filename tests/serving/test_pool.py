@@ -1,6 +1,7 @@
 """A pool of two real actors: its scores are an in-process RewardModel's, whatever happens."""
 
 import dataclasses
+import gc
 import os
 import pickle
 import signal
@@ -115,6 +116,20 @@ def test_on_one_node_frames_travel_in_shared_memory(client, requests, model, sco
     for request in sent:
         assert_right(one.score(*request, scorer), request, model, scorer)
     assert len(by_link) == 3  # the first went through Ray, with the scorer
+
+
+def test_a_client_that_is_dropped_closes_its_links(client, requests, scorer):
+    def links():
+        return sum(thread.name == "link" for thread in threading.enumerate())
+
+    gc.collect()
+    before = links()
+    one = client()
+    for request in requests(6):
+        one.score(*request, scorer)
+    assert links() == before + 2
+    del one
+    wait_for(lambda: gc.collect() >= 0 and links() == before)
 
 
 def test_an_env_may_draw_its_next_frames_into_the_same_memory(client, requests, model, scorer):
