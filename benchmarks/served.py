@@ -3,7 +3,7 @@
     python benchmarks/served.py --model small --request 16
 
 Two client processes send frames that were never seen before. They go the connector's way: B
-episodes step, the piece collects their frames, a fragment ends every 64 steps. Bare is the same
+episodes step, the piece collects their frames, a fragment ends every `--steps`. Bare is the same
 model in one process: the best of batch sizes and of lanes x threads. Ray Serve and a plain actor
 get their requests from the same clients through the same connector piece; only what it sends
 through differs. Needs `pip install "ray[serve]"`. Prints one JSON object last.
@@ -44,6 +44,7 @@ def main() -> None:
     options.add_argument("--request", type=int, default=16)
     options.add_argument("--clients", type=int, default=2)
     options.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    options.add_argument("--steps", type=int, default=64, help="of a fragment")
     options.add_argument("--no-peers", action="store_true")
     args = options.parse_args()
     start_ray()
@@ -70,16 +71,16 @@ def against_bare(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str,
     clients = start_clients(
         args.clients, config, {"pool": connect(pool.name, config)}, args.request, shape
     )
-    together(clients, "drive", "pool", 1.0)
+    together(clients, "drive", "pool", 1.0, args.steps)
     found = in_turn(
         {
             "bare": lambda: ray.get(bare.again.remote(searched, seconds)),
-            "connector": lambda: rate(together(clients, "drive", "pool", seconds)),
+            "connector": lambda: rate(together(clients, "drive", "pool", seconds, args.steps)),
             "pool": lambda: rate(together(clients, "request", "pool", seconds, IN_FLIGHT)),
         },
         args.repeats,
     )
-    costs = together(clients, "drive", "pool", seconds)
+    costs = together(clients, "drive", "pool", seconds, args.steps)
     stats = pool.stats()[0]
     pool.close()
     for process in (*clients, bare):
@@ -125,7 +126,7 @@ def against_peers(
     clients = start_clients(args.clients, config, doors, args.request, shape_of(args.model))
 
     def drive(door: str, seconds: float = args.seconds) -> float:
-        return rate(together(clients, "drive", door, seconds))
+        return rate(together(clients, "drive", door, seconds, args.steps))
 
     for door in doors:
         drive(door, 1.0)

@@ -32,7 +32,6 @@ __all__ = [
 Shape = tuple[int, int]
 
 _BANK = 16  # vector steps of frames made beforehand, more than any client has under way
-_FRAGMENT = 64
 _EVERY_FRAME = {
     "frame_source": "render",
     "goal_source": "info:goal",
@@ -121,8 +120,8 @@ class Client:
         self._env: Any = StandInEnv(num_envs, shape, seed)
         self._scorer = Scorer.from_config(config)
 
-    def drive(self, door: str, seconds: float) -> Driven:
-        """Go the connector's way: B episodes step together, a fragment ends every 64 steps."""
+    def drive(self, door: str, seconds: float, steps: int) -> Driven:
+        """Go the connector's way: B episodes step together, in whole fragments of so many steps."""
         piece = _Piece(self._config, self._doors[door])
         piece.env = self._env
         episodes = [SingleAgentEpisode() for _ in range(self._env.num_envs)]
@@ -134,7 +133,7 @@ class Client:
 
         def fragment() -> int:
             nonlocal episodes
-            for _ in range(_FRAGMENT):
+            for _ in range(steps):
                 for episode in episodes:
                     episode.add_env_step(0.0, 0, 0.0, {})
                 piece(rl_module=None, batch={}, episodes=episodes)
@@ -142,7 +141,7 @@ class Client:
             piece.flush(episodes, ongoing, metrics)
             metrics.reduce()
             episodes = ongoing
-            return _FRAGMENT * len(episodes)
+            return steps * len(episodes)
 
         return _timed(fragment, seconds)
 

@@ -19,6 +19,7 @@ from rllib_vlm_reward.serving.pool import RewardPool
 __all__ = ["Load", "Served", "measure_served", "read_load"]
 
 Side = Annotated[int, Field(gt=0)]
+_STEPS = 16  # of a fragment: whole ones are measured, and a large CLIP takes seconds for each
 
 
 class Load(Section):
@@ -116,8 +117,10 @@ def measure_served(load: Load) -> Served:
             load.request,
             load.frame,
         )
-        together(clients, "drive", "pool", 0.5)  # the first requests set up what later ones use
-        driven = together(clients, "drive", "pool", load.seconds)
+        together(
+            clients, "drive", "pool", 0.5, _STEPS
+        )  # the first requests set up what later ones use
+        driven = together(clients, "drive", "pool", load.seconds, _STEPS)
         batch_mean = pool.stats()[0]["batch_mean"]
         for client in clients:
             ray.kill(client)

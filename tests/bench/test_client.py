@@ -52,7 +52,7 @@ def client(door):
 
 
 def test_the_connectors_way_scores_every_frame_once(client, door):
-    driven = client.drive("door", 0.02)
+    driven = client.drive("door", 0.02, 16)
     assert driven.frames == len(door.frames) == len(set(door.frames)) > 0
     assert driven.frames % (16 * 3) == 0  # whole fragments
     assert set(door.sizes) == {3}
