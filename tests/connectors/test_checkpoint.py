@@ -17,7 +17,9 @@ from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
-DRAWN = {"num_negatives": 1, "negatives_seed": 3, "normalize_rewards": True}
+# To the last bit, a score depends on the batch that its frame was encoded in, and so on the cache.
+SAME_BATCHES = {"cache_frames": 0, "max_batch_size": 64}
+DRAWN = {"num_negatives": 1, "negatives_seed": 3, "normalize_rewards": True, **SAME_BATCHES}
 RESTORE = """
     import json, ray, recount
     from ray.rllib.algorithms.algorithm import Algorithm
