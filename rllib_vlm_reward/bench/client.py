@@ -31,7 +31,7 @@ __all__ = [
 
 Shape = tuple[int, int]
 
-_BANK = 16  # vector steps of frames made beforehand, more than any client has under way
+_BANK = 16  # vector steps of frames made beforehand, so that they cost the client nothing
 _EVERY_FRAME = {
     "frame_source": "render",
     "goal_source": "info:goal",
@@ -76,7 +76,7 @@ class StandInEnv:
         self._seed, self._step = seed, 0
 
     def render(self) -> Frames:
-        """Return B new frames, uint8 ``[B, H, W, 3]``, valid until ``_BANK`` calls later."""
+        """Return B new frames, uint8 ``[B, H, W, 3]``."""
         self._step += 1
         frames: Frames = self._bank[self._step % _BANK]
         stamp = np.frombuffer(self._step.to_bytes(6, "little") + bytes([self._seed % 256]), "u1")

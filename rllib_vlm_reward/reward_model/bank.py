@@ -54,11 +54,12 @@ class TextBank:
         baselines = [rows[g.baseline] for g in goals.goals if g.baseline]
         complete = len(baselines) == len(goals)
         self._baseline_rows = torch.tensor(baselines, device=device) if complete else None
-        counts = [len(g.negatives) for g in goals.goals]
-        self._counts = torch.tensor(counts, device=device)
-        self._starts = self._counts.cumsum(0) - self._counts
+        counts = np.array([len(g.negatives) for g in goals.goals], np.int64)
+        self._counts = torch.from_numpy(counts).to(device)
+        # Not computed on a GPU, where a lane's stream would not wait for it.
+        self._starts = torch.from_numpy(counts.cumsum() - counts).to(device)
         negatives = itertools.chain.from_iterable(g.negatives for g in goals.goals)
-        flat = np.fromiter((rows[text] for text in negatives), np.int32, sum(counts))
+        flat = np.fromiter((rows[text] for text in negatives), np.int32, int(counts.sum()))
         self._negative_rows = torch.from_numpy(flat).to(device)
 
     def goal(self, goals: Tensor) -> Tensor:

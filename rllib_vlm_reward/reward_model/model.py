@@ -59,7 +59,6 @@ class RewardModel:
         self._drifts: OrderedDict[str, float] = OrderedDict()
         self._counts = {"frames_encoded": 0, "cache_hits": 0, "texts_encoded": 0}
         self._kept_in_use = threading.Lock()  # of banks, drifts and counts; never held for long
-        self._texts_in_use = threading.Lock()  # so that two threads do not encode the same texts
 
     @torch.inference_mode()
     def score(
@@ -191,8 +190,7 @@ class RewardModel:
             self._count(texts_encoded=len(positions))
             return self.encoder.encode_texts([texts[position] for position in positions])
 
-        with self._texts_in_use:
-            return self._texts.embed(texts, encode)
+        return self._texts.embed(texts, encode)
 
     def _bank(self, goals: GoalSet) -> TextBank:
         with self._kept_in_use:

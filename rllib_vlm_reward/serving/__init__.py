@@ -8,6 +8,7 @@
 * :mod:`request`: what is asked, what is answered, and the check at the door;
 * :mod:`segment`, :mod:`message`: one request's memory, and the header that names it;
 * :mod:`link`, :mod:`listener`: the client's end of a connection on one node, and the actor's;
+* :mod:`user`: whose process is at the other end;
 * :mod:`courier`: takes requests to one actor, by link or by Ray;
 * :mod:`batcher`: joins the requests that wait; neither Ray nor torch;
 * :mod:`lanes`: how many batches a device takes at once;
@@ -16,6 +17,7 @@
 * :mod:`placement`: whether a pool fits the cluster, and its actors put there;
 * :mod:`readiness`: placed, loaded, and able to score;
 * :mod:`autoscale`: more actors while all are busy;
+* :mod:`roster`: the pool's actors, as one client knows them;
 * :mod:`routing`: the actor with the least to do;
 * :mod:`pending`: one request's answer to come;
 * :mod:`pool`: all of it, behind one name.

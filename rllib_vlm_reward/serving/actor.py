@@ -195,6 +195,8 @@ class RewardActor:
             model = RewardModel(encoder, cache_frames=self._cache_frames)
             if self._max_batch_size is None:
                 self._batcher.max_batch_size = best_batch_size(model)
+            if self._device == "cuda":
+                torch.cuda.synchronize()  # for the lanes, whose streams do not wait for this one
         return model
 
     def _serve_link(self, frames: Frames, goals: Goals, fingerprint: str) -> Future[Scores]:

@@ -3,9 +3,9 @@
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
-import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -85,6 +85,7 @@ class Autoscaler:
         self._need, self._look, self._start, self._stop = need, look, start, stop
         self._alive = alive
         self._seen: dict[int, float] = {}
+        self._seen_at = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="autoscaler", daemon=True)
         self._thread.start()
@@ -93,22 +94,26 @@ class Autoscaler:
         """Look no more; an actor that is being started is given up when it ends. Idempotent."""
         self._ended.set()
 
-    def join(self) -> None:
-        """Wait until nothing is started any more."""
-        self._thread.join()
+    def join(self, timeout_s: float) -> bool:
+        """Wait so long; return whether an actor is still being started."""
+        self._thread.join(timeout_s)
+        return self._thread.is_alive()
 
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_S) and self._alive():
             try:
                 self._adapt()
-            except PoolError as error:  # the pool serves on with the actors that it has
+            except Exception as error:  # the pool serves on with the actors that it has
                 _LOG.warning("reward pool: it could not be scaled. %s", error)
 
     def _adapt(self) -> None:
-        now = self._look()
+        now, at = self._look(), time.monotonic()
+        if not now:
+            return
         # An actor that restarted counts from zero again.
-        shares = [max(0.0, now[i] - self._seen.get(i, now[i])) / _LOOK_S for i in now]
-        self._seen = now
+        passed = at - self._seen_at
+        shares = [max(0.0, now[i] - self._seen.get(i, now[i])) / passed for i in now]
+        self._seen, self._seen_at = now, at
         wanted = self._need.after(shares)
         if wanted > len(now):
             index = next(i for i in range(wanted) if i not in now)
@@ -119,10 +124,15 @@ class Autoscaler:
             _LOG.info("reward pool: %d actors, since they idled.", wanted)
 
 
-def watch(name: str, config: VLMRewardConfig) -> Autoscaler:
+def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Autoscaler:
     """Keep a running pool between ``config.num_actors`` and ``config.max_actors``.
 
     The actors that it starts end with this process, as the others do.
+
+    Args:
+        name: of the pool.
+        config: of the run.
+        alive: see :class:`Autoscaler`.
     """
 
     def look() -> dict[int, float]:
@@ -146,4 +156,4 @@ def watch(name: str, config: VLMRewardConfig) -> Autoscaler:
 
     assert config.max_actors is not None
     need = Need(config.num_actors, config.max_actors)
-    return Autoscaler(need, look, start, stop, ray.is_initialized)
+    return Autoscaler(need, look, start, stop, alive)

@@ -52,6 +52,7 @@ class _Request(Generic[S]):
         self.future: Future[Scores] = Future()
         self.future.set_running_or_notify_cancel()  # so nobody can cancel it under a lane
         self._scores = np.empty(len(goals), np.float32)
+        self._error: Exception | None = None
         self._missing = max(len(goals), 1)  # an empty request is done with its one, empty part
         self._lock = threading.Lock()
 
@@ -60,21 +61,27 @@ class _Request(Generic[S]):
         return self.scorer is other.scorer and self.frames.shape[1:] == other.frames.shape[1:]
 
     def enter(self, part: slice, scores: Scores) -> bool:
-        """Keep a part's scores; return whether they were the last."""
+        """Keep a part's scores; return whether it was the last that was missing."""
         with self._lock:
             self._scores[part] = scores
-            self._missing -= max(len(scores), 1)
-            return not self._missing
+            return self._one_less(part)
+
+    def fail(self, part: slice, error: Exception) -> bool:
+        """Keep a part's error; return whether it was the last that was missing."""
+        with self._lock:
+            self._error = self._error or error
+            return self._one_less(part)
 
     def finish(self) -> None:
-        with self._lock:
-            if not self.future.done():  # a part may have failed
-                self.future.set_result(self._scores)
+        """Answer: only once no lane reads the frames any more, since their memory is used again."""
+        if self._error is None:
+            self.future.set_result(self._scores)
+        else:
+            self.future.set_exception(self._error)
 
-    def fail(self, error: Exception) -> None:
-        with self._lock:
-            if not self.future.done():
-                self.future.set_exception(error)
+    def _one_less(self, part: slice) -> bool:
+        self._missing -= max(part.stop - part.start, 1)
+        return not self._missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,30 +229,29 @@ class Batcher(Generic[S]):
         try:
             scores = self._forward(batch)
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].request.fail(error)
-            else:
+            if len(batch) > 1:
                 for part in batch:
                     self._run([part])
+            elif batch[0].request.fail(batch[0].rows, error):
+                batch[0].request.finish()
             return
         ends = np.cumsum([len(part.goals) for part in batch])
-        pieces = np.split(scores, ends[:-1])
         complete = [
-            part.request
-            for part, piece in zip(batch, pieces, strict=True)
+            part
+            for part, piece in zip(batch, np.split(scores, ends[:-1]), strict=True)
             if part.request.enter(part.rows, piece)
         ]
         try:
             self._report(len(scores), start, complete)
         except Exception as error:
-            for request in complete:
-                request.fail(error)
-        for request in complete:
-            request.finish()
+            for part in complete:
+                part.request.fail(part.rows, error)
+        for part in complete:
+            part.request.finish()
 
-    def _report(self, frames: int, start: float, complete: list[_Request[S]]) -> None:
+    def _report(self, frames: int, start: float, complete: list[_Part[S]]) -> None:
         end = time.perf_counter()
-        latencies = tuple(end - request.arrived for request in complete)
+        latencies = tuple(end - part.request.arrived for part in complete)
         self._observe(Batch(frames, end - start, latencies, self._waiting))
 
     def _forward(self, batch: list[_Part[S]]) -> Scores:

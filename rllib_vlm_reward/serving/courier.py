@@ -1,18 +1,23 @@
 """Takes a client's requests to one actor: in shared memory on its own node, else through Ray."""
 
-import contextlib
+import logging
 import time
 import weakref
 from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import ray
 from ray.actor import ActorHandle
 
+from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.serving.link import Link, LinkError
 from rllib_vlm_reward.serving.request import Answer, Request, Scores
 
 __all__ = ["Courier"]
+
+_LOG = logging.getLogger(__name__)
+_RETRIES = 3
 
 
 class Courier:
@@ -35,7 +40,10 @@ class Courier:
         self._actor, self._node = actor, node
         self._link: Link | None = None
         self._known: set[str] = set()
+        self._closed = False
+        self._retries = 0
         self._whereabouts: Future[Any] | None = self.call("whereabouts")
+        self._finalizer = weakref.finalize(self, int)  # nothing to close yet
         self.is_near = False
         self.told_waiting, self.told_at = 0, 0.0
 
@@ -63,7 +71,8 @@ class Courier:
         return scores
 
     def close(self) -> None:
-        """Close the link, if there is one."""
+        """Close the link, if there is one, and give up what is under way."""
+        self._closed = True
         if self._link is not None:
             self._link.close()
 
@@ -73,6 +82,15 @@ class Courier:
                 self._known.add(request.fingerprint)
             self._settle(answer, scores)
 
+        # Ray 2.60 would start a cluster for a call after ray.shutdown().
+        if self._closed or not ray.is_initialized():
+            scores.set_exception(
+                PoolError(
+                    "reward pool: it was closed, or Ray was shut down, before the answer came. "
+                    "Read the scores first."
+                )
+            )
+            return
         frames = request.frames = np.array(request.frames)
         args = (frames, request.goals, request.fingerprint, [request.scorer])
         try:
@@ -97,8 +115,8 @@ class Courier:
             self._known.clear()
             self._whereabouts = self.call("whereabouts")
         if self._whereabouts is not None and self._whereabouts.done():
-            self._connect(self._whereabouts)
-            self._whereabouts = None
+            whereabouts, self._whereabouts = self._whereabouts, None
+            self._connect(whereabouts)
         return self._link
 
     def _connect(self, whereabouts: Future[Any]) -> None:
@@ -106,8 +124,18 @@ class Courier:
             return  # the actor ended; its requests say so
         node, address = whereabouts.result()
         self.is_near = node == self._node
-        if self.is_near and address is not None:
-            with contextlib.suppress(OSError):  # another network namespace, say: a container's
-                self._link = Link(address)
-                # Its reader, a thread, would keep it open for good.
-                weakref.finalize(self, self._link.close)
+        if not self.is_near or address is None:
+            return
+        try:
+            self._link = Link(address)
+        except OSError as error:
+            # The actor restarted just now, or is in another network namespace: a container's.
+            _LOG.info("reward pool: no link to an actor of this node. %s", error)
+            self._retries += 1
+            if self._retries <= _RETRIES:
+                self._whereabouts = self.call("whereabouts")
+            return
+        self._retries = 0
+        # Its reader, a thread, would keep it open for good.
+        self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, self._link.close)

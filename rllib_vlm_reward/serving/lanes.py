@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import torch
@@ -43,8 +44,9 @@ class Lanes:
     def on(cls, device: str, cores: int) -> "Lanes":
         """Return the lanes of a device, for an actor that may use so many cores."""
         if device == "cpu":
-            count = min(cores, _MAX_LANES)
-            return cls(device, count, cores // count, splits=count > 1)
+            threads = math.ceil(cores / _MAX_LANES)
+            count = cores // threads
+            return cls(device, count, threads, splits=count > 1)
         return cls(device, 2, cores, splits=False)
 
     @property

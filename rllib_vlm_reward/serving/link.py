@@ -12,6 +12,7 @@ import numpy as np
 from rllib_vlm_reward.serving.message import LONGEST, Ask, Reply
 from rllib_vlm_reward.serving.request import Answer, Request
 from rllib_vlm_reward.serving.segment import Segment
+from rllib_vlm_reward.serving.user import check_user
 
 __all__ = ["Link", "LinkError"]
 
@@ -22,7 +23,7 @@ class LinkError(ConnectionError):
 
 class _UnderWay(NamedTuple):
     future: Future[Answer]
-    name: int
+    place: int
     segment: Segment
     shape: tuple[int, int, int]
 
@@ -37,12 +38,17 @@ class Link:
         address: of the actor's :class:`~rllib_vlm_reward.serving.listener.Listener`.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: nobody listens there, or another user.
     """
 
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.connect(address)
+        try:
+            self._socket.connect(address)
+            check_user(self._socket)
+        except OSError:
+            self._socket.close()
+            raise
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._under_way: dict[int, _UnderWay] = {}
@@ -107,13 +113,17 @@ class Link:
 
     def _settle(self, reply: Reply) -> None:
         with self._lock:
-            asked = self._under_way.pop(reply.number)
-            scores = np.array(asked.segment.views(asked.shape).scores)
-            self._free[asked.name] = asked.segment
+            asked = self._under_way.pop(reply.number, None)
+        if asked is None:  # given up meanwhile
+            return
         if reply.error is None:
+            scores = np.array(asked.segment.views(asked.shape).scores)
             asked.future.set_result(Answer(scores, reply.waiting))
         else:
             asked.future.set_exception(reply.error)
+        with self._lock:  # not before: who waits for the future may send the frames again
+            if not self.is_broken:
+                self._free[asked.place] = asked.segment
 
     def _break(self) -> None:
         with self._lock:

@@ -2,11 +2,11 @@
 
 import contextlib
 import functools
+import logging
 import mmap
 import os
 import selectors
 import socket
-import struct
 import threading
 import uuid
 from collections.abc import Callable
@@ -18,11 +18,12 @@ from rllib_vlm_reward.serving.batcher import Batcher
 from rllib_vlm_reward.serving.message import ASK, Ask, Reply
 from rllib_vlm_reward.serving.request import Goals, Scores
 from rllib_vlm_reward.serving.segment import view
+from rllib_vlm_reward.serving.user import check_user
 
 __all__ = ["Listener"]
 
 Serve: TypeAlias = Callable[[Frames, Goals, str], Future[Scores]]
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+_LOG = logging.getLogger(__name__)
 
 
 class _Client:
@@ -35,7 +36,10 @@ class _Client:
 
     def reply(self, reply: Reply) -> None:
         with self._sending, contextlib.suppress(OSError):  # the client may be gone
-            self.connection.send(reply.pack())
+            try:
+                self.connection.send(reply.pack(), socket.MSG_DONTWAIT)
+            except BlockingIOError:  # it stands still, and must not hold up a lane
+                self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class Listener:
@@ -65,21 +69,25 @@ class Listener:
     def _listen(self) -> None:
         while True:
             for key, _ in self._selector.select():
-                if key.data is None:
-                    self._accept()
-                else:
-                    self._receive(key.data)
+                try:
+                    self._accept() if key.data is None else self._receive(key.data)
+                except OSError as error:  # no file or memory left; the client falls back on Ray
+                    _LOG.warning("reward actor: a link ends. %s", error)
+                    if key.data is not None:
+                        self._drop(key.data)
 
     def _accept(self) -> None:
         connection, _ = self._door.accept()
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-        )
-        # The address can be read by everybody on this machine.
-        if _CREDENTIALS.unpack(credentials)[1] != os.geteuid():
+        try:
+            check_user(connection)
+        except OSError:
             connection.close()
-            return
+            raise
         self._selector.register(connection, selectors.EVENT_READ, _Client(connection))
+
+    def _drop(self, client: _Client) -> None:
+        self._selector.unregister(client.connection)
+        client.connection.close()
 
     def _receive(self, client: _Client) -> None:
         try:
@@ -87,13 +95,14 @@ class Listener:
         except ConnectionError:
             message, fds = b"", []
         if len(message) != ASK.size:  # its end, or no client of ours
-            self._selector.unregister(client.connection)
-            client.connection.close()
+            self._drop(client)
             return
         ask = Ask.unpack(message)
         for fd in fds:
-            client.segments[ask.segment] = mmap.mmap(fd, 0)
-            os.close(fd)
+            try:
+                client.segments[ask.segment] = mmap.mmap(fd, 0)
+            finally:
+                os.close(fd)
         try:
             request = view(client.segments[ask.segment], ask.shape)
             answer = self._serve(request.frames, request.goals, ask.fingerprint)

@@ -86,7 +86,8 @@ class Meter:
         p50 = p99 = busy = 0.0
         if window:
             latencies = [latency for _, batch in window for latency in batch.latencies]
-            p50, p99 = 1000 * np.quantile(latencies, [0.5, 0.99])
+            if latencies:  # the first batches of a large request complete none
+                p50, p99 = 1000 * np.quantile(latencies, [0.5, 0.99])
             began = window[0][0] - window[0][1].seconds
             recent = sum(batch.seconds for _, batch in window) / self._lanes
             busy = recent / (time.perf_counter() - began)

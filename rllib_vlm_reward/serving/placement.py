@@ -223,7 +223,8 @@ def present(name: str, but: Collection[int] = ()) -> dict[int, ActorHandle]:
     running = ray.util.list_named_actors(all_namespaces=True)
     prefix = f"{name}/"
     names = [it["name"] for it in running if it["namespace"] == NAMESPACE]
-    indices = {int(it.removeprefix(prefix)) for it in names if it.startswith(prefix)}
+    ends = (it.removeprefix(prefix) for it in names if it.startswith(prefix))
+    indices = {int(it) for it in ends if it.isdecimal()}  # "eval/0" is of another pool
     found = {}
     for index in sorted(indices.difference(but)):
         with contextlib.suppress(ValueError):  # it ended meanwhile

@@ -1,7 +1,6 @@
 """N reward actors as one: started or found by name, asked by any number of clients."""
 
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -23,12 +22,12 @@ from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none
 from rllib_vlm_reward.serving.placement import Group, end, find, is_taken, launch, present
 from rllib_vlm_reward.serving.readiness import await_loaded, await_scores
 from rllib_vlm_reward.serving.request import Goals, Request, Scores, check_request
+from rllib_vlm_reward.serving.roster import Roster
 from rllib_vlm_reward.serving.routing import Router
 
 __all__ = ["PendingScores", "RewardPool"]
 
 _CONTROL_TIMEOUT_S = 5.0
-_LOOK_S = 5.0
 _BYTES_IN_FLIGHT = 2**27
 _TEXTS_AT_ONCE = 1024  # within one time limit
 
@@ -51,13 +50,10 @@ class RewardPool:
     ) -> None:
         self.name = name
         self._config, self._owner = config, owner
-        self._node = ray.get_runtime_context().get_node_id()
-        self._actors: dict[int, ActorHandle] = {}
         self._router = Router(pause_s=config.timeout_s)
-        for index, actor in enumerate(actors):
-            self._meet(index, actor)
+        self._roster = Roster(name, actors, self._router)
         self._autoscaler: Autoscaler | None = None
-        self._looked_at = time.monotonic()
+        self._worker = ray.get_runtime_context().get_worker_id()
         self._under_way: deque[tuple[PendingScores, int]] = deque()
         self._shared: dict[str, ray.ObjectRef] = {}
         self._pids: dict[int, int] = {}
@@ -87,7 +83,7 @@ class RewardPool:
             scorer = Scorer.from_config(config)
             await_scores(actors, scorer, pool._share(scorer))
             if config.max_actors is not None:
-                pool._autoscaler = watch(name, config)
+                pool._autoscaler = watch(name, config, pool._is_connected)
         except BaseException:  # an interrupt, too, leaves no actor behind
             end(actors)
             raise
@@ -177,7 +173,7 @@ class RewardPool:
         """
         answers = self._ask_all("stats")
         rows = []
-        for i in sorted(self._actors):
+        for i in sorted(self._roster.actors):
             answer = answers.get(i, {})
             pid = answer.get("pid", self._pids.get(i))
             self._restarts[i] += self._pids.get(i) not in (None, pid)
@@ -207,13 +203,13 @@ class RewardPool:
 
         Ray 2.60 kills without waiting, so another client's last request may still be answered.
         """
-        if self._owner and not self._closed and ray.is_initialized():
-            if self._autoscaler is not None:
-                self._autoscaler.close()
+        if self._autoscaler is not None:
+            self._autoscaler.close()
+        if self._owner and not self._closed and self._is_connected():
             end(present(self.name).values())
-            if self._autoscaler is not None:
-                self._autoscaler.join()
-                end(present(self.name).values())  # one may have been started meanwhile
+            while self._autoscaler is not None and self._autoscaler.join(timeout_s=1.0):
+                end(present(self.name).values())  # one was started meanwhile
+            end(present(self.name).values())
         self._closed = True
         for courier in self._router.couriers.values():
             courier.close()
@@ -224,18 +220,15 @@ class RewardPool:
             "with the cluster. Pickle its name, and look it up with RewardPool.connect."
         )
 
-    def _look_for_actors(self) -> None:
-        """Meet the actors that an autoscaler started since the last look."""
-        if self._config.max_actors is None or time.monotonic() - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = time.monotonic()
-        alive = [index for index in self._actors if not self._router.is_dead(index)]
-        for index, actor in present(self.name, but=alive).items():
-            self._meet(index, actor)
+    def _is_connected(self) -> bool:
+        # Another Ray of this process may have another pool of this name.
+        if not ray.is_initialized():
+            return False
+        return bool(ray.get_runtime_context().get_worker_id() == self._worker)
 
-    def _meet(self, index: int, actor: ActorHandle) -> None:
-        self._actors[index] = actor
-        self._router.meet(index, Courier(actor, self._node))
+    def _look_for_actors(self) -> None:
+        if self._config.max_actors is not None:
+            self._roster.look()
 
     def _make_room(self, size: int) -> None:
         """Wait for the oldest requests until this one, of so many bytes, may be under way too."""
@@ -275,7 +268,7 @@ class RewardPool:
     def _ask_all(self, method: str, *args: Any) -> dict[int, Any]:
         """Call a control method of every actor; answers by actor, without those that restart."""
         self._look_for_actors()
-        refs = {getattr(it, method).remote(*args): i for i, it in self._actors.items()}
+        refs = {getattr(it, method).remote(*args): i for i, it in self._roster.actors.items()}
         ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
         answers, dead = {}, 0
         for ref in ready:
@@ -283,6 +276,6 @@ class RewardPool:
                 answers[refs[ref]] = fetch(ref)
             except RayActorError:
                 dead += 1
-        if dead == len(self._actors):
+        if dead == len(self._roster.actors):
             raise none_left()
         return answers

@@ -1,4 +1,6 @@
 import dataclasses
+import itertools
+import threading
 import time
 
 import pytest
@@ -6,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving import RewardPool, autoscale, pool
-from rllib_vlm_reward.serving.autoscale import Need
+from rllib_vlm_reward.serving import RewardPool, autoscale, roster
+from rllib_vlm_reward.serving.autoscale import Autoscaler, Need
 from rllib_vlm_reward.serving.placement import present
 
 
@@ -49,6 +52,31 @@ def test_it_stays_within_its_bounds_and_moves_by_one(least, more, loads):
         count = wanted
 
 
+def test_an_error_does_not_end_it_and_shares_are_of_the_time_that_passed(monkeypatch):
+    monkeypatch.setattr(autoscale, "_LOOK_S", 0.01)
+    shares, enough, busy = [], threading.Event(), itertools.count()
+
+    class Told(Need):
+        def after(self, given):
+            shares.extend(given)
+            if len(shares) > 3:
+                enough.set()
+            return len(given)
+
+    def look():
+        step = next(busy)
+        if step == 1:
+            raise CheckpointError("no weights")
+        time.sleep(0.1)  # so that far more passes than there is between two looks
+        return {0: time.monotonic() / 2}
+
+    scaler = Autoscaler(Told(1, 2), look, lambda i: None, lambda i: None, lambda: True)
+    assert enough.wait(20)
+    scaler.close()
+    assert not scaler.join(10)
+    assert max(shares[1:]) <= 0.7  # half busy
+
+
 def test_bounds_that_cross_are_refused():
     with pytest.raises(ValueError, match="max_actors: got 1, expected at least num_actors=2"):
         VLMRewardConfig(encoder="small", goals=["a", "b"], num_actors=2, max_actors=1)
@@ -59,7 +87,8 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
 ):
     monkeypatch.setattr(autoscale, "_LOOK_S", 0.5)
     monkeypatch.setattr(autoscale, "_LOOKS_DOWN", 4)
-    monkeypatch.setattr(pool, "_LOOK_S", 0.2)
+    monkeypatch.setattr(autoscale, "_BUSY", 0.6)  # whatever else this machine does
+    monkeypatch.setattr(roster, "_LOOK_S", 0.2)
     bounds = {"num_actors": 1, "max_actors": 2, "num_cpus_per_actor": 0.5, "max_in_flight": 64}
     grows = config.model_copy(update=bounds)
 

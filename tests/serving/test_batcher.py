@@ -1,7 +1,7 @@
 import contextlib
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 
 import numpy as np
 import pytest
@@ -232,17 +232,22 @@ def test_what_waits_is_divided_among_idle_lanes_only():
     wait_until_idle(batcher, 1)
     values = list(range(10))
     future = batcher.submit(frames_of(values), goals_of(values), 0)
+    wait_until(lambda: len(gate.batches) == 2)
     gate.opened.set()
     assert len(future.result(10)) == 10
     assert gate.batches == [[255], values]
     batcher.close()
 
 
-def wait_until_idle(batcher, lanes):
+def wait_until(condition):
     deadline = time.monotonic() + 10
-    while batcher._idle != lanes:
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def wait_until_idle(batcher, lanes):
+    wait_until(lambda: batcher._idle == lanes)
 
 
 def test_one_failed_part_fails_its_request_once():
@@ -256,6 +261,27 @@ def test_one_failed_part_fails_its_request_once():
     with pytest.raises(RewardError, match="seven"):
         batcher.submit(frames_of(values), goals_of(values), 0).result(10)
     assert batcher.submit(frames_of([1]), goals_of([1]), 0).result(10).item() == 1001
+    batcher.close()
+
+
+def test_a_failed_request_is_answered_when_no_lane_reads_its_frames_any_more():
+    slow, go_on = threading.Event(), threading.Event()
+
+    def score(pieces, goals, scorer):
+        if 7 in goals:
+            assert slow.wait(10)
+            raise RewardError("seven")
+        slow.set()
+        assert go_on.wait(10)
+        return arithmetic(pieces, goals, scorer)
+
+    batcher = batcher_of(score, max_batch_size=2, lanes=2)
+    future = batcher.submit(frames_of([1, 2, 7, 8]), goals_of([1, 2, 7, 8]), 0)
+    with pytest.raises(TimeoutError):
+        future.result(0.2)
+    go_on.set()
+    with pytest.raises(RewardError, match="seven"):
+        future.result(10)
     batcher.close()
 
 

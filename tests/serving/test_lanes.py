@@ -1,0 +1,29 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.serving.lanes import Lanes
+
+
+@given(cores=st.integers(1, 256))
+def test_a_cpu_has_few_lanes_and_no_core_too_many(cores):
+    lanes = Lanes.on("cpu", cores)
+    assert 1 <= lanes.count <= 8
+    used = lanes.count * lanes.threads
+    assert cores - lanes.threads < used <= cores
+    assert lanes.cores == used
+    assert lanes.splits == (lanes.count > 1)
+
+
+def test_a_lane_has_its_own_threads():
+    before = torch.get_num_threads()
+    with Lanes("cpu", 2, 1, splits=True).lane():
+        assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_lane_has_its_own_stream():
+    with Lanes.on("cuda", 4).lane():
+        assert torch.cuda.current_stream() != torch.cuda.default_stream()
