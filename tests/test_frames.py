@@ -7,11 +7,11 @@ from rllib_vlm_reward.frames import check_each, check_frames
 FRAME = np.zeros((4, 6, 3), np.uint8)
 
 
-def test_frames_are_stacked_in_order_and_not_changed():
+def test_frames_are_neither_copied_nor_changed():
     frames = [np.full((4, 6, 3), value, np.uint8) for value in range(5)]
-    batch = check_each(frames)
-    assert batch.shape == (5, 4, 6, 3)
-    assert [int(frame[0, 0, 0]) for frame in batch] == [0, 1, 2, 3, 4]
+    assert check_each(frames) is frames
+    assert [int(frame[0, 0, 0]) for frame in frames] == [0, 1, 2, 3, 4]
+    batch = np.stack(frames)
     assert check_frames(batch) is batch
 
 

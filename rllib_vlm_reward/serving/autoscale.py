@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -18,6 +19,7 @@ __all__ = ["Autoscaler", "Need", "watch"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 5.0
+_ANSWER_S = 5.0
 _BUSY, _IDLE = 0.9, 0.5
 _LOOKS_UP, _LOOKS_DOWN = 2, 12  # a model loads in seconds, and is not to be loaded over and over
 
@@ -135,10 +137,12 @@ def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Auto
         alive: see :class:`Autoscaler`.
     """
 
+    started: dict[int, ActorHandle] = {}  # Ray ends an actor that nobody holds
+
     def look() -> dict[int, float]:
         actors = present(name)
         try:
-            stats = fetch([actor.stats.remote() for actor in actors.values()], _LOOK_S)
+            stats = fetch([actor.stats.remote() for actor in actors.values()], _ANSWER_S)
         except (GetTimeoutError, RayActorError) as error:
             raise PoolError(f"reward pool {name!r}: an actor does not answer. {error}") from error
         return {i: row["busy_seconds"] for i, row in zip(actors, stats, strict=True)}
@@ -148,11 +152,13 @@ def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Auto
         try:
             await_loaded([actor], config)
         except BaseException:
-            end([actor])
+            if alive():  # or Ray 2.60 would start a cluster, to end an actor on it
+                end([actor])
             raise
+        started[index] = actor
 
     def stop(index: int) -> None:
-        end([present(name)[index]])
+        end([started.pop(index)])
 
     assert config.max_actors is not None
     need = Need(config.num_actors, config.max_actors)

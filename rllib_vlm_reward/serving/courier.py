@@ -42,10 +42,11 @@ class Courier:
         self._known: set[str] = set()
         self._closed = False
         self._retries = 0
-        self._whereabouts: Future[Any] | None = self.call("whereabouts")
+        self._whereabouts: Future[Any] | None = None
         self._finalizer = weakref.finalize(self, int)  # nothing to close yet
         self.is_near = False
         self.told_waiting, self.told_at = 0, 0.0
+        self._locate()
 
     def call(self, method: str, *args: Any) -> Future[Any]:
         """Call a method of the actor through Ray."""
@@ -113,18 +114,25 @@ class Courier:
             # The process is another one, or none: it knows no scorer.
             self._link = None
             self._known.clear()
-            self._whereabouts = self.call("whereabouts")
+            self._locate()
         if self._whereabouts is not None and self._whereabouts.done():
             whereabouts, self._whereabouts = self._whereabouts, None
             self._connect(whereabouts)
         return self._link
 
+    def _locate(self) -> None:
+        def learn(whereabouts: Future[Any]) -> None:
+            if whereabouts.exception() is None:
+                self.is_near = whereabouts.result()[0] == self._node
+
+        self._whereabouts = self.call("whereabouts")
+        self._whereabouts.add_done_callback(learn)
+
     def _connect(self, whereabouts: Future[Any]) -> None:
         if whereabouts.exception() is not None:
             return  # the actor ended; its requests say so
         node, address = whereabouts.result()
-        self.is_near = node == self._node
-        if not self.is_near or address is None:
+        if node != self._node or address is None:
             return
         try:
             self._link = Link(address)
@@ -133,7 +141,7 @@ class Courier:
             _LOG.info("reward pool: no link to an actor of this node. %s", error)
             self._retries += 1
             if self._retries <= _RETRIES:
-                self._whereabouts = self.call("whereabouts")
+                self._locate()
             return
         self._retries = 0
         # Its reader, a thread, would keep it open for good.

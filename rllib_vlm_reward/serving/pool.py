@@ -53,7 +53,7 @@ class RewardPool:
         self._router = Router(pause_s=config.timeout_s)
         self._roster = Roster(name, actors, self._router)
         self._autoscaler: Autoscaler | None = None
-        self._worker = ray.get_runtime_context().get_worker_id()
+        self._node = ray.get_runtime_context().get_node_id()
         self._under_way: deque[tuple[PendingScores, int]] = deque()
         self._shared: dict[str, ray.ObjectRef] = {}
         self._pids: dict[int, int] = {}
@@ -224,7 +224,7 @@ class RewardPool:
         # Another Ray of this process may have another pool of this name.
         if not ray.is_initialized():
             return False
-        return bool(ray.get_runtime_context().get_worker_id() == self._worker)
+        return bool(ray.get_runtime_context().get_node_id() == self._node)
 
     def _look_for_actors(self) -> None:
         if self._config.max_actors is not None:

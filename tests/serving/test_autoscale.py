@@ -101,7 +101,7 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
     slow = Scorer(Scorer.from_config(config).goals, Slow())
     owner = RewardPool.start(grows, name="grows")
     (request,) = requests(1, 2)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 120
     while len(owner.stats()) < 2 or not all(row.get("frames", 0) > 10 for row in owner.stats()):
         assert time.monotonic() < deadline
         for _ in range(40):  # a second's work
