@@ -31,8 +31,7 @@ class _UnderWay(NamedTuple):
 class Link:
     """Sends requests to an actor of the same node; frames are copied once, into shared memory.
 
-    Ray 2.60 takes 1.3 ms of CPU time for an empty actor call, 3.5 ms for one with 16 frames of
-    56 x 56; this takes a tenth (benchmarks/served.py).
+    docs/decisions/003-links.md says what a Ray call costs, benchmarks/served.py what this gains.
 
     Args:
         address: of the actor's :class:`~rllib_vlm_reward.serving.listener.Listener`.
