@@ -11,10 +11,10 @@ import torch
 from ray import serve
 from report import GPU
 
-from rllib_vlm_reward.bench.limit import cores
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.serving.lanes import cores
 
 IN_FLIGHT = 32  # VLMRewardConfig's own max_in_flight
 APPLICATION = "peer"

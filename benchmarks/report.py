@@ -15,7 +15,7 @@ import torch
 
 from rllib_vlm_reward import VLMRewardConfig
 from rllib_vlm_reward.bench.client import rate
-from rllib_vlm_reward.bench.limit import cores
+from rllib_vlm_reward.serving.lanes import cores
 
 Sides = dict[str, list[Any]]
 GPU = 0.2 if torch.cuda.is_available() else 0  # of one GPU, for each that needs it

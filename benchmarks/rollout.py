@@ -21,8 +21,8 @@ from report import GPU, finish, in_turn, parser, ratio, reward, say, spread, sta
 from torch.nn import functional
 
 from rllib_vlm_reward import RewardPool, Scorer, VLMRewardConfig
-from rllib_vlm_reward.bench.limit import cores
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.serving.lanes import cores
 
 GOAL, BASELINE = "a humanoid robot kneeling", "a humanoid robot"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -1,7 +1,6 @@
 """What the CLIP alone gives: frames/s of the bare forward pass, at its best batch."""
 
 import dataclasses
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +19,9 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.precision import resolve
 from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.serving.lanes import cores
 
-__all__ = ["BareModel", "Limit", "Way", "cores", "frames_per_second"]
+__all__ = ["BareModel", "Limit", "Way", "frames_per_second"]
 
 SIZES = (8, 16, 32, 64, 128, 256)
 
@@ -68,13 +68,6 @@ class Limit:
     def preprocess_share(self) -> float:
         """Part of a frame's time that is not the image tower's, in [0, 1]."""
         return max(0.0, 1 - self.frames_per_second / self.forward_per_second)
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class BareModel:

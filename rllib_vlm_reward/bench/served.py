@@ -13,7 +13,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.section import Positive, Section
 from rllib_vlm_reward.serving.pending import fetch
-from rllib_vlm_reward.serving.placement import Demand
+from rllib_vlm_reward.serving.placement import Demand, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["Load", "Served", "measure_served", "read_load"]
@@ -106,7 +106,7 @@ def measure_served(load: Load) -> Served:
     Raises:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
-    gpus = Demand.of(load.reward, [node["Resources"] for node in ray.nodes()]).gpus
+    gpus = Demand.of(load.reward, living_nodes()).gpus
     limit = _limit(load, gpus)  # first: the pool may take all the GPUs
     pool = RewardPool.start(load.reward, name=f"bench-{uuid.uuid4().hex[:8]}")
     try:
@@ -117,9 +117,8 @@ def measure_served(load: Load) -> Served:
             load.request,
             load.frame,
         )
-        together(
-            clients, "drive", "pool", 0.5, _STEPS
-        )  # the first requests set up what later ones use
+        # The first requests set up what later ones use.
+        together(clients, "drive", "pool", 0.5, _STEPS)
         driven = together(clients, "drive", "pool", load.seconds, _STEPS)
         batch_mean = pool.stats()[0]["batch_mean"]
         for client in clients:

@@ -20,7 +20,7 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.batcher import Batcher
-from rllib_vlm_reward.serving.lanes import Lanes
+from rllib_vlm_reward.serving.lanes import Lanes, cores
 from rllib_vlm_reward.serving.link import LinkError
 from rllib_vlm_reward.serving.listener import Listener
 from rllib_vlm_reward.serving.meter import Meter
@@ -56,7 +56,7 @@ class RewardActor:
         precision: see :class:`~rllib_vlm_reward.serving_config.ServingConfig`.
         max_batch_size: frames in one forward pass at most; None finds it when the model is loaded.
         cache_frames: frames whose embeddings are kept.
-        num_cpus: what Ray reserved; torch takes as many threads, or for 0 all of the node's cores.
+        num_cpus: what Ray reserved, of which it takes whole cores; for 0 all of the node's.
     """
 
     def __init__(
@@ -146,15 +146,6 @@ class RewardActor:
         }
 
     @_control
-    def check_precision(self, scorer: Scorer) -> None:
-        """See :meth:`RewardModel.check_precision`.
-
-        Raises:
-            RewardError: the precision changes what the scorer gives.
-        """
-        self._loaded_model().check_precision(scorer)
-
-    @_control
     def stats(self) -> dict[str, Any]:
         """Return :meth:`Meter.snapshot` and :meth:`RewardModel.counts`.
 
@@ -225,9 +216,5 @@ class RewardActor:
 
 def _node_cores(node_id: str) -> int:
     """Cores of this node that this process may run on, and no more than Ray counts there."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
     counted = next(n["Resources"].get("CPU", 0) for n in ray.nodes() if n["NodeID"] == node_id)
-    return max(1, min(cores, int(counted)))
+    return max(1, min(cores(), int(counted)))

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Iterator
 
 import torch
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "cores"]
 
 _MAX_LANES = 8
 
@@ -66,3 +67,10 @@ class Lanes:
             return
         with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
             yield
+
+
+def cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import ray
@@ -218,15 +218,15 @@ def is_taken(name: str) -> bool:
     return {"namespace": NAMESPACE, "name": f"{name}/0"} in running
 
 
-def present(name: str, but: Collection[int] = ()) -> dict[int, ActorHandle]:
-    """Return the running actors of a pool, by their index, but for some."""
+def present(name: str) -> dict[int, ActorHandle]:
+    """Return the running actors of a pool, by their index."""
     running = ray.util.list_named_actors(all_namespaces=True)
     prefix = f"{name}/"
     names = [it["name"] for it in running if it["namespace"] == NAMESPACE]
     ends = (it.removeprefix(prefix) for it in names if it.startswith(prefix))
     indices = {int(it) for it in ends if it.isdecimal()}  # "eval/0" is of another pool
     found = {}
-    for index in sorted(indices.difference(but)):
+    for index in sorted(indices):
         with contextlib.suppress(ValueError):  # it ended meanwhile
             found[index] = ray.get_actor(f"{name}/{index}", namespace=NAMESPACE)
     return found

@@ -49,7 +49,7 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
 
 
 def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.ObjectRef) -> None:
-    """Wait until each actor has scored a blank frame, and vouched for its precision.
+    """Wait until each actor has scored a blank frame, which it does not in a precision that drifts.
 
     Args:
         actors: that have loaded their models.
@@ -63,8 +63,6 @@ def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.Obje
     blank = np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int64)
     args = (*blank, scorer.fingerprint, [shared])
     _await([actor.score.remote(*args) for actor in actors], _LOAD_TIMEOUT_S, "score a blank frame")
-    checks = [actor.check_precision.remote(scorer) for actor in actors]
-    _await(checks, _LOAD_TIMEOUT_S, "check its precision")
 
 
 def _await(refs: list[ray.ObjectRef], timeout_s: float, deed: str) -> list[Any]:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import ray
 
 from rllib_vlm_reward import cli
 from rllib_vlm_reward.bench.bench import bench_run
@@ -14,19 +13,6 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        object_store_memory=200_000_000,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
 
 
 def small(algorithm="PPO"):
