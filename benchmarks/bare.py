@@ -27,11 +27,12 @@ TEXTS = ["a red ball", "a blue key", "a robot that kneels", "nothing"]
 
 def main() -> None:
     """Measure, and print."""
-    options = parser(__doc__, repeats=3)
+    options = parser(__doc__, repeats=3, precision=None)
     options.add_argument("--model", default="ViT-B-32")
     options.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "fp16"])
     options.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256])
     options.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    options.add_argument("--threads", type=int, default=cores(), help="torch's, on a CPU")
     options.add_argument("--no-compile", action="store_true")
     args = options.parse_args()
     frames = np.random.default_rng(0).integers(
@@ -80,7 +81,7 @@ def measure(
     begin = time.perf_counter()
     drift = float(np.abs(cosines(encoder, frames) - exact).max())
     first = time.perf_counter() - begin
-    threads = cores() if DEVICE == "cpu" else 1
+    threads = args.threads if DEVICE == "cpu" else 1
 
     def speed(size: int) -> float:
         batch = frames[:size]

@@ -22,7 +22,7 @@ LEVEL = {"room_size": 5, "num_objects": 3, "max_steps": 30}
 
 def main() -> None:
     """Play, recount, and print."""
-    options = parser(__doc__)
+    options = parser(__doc__, repeats=None)
     options.add_argument("--envs", type=int, default=32)
     options.add_argument("--frames", type=int, default=50_000)
     options.add_argument("--cache-frames", type=int, default=None, help="the default's, else")

@@ -30,7 +30,7 @@ STORE = 300_000_000
 
 def main() -> None:
     """Train, watch, and print."""
-    options = parser(__doc__)
+    options = parser(__doc__, repeats=None)
     options.add_argument("--frames", type=int, default=200_000)
     options.add_argument("--runners", type=int, default=2)
     options.add_argument("--envs", type=int, default=32)

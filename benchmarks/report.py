@@ -22,13 +22,17 @@ GPU = 0.2 if torch.cuda.is_available() else 0  # of one GPU, for each that needs
 SHAPES = {"small": (56, 56), "base": (56, 56)}  # others read 224 x 224
 
 
-def parser(doc: str | None, repeats: int = 5) -> argparse.ArgumentParser:
-    """Options of every benchmark that compares."""
+def parser(
+    doc: str | None, *, repeats: int | None = 5, precision: str | None = "auto"
+) -> argparse.ArgumentParser:
+    """Options that benchmarks share; None leaves one out."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=repeats)
-    parser.add_argument("--precision", default="auto")
+    if repeats is not None:
+        parser.add_argument("--repeats", type=int, default=repeats)
+    if precision is not None:
+        parser.add_argument("--precision", default=precision)
     parser.add_argument("--out", type=Path, help="also write the JSON object here")
     return parser
 

@@ -125,7 +125,8 @@ def measure_served(load: Load) -> Served:
             ray.kill(client)
     finally:
         pool.close()
-    return _split(rate(driven), limit, load.reward.num_actors if gpus else 1, batch_mean)
+    devices = max(1, round(load.reward.num_actors * min(gpus, 1)))  # of several GPUs it uses one
+    return _split(rate(driven), limit, devices, batch_mean)
 
 
 def _limit(load: Load, gpus: float) -> Limit:
