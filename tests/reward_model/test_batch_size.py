@@ -27,10 +27,10 @@ def best_of(seconds, monkeypatch, memory=10**9):
 @pytest.mark.parametrize(
     ("seconds", "best"),
     [
-        (lambda size: 1e-5 * (size + 1.2), 64),  # 64 / 65.2 of the best rate there is
-        (lambda size: 1e-5 * size, 16),
-        (lambda size: 1e-5 * size if size <= 32 else 2e-5 * size, 16),
-        (lambda size: 1e-3 if size <= 128 else 1e-5 * size, 128),
+        (lambda size: 1.5e-4 * size, 256),  # 256 / 40.4 ms, of at most 1024 / 155.6 ms
+        (lambda size: 1e-3 * size, 64),  # 64 / 66 ms, of at most 512 / 514 ms
+        (lambda size: 1e-3 * size if size <= 16 else 2e-3 * size, 16),
+        (lambda size: 0.02 if size <= 128 else 1e-3 * size, 128),
         (lambda size: 1e-6, 1024),
     ],
 )
@@ -43,7 +43,7 @@ def test_one_slow_trial_does_not_decide(monkeypatch):
 
     def seconds(size):
         trials.append(size)
-        return (50 if trials.count(256) == 1 and size == 256 else 1) * 1e-6 * (size + 5)
+        return (5 if size == 256 and trials.count(256) == 1 else 1) * 1.5e-4 * size
 
     assert best_of(seconds, monkeypatch)[0] == 256
 
