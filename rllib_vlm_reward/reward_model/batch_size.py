@@ -12,11 +12,12 @@ from rllib_vlm_reward.reward_model.tower import ImageTower
 __all__ = ["best_batch_size"]
 
 _SMALLEST, _LARGEST = 16, 1024
-_SECONDS = 1.2
-_ROUNDS = 4  # so that a moment's load on the machine does not decide
+_SECONDS = 3.0
+_PASSES = 2  # so that a moment's load on the machine does not decide
+_TRIALS = 3  # of a size in a pass: the first of all compiles its kernels, and takes up to ten times
 _ENOUGH = 0.95  # of the best rate: beyond, a larger batch only waits longer
-# Of threads that wake, take turns at Python and reply, for each batch. Without it a CLIP of 10 ms
-# for 64 frames got 64, and a pool of it 0.56 of the bare rate where 256 gives 0.77 (2 cores).
+# Of threads that wake, take turns at Python and reply, for each batch. A pool of `small` reaches
+# 0.55 of the bare rate in batches of 64, and 0.8 in batches of 256 (2 cores).
 _AROUND = 0.002
 
 
@@ -24,7 +25,7 @@ def best_batch_size(model: RewardModel) -> int:
     """Return the smallest batch that reaches 95 % of the best rate, a power of 2 from 16 to 1024.
 
     A rate is that of the image tower and of what each batch costs around it, 2 ms.
-    Sizes double as long as there is memory, and time: no trial begins that would end after 1.2
+    Sizes double as long as there is memory, and time: no trial begins that would end after 3
     seconds. A CLIP too slow for any trial gets 16. Measured on frames of the model's own size,
     with the threads that torch has where this is called.
 
@@ -35,13 +36,13 @@ def best_batch_size(model: RewardModel) -> int:
     """
     tower, frame = model.encoder.tower, np.zeros((1, *model.encoder.image_size, 3), np.uint8)
     ends = time.perf_counter() + _SECONDS
-    first = _seconds(tower, frame)  # prepares what the others use
+    one = _fastest(tower, frame)
     largest, fastest = _LARGEST, dict[int, float]()
-    for _ in range(_ROUNDS):
-        size, expected = _SMALLEST, _SMALLEST * first
-        while size <= largest and time.perf_counter() + fastest.get(size, expected) < ends:
+    for _ in range(_PASSES):
+        size, expected = _SMALLEST, _SMALLEST * one
+        while size <= largest and _left(ends) > _TRIALS * fastest.get(size, expected):
             try:
-                seconds = _seconds(tower, np.repeat(frame, size, axis=0))
+                seconds = _fastest(tower, np.repeat(frame, size, axis=0))
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 largest = size // 2
@@ -54,7 +55,15 @@ def best_batch_size(model: RewardModel) -> int:
     return next((size for size, rate in rates.items() if rate >= _ENOUGH * best), fewest)
 
 
-def _seconds(tower: ImageTower, frames: Frames) -> float:
-    began = time.perf_counter()
-    tower(frames).cpu()
-    return time.perf_counter() - began
+def _fastest(tower: ImageTower, frames: Frames) -> float:
+    """Return the seconds of the fastest trial."""
+    took = []
+    for _ in range(_TRIALS):
+        began = time.perf_counter()
+        tower(frames).cpu()
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def _left(ends: float) -> float:
+    return ends - time.perf_counter()
