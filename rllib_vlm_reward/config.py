@@ -9,7 +9,8 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from rllib_vlm_reward.goals import Goal, GoalSet, Template, expand_goals
+from rllib_vlm_reward.goal_config import GoalConfig, TemplateConfig, resolve_goals
+from rllib_vlm_reward.goals import OF_CURRICULA, Goal, GoalSet, Template, expand_goals
 from rllib_vlm_reward.section import Positive, Section
 from rllib_vlm_reward.serving_config import ServingConfig
 
@@ -30,24 +31,6 @@ _OF_AN_AGENT = {"success_key", "evaluation_goals"}
 _OF_THE_RUN = (_ELSEWHERE - _OF_AN_AGENT) | {"encoder", "precision", "early_end", "goal_embedding"}
 
 
-class TemplateConfig(Section):
-    """A :class:`~rllib_vlm_reward.goals.Template` in YAML."""
-
-    goal: str = "{}"
-    prompt: str = "{}"
-    nothing: str | None = None
-    symmetric: bool = False
-
-
-class GoalConfig(Section):
-    """A goal given in full; its negatives default to those drawn from the set."""
-
-    text: str
-    prompt: str | None = None
-    negatives: tuple[str, ...] | None = None
-    baseline: str | None = None
-
-
 class VLMRewardConfig(ServingConfig):
     """The reward of a run: which CLIP, which goals, which head, and where it is computed.
 
@@ -57,7 +40,9 @@ class VLMRewardConfig(ServingConfig):
         encoder: an open_clip model as ``"architecture/pretrained"``, a checkpoint file as
             ``"architecture/path.safetensors"``, a folder in open_clip's layout, the name of an
             embedded CLIP (``"small"``, ``"base"``), or ``"architecture/random"``.
-        goals: texts (``{a|b}`` expands to both), or :class:`GoalConfig` for a goal in full.
+        goals: texts (``{a|b}`` expands to both), or :class:`.GoalConfig` for a goal in full; or a
+            mapping, see :class:`.Grammar`; or the path of a YAML file, see :class:`.GoalFile`.
+            Both are resolved at once into ``goals``, ``evaluation_goals`` and ``templates``.
         evaluation_goals: goals held out of training: an env runner that trains refuses an episode
             of one, an evaluation env runner takes both kinds.
         templates: rewrite a goal's text into what CLIP reads; the first that fits applies.
@@ -133,6 +118,11 @@ class VLMRewardConfig(ServingConfig):
     agents: dict[str | int, dict[str, Any] | None] = Field(default_factory=dict)
     may_change: bool = False
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _resolve_goals(cls, given: Any) -> Any:
+        return resolve_goals(given)
+
     @pydantic.field_validator("scored_steps", mode="before")
     @classmethod
     def _name_steps(cls, given: Any) -> Any:
@@ -147,7 +137,8 @@ class VLMRewardConfig(ServingConfig):
         """Keep an agent's settings in YAML's types, whatever they were given in."""
         if not isinstance(given, dict):
             return given
-        return {agent: json.loads(json.dumps(it, default=_plain)) for agent, it in given.items()}
+        full = {agent: resolve_goals(its) for agent, its in given.items()}
+        return {agent: json.loads(json.dumps(its, default=_plain)) for agent, its in full.items()}
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
@@ -236,6 +227,7 @@ class VLMRewardConfig(ServingConfig):
     def reward_settings(self) -> dict[str, Any]:
         """What training's rewards depend on, and nothing of where they are computed, for JSON."""
         own = self.model_dump(mode="json", exclude=_ELSEWHERE)
+        own |= {key: [*map(_rewarded, own[key])] for key in ("goals", "templates")}
         each = {str(agent): it and it.reward_settings for agent, it in self._of_agents.items()}
         return {**own, "agents": each}
 
@@ -269,6 +261,14 @@ def _plain(section: Section) -> dict[str, Any]:
     return section.model_dump(mode="json", exclude_unset=True)
 
 
+def _rewarded(given: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Leave out what no reward depends on; a goal of which only its text remains is that text."""
+    if isinstance(given, str):
+        return given
+    kept = {key: value for key, value in given.items() if key not in OF_CURRICULA}
+    return kept["text"] if all(kept[key] is None for key in kept.keys() - {"text"}) else kept
+
+
 def _override(drawn: Goal, given: GoalConfig | None) -> Goal:
     if given is None:
         return drawn
@@ -276,4 +276,6 @@ def _override(drawn: Goal, given: GoalConfig | None) -> Goal:
         drawn,
         negatives=drawn.negatives if given.negatives is None else given.negatives,
         baseline=drawn.baseline if given.baseline is None else given.baseline,
+        family=drawn.family if given.family is None else given.family,
+        difficulty=given.difficulty,
     )

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,53 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.template import Template
 
-__all__ = ["Goal", "GoalSet", "Template", "expand_goals"]
+__all__ = ["OF_CURRICULA", "Goal", "GoalSet", "Template", "expand_goals"]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Template:
-    """Rewrites a goal's text into the statement that CLIP reads.
-
-    The paper's lesson (section 4.4, figure 5): describe the *success state* ("Screenshot of X on
-    Android"), not the verb ("Open X"). Goals of one template exclude each other, so they serve
-    as each other's negatives.
-
-    Attributes:
-        goal: pattern of the goal's text, with one ``{}`` a blank.
-        prompt: the success state, with as many ``{}``, filled in order.
-        nothing: the statement that none of these goals is reached, a negative of each.
-        symmetric: the blanks' order means nothing ("a is next to b"), so prompts have them sorted,
-            and a goal is not weighed against its own reverse.
-
-    Example:
-        >>> Template("pick up {}", "the agent is carrying {}").fill("pick up a red ball")
-        'the agent is carrying a red ball'
-    """
-
-    goal: str = "{}"
-    prompt: str = "{}"
-    nothing: str | None = None
-    symmetric: bool = False
-
-    def __post_init__(self) -> None:
-        if self.goal.count("{}") != self.prompt.count("{}"):
-            raise GoalError(
-                f"template: goal {self.goal!r} has {self.goal.count('{}')} blanks, prompt "
-                f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}."
-            )
-
-        if self.nothing is not None and not self.nothing.strip():
-            raise GoalError(f"template {self.goal!r}: nothing is empty, expected words or None.")
-
-    def fill(self, text: str) -> str | None:
-        """Return the prompt for ``text``, or None if the text is not of this template's form."""
-        pattern = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
-        match = re.fullmatch(pattern, text)
-        if match is None:
-            return None
-        blanks = iter(sorted(match.groups()) if self.symmetric else match.groups())
-        return re.sub(r"\{\}", lambda _: next(blanks), self.prompt)
+OF_CURRICULA = frozenset({"family", "difficulty"})
+"""What a goal says of itself that no reward depends on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,9 +31,12 @@ class Goal:
         prompt: what CLIP reads: a description of the success state.
         negatives: the other members of L in the paper's equation 1, in CLIP's words.
         baseline: the state before success, for the goal-baseline head (vlmrm).
+        family: name of the goals that it is learnt with; changes no reward.
+        difficulty: finite, larger is harder; None if not known. Changes no reward.
 
     Raises:
-        GoalError: an empty text, a prompt among its own negatives, or a repeated negative.
+        GoalError: an empty text, a prompt among its own negatives, a repeated negative, or a
+            difficulty that is not finite.
 
     Example:
         >>> Goal("lift", "a hand holding a cup", negatives=("an empty hand",)).negatives
@@ -89,6 +52,8 @@ negatives, so its probability can never pass 1/2. Remove it there.
     prompt: str
     negatives: tuple[str, ...] = ()
     baseline: str | None = None
+    family: str = ""
+    difficulty: float | None = None
 
     def __post_init__(self) -> None:
         statements: tuple[str, ...] = (self.text, self.prompt, *self.negatives)
@@ -109,6 +74,11 @@ negatives, so its probability can never pass 1/2. Remove it there.
                 f"goal {self.text!r}: its baseline equals its prompt {self.prompt!r}, expected "
                 "a description of the state before success."
             )
+        if self.difficulty is not None and not math.isfinite(self.difficulty):
+            raise GoalError(
+                f"goal {self.text!r}: its difficulty is {self.difficulty}, expected a finite "
+                "number. Leave it out where it is not known."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +97,8 @@ class GoalSet:
         ('the agent is carrying a key', ('the agent is carrying a ball', 'empty hands'))
         >>> goals.index("pick up a key")
         1
+        >>> goals.families
+        {'pick up {}': (0, 1)}
         >>> GoalSet.from_dict(goals.to_dict()) == goals
         True
     """
@@ -156,7 +128,7 @@ class GoalSet:
         """Build goals whose negatives are the other goals of the same template.
 
         Args:
-            texts: goal texts; the first template that fits each one applies.
+            texts: goal texts; the first template that fits each one applies, and names its family.
             prompts: prompts by goal text, in place of the template's.
             templates: see :class:`Template`.
             negatives: statements added to every goal's negatives, as CLIP reads them.
@@ -175,19 +147,20 @@ class GoalSet:
                 raise GoalError(f"goal set: {text!r} is given more than once. Give it once.")
             prompt, template = _match(text, templates)
             members[text] = prompts.get(text, prompt), template
-        families: dict[Template, dict[str, int]] = {}
+        exclusive: dict[Template, dict[str, int]] = {}
         for prompt, template in members.values():
-            family = families.setdefault(template, {})
-            family.setdefault(prompt, len(family))
-        prompts_of = {template: list(family) for template, family in families.items()}
+            group = exclusive.setdefault(template, {})
+            group.setdefault(prompt, len(group))
+        prompts_of = {template: list(group) for template, group in exclusive.items()}
         rng = random.Random(seed)
         goals = []
         for text, (prompt, template) in members.items():
-            own = families[template][prompt]
+            own = exclusive[template][prompt]
             others = _others(text, prompts_of[template], own, num_negatives, rng)
             fixed = ([template.nothing] if template.nothing else []) + list(negatives)
             drawn = [other for other in others if other not in fixed]
-            goals.append(Goal(text, prompt, tuple(drawn + fixed), baseline))
+            family = template.goal if template.family is None else template.family
+            goals.append(Goal(text, prompt, tuple(drawn + fixed), baseline, family))
         return cls(tuple(goals))
 
     def __len__(self) -> int:
@@ -210,9 +183,21 @@ class GoalSet:
         return tuple(dict.fromkeys(itertools.chain.from_iterable(each)))
 
     @cached_property
+    def families(self) -> dict[str, tuple[int, ...]]:
+        """The indices of each family's goals, all in the set's order."""
+        found: dict[str, list[int]] = {}
+        for index, goal in enumerate(self.goals):
+            found.setdefault(goal.family, []).append(index)
+        return {family: tuple(indices) for family, indices in found.items()}
+
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the set's content, in hex."""
-        content = json.dumps(self.to_dict(), sort_keys=True)
+        """SHA-256 of what the set's rewards depend on, in hex."""
+        goals = [
+            {key: value for key, value in goal.items() if key not in OF_CURRICULA}
+            for goal in self.to_dict()["goals"]
+        ]
+        content = json.dumps({"goals": goals}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     @cached_property
@@ -236,7 +221,7 @@ class GoalSet:
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the set as plain lists, dicts and strings."""
+        """Return the set as plain lists, dicts, strings and numbers."""
         return {"goals": [dataclasses.asdict(goal) for goal in self.goals]}
 
     @classmethod

@@ -50,6 +50,9 @@ def test_a_config_is_frozen():
         ({"goals": ["a ball"], "negatives": ["a ball"]}, "among its own negatives"),
         ({"goals": [{"text": "a", "prompt": ""}, "b"]}, "empty text"),
         ({"templates": [{"nothing": " "}]}, "nothing is empty"),
+        ({"goals": [{"text": "a", "difficulty": float("nan")}, "b"]}, "finite number"),
+        ({"goals": [{"text": "a", "family": ""}, "b"]}, "at least 1 character"),
+        ({"templates": [{"family": " "}]}, "family is empty"),
         ({"baseline": "  "}, "empty text"),
         ({"head": "magic"}, "softmax"),
         ({"head": "goal_baseline"}, "baseline"),
@@ -163,3 +166,33 @@ def test_scored_steps_are_named_or_counted(steps):
     with pytest.raises(pydantic.ValidationError, match="or k for every k-th step") as raised:
         make(scored_steps=steps)
     assert len(raised.value.errors()) == 1
+
+
+def test_a_family_is_the_goals_own_else_its_templates_else_the_pattern():
+    config = make(
+        goals=["see a {ball|key}", {"text": "see a box", "family": "boxes", "difficulty": 2}, "go"],
+        templates=[{"goal": "see {}", "prompt": "{}", "family": "sight"}, {"nothing": "idle"}],
+    )
+    goals = config.training_goals
+    assert goals.families == {"sight": (0, 1), "boxes": (2,), "{}": (3,)}
+    assert [goal.difficulty for goal in goals.goals] == [None, None, 2.0, None]
+    assert VLMRewardConfig.from_yaml(config.to_yaml()).goal_set == config.goal_set
+
+
+def test_families_and_difficulties_are_no_settings_of_the_reward():
+    box = {"text": "a box", "negatives": ["a door"]}
+    plain = make(goals=["a ball", "a key", box], agents={"a": {"goals": ["a lamp", "a cup"]}})
+    graded = make(
+        goals=[
+            {"text": "a ball", "difficulty": 1.5},
+            {"text": "a key", "family": "keys"},
+            {**box, "family": "boxes"},
+        ],
+        templates=[{"family": "things"}],
+        agents={"a": {"goals": ["a lamp", {"text": "a cup", "difficulty": -1}]}},
+    )
+    assert graded.goal_set.families != plain.goal_set.families
+    assert graded.reward_settings == plain.reward_settings
+    assert graded.goal_set.fingerprint == plain.goal_set.fingerprint
+    other = make(goals=["a ball", "a key", {**box, "negatives": ["a wall"]}])
+    assert other.reward_settings["goals"] != plain.reward_settings["goals"]

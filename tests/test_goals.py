@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -12,6 +13,18 @@ WORDS = st.lists(
 )
 LIFT = Template("pick up {}", "the agent is carrying {}", "empty hands")
 FIND = Template("go to {}", "the agent is facing {}")
+FAMILIES = st.lists(st.sampled_from(["find", "lift", ""]), min_size=1, max_size=9)
+DIFFICULTIES = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+def graded(families, difficulties=(None,)):
+    """A set with a goal for each family, and the difficulties in turn."""
+    return GoalSet(
+        tuple(
+            Goal(f"{i}", f"p{i}", ("n",), None, family, difficulties[i % len(difficulties)])
+            for i, family in enumerate(families)
+        )
+    )
 
 
 @given(WORDS, st.integers(0, 3), st.integers())
@@ -81,6 +94,56 @@ def test_a_symmetric_goal_is_not_weighed_against_its_reverse():
     assert goals[2].negatives == ("a touches b",)
 
 
+@given(FAMILIES)
+def test_families_hold_every_index_once_in_order(families):
+    found = graded(families).families
+    assert sorted(i for indices in found.values() for i in indices) == list(range(len(families)))
+    assert all(families[i] == family for family, indices in found.items() for i in indices)
+    assert all(list(indices) == sorted(indices) for indices in found.values())
+    firsts = [indices[0] for indices in found.values()]
+    assert firsts == sorted(firsts)
+
+
+@given(FAMILIES, st.lists(DIFFICULTIES, min_size=1, max_size=9))
+def test_families_and_difficulties_survive_json_and_change_no_fingerprint(families, difficulties):
+    goals = graded(families, difficulties)
+    assert GoalSet.from_dict(json.loads(json.dumps(goals.to_dict()))) == goals
+    assert goals.fingerprint == graded([""] * len(families)).fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_texts_alone():
+    fields = {"text": "a", "prompt": "b", "negatives": ["c"], "baseline": "d"}
+    content = json.dumps({"goals": [fields]}, sort_keys=True)
+    goals = GoalSet((Goal("a", "b", ("c",), "d", "letters", 1.0),))
+    assert goals.fingerprint == hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_a_set_without_families_can_still_be_read():
+    fields = {"text": "a", "prompt": "b", "negatives": ["c"], "baseline": None}
+    assert GoalSet.from_dict({"goals": [fields]})[0] == Goal("a", "b", ("c",))
+
+
+def test_a_template_names_the_family_of_its_goals():
+    named = Template("pick up {}", "the agent is carrying {}", family="lift")
+    texts = ["go to a ball", "pick up a ball", "pick up a key", "go to a key"]
+    assert GoalSet.from_texts(texts, templates=[named, FIND]).families == {
+        "go to {}": (0, 3),
+        "lift": (1, 2),
+    }
+
+
+def test_templates_of_one_family_keep_their_own_negatives():
+    lift, fetch = (
+        Template(f"{verb} {{}}", f"{verb}: {{}}", family="lift") for verb in ("pick up", "fetch")
+    )
+    goals = GoalSet.from_texts(
+        ["pick up a ball", "pick up a key", "fetch a ball"], templates=[lift, fetch]
+    )
+    assert goals.families == {"lift": (0, 1, 2)}
+    assert goals[0].negatives == ("pick up: a key",)
+    assert goals[2].negatives == ()
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
@@ -103,6 +166,8 @@ def test_choices_expand(pattern, expected):
         (lambda: Goal("x", "y", negatives=("y",)), "among its own negatives"),
         (lambda: Goal("x", "y", negatives=("z", "z")), "repeated"),
         (lambda: Goal("x", "y", baseline="y"), "baseline equals its prompt"),
+        (lambda: Goal("x", "y", difficulty=float("nan")), "difficulty is nan"),
+        (lambda: Goal("x", "y", difficulty=float("inf")), "difficulty is inf"),
         (lambda: GoalSet(()), "no goal"),
         (lambda: GoalSet((Goal("x", "y"), Goal("x", "z"))), "more than once"),
         (lambda: GoalSet.from_texts(["x", "x"]), "more than once"),
@@ -110,6 +175,8 @@ def test_choices_expand(pattern, expected):
         (lambda: GoalSet.from_texts(["x"], negatives=["x"]), "among its own negatives"),
         (lambda: GoalSet.from_texts(["jump"], templates=[LIFT, FIND]), "no template fits"),
         (lambda: Template("{} {}", "{}"), "expected the same number"),
+        (lambda: Template(nothing=" "), "nothing is empty"),
+        (lambda: Template(family=""), "family is empty"),
         (
             lambda: GoalSet.from_texts(["a red ball"]).index("a red bal"),
             "Did you mean 'a red ball'",

@@ -1,0 +1,122 @@
+"""How goals are given: in full, as a grammar, or in a file of their own."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.grammar import Grammar
+from rllib_vlm_reward.section import Section
+
+__all__ = ["GoalConfig", "GoalFile", "TemplateConfig", "resolve_goals"]
+
+S = TypeVar("S", bound=Section)
+
+
+class TemplateConfig(Section):
+    """A :class:`~rllib_vlm_reward.template.Template` in YAML."""
+
+    goal: str = "{}"
+    prompt: str = "{}"
+    nothing: str | None = None
+    symmetric: bool = False
+    family: str | None = None
+
+
+class GoalConfig(Section):
+    """A :class:`~rllib_vlm_reward.goals.Goal` in YAML; what is left out is its template's.
+
+    Its negatives default to those drawn from the set.
+    """
+
+    text: str
+    prompt: str | None = None
+    negatives: tuple[str, ...] | None = None
+    baseline: str | None = None
+    family: Annotated[str, Field(min_length=1)] | None = None
+    difficulty: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+class GoalFile(Section):
+    """A YAML file of goals; its keys are those of VLMRewardConfig."""
+
+    goals: Annotated[tuple[str | GoalConfig, ...], Field(min_length=1)]
+    evaluation_goals: tuple[str | GoalConfig, ...] = ()
+    templates: tuple[TemplateConfig, ...] = ()
+
+
+def resolve_goals(settings: Any) -> Any:
+    """Return the settings of a reward with their goals in full.
+
+    Args:
+        settings: those whose ``goals`` are a grammar, or the path of a file that holds a list of
+            goals, a grammar, or the keys of :class:`GoalFile`. Others are returned as they are.
+
+    Raises:
+        GoalError: no such file, or other content; evaluation goals or templates that are given
+            beside those that the goals bring.
+
+    Example:
+        >>> goals = {"goals": ["a {color} ball"], "words": {"color": ["red", "blue"]}}
+        >>> resolve_goals({"encoder": "small", "goals": goals})
+        {'encoder': 'small', 'goals': ('a red ball', 'a blue ball')}
+    """
+    given = settings.get("goals") if isinstance(settings, dict) else None
+    if isinstance(given, str | Path):
+        found, source = _read(Path(given)), str(given)
+    elif isinstance(given, dict | Grammar):
+        found, source = _split(given, "goals"), "the grammar"
+    else:
+        return settings
+    for key in found.keys() - {"goals"}:
+        if settings.get(key):
+            raise GoalError(
+                f"{key}: got some beside those of {source}, expected them once. Remove them here "
+                "or there."
+            )
+    return {**settings, **found}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise GoalError(
+            f"goals: got {str(path)!r}, which cannot be read ({error.strerror}), expected a list "
+            "of texts, a grammar, or the path of a YAML file. For a single goal give a list of one."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GoalError(f"{path}: it is no YAML, expected goals. {error}") from error
+    if isinstance(content, list):
+        content = {"goals": content}
+    if not isinstance(content, dict):
+        raise GoalError(
+            f"{path}: got {type(content).__name__}, expected a list of goals, a grammar, or "
+            f"a mapping with the keys {[*GoalFile.model_fields]}."
+        )
+    if content.keys() & (Grammar.model_fields.keys() - {"goals"}):
+        return _split(content, str(path))
+    return _given(_validate(GoalFile, content, str(path)))
+
+
+def _split(grammar: dict[str, Any] | Grammar, where: str) -> dict[str, Any]:
+    training, evaluation = _validate(Grammar, grammar, where).split
+    return _given(GoalFile(goals=training, evaluation_goals=evaluation))
+
+
+def _given(file: GoalFile) -> dict[str, Any]:
+    return {key: goals for key, goals in file if goals}
+
+
+def _validate(section: type[S], content: Any, where: str) -> S:
+    try:
+        return section.model_validate(content)
+    except pydantic.ValidationError as error:
+        told = (
+            ": ".join(filter(None, (".".join(map(str, its["loc"])), its["msg"])))
+            for its in error.errors()
+        )
+        raise GoalError(f"{where}: {'; '.join(told)}".replace("Value error, ", "")) from error
