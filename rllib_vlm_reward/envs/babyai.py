@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
 
+from rllib_vlm_reward.envs.level import Playroom
 from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.envs.truth import accomplished
 from rllib_vlm_reward.frames import Frames
@@ -24,8 +25,8 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     ``info["goal"]`` is the mission, ``info["success"]`` the ground truth of
     :func:`~rllib_vlm_reward.envs.truth.accomplished`, both at reset and at every step. The reward
     is the level's own. Actions that do nothing for the mission's kind are left out: Find turns
-    and walks (3), Lift also picks up (4), Place also drops (5). Make the level with
-    ``render_mode="rgb_array"``.
+    and walks (3), Lift also picks up (4), Place also drops (5), and Playroom has all 5 whatever
+    its families. Make the level with ``render_mode="rgb_array"``.
 
     Args:
         env: a BabyAI level with one go-to, pick-up or put-next instruction.
@@ -50,10 +51,10 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         self.end_on_success = end_on_success
         with contextlib.redirect_stdout(io.StringIO()):
             env.reset(seed=0)  # The instruction, so the actions, exist only after a reset.
-        kind = type(self.unwrapped.instrs)  # type: ignore[attr-defined]
-        actions = {GoToInstr: 3, PickupInstr: 4}.get(kind, 5)
-        self.action_space = gym.spaces.Discrete(actions)
         accomplished(self.unwrapped)
+        # Or all envs that are never seeded would play the same missions.
+        self.unwrapped.np_random = np.random.default_rng()
+        self.action_space = gym.spaces.Discrete(_num_actions(self.unwrapped))
         side = 7 * tile_size
         self.observation_space = gym.spaces.Box(0, 255, (side, side, 3), np.uint8)
         self._frame: Frames = np.zeros((side, side, 3), np.uint8)
@@ -64,7 +65,7 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         return self._frame, {**info, **truth}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
-        """Start an episode with a new mission."""
+        """Start an episode with a new mission, ``options["goal"]`` where the level takes one."""
         # BabyAI prints each layout that it rejects.
         with contextlib.redirect_stdout(io.StringIO()):
             observation, info = self.env.reset(seed=seed, options=options)
@@ -81,3 +82,11 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     def render(self) -> Frames:  # type: ignore[override]
         """Return the frame of the last reset or step, uint8 ``[H, W, 3]``."""
         return self._frame
+
+
+def _num_actions(level: Any) -> int:
+    if isinstance(level, Playroom):
+        return 5
+    if isinstance(level.instrs, GoToInstr):
+        return 3
+    return 4 if isinstance(level.instrs, PickupInstr) else 5

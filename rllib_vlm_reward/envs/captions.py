@@ -5,17 +5,16 @@ from itertools import product
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 
 from rllib_vlm_reward.envs.level import KINDS
+from rllib_vlm_reward.envs.mission import FORMS
 from rllib_vlm_reward.envs.tiles import View
 from rllib_vlm_reward.goals import Template
 
 __all__ = ["TEMPLATES", "captions"]
 
 TEMPLATES: dict[str, Template] = {
-    "find": Template("go to {}", "the agent is facing {}", "the agent is facing nothing"),
-    "lift": Template("pick up {}", "the agent is carrying {}", "the agent is carrying nothing"),
-    "place": Template(
-        "put {} next to {}", "{} is next to {}", "no two objects touch", symmetric=True
-    ),
+    "find": Template(FORMS["find"], "the agent is facing {}", "the agent is facing nothing"),
+    "lift": Template(FORMS["lift"], "the agent is carrying {}", "the agent is carrying nothing"),
+    "place": Template(FORMS["place"], "{} is next to {}", "no two objects touch", symmetric=True),
 }
 """From a mission to its success state, by family."""
 

@@ -5,9 +5,9 @@ from typing import Any
 import gymnasium as gym
 
 from rllib_vlm_reward.envs.babyai import BabyAI
-from rllib_vlm_reward.envs.level import Find, Level, Lift, Place
+from rllib_vlm_reward.envs.level import Find, Level, Lift, Place, Playroom
 
-__all__ = ["make_babyai", "make_find", "make_lift", "make_place"]
+__all__ = ["make_babyai", "make_find", "make_lift", "make_place", "make_playroom"]
 
 
 def make_find(**kwargs: Any) -> BabyAI:
@@ -41,6 +41,17 @@ def make_place(**kwargs: Any) -> BabyAI:
         Discrete(5)
     """
     return _make(Place, **kwargs)
+
+
+def make_playroom(**kwargs: Any) -> BabyAI:
+    """Make ``rllib_vlm_reward/Playroom-v0``: find, lift or place, as the mission says.
+
+    Example:
+        >>> env = make_playroom(families=("find", "lift"))
+        >>> env.reset(seed=0, options={"goal": "go to a red ball"})[1]["goal"]
+        'go to a red ball'
+    """
+    return _make(Playroom, **kwargs)
 
 
 def make_babyai(

@@ -6,7 +6,7 @@ __all__ = ["register_envs"]
 
 
 def register_envs() -> None:
-    """Register Find, Lift, Place and BabyAI under ``rllib_vlm_reward/``.
+    """Register Find, Lift, Place, Playroom and BabyAI under ``rllib_vlm_reward/``.
 
     The entry points are names, so that importing the package imports no env.
 
@@ -14,7 +14,7 @@ def register_envs() -> None:
         >>> "rllib_vlm_reward/Find-v0" in gym.registry
         True
     """
-    for level in ("Find", "Lift", "Place", "BabyAI"):
+    for level in ("Find", "Lift", "Place", "Playroom", "BabyAI"):
         gym.register(
             id=f"rllib_vlm_reward/{level}-v0",
             entry_point=f"rllib_vlm_reward.envs.makers:make_{level.lower()}",

@@ -6,12 +6,18 @@ from gymnasium.utils.env_checker import check_env
 from minigrid.core.actions import Actions
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.makers import make_babyai, make_find, make_lift, make_place
+from rllib_vlm_reward.envs.makers import (
+    make_babyai,
+    make_find,
+    make_lift,
+    make_place,
+    make_playroom,
+)
 from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.envs.truth import accomplished
 from rllib_vlm_reward.errors import GoalError
 
-MAKERS = pytest.mark.parametrize("make", [make_find, make_lift, make_place])
+MAKERS = pytest.mark.parametrize("make", [make_find, make_lift, make_place, make_playroom])
 
 
 def solve(env, seed):
@@ -52,6 +58,11 @@ def test_each_step_tells_goal_and_truth_and_shows_the_view(make):
 def test_actions_are_those_that_the_mission_needs():
     for make, last in ((make_find, "forward"), (make_lift, "pickup"), (make_place, "drop")):
         assert make().action_space.n == Actions[last] + 1
+
+
+@pytest.mark.parametrize("families", [("find",), ("lift", "find"), ("find", "lift", "place")])
+def test_a_playroom_has_every_action(families):
+    assert make_playroom(families=families).action_space.n == Actions.drop + 1
 
 
 @pytest.mark.parametrize("tile_size", [4, 12])
@@ -115,3 +126,76 @@ def test_nothing_is_printed_while_layouts_are_rejected(capsys):
 def test_a_level_of_another_kind_is_refused_when_it_is_made():
     with pytest.raises(GoalError, match="Choose a level with one such instruction"):
         make_babyai("BabyAI-GoToSeq-v0")
+
+
+@MAKERS
+def test_an_asked_goal_is_told_word_for_word(make):
+    env = make()
+    goal = env.unwrapped.mission.replace("the", "a")
+    _, info = env.reset(seed=0, options={"goal": goal})
+    assert info["goal"] == goal
+    assert env.step(Actions.left)[4]["goal"] == goal
+    assert env.reset()[1]["goal"] == env.unwrapped.mission != goal
+
+
+def wander(env, steps, seed=0):
+    """Yield the info before a step of random play, and the step; it takes and drops what it can."""
+    rng = np.random.default_rng(seed)
+    _, info = env.reset(seed=seed)
+    for _ in range(steps):
+        ahead = env.unwrapped.grid.get(*env.unwrapped.front_pos)
+        take = ahead is not None and ahead.can_pickup() and rng.random() < 0.5
+        action = Actions.pickup if take else rng.choice(5, p=(0.2, 0.2, 0.3, 0.2, 0.1))
+        result = env.step(action)
+        yield info, result
+        info = result[4]
+        if result[2] or result[3]:
+            _, info = env.reset()
+
+
+def test_random_play_in_a_playroom_shows_every_family_and_its_success():
+    env = make_playroom(room_size=5)
+    reached = {"go": 0, "pick": 0, "put": 0}
+    for _, (_, _, _, _, info) in wander(env, 6000):
+        reached[info["goal"].split()[0]] += info["success"]
+    assert all(count > 5 for count in reached.values())
+
+
+@pytest.mark.parametrize("family", ["find", "lift", "place"])
+def test_a_playrooms_episodes_end_as_those_of_the_single_level(family):
+    """Without an end on success: only a wrong object in the hand ends one, and only a Lift."""
+    env = make_playroom(families=(family,), max_steps=150, end_on_success=False, room_size=5)
+    paid, ends = [], 0
+    for before, (_, reward, terminated, _, info) in wander(env, 8000):
+        level = env.unwrapped
+        wrong = level.carrying is not None and not info["success"]
+        assert terminated == (family == "lift" and wrong)
+        ends += terminated
+        if family == "find":
+            assert (reward > 0) == info["success"]
+        elif reward > 0:
+            assert info["success"]
+            assert not before["success"]
+        paid.append(reward > 0)
+    assert sum(paid) > 10
+    assert (ends > 20) == (family == "lift")
+
+
+def test_what_was_carried_off_is_not_faced_where_it_lay():
+    env = make_playroom(families=("find",), end_on_success=False, max_steps=100)
+    for seed in range(5):
+        list(solve(env, seed))
+        _, reward, terminated, _, info = env.step(Actions.pickup)
+        assert env.unwrapped.carrying is not None
+        assert (reward, terminated, info["success"]) == (0, False, False)
+        _, reward, terminated, _, info = env.step(Actions.drop)
+        assert reward > 0
+        assert (terminated, info["success"]) == (False, True)
+
+
+def test_envs_that_are_never_seeded_play_different_missions():
+    played = []
+    for _ in range(3):
+        env = make_lift()
+        played.append([env.reset()[1]["goal"] for _ in range(8)])
+    assert played[0] != played[1] != played[2]

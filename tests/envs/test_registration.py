@@ -6,7 +6,7 @@ import pytest
 
 import rllib_vlm_reward  # noqa: F401  (registers the envs)
 
-NAMES = pytest.mark.parametrize("name", ["Find", "Lift", "Place"])
+NAMES = pytest.mark.parametrize("name", ["Find", "Lift", "Place", "Playroom"])
 
 
 @NAMES

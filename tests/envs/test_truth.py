@@ -10,7 +10,7 @@ import pytest
 from minigrid.core.actions import Actions
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.level import Find, Lift, Place
+from rllib_vlm_reward.envs.level import Find, Lift, Place, Playroom
 from rllib_vlm_reward.envs.truth import accomplished
 from rllib_vlm_reward.errors import GoalError
 
@@ -44,6 +44,7 @@ def play(level, steps, *, bot_share=0.5):
         lambda: Find(room_size=8, num_objects=6),
         lambda: Lift(room_size=5, num_objects=3),
         lambda: Lift(room_size=8, num_objects=6),
+        lambda: Playroom(room_size=5, families=("find", "lift")),
         lambda: gym.make("BabyAI-GoToLocal-v0", disable_env_checker=True).unwrapped,
         lambda: gym.make("BabyAI-PickupDist-v0", disable_env_checker=True).unwrapped,
     ],
