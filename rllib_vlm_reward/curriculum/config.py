@@ -1,0 +1,113 @@
+"""How a run chooses its goals: flat, so that Tune can search every key."""
+
+import difflib
+import math
+from collections import Counter
+from itertools import chain
+from typing import Any, Literal
+
+from rllib_vlm_reward.section import Section
+
+__all__ = ["KINDS", "CurriculumConfig"]
+
+KINDS = {
+    "uniform": "rllib_vlm_reward.curriculum.uniform.Uniform",
+    "staged": "rllib_vlm_reward.curriculum.staged.Staged",
+    "success_window": "rllib_vlm_reward.curriculum.success_window.SuccessWindow",
+    "learning_progress": "rllib_vlm_reward.curriculum.learning_progress.LearningProgress",
+}
+
+
+class CurriculumConfig(Section):
+    """Which goals are drawn, and on what evidence. A key that a kind does not read has no effect.
+
+    Attributes:
+        kind: ``uniform``, ``staged``, ``success_window``, ``learning_progress``, or the import path
+            of a :class:`~rllib_vlm_reward.curriculum.Curriculum` of one's own.
+        signal: what tells how well a goal goes, a field of
+            :class:`~rllib_vlm_reward.curriculum.Outcome`; read by all kinds but ``uniform``, which
+            only records it. A success counts 1, a failure 0.
+        window: the episodes of a goal that count, its last ones; read as ``signal`` is. At least 4
+            for ``learning_progress``.
+        explore: share of the draws that is uniform over all goals; read by ``success_window`` and
+            ``learning_progress``, and by ``staged`` over the goals of the stages reached.
+        stages: families in the order they are learnt, each in one stage; read by ``staged``. Empty
+            makes a stage of each family, ordered by its goals' mean difficulty if every goal has
+            one, else in the order of the goals.
+        promote_at: mean of the signal that ends a stage; read by ``staged``.
+        rehearse: share of the draws for goals of earlier stages; read by ``staged``.
+        low, high: means of the signal between which a goal is worth drawing; read by
+            ``success_window``. They and ``promote_at`` suit a success: for a return, set them in
+            its units.
+        settings: read by a class of one's own.
+
+    Raises:
+        pydantic.ValidationError: an unknown key or kind, or a value outside its range.
+
+    Example:
+        >>> CurriculumConfig(kind="staged", stages=[["find"], ["lift", "place"]]).stages
+        (('find',), ('lift', 'place'))
+        >>> CurriculumConfig(kind="stage")
+        Traceback (most recent call last):
+        ...
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for CurriculumConfig
+          Value error, kind: got 'stage', expected one of ['uniform', 'staged', 'success_window', \
+'learning_progress'] or package.module.Class. Did you mean 'staged'? ...
+    """
+
+    kind: str = "uniform"
+    signal: Literal["vlm_success", "vlm_return", "ground_truth_success", "ground_truth_return"] = (
+        "vlm_success"
+    )
+    window: int = 32
+    explore: float = 0.1
+    stages: tuple[tuple[str, ...], ...] = ()
+    promote_at: float = 0.8
+    rehearse: float = 0.2
+    low: float = 0.1
+    high: float = 0.9
+    settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check what the types do not say."""
+        self._check_kind()
+        self._check_numbers()
+        self._check_stages()
+
+    def _check_kind(self) -> None:
+        steps = self.kind.split(".")
+        if self.kind in KINDS or (len(steps) > 1 and all(step.isidentifier() for step in steps)):
+            return
+        close = difflib.get_close_matches(self.kind, KINDS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"kind: got {self.kind!r}, expected one of {list(KINDS)} or package.module.Class.{hint}"
+        )
+
+    def _check_numbers(self) -> None:
+        least = 4 if self.kind == "learning_progress" else 1
+        if self.window < least:
+            raise ValueError(
+                f"window: got {self.window}, expected at least {least} for kind {self.kind!r}."
+            )
+        for key in ("explore", "rehearse"):
+            share = getattr(self, key)
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"{key}: got {share:g}, expected a share of the draws, 0 to 1.")
+        for key in ("promote_at", "low", "high"):
+            if not math.isfinite(getattr(self, key)):
+                raise ValueError(f"{key}: got {getattr(self, key):g}, expected a finite number.")
+        if self.low >= self.high:
+            raise ValueError(
+                f"low: got {self.low:g}, expected less than high={self.high:g}. Exchange them."
+            )
+
+    def _check_stages(self) -> None:
+        if not all(self.stages):
+            raise ValueError(f"stages: got an empty one in {self.stages}. Remove it.")
+        twice = [family for family, n in Counter(chain(*self.stages)).items() if n > 1]
+        if twice:
+            raise ValueError(
+                f"stages: the families {twice} are given more than once. Give each once, in the "
+                "stage that it is learnt in; later stages rehearse it."
+            )

@@ -1,0 +1,45 @@
+"""Goals whose signal changes."""
+
+from collections.abc import Collection
+from statistics import fmean
+
+from rllib_vlm_reward.curriculum.curriculum import Curriculum
+
+__all__ = ["LearningProgress"]
+
+_ENOUGH = 4  # two episodes a half
+
+
+class LearningProgress(Curriculum):
+    """Draws goals in proportion to their absolute learning progress.
+
+    As in CURIOUS (Colas et al., 2019, arXiv 1810.06284): the progress of a goal is
+    ``|mean of the newer half of its window - mean of the older half|``, the odd episode being of
+    the newer half. It is large where the agent learns, and where it forgets; it is zero for what
+    is mastered or out of reach. A goal with fewer than 4 episodes gets the largest progress of
+    the others, or 1 where no goal has more.
+
+    Example:
+        >>> from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome
+        >>> from rllib_vlm_reward.goals import GoalSet
+        >>> goals = GoalSet.from_texts(["a ball", "a key"])
+        >>> progress = LearningProgress(goals, CurriculumConfig(explore=0.5))
+        >>> for success in (False, False, True, True):
+        ...     progress.observe([Outcome(0, 0.0, False, 0.0, False)])  # never
+        ...     progress.observe([Outcome(1, 0.0, success, 0.0, False)])  # better and better
+        >>> progress.weights()
+        [0.25, 0.75]
+    """
+
+    def weights(self) -> list[float]:
+        """Return weights in proportion to progress, and what is explored."""
+        progress = [_progress(values) for values in self.values]
+        hope = max((it for it in progress if it is not None), default=1.0)
+        return self.explored([hope if it is None else it for it in progress])
+
+
+def _progress(values: Collection[float]) -> float | None:
+    if len(values) < _ENOUGH:
+        return None
+    in_order, half = list(values), len(values) // 2
+    return abs(fmean(in_order[half:]) - fmean(in_order[:half]))

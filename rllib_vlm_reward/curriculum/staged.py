@@ -1,0 +1,124 @@
+"""Families one after another, easy before hard."""
+
+import difflib
+import itertools
+from collections.abc import Iterable
+from statistics import fmean
+from typing import Any
+
+from rllib_vlm_reward.curriculum.config import CurriculumConfig
+from rllib_vlm_reward.curriculum.curriculum import Curriculum
+from rllib_vlm_reward.curriculum.outcome import Outcome
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.goals import GoalSet
+
+__all__ = ["Staged"]
+
+_ENOUGH = 8
+
+
+class Staged(Curriculum):
+    """Draws the goals of one stage until they are mastered, and rehearses those before.
+
+    A stage is mastered when each of its goals has 8 episodes (or a full window, if that is less)
+    and the mean over its goals of their windows' means is at least ``promote_at``. Each
+    :meth:`observe` promotes by one stage at most; there is no way back, what is forgotten is
+    rehearsed.
+
+    Args:
+        goals: those of training.
+        config: of the run.
+
+    Attributes:
+        stages: the families of each stage.
+        stage: index of the present one.
+
+    Raises:
+        ConfigError: ``stages`` names an unknown family, or leaves one out.
+
+    Example:
+        >>> from rllib_vlm_reward.goals import Goal
+        >>> goals = GoalSet((Goal("lift", "l", family="hard"), Goal("find", "f", family="easy")))
+        >>> config = CurriculumConfig(stages=[["easy"], ["hard"]], explore=0.0)
+        >>> staged = Staged(goals, config)
+        >>> staged.weights()
+        [0.0, 1.0]
+        >>> staged.observe([Outcome(1, 1.0, True, 1.0, True)] * 8)
+        >>> staged.weights()
+        [0.8, 0.2]
+    """
+
+    def __init__(self, goals: GoalSet, config: CurriculumConfig) -> None:
+        super().__init__(goals, config)
+        _check(config.stages, goals)
+        self.stages = config.stages or tuple((family,) for family in _by_difficulty(goals))
+        self.stage = 0
+        self._members = [
+            [goal for family in stage for goal in goals.families[family]] for stage in self.stages
+        ]
+
+    def observe(self, outcomes: Iterable[Outcome]) -> None:
+        """Take note of episodes that ended, oldest first, and of a stage that they end."""
+        super().observe(outcomes)
+        if self.stage < len(self.stages) - 1 and self._is_mastered():
+            self.stage += 1
+
+    def weights(self) -> list[float]:
+        """Return weights of the stages reached; those of later ones are 0."""
+        present = self._members[self.stage]
+        earlier = list(itertools.chain(*self._members[: self.stage]))
+        rehearsed = self.config.rehearse if earlier else 0.0
+        preferences = [0.0] * len(self.goals)
+        for share, members in ((1.0 - rehearsed, present), (rehearsed, earlier)):
+            for goal in members:
+                preferences[goal] = share / len(members)
+        return self.explored(preferences, among=present + earlier)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what is known of the goals, and the families of the stages mastered."""
+        passed = list(itertools.chain(*self.stages[: self.stage]))
+        return {**super().get_state(), "passed": passed}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over a state; the stage is the first one that holds a family not mastered."""
+        super().set_state(state)
+        passed = set(state.get("passed", ()))  # none in the state of another kind
+        mastered = list(itertools.takewhile(passed.issuperset, self.stages))
+        self.stage = min(len(mastered), len(self.stages) - 1)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a log line needs: the stage, and each goal's episodes and mean."""
+        return {"stage": self.stage, **super().record()}
+
+    def _is_mastered(self) -> bool:
+        enough = min(self.config.window, _ENOUGH)
+        windows = [self.values[goal] for goal in self._members[self.stage]]
+        if any(len(window) < enough for window in windows):
+            return False
+        return fmean(map(fmean, windows)) >= self.config.promote_at
+
+
+def _by_difficulty(goals: GoalSet) -> list[str]:
+    families = goals.families
+    known = [goal.difficulty for goal in goals.goals if goal.difficulty is not None]
+    if len(known) < len(goals):
+        return list(families)
+    return sorted(families, key=lambda family: fmean(known[goal] for goal in families[family]))
+
+
+def _check(stages: tuple[tuple[str, ...], ...], goals: GoalSet) -> None:
+    families, named = list(goals.families), list(itertools.chain(*stages))
+    for family in named:
+        if family not in families:
+            close = difflib.get_close_matches(family, families, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else "Correct or remove it."
+            raise ConfigError(
+                f"stages: got the unknown family {family!r}, expected those of the training "
+                f"goals, {families}. {hint}"
+            )
+    missing = [family for family in families if family not in named]
+    if named and missing:
+        raise ConfigError(
+            f"stages: the families {missing} are in none, so their goals would never be drawn. "
+            "Add them to a stage, or remove their goals."
+        )
