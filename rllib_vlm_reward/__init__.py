@@ -7,6 +7,7 @@ from rllib_vlm_reward.envs.registration import register_envs
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
+    from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig
     from rllib_vlm_reward.errors import (
         CheckpointError,
         ConfigError,
@@ -33,6 +34,8 @@ __all__ = [
     "CLIPEncoder",
     "CheckpointError",
     "ConfigError",
+    "Curriculum",
+    "CurriculumConfig",
     "Experiment",
     "FrameError",
     "Goal",
@@ -59,6 +62,7 @@ register_envs()
 _ERRORS = {name for name in __all__ if name.endswith("Error")}
 _HOMES = {
     "config": {"VLMRewardConfig"},
+    "curriculum": {"Curriculum", "CurriculumConfig"},
     "errors": _ERRORS,
     "goals": {"Goal", "GoalSet", "Template"},
     "plugin": {"add_vlm_reward"},

@@ -15,15 +15,20 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
+from rllib_vlm_reward.connectors.drawn_goal import DrawnGoal
 from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.errors import FrameError, RewardError
+from rllib_vlm_reward.curriculum import CurriculumConfig
+from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
 __all__ = ["add_vlm_reward", "reward_of"]
 
 
-def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmConfig:
+def add_vlm_reward(
+    config: AlgorithmConfig, vlm: VLMRewardConfig, curriculum: CurriculumConfig | None = None
+) -> AlgorithmConfig:
     """Let CLIP reward the agents of an RLlib configuration.
 
     Call it last: after ``environment(...)``, ``callbacks(...)`` and ``env_runners(...)``. The
@@ -36,6 +41,8 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
     Args:
         config: any algorithm's, on RLlib's new API stack; changed in place.
         vlm: what the reward is.
+        curriculum: draws each episode's goal and hands it to the env, which must honour
+            ``reset(options={"goal": text})``. None leaves the choice to the env.
 
     Returns:
         ``config``.
@@ -43,6 +50,7 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
     Raises:
         CheckpointError: the encoder is unknown or its file missing.
         FrameError: gymnasium cannot make the env.
+        GoalError: a curriculum with nothing to choose from, or with an env that it cannot reach.
         RewardError: no env is set, or the configuration is of a kind that cannot be rewarded.
 
     Example:
@@ -66,9 +74,12 @@ def add_vlm_reward(config: AlgorithmConfig, vlm: VLMRewardConfig) -> AlgorithmCo
     _check_merging(config, vlm)
     check_encoder(vlm.encoder)
     _check_policy(config, vlm)
-    _prepare_env(config, vlm)
+    if curriculum is not None:
+        _check_curriculum(config, vlm, curriculum)
+    _prepare_env(config, vlm, curriculum)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
-    config.env_runners(env_to_module_connector=_Pieces(vlm, dim, config._env_to_module_connector))
+    pieces = _Pieces(vlm, curriculum, dim, config._env_to_module_connector)
+    config.env_runners(env_to_module_connector=pieces)
     users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
     config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
     return config
@@ -93,6 +104,7 @@ class _Pieces:
     """The env-to-module factory. It captures no env and no actor: it is in the checkpoint."""
 
     vlm: VLMRewardConfig
+    curriculum: CurriculumConfig | None
     embed_dim: int | None
     users: Callable[..., Any] | None
 
@@ -100,6 +112,10 @@ class _Pieces:
         reward = VLMReward(self.vlm)
         reward.env = env
         pieces: list[ConnectorV2] = [reward]
+        if self.curriculum is not None:
+            weights = GoalWeights(self.vlm, self.curriculum)
+            weights.env = env
+            pieces.append(weights)
         if self.embed_dim is not None:
             pieces.append(GoalEmbedding(self.vlm, self.embed_dim))
         if self.users is not None:
@@ -169,8 +185,27 @@ def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         )
 
 
-def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
-    """Let the env render where it can be asked to, and be reset from outside where it must.
+def _check_curriculum(
+    config: AlgorithmConfig, vlm: VLMRewardConfig, curriculum: CurriculumConfig
+) -> None:
+    if config.is_multi_agent:
+        raise GoalError(
+            "curriculum: got a multi-agent configuration, expected a single-agent one. Let the env "
+            "choose its agents' goals."
+        )
+    if len(vlm.training_goals) < 2:
+        raise GoalError("curriculum: got one goal, expected several to choose from. Add goals.")
+    if curriculum.signal == "vlm_success" and vlm.threshold is None:
+        raise GoalError(
+            "curriculum: its signal is vlm_success, but without a threshold no reward fires. Set "
+            "the reward's threshold, or another signal."
+        )
+
+
+def _prepare_env(
+    config: AlgorithmConfig, vlm: VLMRewardConfig, curriculum: CurriculumConfig | None
+) -> None:
+    """Let the env render where it can be asked to, and be reached from outside where it must.
 
     RLlib 2.60 passes ``env_config`` of a gymnasium id on to ``gymnasium.make_vec``, of any other
     env to its creator.
@@ -184,21 +219,36 @@ def _prepare_env(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         if vlm.frame_source == "render":
             config.env_config = {"render_mode": "rgb_array", **config.env_config}
         _check_gym_id(config.env, config.env_config)
-    if not vlm.early_end:
+    wrappers = _wrappers(vlm, curriculum)
+    if not wrappers:
         return
     if gym.VectorizeMode(config.gym_env_vectorize_mode) == gym.VectorizeMode.VECTOR_ENTRY_POINT:
         raise RewardError(
-            "early_end: got an env that vectorises itself, expected one whose sub-envs can be "
-            "wrapped. Set config.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.SYNC)."
+            f"{'early_end' if vlm.early_end else 'curriculum'}: got an env that vectorises itself, "
+            "expected one whose sub-envs can be wrapped. Set "
+            "config.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.SYNC)."
         )
     if is_gym_id:
-        wrappers = [*config.env_config.get("wrappers", ()), ExternalReset]
+        wrappers = [*config.env_config.get("wrappers", ()), *wrappers]
         config.env_config = {**config.env_config, "wrappers": wrappers}
     else:
         # Looked up here: AsyncVectorEnv makes its envs in forks, where Ray's registry hangs.
         registered = isinstance(config.env, str)
         make = _global_registry.get(ENV_CREATOR, config.env) if registered else config.env
-        config.env = _resettable(make)
+        config.env = _wrapped(make, wrappers)
+
+
+def _wrappers(
+    vlm: VLMRewardConfig, curriculum: CurriculumConfig | None
+) -> list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]]:
+    """Return what every sub-env is put into, the outermost last."""
+    wrappers: list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = []
+    if curriculum is not None:
+        goals, training = vlm.goal_set.texts, len(vlm.training_goals)
+        wrappers.append(functools.partial(DrawnGoal, goals=goals, training=training))
+    if vlm.early_end:
+        wrappers.append(ExternalReset)
+    return wrappers
 
 
 def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
@@ -216,11 +266,14 @@ def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
         ) from error
 
 
-def _resettable(make: Callable[[Any], gym.Env[Any, Any]]) -> type:
-    """Return an env "class", the form RLlib accepts, that makes the env wrapped."""
+def _wrapped(
+    make: Callable[[Any], gym.Env[Any, Any]],
+    wrappers: list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]],
+) -> type:
+    """Return an env "class", the form RLlib accepts, that makes the env in its wrappers."""
 
-    class ResettableEnv:
+    class WrappedEnv:
         def __new__(cls, context: Any) -> Any:
-            return ExternalReset(make(context))
+            return functools.reduce(lambda env, wrap: wrap(env), wrappers, make(context))
 
-    return ResettableEnv
+    return WrappedEnv

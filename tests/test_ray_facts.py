@@ -22,6 +22,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.offline import offline_env_runner
 from ray.rllib.offline.offline_prelearner import OfflinePreLearner
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.rllib.utils.replay_buffers.episode_replay_buffer import EpisodeReplayBuffer
 from ray.rllib.utils.replay_buffers.prioritized_episode_buffer import (
     PrioritizedEpisodeReplayBuffer,
@@ -250,6 +251,18 @@ def test_states_are_merged_by_position_among_the_pieces_that_have_one():
     pipeline = EnvToModulePipeline(connectors=[Stateless(), Stateful()])
     merged = pipeline.merge_states([pipeline.get_state()])
     assert merged == {"Stateful": {"merged by": "the wrong piece"}}
+
+
+def test_an_item_series_arrives_whole_and_once():
+    runners, root = [MetricsLogger(), MetricsLogger()], MetricsLogger(root=True)
+    for number, runner in enumerate(runners):
+        for t in range(2):
+            runner.log_value(("a", "b"), (number, t, None), reduce="item_series")
+    for _ in range(2):  # several samples may come before the root is reduced
+        root.aggregate([runner.reduce() for runner in runners], key="env_runners")
+    series = root.reduce(compile=True)["env_runners"]["a"]["b"]
+    assert series == [(0, 0, None), (0, 1, None), (1, 0, None), (1, 1, None)]
+    assert not root.reduce(compile=True)["env_runners"]["a"]["b"]
 
 
 def test_stop_calls_cleanup():

@@ -1,6 +1,7 @@
 """How does a reward enter an episode? RLlib's env-to-module connectors and callbacks.
 
     env.step ─ VLMReward: frames ─▶ pool ─▶ scores ─▶ rewards, at once or when the fragment ends
+             ─ GoalWeights: which goals the envs draw
              ─ GoalEmbedding: the goal beside the observation
 
 * :mod:`collector`: the stepped sub-envs' frames and goals;
@@ -12,6 +13,9 @@
 * :mod:`totals`: an episode's returns, VLM's and ground truth's;
 * :mod:`constancy`: scores that never change;
 * :mod:`goal_embedding`: the piece that shows the policy its goal;
+* :mod:`goal_weights`: the piece that carries a curriculum to the envs;
+* :mod:`drawn_goal`: the env wrapper that draws an episode's goal;
+* :mod:`course`: from an iteration's outcomes to the goals of the next;
 * :mod:`early_end`: the env wrapper that resets from outside;
 * :mod:`episodes`: those of one agent or of several, seen alike;
 * :mod:`comparison`: is a checkpoint's reward this one?

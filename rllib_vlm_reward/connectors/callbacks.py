@@ -13,8 +13,15 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.course import advance
 from rllib_vlm_reward.connectors.episodes import Episodes
-from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
+from rllib_vlm_reward.connectors.goal_weights import log_outcomes
+from rllib_vlm_reward.connectors.preflight import (
+    attach_pieces,
+    preflight,
+    reward_piece,
+    weights_piece,
+)
 from rllib_vlm_reward.connectors.trial import reward_group
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.placement import Group
@@ -78,9 +85,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         )
 
     def on_environment_created(self, *, env_runner: EnvRunner, **kwargs: Any) -> None:
-        """Hand a replaced vector env (``restart_failed_sub_environments``) to the piece."""
+        """Hand a replaced vector env (``restart_failed_sub_environments``) to the pieces."""
         if hasattr(env_runner, "_env_to_module"):  # not at the runner's own creation
             reward_piece(env_runner).env = env_runner.env
+            weights = weights_piece(env_runner._env_to_module)
+            if weights is not None:
+                weights.env = env_runner.env
+                weights.tell()
 
     def on_sample_end(
         self,
@@ -93,14 +104,22 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """Finish the fragment, before anything of it leaves the env runner."""
         ongoing = [episode for episode in env_runner._ongoing_episodes if episode is not None]
         reward_piece(env_runner).flush(samples, ongoing, metrics_logger)
+        weights = weights_piece(env_runner._env_to_module)
+        if weights is not None and not weights.evaluates:
+            fires = self._config.threshold is not None
+            log_outcomes(metrics_logger, samples, fires=fires)
 
-    def on_train_result(self, *, result: dict[str, Any], **kwargs: Any) -> None:
-        """Raise what went wrong in the env runners.
+    def on_train_result(
+        self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
+    ) -> None:
+        """Raise what went wrong in the env runners, and let the curriculum go on.
 
         Raises:
             RewardError: a failure, scores that never change, or samples that were all dropped.
+            ConfigError: episodes lack what the curriculum judges by.
         """
         self._raise_failures()
+        advance(algorithm, result)
         dropped = result.get("fault_tolerance", {}).get("num_env_runners_dropped_lifetime", 0)
         if dropped > self._dropped and not _sampled(result):
             raise RewardError(

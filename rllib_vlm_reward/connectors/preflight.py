@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import unbatch
@@ -12,10 +13,11 @@ from ray.rllib.utils.spaces.space_utils import unbatch
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
-__all__ = ["attach_pieces", "preflight", "reward_piece"]
+__all__ = ["attach_pieces", "preflight", "reward_piece", "weights_piece"]
 
 
 def reward_piece(env_runner: EnvRunner) -> VLMReward:
@@ -34,6 +36,11 @@ def reward_piece(env_runner: EnvRunner) -> VLMReward:
     )
 
 
+def weights_piece(pipeline: EnvToModulePipeline) -> GoalWeights | None:
+    """Return the piece that draws goals by a curriculum, if there is one."""
+    return next((piece for piece in pipeline.connectors if isinstance(piece, GoalWeights)), None)
+
+
 def attach_pieces(
     env_runner: EnvRunner,
     pool_name: str,
@@ -49,6 +56,8 @@ def attach_pieces(
             piece.attach(pool_name, run, gamma=gamma, encoder=encoder, evaluates=evaluates)
         elif isinstance(piece, GoalEmbedding):
             piece.attach(pool_name, run)
+        elif isinstance(piece, GoalWeights):
+            piece.attach(evaluates=evaluates, is_remote=env_runner.worker_index > 0)
 
 
 def preflight(

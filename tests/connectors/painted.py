@@ -44,6 +44,8 @@ class PaintedEnv(gym.Env):
         # 3 to 30, odd and even in turn, so that neither end is left to chance.
         self.length = 2 * int(self.rng.integers(2, 16)) - self.episode % 2
         self.goal = (self.id + self.episode) % len(GOALS)  # each in turn
+        if options and "goal" in options:
+            self.goal = GOALS.index(options["goal"])
         return self._show()
 
     def step(self, action):

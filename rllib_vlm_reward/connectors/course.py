@@ -1,0 +1,92 @@
+"""The course of a curriculum: from an iteration's outcomes to the goals of the next."""
+
+from statistics import fmean
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.impala import IMPALA
+from ray.rllib.env.env_runner import EnvRunner
+
+from rllib_vlm_reward.connectors.goal_weights import OUTCOMES, GoalWeights
+from rllib_vlm_reward.connectors.preflight import weights_piece
+from rllib_vlm_reward.curriculum import Outcome
+
+__all__ = ["advance", "course_of"]
+
+
+def advance(algorithm: Algorithm, result: dict[str, Any]) -> None:
+    """Let the curriculum observe an iteration's outcomes, and tell every env runner its weights.
+
+    The outcomes leave ``result``; each family's weight, episodes in all and mean of the signal
+    enter it as ``result["curriculum"]``, and the stage if there is one.
+
+    Args:
+        algorithm: with or without a curriculum.
+        result: of the iteration.
+
+    Raises:
+        ConfigError, RewardError: see :meth:`.Curriculum.observe`.
+    """
+    own = _own_piece(algorithm)
+    if own is None:
+        return
+    room, key = OUTCOMES
+    outcomes = result.get("env_runners", {}).get(room, {}).pop(key, [])
+    own.observe([Outcome(*outcome) for outcome in outcomes])
+    _tell(algorithm, own)
+    result["curriculum"] = _in_brief(own)
+
+
+def course_of(algorithm: Algorithm) -> dict[str, Any] | None:
+    """Return what a curriculum has come to, for JSON; None without one.
+
+    ``goals`` has the ``weight``, ``episodes`` and ``mean`` of each goal's text, beside what
+    :meth:`.Curriculum.record` says.
+    """
+    own = _own_piece(algorithm)
+    if own is None:
+        return None
+    record = own.curriculum.record()
+    known = zip(record["goals"].items(), own.weights, strict=True)
+    goals = {text: {"weight": weight, **its} for (text, its), weight in known}
+    return {**record, "goals": goals}
+
+
+def _own_piece(algorithm: Algorithm) -> GoalWeights | None:
+    """Return the algorithm's own piece, which holds its curriculum."""
+    runner = algorithm.env_runner
+    pipeline = algorithm.env_to_module_connector if runner is None else runner._env_to_module
+    return None if pipeline is None else weights_piece(pipeline)
+
+
+def _in_brief(own: GoalWeights) -> dict[str, Any]:
+    """Return a record whose goals are summed up by family, so that 10,000 goals fit in a log."""
+    curriculum = own.curriculum
+    record = curriculum.record()
+    families: dict[str, dict[str, float]] = {}
+    for family, members in curriculum.goals.families.items():
+        means = [mean for goal in members if (mean := curriculum.mean(goal)) is not None]
+        families[family] = {
+            "weight": sum(own.weights[goal] for goal in members),
+            "episodes": sum(curriculum.episodes[goal] for goal in members),
+            **({"mean": fmean(means)} if means else {}),
+        }
+    return {**{key: it for key, it in record.items() if key != "goals"}, "families": families}
+
+
+def _tell(algorithm: Algorithm, own: GoalWeights) -> None:
+    """Tell the remote env runners, whom RLlib 2.60 syncs before this iteration's outcomes.
+
+    Those of IMPALA and APPO fetch the own piece's state before each sample; asking them would wait
+    for the samples under way.
+    """
+    if isinstance(algorithm, IMPALA):
+        return
+    state = own.merge_states([])
+
+    def tell(env_runner: EnvRunner) -> None:
+        piece = weights_piece(env_runner._env_to_module)
+        assert piece is not None
+        piece.set_state(state)
+
+    algorithm.env_runner_group.foreach_env_runner(tell, local_env_runner=False)

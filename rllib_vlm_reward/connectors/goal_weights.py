@@ -1,0 +1,135 @@
+"""Keeps the curriculum with the algorithm, and tells the envs which goals to draw."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome, make_curriculum
+
+__all__ = ["OUTCOMES", "GoalWeights", "log_outcomes"]
+
+OUTCOMES = ("vlm_reward", "outcomes")
+
+
+class GoalWeights(ConnectorV2):  # type: ignore[misc]
+    """Carries a curriculum through RLlib: its state is that of this piece.
+
+    The algorithm's own piece observes the outcomes and is what checkpoints hold; the env runners'
+    pieces are told its weights, which each sub-env's
+    :class:`~rllib_vlm_reward.connectors.drawn_goal.DrawnGoal` draws with from its next reset on.
+    It changes no batch.
+
+    Args:
+        config: of the reward; its goals are drawn.
+        curriculum: how they are weighted.
+
+    Attributes:
+        env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
+            into checkpoints.
+        curriculum: of the algorithm's own piece; the others' are not kept up to date.
+        weights: with which the training goals are drawn.
+        evaluates: whether the env runner's episodes are not for training.
+    """
+
+    def __init__(
+        self,
+        config: VLMRewardConfig,
+        curriculum: CurriculumConfig,
+        input_observation_space: gym.Space[Any] | None = None,
+        input_action_space: gym.Space[Any] | None = None,
+    ) -> None:
+        super().__init__(input_observation_space, input_action_space)
+        self.curriculum = make_curriculum(config.training_goals, curriculum)
+        self.env: gym.vector.VectorEnv[Any, Any, Any] | None = None
+        self.evaluates = False
+        self._all, self._training = len(config.goal_set), len(config.training_goals)
+        self.weights = self.curriculum.weights()
+        self._is_remote = False
+
+    def attach(self, *, evaluates: bool, is_remote: bool) -> None:
+        """Say where this piece is, and tell its envs what to draw.
+
+        Args:
+            evaluates: in an evaluation env runner, which draws the held-out goals alike, or those
+                of training where none is held out.
+            is_remote: in a process other than the algorithm's.
+        """
+        self.evaluates, self._is_remote = evaluates, is_remote
+        self.tell()
+
+    def tell(self, goals: Sequence[int] | None = None) -> None:
+        """Tell the envs the weights, in force from each one's next reset.
+
+        Args:
+            goals: to draw alike instead, of ``config.goal_set``.
+        """
+        if self.env is None:
+            return
+        if goals is None and self.evaluates:
+            goals = range(self._training, self._all) or range(self._all)
+        if goals is None:
+            weights = self.weights + [0.0] * (self._all - self._training)
+        else:
+            weights = [float(goal in goals) / len(goals) for goal in range(self._all)]
+        self.env.unwrapped.set_attr("goal_weights", [weights] * self.env.num_envs)
+
+    def observe(self, outcomes: Sequence[Outcome]) -> None:
+        """Let the curriculum take note of episodes that ended, and tell the envs."""
+        self.curriculum.observe(outcomes)
+        self.weights = self.curriculum.weights()
+        self.tell()
+
+    def __call__(self, *, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Return the batch as it is."""
+        return batch
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the curriculum's state, or from a remote env runner its weights."""
+        if self._is_remote:
+            return {"weights": self.weights}
+        return {"curriculum": self.curriculum.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over a curriculum's state, or the weights that it came to."""
+        if "curriculum" in state:
+            self.curriculum.set_state(state["curriculum"])
+            self.weights = self.curriculum.weights()
+        else:
+            self.weights = state["weights"]
+        self.tell()
+
+    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what env runners need of the algorithm's own piece; theirs tell it nothing."""
+        return {"weights": self.weights}
+
+
+def log_outcomes(
+    metrics: MetricsLogger, samples: Sequence[SingleAgentEpisode], *, fires: bool
+) -> None:
+    """Log the outcome of each episode that ended, after its returns were summed up.
+
+    Metrics travel with the samples that they are of, each once: an env runner that dies takes both
+    with it.
+
+    Args:
+        metrics: the env runner's logger.
+        samples: the chunks that leave the env runner.
+        fires: whether a reward fires, by a threshold.
+    """
+    for chunk in samples:
+        if not chunk.is_done:
+            continue
+        data = chunk.custom_data
+        outcome = Outcome(
+            goal=data["goal_index"],
+            vlm_return=data["vlm_return"],
+            vlm_success=data["fires"] > 0 if fires else None,
+            ground_truth_return=data["env_return"],
+            ground_truth_success=data.get("success"),
+        )
+        metrics.log_value(OUTCOMES, tuple(outcome), reduce="item_series")
