@@ -1,7 +1,7 @@
 """How good is the trained agent, by ground truth, beside chance and beside a goal-blind self?"""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_RL_MODULE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
+from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
-from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece
+from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, weights_piece
 from rllib_vlm_reward.connectors.stream import Record
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
@@ -26,12 +28,15 @@ class Outcome:
         vlm_return: what the VLM paid.
         ground_truth_return: the env's own return.
         ground_truth_success: share of episodes with success at any step; None if the env is mute.
+        false_positives: rewards an episode that fired at a step without success; None if the env
+            is mute or there is no threshold.
         episodes: how many.
     """
 
     vlm_return: float
     ground_truth_return: float
     ground_truth_success: float | None
+    false_positives: float | None
     episodes: int
 
 
@@ -65,15 +70,28 @@ class Evaluator:
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
+        self._drawn = weights_piece(self._runner._env_to_module)
+        training, known = len(piece.config.training_goals), len(piece.config.goal_set)
+        self._training, self._held_out = range(training), range(training, known)
 
     def close(self) -> None:
         """Close the env."""
         self._runner.stop()
 
     def trained(self, episodes: int) -> Outcome:
-        """Return the outcome of the present policy."""
+        """Return the outcome of the present policy, with goals of training."""
         self._sync()
         return self._play(episodes)
+
+    def held_out(self, episodes: int) -> Outcome | None:
+        """Return the outcome of the present policy with goals held out of training.
+
+        None if there are none, or no curriculum that could have the env pose them.
+        """
+        if self._drawn is None or not self._held_out:
+            return None
+        self._sync()
+        return self._play(episodes, goals=self._held_out)
 
     def goal_blind(self, episodes: int) -> Outcome | None:
         """Return the outcome of the present policy when it is told other goals than its own.
@@ -108,16 +126,22 @@ class Evaluator:
         parts = [COMPONENT_RL_MODULE, COMPONENT_ENV_TO_MODULE_CONNECTOR]
         self._runner.set_state(self._algorithm.env_runner.get_state(parts))
 
-    def _play(self, episodes: int, *, random_actions: bool = False) -> Outcome:
+    def _play(
+        self, episodes: int, *, goals: range | None = None, random_actions: bool = False
+    ) -> Outcome:
+        if self._drawn is not None:
+            self._drawn.tell(goals or self._training)
         samples = self._runner.sample(
             num_episodes=episodes, explore=False, random_actions=random_actions
         )
-        data = [episode.custom_data for episode in samples if episode.is_done]
+        done = [episode for episode in samples if episode.is_done]
+        data = [episode.custom_data for episode in done]
         told = [float(each["success"]) for each in data if "success" in each]
         return Outcome(
             vlm_return=_mean(data, "vlm_return"),
             ground_truth_return=_mean(data, "env_return"),
             ground_truth_success=float(np.mean(told)) if told else None,
+            false_positives=_false_positives(done, reward_piece(self._runner).config),
             episodes=len(data),
         )
 
@@ -130,6 +154,20 @@ class Evaluator:
             yield record
         finally:
             piece.record(None)
+
+
+def _false_positives(
+    episodes: Sequence[SingleAgentEpisode], config: VLMRewardConfig
+) -> float | None:
+    counts = []
+    for episode in episodes:
+        infos = episode.get_infos()[1:]
+        if config.threshold is None or any(config.success_key not in info for info in infos):
+            return None
+        env_rewards = np.array([info["env_reward"] for info in infos])
+        fired = np.asarray(episode.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
+        counts.append(sum(fired & ~np.array([bool(info[config.success_key]) for info in infos])))
+    return float(np.mean(counts))
 
 
 def _mean(data: list[dict[str, Any]], key: str) -> float:

@@ -18,8 +18,10 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import get_trainable_cls
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.run.progress import Progress
 from rllib_vlm_reward.section import Section
 
 __all__ = ["Experiment", "Policy", "Stop"]
@@ -51,6 +53,11 @@ class Stop(Section):
     env_steps: Annotated[int, Field(gt=0)]
     wall_seconds: Annotated[float, Field(gt=0)] | None = None
 
+    def is_reached(self, progress: Progress) -> bool:
+        """Return whether training has come to its end."""
+        late = self.wall_seconds is not None and progress.wall_seconds >= self.wall_seconds
+        return late or progress.env_steps >= self.env_steps
+
 
 class Policy(Section):
     """The RLModule.
@@ -77,6 +84,8 @@ class Experiment(Section):
         seed: of envs, policy and learner.
         policy: the RLModule; None takes RLlib's default for the observation space.
         vlm_reward: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
+        curriculum: draws each episode's goal, see :class:`.CurriculumConfig`; None leaves the
+            choice to the env.
         stop: when training ends.
         evaluation_episodes: episodes of each evaluation at the end: trained, random, goal-blind.
         checkpoint_every: iterations between checkpoints.
@@ -108,6 +117,7 @@ class Experiment(Section):
     reporting: Settings = Field(default_factory=dict)
     policy: Policy | None = None
     vlm_reward: VLMRewardConfig
+    curriculum: CurriculumConfig | None = None
     stop: Stop
     evaluation_episodes: Annotated[int, Field(ge=1)] = 100
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
@@ -132,6 +142,14 @@ class Experiment(Section):
         """Read the experiment from a YAML file."""
         return cls.from_yaml(Path(path).read_text())
 
+    def to_dict(self) -> Settings:
+        """Return the settings that were given, in YAML's types and under its keys."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def to_yaml(self) -> str:
+        """Return the settings that were given, as YAML text."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
     def to_algorithm_config(self) -> AlgorithmConfig:
         """Return RLlib's configuration, with the reward added.
 
@@ -148,7 +166,7 @@ class Experiment(Section):
                 rl_module_spec=RLModuleSpec(module_class=_import(self.policy.module)),
                 model_config=self.policy.model_config_,
             )
-        add_vlm_reward(config, self.vlm_reward)
+        add_vlm_reward(config, self.vlm_reward, self.curriculum)
         with _refusals("experiment", self.model_dump(include=set(SECTIONS), exclude_unset=True)):
             config.validate()
         return config

@@ -53,9 +53,8 @@ class RunFolder:
         if self._old.exists() and not self.checkpoint.exists():
             self._old.rename(self.checkpoint)  # a kill came between save_checkpoint's renames
         self.history: list[Progress] = []
-        settings = experiment.model_dump(mode="json", by_alias=True, exclude_unset=True)
         if resume:
-            self._check_resumable(settings, experiment)
+            self._check_resumable(experiment)
             self.history = read_progress(self.checkpoint / "progress.jsonl")
         elif self.checkpoint.exists():
             raise FileExistsError(
@@ -63,13 +62,13 @@ class RunFolder:
                 "with it, or another --output."
             )
         path.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(yaml.safe_dump(settings, sort_keys=False))
+        self._config.write_text(experiment.to_yaml())
         self._board = SummaryWriter(str(path), purge_step=self._next_step())
 
     def _next_step(self) -> int | None:
         return self.history[-1].env_steps + 1 if self.history else None
 
-    def _check_resumable(self, settings: dict[str, Any], experiment: Experiment) -> None:
+    def _check_resumable(self, experiment: Experiment) -> None:
         if not self.checkpoint.exists():
             raise FileNotFoundError(
                 f"resume: no checkpoint in {self.path}, expected {self.checkpoint}. Leave "
@@ -77,7 +76,7 @@ class RunFolder:
             )
         before = yaml.safe_load(self._config.read_text())
         # A run may be prolonged, and be computed elsewhere; the rest is in the checkpoint.
-        was, now = _lasting(before), _lasting(settings)
+        was, now = _lasting(before), _lasting(experiment.to_dict())
         changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
         reward = experiment.vlm_reward
         paid = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings

@@ -11,10 +11,12 @@ from typing import Any
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from rllib_vlm_reward.connectors.course import course_of
+from rllib_vlm_reward.run.course import draw_course
 from rllib_vlm_reward.run.evaluation import Evaluator
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.folder import RunFolder
-from rllib_vlm_reward.run.pictures import save_curve, save_video, strip
+from rllib_vlm_reward.run.pictures import save_curve, save_frames, save_video, strip
 from rllib_vlm_reward.run.progress import Progress
 
 __all__ = ["train"]
@@ -39,8 +41,8 @@ def train(
 
     Args:
         experiment: what to run.
-        output: folder of checkpoint, TensorBoard events, ``summary.json``, ``returns.png`` and
-            ``agent.gif``.
+        output: folder of checkpoint, TensorBoard events, ``summary.json``, ``returns.png``,
+            ``agent.gif`` and, with a curriculum, ``curriculum.png``.
         resume: go on from the checkpoint in ``output``.
         report: called with the progress of each iteration, and with a line of what is done next.
 
@@ -86,19 +88,22 @@ def _start_ray() -> None:
 
 
 def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
-    if _is_over(folder.history, experiment):
+    stop, history = experiment.stop, folder.history
+    if history and stop.is_reached(history[-1]):
         report("the run is complete: it is evaluated again")
         return
-    stop = experiment.stop
     evaluator = Evaluator(algorithm)
     picture_at = 0
     try:
-        while not _is_over(folder.history, experiment):
+        while not (history and stop.is_reached(history[-1])):
             begin = time.perf_counter()
             result = algorithm.train()
-            before = folder.history[-1] if folder.history else None
+            before = history[-1] if history else None
             progress = Progress.from_result(
-                result, seconds=time.perf_counter() - begin, before=before
+                result,
+                seconds=time.perf_counter() - begin,
+                before=before,
+                curriculum=course_of(algorithm),
             )
             folder.log(progress, result)
             report(progress)
@@ -108,6 +113,9 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                 picture_at = progress.env_steps + stop.env_steps // 10
                 frames = strip(evaluator.watch(1), experiment.vlm_reward.threshold)
                 folder.log_frames("episode", frames, progress.env_steps)
+                if progress.curriculum is not None:
+                    course = draw_course(folder.history)
+                    folder.log_frames("curriculum", course, progress.env_steps)
     except KeyboardInterrupt:
         if folder.history:
             report("interrupted: saving a checkpoint, for --resume")
@@ -116,14 +124,6 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
     finally:
         evaluator.close()
     folder.save_checkpoint(algorithm)
-
-
-def _is_over(history: list[Progress], experiment: Experiment) -> bool:
-    if not history:
-        return False
-    stop, last = experiment.stop, history[-1]
-    late = stop.wall_seconds is not None and last.wall_seconds >= stop.wall_seconds
-    return late or last.env_steps >= stop.env_steps
 
 
 def _conclude(
@@ -135,6 +135,7 @@ def _conclude(
         report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
         trained = evaluator.trained(episodes)
         random, blind = evaluator.random(episodes), evaluator.goal_blind(episodes)
+        held_out = evaluator.held_out(episodes)
         report("drawing")
         save_video(
             folder.path / "agent.gif",
@@ -145,14 +146,18 @@ def _conclude(
         evaluator.close()
     save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
     last = folder.history[-1]
+    if last.curriculum is not None:
+        save_frames(folder.path / "curriculum.png", draw_course(folder.history))
     summary = {
         "env_steps": last.env_steps,
         "wall_seconds": last.wall_seconds,
         "vlm_return_mean": trained.vlm_return,
         "ground_truth_return_mean": trained.ground_truth_return,
         "ground_truth_success": trained.ground_truth_success,
+        "false_positives": trained.false_positives,
         "random_policy_success": random.ground_truth_success,
         "goal_blind_success": blind.ground_truth_success if blind else None,
+        "held_out_success": held_out.ground_truth_success if held_out else None,
         "evaluation_episodes": trained.episodes,
         "seed": experiment.seed,
         "encoder": experiment.vlm_reward.encoder,

@@ -17,7 +17,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.evaluation import Moment
 from rllib_vlm_reward.run.progress import Progress
 
-__all__ = ["draw_moment", "save_curve", "save_video", "strip"]
+__all__ = ["draw_moment", "save_curve", "save_frames", "save_video", "strip"]
 
 SIDE, BAND = 224, 44
 WHITE, GREEN, DARK = (255, 255, 255), (80, 220, 120), (24, 24, 28)
@@ -42,6 +42,11 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def save_frames(path: Path, frames: Frames) -> None:
+    """Save a picture, uint8 ``[H, W, 3]``, as a PNG."""
+    Image.fromarray(frames).save(path)
 
 
 def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -> None:

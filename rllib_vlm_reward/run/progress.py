@@ -20,6 +20,7 @@ class Progress:
         ground_truth_return: the env's own return.
         ground_truth_success: share of episodes; None if the env is mute.
         frames_per_second: scored in this iteration.
+        curriculum: what it has come to, see :func:`.course_of`; None without one.
     """
 
     iteration: int
@@ -29,10 +30,16 @@ class Progress:
     ground_truth_return: float | None
     ground_truth_success: float | None
     frames_per_second: float
+    curriculum: dict[str, Any] | None = None
 
     @classmethod
     def from_result(
-        cls, result: dict[str, Any], *, seconds: float, before: "Progress | None"
+        cls,
+        result: dict[str, Any],
+        *,
+        seconds: float,
+        before: "Progress | None",
+        curriculum: dict[str, Any] | None = None,
     ) -> "Progress":
         """Read an RLlib result.
 
@@ -40,6 +47,7 @@ class Progress:
             result: of ``algorithm.train()``.
             seconds: that the iteration took.
             before: the progress of the iteration before.
+            curriculum: see the class.
         """
         done = before.env_steps if before else 0
         # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
@@ -54,6 +62,7 @@ class Progress:
             ground_truth_return=_number(reward.get("ground_truth_return_mean")),
             ground_truth_success=_number(reward.get("ground_truth_success")),
             frames_per_second=round((env_steps - done) / seconds, 1),
+            curriculum=curriculum,
         )
 
 

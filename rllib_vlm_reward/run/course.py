@@ -1,0 +1,71 @@
+"""What a curriculum did: which goals were drawn, and how they went, over training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.run.progress import Progress
+
+__all__ = ["draw_course"]
+
+_NAMED = 40  # goals whose names fit beside the picture
+
+
+def draw_course(history: Sequence[Progress]) -> Frames:
+    """Draw each goal's weight, and the mean of its signal, over env steps; stages as lines.
+
+    Args:
+        history: of a run with a curriculum, of the same goals throughout.
+
+    Returns:
+        uint8 ``[H, W, 3]``.
+    """
+    rows = [row for row in history if row.curriculum is not None]
+    courses: list[dict[str, Any]] = [row.curriculum for row in rows if row.curriculum is not None]
+    steps, goals = [row.env_steps for row in rows], list(courses[-1]["goals"])
+    figure, (above, below) = plt.subplots(
+        2, figsize=(9, 2.5 + 0.3 * min(len(goals), _NAMED)), sharex=True, layout="constrained"
+    )
+    weights = _grid(courses, goals, "weight")
+    _draw(figure, above, weights, "weight", float(np.nanmax(weights)))
+    means = _grid(courses, goals, "mean")
+    highest = float(np.nanmax(means)) if np.isfinite(means).any() else 1.0
+    _draw(figure, below, means, "mean of the signal", max(highest, 1e-9))
+    for axes in (above, below):
+        axes.set_yticks(range(len(goals)) if len(goals) <= _NAMED else [])
+        axes.set_yticklabels(goals if len(goals) <= _NAMED else [], fontsize=7)
+        for column in _promotions(courses):
+            axes.axvline(column - 0.5, color="white", linewidth=1)
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).astype(int))
+    below.set_xticks(shown, [f"{steps[column]:,}" for column in shown])
+    below.set_xlabel("env steps")
+    figure.canvas.draw()
+    picture: Frames = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
+    plt.close(figure)
+    return picture
+
+
+def _grid(courses: Sequence[dict[str, Any]], goals: Sequence[str], key: str) -> Any:
+    """Return a goal a row and an iteration a column; NaN where nothing is known."""
+    known = [[course["goals"].get(goal, {}).get(key) for course in courses] for goal in goals]
+    return np.array(known, float)
+
+
+def _draw(figure: Any, axes: Axes, grid: Any, name: str, highest: float) -> None:
+    image = axes.imshow(grid, aspect="auto", interpolation="nearest", vmin=0.0, vmax=highest)
+    axes.set_facecolor("lightgrey")
+    figure.colorbar(image, ax=axes, label=name)
+
+
+def _promotions(courses: Sequence[dict[str, Any]]) -> list[int]:
+    """Return the iterations at which a stage began."""
+    stages = [course.get("stage") for course in courses]
+    return [column for column in range(1, len(stages)) if stages[column] != stages[column - 1]]
