@@ -1,0 +1,73 @@
+"""What every experiment of ``tune_experiments/`` can be asked on the command line."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from rich.console import Console
+from rich.table import Table
+
+from rllib_vlm_reward.sweep.search import search
+
+__all__ = ["Setting", "command"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A size of an experiment.
+
+    Attributes:
+        space: what is searched, see :func:`.search`.
+        scheduler: what is stopped early or exploited.
+        num_samples: trials.
+    """
+
+    space: dict[str, Any]
+    scheduler: TrialScheduler
+    num_samples: int
+
+
+def command(
+    doc: str | None, name: str, *, quick: Callable[[], Setting], cluster: Callable[[], Setting]
+) -> None:
+    """Run a search as the command line says, show its progress, and print the table.
+
+    Args:
+        doc: of the experiment, for ``--help``.
+        name: of the folder in ``runs/``, unless ``--output`` names another.
+        quick: the setting of ``--quick``.
+        cluster: the other one.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="for 2 cores, in minutes")
+    parser.add_argument("--output", type=Path, default=Path("runs", name))
+    parser.add_argument("--samples", type=int, help="trials, in place of the setting's")
+    parser.add_argument("--optuna", action="store_true", help="let Optuna propose the trials")
+    parser.add_argument("--seed", type=int, default=0, help="of the search")
+    args = parser.parse_args()
+    setting = quick() if args.quick else cluster()
+    results = search(
+        setting.space,
+        args.output,
+        num_samples=args.samples or setting.num_samples,
+        scheduler=setting.scheduler,
+        searcher=_optuna(args.seed) if args.optuna else None,
+        seed=args.seed,
+    )
+    table = Table(*results.rows[0])
+    for row in results.rows:
+        table.add_row(*(f"{it:.3g}" if isinstance(it, float) else str(it) for it in row.values()))
+    Console().print(table)
+    Console().print(f"{args.output} holds results.csv, results.png and best.yaml.")
+
+
+def _optuna(seed: int) -> Searcher:
+    from ray.tune.search.optuna import OptunaSearch  # needs the extra `optuna`
+
+    return OptunaSearch(seed=seed)

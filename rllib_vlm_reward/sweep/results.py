@@ -1,0 +1,140 @@
+"""What a search found: a table, a picture, and the best experiment's YAML."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from ray.tune import ResultGrid
+from ray.tune.search.sample import Domain
+
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.run import Experiment
+
+__all__ = ["SweepResults", "searched"]
+
+_METRICS = (
+    "objective",
+    "success",
+    "vlm_return",
+    "false_positives",
+    "env_steps",
+    "wall_seconds",
+)
+
+
+class SweepResults:
+    """The trials of a search over :class:`~rllib_vlm_reward.sweep.trial.ExperimentTrial`.
+
+    Args:
+        grid: what ``Tuner.fit`` returned.
+        space: its ``param_space``; what is searched in it are the columns.
+
+    Raises:
+        ConfigError: no trial reported.
+    """
+
+    def __init__(self, grid: ResultGrid, space: Mapping[str, Any]) -> None:
+        self.searched = tuple(searched(space))
+        self._trials = [
+            result for result in grid if result.metrics and "objective" in result.metrics
+        ]
+        if not self._trials:
+            errors = "; ".join(str(error).strip().splitlines()[-1] for error in grid.errors)
+            raise ConfigError(
+                f"sweep: none of {len(grid)} trials reported, expected at least one. {errors}"
+            )
+        # The best last, as a parallel-coordinates picture draws it above the others.
+        self._trials.sort(key=lambda result: float(result.metrics["objective"]))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A trial a row, the best first: what was searched, and the last report's figures."""
+        return [
+            {
+                **{key: _at(result.config, key) for key in self.searched},
+                **{key: result.metrics.get(key) for key in _METRICS},
+            }
+            for result in reversed(self._trials)
+        ]
+
+    @property
+    def best(self) -> Experiment:
+        """The experiment whose last report is the best."""
+        return Experiment.model_validate(self._trials[-1].config)
+
+    def save(self, folder: Path) -> None:
+        """Write ``results.csv``, ``results.png`` and ``best.yaml``, which ``train`` runs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "results.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*self.searched, *_METRICS])
+            writer.writeheader()
+            writer.writerows(self.rows)
+        (folder / "best.yaml").write_text(self.best.to_yaml())
+        self._draw(folder / "results.png")
+
+    def _draw(self, path: Path) -> None:
+        """Draw each trial as a line through what was searched, coloured by its objective."""
+        keys = [*self.searched, "objective"]
+        rows = self.rows[::-1]
+        figure, axes = plt.subplots(figsize=(2.2 * len(keys), 5), layout="constrained")
+        heights = np.array([_heights([row[key] for row in rows]) for key in keys])
+        objective = [float(row["objective"]) for row in rows]
+        colours = plt.colormaps["viridis"](_heights(objective))
+        for column, colour in zip(heights.T, colours, strict=True):
+            axes.plot(range(len(keys)), column, color=colour, linewidth=2, alpha=0.8)
+        for x, key in enumerate(keys):
+            axes.axvline(x, color="black", linewidth=0.5)
+            named = {_name(row[key]): height for row, height in zip(rows, heights[x], strict=True)}
+            for name, height in named.items():
+                axes.text(x + 0.03, height, name, fontsize=7)
+        axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right", fontsize=8)
+        axes.set_yticks([])
+        figure.savefig(path, dpi=120)
+        plt.close(figure)
+
+
+def searched(space: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a ``param_space`` that Tune draws, or tries one by one.
+
+    Example:
+        >>> from ray import tune
+        >>> space = {"training": {"lr": tune.loguniform(1e-4, 1e-2), "gamma": 0.9}}
+        >>> [*searched({**space, "seed": tune.grid_search([0, 1])})]
+        ['training.lr', 'seed']
+    """
+    for key, value in space.items():
+        is_grid = isinstance(value, Mapping) and {*value} == {"grid_search"}
+        if is_grid or isinstance(value, Domain):
+            yield f"{prefix}{key}"
+        elif isinstance(value, Mapping):
+            yield from searched(value, f"{prefix}{key}.")
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for key in path.split("."):
+        value = value[key]
+    return value
+
+
+def _heights(values: list[Any]) -> Any:
+    """Return values between 0 and 1: numbers by size (its logarithm over decades), else by name."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        numbers = np.array(values, float)
+        if numbers.min() > 0 and numbers.max() / numbers.min() > 20:
+            numbers = np.log(numbers)
+        spread = numbers.max() - numbers.min()
+        return (numbers - numbers.min()) / spread if spread else np.full(len(numbers), 0.5)
+    names = sorted({_name(value) for value in values})
+    return np.array([(names.index(_name(value)) + 0.5) / len(names) for value in values])
+
+
+def _name(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,129 @@
+"""An experiment as Tune trains it: any of its settings may be searched."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.resources import trial_resources
+from rllib_vlm_reward.run import Experiment
+from rllib_vlm_reward.run.evaluation import Evaluator
+from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
+
+__all__ = ["REPORTS", "ExperimentTrial"]
+
+REPORTS = 5
+"""How often a trial reports, and may be stopped, until its ``stop``."""
+
+
+class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
+    """Trains what ``rllib-vlm-reward train`` would, and reports its objective on the way.
+
+    Tune's ``param_space`` is the mapping of an experiment's YAML, with search spaces anywhere in
+    it; a trial's ``config`` is an experiment as it stands. With ``vlm_reward.pool_name`` all trials
+    share the pool of that name, which then must run: see :meth:`.RewardPool.start`.
+
+    A report holds ``objective``, larger is better: success by ground truth over
+    ``evaluation_episodes`` on the goals held out of training (on those of training where none is
+    held out), or what the VLM paid where the env is mute. Also ``success``, ``vlm_return``,
+    ``ground_truth_return`` and ``false_positives`` of these episodes, ``env_steps``,
+    ``wall_seconds``, the training's own means under ``training``, and the curriculum's families
+    under ``curriculum``.
+
+    Example:
+        >>> from ray import tune
+        >>> experiment = Experiment.from_file("configs/quickstart.yaml").to_dict()
+        >>> space = {**experiment, "training": {"lr": tune.loguniform(1e-4, 1e-2)}}
+        >>> tuner = tune.Tuner(ExperimentTrial, param_space=space)
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Build the algorithm (Tune's hook)."""
+        self._experiment = Experiment.model_validate(config)
+        self._algorithm = self._experiment.to_algorithm_config().build_algo()
+        self._evaluator = Evaluator(self._algorithm)
+        self._history: list[Progress] = []
+
+    def step(self) -> dict[str, Any]:
+        """Train until the next report is due, evaluate, and report (Tune's hook)."""
+        stop = self._experiment.stop
+        every = -(-stop.env_steps // REPORTS)
+        due = (self._env_steps // every + 1) * every
+        result: dict[str, Any] = {}
+        while self._env_steps < due and not self._is_over():
+            begin = time.perf_counter()
+            result = self._algorithm.train()
+            seconds = time.perf_counter() - begin
+            before = self._history[-1] if self._history else None
+            self._history.append(Progress.from_result(result, seconds=seconds, before=before))
+        return self._report(result)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save the algorithm and the progress (Tune's hook)."""
+        folder = Path(checkpoint_dir).resolve()
+        self._algorithm.save_to_path(str(folder / "algorithm"))
+        write_progress(folder / "progress.jsonl", self._history)
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """Take over what another trial, or this one before, has learnt (Tune's hook).
+
+        The configuration stays this trial's: after an exploit of population-based training the
+        settings that were mutated hold, and ``vlm_reward.may_change`` must allow it.
+        """
+        folder = Path(checkpoint).resolve()
+        self._algorithm.restore_from_path(str(folder / "algorithm"))
+        self._history = read_progress(folder / "progress.jsonl")
+
+    def cleanup(self) -> None:
+        """Stop the algorithm (Tune's hook)."""
+        self._evaluator.close()
+        self._algorithm.stop()
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return what a trial asks of the cluster, reward actors of its own included.
+
+        Raises:
+            PoolError: more than the cluster has, so that the trial would wait for ever.
+        """
+        asked = trial_resources(Experiment.model_validate(config).to_algorithm_config())
+        there = ray.cluster_resources()
+        for name, amount in asked.required_resources.items():
+            if amount > there.get(name, 0.0):
+                raise PoolError(
+                    f"trial: it asks for {amount:g} {name}, but the cluster has "
+                    f"{there.get(name, 0.0):g}. Lower env_runners.num_env_runners or "
+                    "vlm_reward.num_actors, share a pool with vlm_reward.pool_name, or add nodes."
+                )
+        return asked
+
+    @property
+    def _env_steps(self) -> int:
+        return self._history[-1].env_steps if self._history else 0
+
+    def _is_over(self) -> bool:
+        return bool(self._history) and self._experiment.stop.is_reached(self._history[-1])
+
+    def _report(self, result: dict[str, Any]) -> dict[str, Any]:
+        episodes, last = self._experiment.evaluation_episodes, self._history[-1]
+        held_out = self._evaluator.held_out(episodes)
+        judged = held_out or self._evaluator.trained(episodes)
+        success = judged.ground_truth_success
+        report = {
+            "objective": judged.vlm_return if success is None else success,
+            "success": success,
+            "false_positives": judged.false_positives,
+            "vlm_return": judged.vlm_return,
+            "ground_truth_return": judged.ground_truth_return,
+            "goals": "held out" if held_out else "of training",
+            "env_steps": last.env_steps,
+            "wall_seconds": last.wall_seconds,
+            "training": dataclasses.asdict(last),
+            "curriculum": result.get("curriculum"),
+            "done": self._is_over(),
+        }
+        return {key: value for key, value in report.items() if value is not None}

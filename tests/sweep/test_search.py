@@ -1,0 +1,112 @@
+"""Trials of a search, by Tune itself: what they ask, share, report, save and mutate."""
+
+import pytest
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+
+from rllib_vlm_reward import Experiment, PoolError, RewardPool
+from rllib_vlm_reward.connectors.course import course_of
+from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.sweep import ExperimentTrial, search
+
+THINGS = {"color": ["red", "blue"], "kind": ["ball", "box", "key"]}
+RUN = {
+    "environment": {
+        "env": "rllib_vlm_reward/Lift-v0",
+        "env_config": {"room_size": 5, "num_objects": 2, "max_steps": 8, "colors": ["red", "blue"]},
+    },
+    "vlm_reward": {
+        "encoder": "small",
+        "goals": {
+            "goals": ["pick up the {color} {kind}"],
+            "words": THINGS,
+            "held_out": {"num_pairs": 1},
+        },
+        "templates": [
+            {
+                "goal": "pick up {}",
+                "prompt": "the agent is carrying {}",
+                "nothing": "the agent is carrying nothing",
+            }
+        ],
+        "threshold": 0.5,
+        "frame_source": "obs",
+        "goal_embedding": True,
+        "may_change": True,
+    },
+    "curriculum": {"kind": "success_window"},
+    "policy": {
+        "module": "rllib_vlm_reward.policies.GoalConditionedModule",
+        "model_config": {"hidden": 16, "channels": 4},
+    },
+    "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 4},
+    "training": {"train_batch_size_per_learner": 64, "minibatch_size": 64, "num_epochs": 1},
+    "stop": {"env_steps": 320},
+    "evaluation_episodes": 3,
+}
+
+
+def with_reward(**changes):
+    return {**RUN, "vlm_reward": {**RUN["vlm_reward"], **changes}}
+
+
+def actors():
+    return {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
+
+
+def test_a_search_shares_one_pool_and_leaves_what_it_found(cluster, tmp_path):
+    space = with_reward(pool_name="shared-by-trials", threshold=tune.grid_search([0.4, 0.6]))
+    seen = []
+
+    class Watch(FIFOScheduler):
+        def on_trial_result(self, tune_controller, trial, result):
+            seen.append({name for name in actors() if "shared-by-trials" in name})
+            return super().on_trial_result(tune_controller, trial, result)
+
+    results = search(space, tmp_path, num_samples=1, scheduler=Watch())
+    assert len(results.rows) == 2
+    assert all(len(names) == 1 for names in seen)
+    assert len(seen) == 8  # Tune tells of a trial's last report elsewhere
+    assert not any("shared-by-trials" in name for name in actors())
+    assert sorted(row["vlm_reward.threshold"] for row in results.rows) == [0.4, 0.6]
+    assert all(0 <= row["objective"] <= 1 and row["env_steps"] == 320 for row in results.rows)
+    best = Experiment.from_file(tmp_path / "best.yaml")
+    assert best.vlm_reward.threshold == results.rows[0]["vlm_reward.threshold"]
+    again = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+    assert again.rows == results.rows  # their wall_seconds too: nothing was trained again
+
+
+def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(cluster):
+    own = ExperimentTrial.default_resource_request(with_reward(num_cpus_per_actor=1, num_actors=2))
+    assert own.required_resources["CPU"] == 3
+    config = Experiment.model_validate(with_reward(num_cpus_per_actor=1)).vlm_reward
+    pool = RewardPool.start(config, name="for-all")
+    shared = ExperimentTrial.default_resource_request(
+        with_reward(num_cpus_per_actor=1, pool_name="for-all")
+    )
+    assert shared.required_resources["CPU"] == 1
+    pool.close()
+
+
+def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
+    space = {**RUN, "env_runners": {"num_env_runners": 100}}
+    with pytest.raises(PoolError, match=r"asks for 101 CPU, but the cluster has 8.*pool_name"):
+        search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+
+
+def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(cluster, tmp_path):
+    donor = ExperimentTrial(config=with_reward(threshold=0.3))
+    for _ in range(2):
+        donor.train()
+    donor.save_checkpoint(str(tmp_path))
+    heir = ExperimentTrial(config=with_reward(threshold=0.9, num_negatives=2))
+    heir.load_checkpoint(str(tmp_path))
+    assert course_of(heir._algorithm) == course_of(donor._algorithm)
+    assert reward_piece(heir._algorithm.env_runner).config.threshold == 0.9
+    assert len(reward_piece(heir._algorithm.env_runner).config.goal_set[0].negatives) == 3
+    before = heir._env_steps
+    report = heir.train()
+    assert report["env_steps"] > before == donor._env_steps
+    donor.stop()
+    heir.stop()

@@ -1,0 +1,113 @@
+"""Which goals, in which order? A search over curricula, reward and learning rate together.
+
+    python tune_experiments/goal_curriculum.py --quick --output runs/goal_curriculum
+    RAY_ADDRESS=auto python tune_experiments/goal_curriculum.py --output /shared/goal_curriculum
+
+One pool of CLIPs serves all trials. ASHA stops those whose success on held-out goals falls behind.
+The folder ends with results.csv, results.png and best.yaml, which `rllib-vlm-reward train` runs;
+`tensorboard --logdir` shows the trials side by side. The same command goes on with a search that
+was interrupted. `--optuna` lets Optuna propose the trials; it needs the package's extra `optuna`.
+
+The quick setting is for 2 cores and 20 minutes: 8 trials on one family of goals. The other is for
+a cluster: 200 trials of up to a million steps on three families, 8 CPUs each, and a pool with a
+CLIP on each of 4 GPUs.
+"""
+
+from pathlib import Path
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+
+from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.sweep import REPORTS, Setting, command
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+REWARD = {
+    "num_negatives": tune.choice([1, 3, 6]),
+    "threshold": tune.uniform(0.3, 0.9),
+    "temperature": tune.choice([None, 0.02, 0.05]),
+}
+CURRICULUM = {
+    "kind": tune.choice(["uniform", "staged", "success_window", "learning_progress"]),
+    "signal": "vlm_success",
+    "window": tune.choice([8, 16, 32]),
+    "explore": tune.uniform(0.05, 0.4),
+    "promote_at": tune.uniform(0.5, 0.9),
+    "low": tune.uniform(0.0, 0.3),
+    "high": tune.uniform(0.7, 1.0),
+}
+
+
+def quick() -> Setting:
+    """Return the setting for 2 cores: pick up a thing, of which two are held out."""
+    base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
+    things = {"color": ["red", "green", "blue"], "kind": ["ball", "box", "key"]}
+    goals = {
+        "goals": ["pick up the {color} {kind}"],
+        "words": things,
+        "held_out": {"num_pairs": 2},
+    }
+    space = {
+        **base,
+        "environment": {
+            "env": "rllib_vlm_reward/Lift-v0",
+            "env_config": {
+                "room_size": 5,
+                "num_objects": 2,
+                "max_steps": 20,
+                "colors": things["color"],
+            },
+        },
+        "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
+        "training": {**base["training"], "lr": tune.loguniform(3e-4, 3e-3)},
+        "vlm_reward": {
+            **base["vlm_reward"],
+            **REWARD,
+            "goals": goals,
+            "pool_name": "goal-curriculum",
+            "num_cpus_per_actor": 0,
+        },
+        "curriculum": {**CURRICULUM, "stages": ()},
+        "stop": {"env_steps": 80_000},
+        "evaluation_episodes": 50,
+    }
+    return Setting(space, asha(space["stop"]["env_steps"]), num_samples=8)
+
+
+def cluster() -> Setting:
+    """Return the setting for a cluster: face, pick up, put beside, in any order."""
+    base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
+    find, lift, place = "find", "lift", "place"
+    orders = [
+        ((find,), (lift,), (place,)),
+        ((lift,), (find,), (place,)),
+        ((find, lift), (place,)),
+        ((place,), (lift,), (find,)),
+    ]
+    space = {
+        **base,
+        "env_runners": {"num_env_runners": 7, "num_envs_per_env_runner": 32},
+        "training": {**base["training"], "lr": tune.loguniform(1e-4, 3e-3)},
+        "vlm_reward": {
+            **base["vlm_reward"],
+            **REWARD,
+            "pool_name": "goal-curriculum",
+            "num_actors": 4,
+            "num_gpus_per_actor": 1,
+        },
+        "curriculum": {**CURRICULUM, "stages": tune.choice(orders)},
+        "stop": {"env_steps": 1_000_000},
+        "evaluation_episodes": 100,
+    }
+    return Setting(space, asha(space["stop"]["env_steps"]), num_samples=200)
+
+
+def asha(steps: int) -> ASHAScheduler:
+    """Return a scheduler that stops the worse half at each report, and nothing at the end."""
+    return ASHAScheduler(
+        time_attr="env_steps", max_t=2 * steps, grace_period=steps // REPORTS, reduction_factor=2
+    )
+
+
+if __name__ == "__main__":
+    command(__doc__, "goal_curriculum", quick=quick, cluster=cluster)

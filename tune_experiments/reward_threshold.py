@@ -1,0 +1,72 @@
+"""Which β, which τ, how many negatives? Success beside false positives an episode.
+
+    python tune_experiments/reward_threshold.py --quick --output runs/reward_threshold
+    RAY_ADDRESS=auto python tune_experiments/reward_threshold.py --output /shared/reward_threshold
+
+A grid: every trial trains to its end. The table tells the false positives of the trained agents
+beside their success: what pays for the wrong thing is found by the agent.
+
+The quick setting is for 2 cores: 6 trials. The other is for a cluster: 45 trials, three times each.
+"""
+
+from pathlib import Path
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+
+from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.sweep import Setting, command
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def setting(
+    thresholds: list[float],
+    temperatures: list[float | None],
+    negatives: list[int | None],
+    *,
+    steps: int,
+    num_env_runners: int,
+    num_samples: int,
+) -> Setting:
+    """Return the quickstart's task for every combination."""
+    base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
+    space = {
+        **base,
+        "seed": tune.randint(0, 1000),
+        "env_runners": {"num_env_runners": num_env_runners, "num_envs_per_env_runner": 32},
+        "vlm_reward": {
+            **base["vlm_reward"],
+            "threshold": tune.grid_search(thresholds),
+            "temperature": tune.grid_search(temperatures),
+            "num_negatives": tune.grid_search(negatives),
+            "pool_name": "reward-threshold",
+            "num_cpus_per_actor": 0,
+        },
+        "stop": {"env_steps": steps},
+        "evaluation_episodes": 50,
+    }
+    return Setting(space, FIFOScheduler(), num_samples)
+
+
+def quick() -> Setting:
+    """Return the setting for 2 cores."""
+    return setting(
+        [0.1, 0.5, 0.9], [None], [1, None], steps=60_000, num_env_runners=0, num_samples=1
+    )
+
+
+def cluster() -> Setting:
+    """Return the setting for a cluster."""
+    return setting(
+        [0.1, 0.3, 0.5, 0.7, 0.9],
+        [None, 0.03, 0.1],
+        [1, 4, None],
+        steps=200_000,
+        num_env_runners=3,
+        num_samples=3,
+    )
+
+
+if __name__ == "__main__":
+    command(__doc__, "reward_threshold", quick=quick, cluster=cluster)
