@@ -214,9 +214,11 @@ class Grammar(Section):
             for word in words:
                 _know(word, self.words[name], f"held_out.words.{name}")
             if set(words) == set(self.words[name]):
-                raise GoalError(f"held_out.words.{name}: got all, expected one left for training.")
+                raise GoalError(
+                    f"held_out.words.{name}: got all, expected one left for training. Remove one."
+                )
         if held.pairs and held.num_pairs:
-            raise GoalError("held_out: got pairs and num_pairs, expected one of them.")
+            raise GoalError("held_out: got pairs and num_pairs, expected one of them. Remove one.")
         for word in chain.from_iterable(held.pairs):
             _know(word, self._home, "held_out.pairs")
         lists = ((self.words[name] for name in meeting) for meeting in self._meetings)

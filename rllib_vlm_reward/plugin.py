@@ -20,7 +20,7 @@ from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.curriculum import CurriculumConfig
+from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
 __all__ = ["add_vlm_reward", "reward_of"]
@@ -50,6 +50,7 @@ def add_vlm_reward(
     Raises:
         CheckpointError: the encoder is unknown or its file missing.
         FrameError: gymnasium cannot make the env.
+        ConfigError: the curriculum does not suit the goals.
         GoalError: a curriculum with nothing to choose from, or with an env that it cannot reach.
         RewardError: no env is set, or the configuration is of a kind that cannot be rewarded.
 
@@ -195,6 +196,13 @@ def _check_curriculum(
         )
     if len(vlm.training_goals) < 2:
         raise GoalError("curriculum: got one goal, expected several to choose from. Add goals.")
+    if config.batch_mode == "complete_episodes" and config.seed is not None:
+        # RLlib 2.60 then resets the envs with the seed before each sample.
+        raise GoalError(
+            f"curriculum: got batch_mode 'complete_episodes' and seed {config.seed}, with which "
+            "every sample draws the same goals. Set batch_mode 'truncate_episodes', or no seed."
+        )
+    make_curriculum(vlm.training_goals, curriculum)  # for its errors
     if curriculum.signal == "vlm_success" and vlm.threshold is None:
         raise GoalError(
             "curriculum: its signal is vlm_success, but without a threshold no reward fires. Set "
@@ -244,8 +252,14 @@ def _wrappers(
     """Return what every sub-env is put into, the outermost last."""
     wrappers: list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = []
     if curriculum is not None:
-        goals, training = vlm.goal_set.texts, len(vlm.training_goals)
-        wrappers.append(functools.partial(DrawnGoal, goals=goals, training=training))
+        wrappers.append(
+            functools.partial(
+                DrawnGoal,
+                goals=vlm.goal_set.texts,
+                training=len(vlm.training_goals),
+                goal_source=vlm.goal_source,
+            )
+        )
     if vlm.early_end:
         wrappers.append(ExternalReset)
     return wrappers

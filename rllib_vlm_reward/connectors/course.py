@@ -77,8 +77,8 @@ def _in_brief(own: GoalWeights) -> dict[str, Any]:
 def _tell(algorithm: Algorithm, own: GoalWeights) -> None:
     """Tell the remote env runners, whom RLlib 2.60 syncs before this iteration's outcomes.
 
-    Those of IMPALA and APPO fetch the own piece's state before each sample; asking them would wait
-    for the samples under way.
+    Not waited for: an env runner hears of it before it samples again, or, if it hangs, not at all.
+    Those of IMPALA and APPO fetch the own piece's state before each sample.
     """
     if isinstance(algorithm, IMPALA):
         return
@@ -89,4 +89,4 @@ def _tell(algorithm: Algorithm, own: GoalWeights) -> None:
         assert piece is not None
         piece.set_state(state)
 
-    algorithm.env_runner_group.foreach_env_runner(tell, local_env_runner=False)
+    algorithm.env_runner_group.foreach_env_runner_async_fetch_ready(tell, tag="goal_weights")

@@ -14,8 +14,8 @@ __all__ = ["DrawnGoal"]
 class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
     """Poses a goal drawn by ``goal_weights`` at each reset, through ``options["goal"]``.
 
-    The goal stands in ``info["goal"]`` at reset and at every step. An env that puts its own there
-    must have taken the drawn one, word for word; one that puts nothing there is believed to have.
+    The goal stands in ``info["goal"]`` at reset and at every step. An env that tells its goal must
+    have taken the drawn one, word for word; one that tells none is believed to have.
 
     Set the weights through ``vec_env.set_attr("goal_weights", [weights] * num_envs)``, which
     reaches the processes of an ``AsyncVectorEnv`` too. They count from the next reset on.
@@ -24,6 +24,7 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         env: takes ``reset(options={"goal": text})``.
         goals: the texts of G goals, the first ``training`` of which are drawn from.
         training: how many; until weights are set, each is as likely as another.
+        goal_source: where the env tells its goal when it resets, ``info:KEY`` or ``obs:KEY``.
 
     Raises:
         GoalError: the env chose another goal than the drawn one.
@@ -40,8 +41,15 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         'go to the grey box'
     """
 
-    def __init__(self, env: gym.Env[Any, Any], goals: Sequence[str], training: int) -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        goals: Sequence[str],
+        training: int,
+        goal_source: str = "info:goal",
+    ) -> None:
         super().__init__(env)
+        self._source = goal_source
         self._goals = tuple(goals)
         self._goal = ""
         self._rng = np.random.default_rng()
@@ -88,7 +96,7 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         goal = options.get("goal")
         self._goal = self._draw() if goal is None else goal
         observation, info = self.env.reset(seed=seed, options={**options, "goal": self._goal})
-        told = info.get("goal", self._goal)
+        told = self._told(observation, info)
         if told != self._goal:
             raise GoalError(
                 f"goal {self._goal!r}: the env chose its own mission, {told!r}. Drop the "
@@ -100,6 +108,13 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         """Step the env."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated, truncated, {"goal": self._goal, **info}
+
+    def _told(self, observation: Any, info: dict[str, Any]) -> str:
+        kind, _, key = self._source.partition(":")
+        try:
+            return str((info if kind == "info" else observation)[key])
+        except (KeyError, IndexError, TypeError):
+            return self._goal
 
     def _draw(self) -> str:
         weights = np.array(self._weights)

@@ -50,6 +50,7 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self._all, self._training = len(config.goal_set), len(config.training_goals)
         self.weights = self.curriculum.weights()
         self._is_remote = False
+        self._posed: range | None = None
 
     def attach(self, *, evaluates: bool, is_remote: bool) -> None:
         """Say where this piece is, and tell its envs what to draw.
@@ -60,22 +61,22 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
             is_remote: in a process other than the algorithm's.
         """
         self.evaluates, self._is_remote = evaluates, is_remote
+        if evaluates:
+            self._posed = range(self._training, self._all) or range(self._all)
         self.tell()
 
-    def tell(self, goals: Sequence[int] | None = None) -> None:
-        """Tell the envs the weights, in force from each one's next reset.
+    def pose(self, goals: range) -> None:
+        """Let the envs draw these goals of ``config.goal_set`` alike, from now on."""
+        self._posed = goals
+        self.tell()
 
-        Args:
-            goals: to draw alike instead, of ``config.goal_set``.
-        """
+    def tell(self) -> None:
+        """Tell the envs what to draw with, in force from each one's next reset."""
         if self.env is None:
             return
-        if goals is None and self.evaluates:
-            goals = range(self._training, self._all) or range(self._all)
-        if goals is None:
-            weights = self.weights + [0.0] * (self._all - self._training)
-        else:
-            weights = [float(goal in goals) / len(goals) for goal in range(self._all)]
+        weights = self.weights + [0.0] * (self._all - self._training)
+        if self._posed is not None:
+            weights = [float(goal in self._posed) / len(self._posed) for goal in range(self._all)]
         self.env.unwrapped.set_attr("goal_weights", [weights] * self.env.num_envs)
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:

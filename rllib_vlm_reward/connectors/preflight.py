@@ -76,6 +76,8 @@ def preflight(
     try:
         reward_piece(env_runner)
         _check_vector_env(env_runner.env, config)
+        if weights_piece(env_runner._env_to_module) is not None:
+            _check_drawn(env_runner.env)
         _check_step(env_runner.env, config, evaluates)
     except (FrameError, GoalError, RewardError) as error:
         return error
@@ -101,6 +103,17 @@ def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewar
         raise RewardError(
             "early_end: the envs can't be reset from outside. Call add_vlm_reward after "
             "config.environment(...), or wrap your env in ExternalReset as the outermost wrapper."
+        ) from None
+
+
+def _check_drawn(env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    try:
+        env.unwrapped.get_attr("goal_weights")
+    except AttributeError:
+        raise GoalError(
+            "curriculum: the envs can't be told their goals, since they are not those that "
+            "add_vlm_reward wrapped. Call it after config.environment(...), or wrap your env in "
+            "DrawnGoal."
         ) from None
 
 

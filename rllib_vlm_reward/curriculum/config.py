@@ -88,12 +88,15 @@ class CurriculumConfig(Section):
         least = 4 if self.kind == "learning_progress" else 1
         if self.window < least:
             raise ValueError(
-                f"window: got {self.window}, expected at least {least} for kind {self.kind!r}."
+                f"window: got {self.window}, expected at least {least} for kind {self.kind!r}. "
+                "Raise it."
             )
         for key in ("explore", "rehearse"):
             share = getattr(self, key)
             if not 0.0 <= share <= 1.0:
-                raise ValueError(f"{key}: got {share:g}, expected a share of the draws, 0 to 1.")
+                raise ValueError(
+                    f"{key}: got {share:g}, expected a share of the draws, 0 to 1. Correct it."
+                )
         for key in ("promote_at", "low", "high"):
             if not math.isfinite(getattr(self, key)):
                 raise ValueError(f"{key}: got {getattr(self, key):g}, expected a finite number.")

@@ -72,7 +72,8 @@ class Curriculum(ABC):
         """
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """Take note of episodes that ended, oldest first.
+        """Take note of episodes that ended, in their order; those of several env runners one after
+        another.
 
         Raises:
             ConfigError: an outcome lacks the signal.

@@ -35,10 +35,8 @@ def draw_course(history: Sequence[Progress]) -> Frames:
         2, figsize=(9, 2.5 + 0.3 * min(len(goals), _NAMED)), sharex=True, layout="constrained"
     )
     weights = _grid(courses, goals, "weight")
-    _draw(figure, above, weights, "weight", float(np.nanmax(weights)))
-    means = _grid(courses, goals, "mean")
-    highest = float(np.nanmax(means)) if np.isfinite(means).any() else 1.0
-    _draw(figure, below, means, "mean of the signal", max(highest, 1e-9))
+    _draw(figure, above, weights, "weight")
+    _draw(figure, below, _grid(courses, goals, "mean"), "mean of the signal")
     for axes in (above, below):
         axes.set_yticks(range(len(goals)) if len(goals) <= _NAMED else [])
         axes.set_yticklabels(goals if len(goals) <= _NAMED else [], fontsize=7)
@@ -59,8 +57,10 @@ def _grid(courses: Sequence[dict[str, Any]], goals: Sequence[str], key: str) -> 
     return np.array(known, float)
 
 
-def _draw(figure: Any, axes: Axes, grid: Any, name: str, highest: float) -> None:
-    image = axes.imshow(grid, aspect="auto", interpolation="nearest", vmin=0.0, vmax=highest)
+def _draw(figure: Any, axes: Axes, grid: Any, name: str) -> None:
+    known = grid[np.isfinite(grid)]
+    lowest, highest = min(known.min(initial=0.0), 0.0), max(known.max(initial=0.0), 1e-9)
+    image = axes.imshow(grid, aspect="auto", interpolation="nearest", vmin=lowest, vmax=highest)
     axes.set_facecolor("lightgrey")
     figure.colorbar(image, ax=axes, label=name)
 

@@ -130,7 +130,7 @@ class Evaluator:
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False
     ) -> Outcome:
         if self._drawn is not None:
-            self._drawn.tell(goals or self._training)
+            self._drawn.pose(goals or self._training)
         samples = self._runner.sample(
             num_episodes=episodes, explore=False, random_actions=random_actions
         )

@@ -260,3 +260,25 @@ def test_babyais_own_levels_choose_for_themselves():
     room = gym.make("rllib_vlm_reward/BabyAI-v0", level="BabyAI-PickupLoc-v0")
     with pytest.raises(GoalError, match="honour reset"):
         DrawnGoal(room, MISSIONS, 3).reset(seed=0)
+
+
+class MissionEnv(ToldEnv):
+    """Tells its goal as the observation's mission, and may choose it."""
+
+    wilful = False
+
+    def say(self):
+        return {}
+
+    def _observe(self):
+        mission = "a white wall" if self.wilful else self.options["goal"]
+        return {"mission": mission}
+
+
+def test_an_env_that_tells_its_goal_elsewhere_is_believed_there_alone():
+    env = DrawnGoal(MissionEnv(), GOALS, 3, goal_source="obs:mission")
+    observation, info = env.reset(seed=0)
+    assert observation["mission"] == info["goal"]
+    env.unwrapped.wilful = True
+    with pytest.raises(GoalError, match="chose its own mission"):
+        env.reset()

@@ -259,3 +259,17 @@ def test_a_remote_piece_tells_only_its_weights(vlm_config):
     remote.set_state(piece.merge_states([remote.get_state()]))
     assert remote.get_state() == {"weights": [0.0, 1.0, 0.0]}
     assert sum(remote.curriculum.episodes) == 0
+
+
+def test_seeded_complete_episodes_are_refused_since_every_sample_would_draw_the_same(
+    vlm_config, ppo
+):
+    config = ppo(batch_mode="complete_episodes").debugging(seed=1)
+    with pytest.raises(GoalError, match="truncate_episodes"):
+        add_vlm_reward(config, vlm_config(), CurriculumConfig(signal="vlm_return"))
+
+
+def test_an_env_that_was_set_too_late_for_a_curriculum_is_an_error(vlm_config, ppo, cluster):
+    config = add_vlm_reward(ppo(), vlm_config(), CurriculumConfig(signal="vlm_return"))
+    with pytest.raises(GoalError, match=r"after config\.environment"):
+        config.environment(painted.PaintedEnv).build_algo()
