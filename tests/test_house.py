@@ -39,7 +39,7 @@ ROOMS = {
     "resources": {"config", "serving", "plugin"},
     "offline": {"errors", "frames", "config", "connectors", "reward_model", "serving"},
     "run": {"errors", "frames", "section", "config", "curriculum", "connectors", "plugin"},
-    "sweep": {"errors", "config", "serving", "resources", "run"},
+    "sweep": {"errors", "resources", "run", "serving", "serving_config"},
     "bench": {
         "errors",
         "frames",
@@ -74,6 +74,7 @@ LIBRARIES = {
         "serving_config",
         "config",
         "run",
+        "sweep",
         "bench",
         "cli",
     },

@@ -13,6 +13,7 @@ trials of 2 million steps on three families.
 
 from pathlib import Path
 
+from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 
 from rllib_vlm_reward import Experiment
@@ -23,7 +24,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 MUTATIONS = {
     "training": {"lr": [1e-4, 3e-4, 6e-4, 1e-3, 2e-3]},
     "vlm_reward": {"threshold": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]},
-    "curriculum": {"explore": [0.05, 0.1, 0.2, 0.4], "promote_at": [0.5, 0.6, 0.7, 0.8, 0.9]},
+    "curriculum": {"explore": [0.05, 0.1, 0.2, 0.4], "low": [0.0, 0.1, 0.2, 0.3]},
 }
 
 
@@ -31,11 +32,12 @@ def setting(config: str, steps: int, num_samples: int, *, num_env_runners: int) 
     """Return a run's YAML with a curriculum that is mutated as it trains."""
     base = Experiment.from_file(CONFIGS / config).to_dict()
     start = {
-        section: {key: values[len(values) // 2] for key, values in those.items()}
+        section: {key: tune.choice(values) for key, values in those.items()}
         for section, those in MUTATIONS.items()
     }
     space = {
         **base,
+        "seed": tune.randint(0, 1000),
         "env_runners": {"num_env_runners": num_env_runners, "num_envs_per_env_runner": 32},
         "training": {**base["training"], **start["training"]},
         "vlm_reward": {
@@ -51,11 +53,11 @@ def setting(config: str, steps: int, num_samples: int, *, num_env_runners: int) 
     }
     scheduler = PopulationBasedTraining(
         time_attr="env_steps",
-        perturbation_interval=steps // REPORTS,
+        perturbation_interval=steps // REPORTS // 2,  # less than lies between two reports
         hyperparam_mutations=MUTATIONS,
         quantile_fraction=0.5 if num_samples < 8 else 0.25,
     )
-    return Setting(space, scheduler, num_samples)
+    return Setting(space, scheduler, num_samples, takes_searcher=False)
 
 
 def quick() -> Setting:

@@ -46,7 +46,7 @@ def setting(
         "stop": {"env_steps": steps},
         "evaluation_episodes": 50,
     }
-    return Setting(space, FIFOScheduler(), num_samples)
+    return Setting(space, FIFOScheduler(), num_samples, takes_searcher=False)
 
 
 def quick() -> Setting:

@@ -23,12 +23,15 @@ class Setting:
     Attributes:
         space: what is searched, see :func:`.search`.
         scheduler: what is stopped early or exploited.
-        num_samples: trials.
+        num_samples: trials, or where there is a grid, repetitions of it.
+        takes_searcher: whether a searcher may propose the trials; not with a grid, nor in
+            population-based training.
     """
 
     space: dict[str, Any]
     scheduler: TrialScheduler
     num_samples: int
+    takes_searcher: bool = True
 
 
 def command(
@@ -47,11 +50,13 @@ def command(
     )
     parser.add_argument("--quick", action="store_true", help="for 2 cores, in minutes")
     parser.add_argument("--output", type=Path, default=Path("runs", name))
-    parser.add_argument("--samples", type=int, help="trials, in place of the setting's")
+    parser.add_argument("--samples", type=int, help="in place of the setting's number of trials")
     parser.add_argument("--optuna", action="store_true", help="let Optuna propose the trials")
     parser.add_argument("--seed", type=int, default=0, help="of the search")
     args = parser.parse_args()
     setting = quick() if args.quick else cluster()
+    if args.optuna and not setting.takes_searcher:
+        parser.error("--optuna: this search draws its trials in a way of its own. Leave it out.")
     results = search(
         setting.space,
         args.output,

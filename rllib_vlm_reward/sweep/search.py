@@ -1,6 +1,7 @@
 """Runs a search, or goes on with one, with one pool of reward models for all its trials."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,14 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain
+from ray.tune.search.variant_generator import generate_variants
 
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import ConfigError, PoolError
+from rllib_vlm_reward.run import Experiment
+from rllib_vlm_reward.serving.placement import Demand, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
-from rllib_vlm_reward.sweep.results import SweepResults
+from rllib_vlm_reward.serving_config import ServingConfig
+from rllib_vlm_reward.sweep.results import SweepResults, searched
 from rllib_vlm_reward.sweep.trial import ExperimentTrial
 
 __all__ = ["search"]
@@ -31,8 +36,9 @@ def search(
 ) -> SweepResults:
     """Search experiments, and write what was found.
 
-    Joins the Ray cluster of ``RAY_ADDRESS`` if that is set, else starts Ray on this machine. A
-    search that lies in ``output`` goes on where it was: finished trials are not repeated.
+    Joins the Ray cluster of ``RAY_ADDRESS`` if that is set, else starts Ray on this machine. The
+    same search in ``output`` goes on: finished trials are not repeated, others go on from their
+    last report. What a scheduler has learnt of earlier trials is not kept by Ray 2.60.
 
     Args:
         space: the mapping of an experiment's YAML, with search spaces in it. With
@@ -45,14 +51,18 @@ def search(
         seed: of the random draws.
 
     Raises:
-        ConfigError: no trial reported.
-        PoolError: the shared pool cannot be placed.
+        ConfigError: no trial reported; another search lies in ``output``; or what is searched
+            differs between models that one pool is to serve.
+        PoolError: the cluster has no room for the shared pool, or beside it for a trial.
     """
+    _check_same(space, output, num_samples, seed)
+    _, drawn = next(generate_variants(space))
     started = not ray.is_initialized()
     if started:
         _start_ray()
     try:
-        with _shared_pool(space["vlm_reward"]):
+        with _shared_pool(space["vlm_reward"], drawn):
+            _check_room(drawn)
             grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
     finally:
         if started:
@@ -69,26 +79,63 @@ def _start_ray() -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False)
 
 
+def _check_same(space: dict[str, Any], output: Path, num_samples: int, seed: int) -> None:
+    asked = {"space": space, "num_samples": num_samples, "seed": seed}
+    text = json.dumps(asked, default=_describe, indent=1)
+    kept = output / "search.json"
+    if kept.exists() and kept.read_text() != text:
+        raise ConfigError(
+            f"search: another one lies in {output}, see {kept}; expected the same space, samples "
+            "and seed. Name another output."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    kept.write_text(text)
+
+
+def _describe(domain: Any) -> str:
+    """Return a search space in words, the same in every process."""
+    sampler = domain.get_sampler() if isinstance(domain, Domain) else None
+    return f"{type(domain).__name__} {sampler} {getattr(domain, 'domain_str', domain)}"
+
+
 @contextlib.contextmanager
-def _shared_pool(settings: dict[str, Any]) -> Iterator[None]:
+def _shared_pool(space: dict[str, Any], drawn: dict[str, Any]) -> Iterator[None]:
     """Start the pool that all trials name, which ends with the search and not with a trial."""
-    if settings.get("pool_name") is None:
+    if space.get("pool_name") is None:
         yield
         return
-    any_trial = {key: _drawn(value) for key, value in settings.items()}
-    pool = RewardPool.start(VLMRewardConfig(**any_trial), name=settings["pool_name"])
+    of_the_pool = {"encoder", *ServingConfig.model_fields}
+    different = of_the_pool.intersection(searched(space))
+    if different:
+        raise ConfigError(
+            f"search: got {sorted(different)} to search and pool_name, but one pool serves one "
+            "model. Leave pool_name out, and each trial starts its own."
+        )
+    vlm = Experiment.model_validate(drawn).vlm_reward
+    pool = RewardPool.start(vlm, name=space["pool_name"])
     try:
         yield
     finally:
         pool.close()
 
 
-def _drawn(value: Any) -> Any:
-    if isinstance(value, Domain):
-        return value.sample()
-    if isinstance(value, dict) and [*value] == ["grid_search"]:
-        return value["grid_search"][0]
-    return value
+def _check_room(drawn: dict[str, Any]) -> None:
+    """Refuse trials for which there is no room beside the shared pool, were they alone."""
+    asked = ExperimentTrial.default_resource_request(drawn).required_resources
+    vlm = Experiment.model_validate(drawn).vlm_reward
+    there = ray.cluster_resources()
+    if vlm.pool_name is not None:
+        pool = Demand.of(vlm, living_nodes())
+        there["CPU"] = there.get("CPU", 0.0) - pool.actors * pool.cpus
+        there["GPU"] = there.get("GPU", 0.0) - pool.actors * pool.gpus
+    for name, amount in asked.items():
+        if amount > there.get(name, 0.0):
+            raise PoolError(
+                f"trial: it asks for {amount:g} {name}, but the cluster has "
+                f"{there.get(name, 0.0):g} beside the shared pool. Lower "
+                "env_runners.num_env_runners, vlm_reward.num_actors or num_cpus_per_actor, share a "
+                "pool with vlm_reward.pool_name, or add nodes."
+            )
 
 
 def _tuner(
@@ -115,6 +162,9 @@ def _tuner(
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(output.resolve()),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True, num_to_keep=1),
+            # Several, since population-based training may restore one while the next is written.
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=1, checkpoint_at_end=True, num_to_keep=4
+            ),
         ),
     )

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ray
+import pydantic
 from ray import tune
 
-from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward import errors
 from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.evaluation import Evaluator
@@ -16,6 +16,7 @@ from rllib_vlm_reward.run.progress import Progress, read_progress, write_progres
 
 __all__ = ["REPORTS", "ExperimentTrial"]
 
+ERRORS = tuple(getattr(errors, name) for name in errors.__all__)
 REPORTS = 5
 """How often a trial reports, and may be stopped, until its ``stop``."""
 
@@ -29,7 +30,8 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
 
     A report holds ``objective``, larger is better: success by ground truth over
     ``evaluation_episodes`` on the goals held out of training (on those of training where none is
-    held out), or what the VLM paid where the env is mute. Also ``success``, ``vlm_return``,
+    held out), or what the VLM paid where the env is mute: then search no key of the reward, or the
+    most generous one wins. Also ``success``, ``vlm_return``,
     ``ground_truth_return`` and ``false_positives`` of these episodes, ``env_steps``,
     ``wall_seconds``, the training's own means under ``training``, and the curriculum's families
     under ``curriculum``.
@@ -85,21 +87,15 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what a trial asks of the cluster, reward actors of its own included.
+        """Return what a trial asks of the cluster, reward actors of its own included (Tune's hook).
 
-        Raises:
-            PoolError: more than the cluster has, so that the trial would wait for ever.
+        For settings that make no experiment, as a draw may, one CPU: :meth:`setup` fails that
+        trial then, where an error here would end the search.
         """
-        asked = trial_resources(Experiment.model_validate(config).to_algorithm_config())
-        there = ray.cluster_resources()
-        for name, amount in asked.required_resources.items():
-            if amount > there.get(name, 0.0):
-                raise PoolError(
-                    f"trial: it asks for {amount:g} {name}, but the cluster has "
-                    f"{there.get(name, 0.0):g}. Lower env_runners.num_env_runners or "
-                    "vlm_reward.num_actors, share a pool with vlm_reward.pool_name, or add nodes."
-                )
-        return asked
+        try:
+            return trial_resources(Experiment.model_validate(config).to_algorithm_config())
+        except (pydantic.ValidationError, *ERRORS):
+            return tune.PlacementGroupFactory([{"CPU": 1.0}])
 
     @property
     def _env_steps(self) -> int:

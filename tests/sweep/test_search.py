@@ -5,7 +5,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
-from rllib_vlm_reward import Experiment, PoolError, RewardPool
+from rllib_vlm_reward import ConfigError, Experiment, PoolError, RewardPool
 from rllib_vlm_reward.connectors.course import course_of
 from rllib_vlm_reward.connectors.preflight import reward_piece
 from rllib_vlm_reward.sweep import ExperimentTrial, search
@@ -91,8 +91,27 @@ def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(cluster):
 
 def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
     space = {**RUN, "env_runners": {"num_env_runners": 100}}
-    with pytest.raises(PoolError, match=r"asks for 101 CPU, but the cluster has 8.*pool_name"):
+    with pytest.raises(PoolError, match=r"asks for 101 CPU, but the cluster has 8 .*pool_name"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+
+
+def test_another_search_in_the_same_folder_is_refused(tmp_path):
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"another one lies in .*Name another output"):
+        search(RUN, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+
+
+def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
+    space = with_reward(pool_name="one", encoder=tune.choice(["small", "base"]))
+    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and pool_name"):
+        search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+
+
+def test_a_draw_that_is_no_experiment_fails_alone(cluster, tmp_path):
+    curriculum = {"kind": "success_window", "low": tune.grid_search([0.1, 0.95])}
+    space = {**RUN, "curriculum": curriculum, "stop": {"env_steps": 64}}
+    results = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+    assert [row["curriculum.low"] for row in results.rows] == [0.1]
 
 
 def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(cluster, tmp_path):
