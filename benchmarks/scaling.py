@@ -3,8 +3,8 @@
     python benchmarks/scaling.py
 
 Each actor has a device of its own, emulated: 64 frames take it 100 ms (see emulated.py), so that
-two cores can feed eight. Clients keep enough requests under way for every actor to have one
-waiting. The two nodes are those of ray.cluster_utils.Cluster, with a client on each.
+two cores can feed eight. Clients keep as many requests under way as the pool's default lets them.
+The two nodes are those of ray.cluster_utils.Cluster, with a client on each.
 Prints one JSON object last.
 """
 
@@ -67,7 +67,6 @@ def measure(
             num_actors=count,
             num_cpus_per_actor=cpus,
             num_gpus_per_actor=0,
-            max_in_flight=2 * max(counts),
         )
         pools[count] = RewardPool.start(configs[count], name=f"of-{count}")
         where = {actor["node"] for actor in pools[count].describe()}
@@ -82,8 +81,7 @@ def measure(
     ]
 
     def speed(count: int, seconds: float = args.seconds) -> float:
-        # So many that each actor has one at work and one waiting.
-        in_flight = max(2, 2 * count // len(clients) + 1)
+        in_flight = configs[count].max_in_flight
         return rate(together(clients, "request", str(count), seconds, in_flight))
 
     for count in counts:
