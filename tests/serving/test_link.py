@@ -234,20 +234,31 @@ def test_a_segment_is_as_large_as_its_request():
         assert (place.scores == 9.0).all()
 
 
-def test_memory_is_not_used_again_before_the_answer_was_dealt_with(link):
+def test_memory_is_not_used_again_before_the_answer_was_dealt_with():
     rng = np.random.default_rng(0)
     first, second = draw(rng, 4), draw(rng, 4)
-    first.fingerprint, right, seen = "cd" * 32, expected(first), []
-    dealing, go_on = threading.Event(), threading.Event()
+    right, seen, asked = expected(first), [], []
+    added, dealing, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def refuse_once(pieces, goals, scorer):
+        asked.append(goals)
+        if len(asked) > 1:
+            return arithmetic(pieces, goals, scorer)
+        assert added.wait(10)
+        raise LinkError("who is that?")
 
     def send_again(answer):
         dealing.set()
         assert go_on.wait(10)
         seen.append(expected(first))
 
-    link.send(first).add_done_callback(send_again)
-    assert dealing.wait(10)
-    link.send(second)
-    go_on.set()
-    link.send(draw(rng, 1)).result(10)
+    with listening(refuse_once) as listener:
+        link = Link(listener.address)
+        link.send(first).add_done_callback(send_again)
+        added.set()
+        assert dealing.wait(10)
+        link.send(second)
+        go_on.set()
+        link.send(draw(rng, 1)).result(10)
+        link.close()
     np.testing.assert_array_equal(seen[0], right)
