@@ -8,8 +8,8 @@ The folder ends with results.csv, results.png and best.yaml, which `rllib-vlm-re
 `tensorboard --logdir` shows the trials side by side. The same command goes on with a search that
 was interrupted. `--optuna` lets Optuna propose the trials; it needs the package's extra `optuna`.
 
-The quick setting is for 2 cores and 20 minutes: 8 trials on one family of goals. The other is for
-a cluster: 200 trials of up to a million steps on three families, 8 CPUs each, and a pool with a
+The quick setting is sized for 2 cores and 20 minutes: 8 trials on one family of goals. The other is
+for a cluster: 200 trials of up to a million steps on three families, 8 CPUs each, and a pool with a
 CLIP on each of 4 GPUs.
 """
 

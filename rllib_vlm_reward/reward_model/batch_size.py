@@ -17,7 +17,7 @@ _PASSES = 2  # so that a moment's load on the machine does not decide
 _TRIALS = 3  # of a size in a pass: the first of all compiles its kernels, and takes up to ten times
 _ENOUGH = 0.95  # of the best rate: beyond, a larger batch only waits longer
 # Of threads that wake, take turns at Python and reply, for each batch. A pool of `small` reaches
-# 0.55 of the bare rate in batches of 64, and 0.8 in batches of 256 (2 cores).
+# 0.55 of the bare rate in batches of 64, and 0.7 to 0.8 in batches of 256 (2 cores).
 _AROUND = 0.002
 
 
