@@ -14,12 +14,12 @@ from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.table import Table
 
-from rllib_vlm_reward import errors
+from rllib_vlm_reward.errors import ERRORS
 
 __all__ = ["app", "main"]
 
 EXPECTED = (
-    *(getattr(errors, name) for name in errors.__all__),
+    *ERRORS,
     FileExistsError,
     FileNotFoundError,
     yaml.YAMLError,

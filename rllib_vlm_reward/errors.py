@@ -1,6 +1,14 @@
 """The errors a wrong reward raises: each says what, got, expected and the remedy."""
 
-__all__ = ["CheckpointError", "ConfigError", "FrameError", "GoalError", "PoolError", "RewardError"]
+__all__ = [
+    "ERRORS",
+    "CheckpointError",
+    "ConfigError",
+    "FrameError",
+    "GoalError",
+    "PoolError",
+    "RewardError",
+]
 
 
 class RewardError(RuntimeError):
@@ -25,3 +33,6 @@ class CheckpointError(RuntimeError):
 
 class PoolError(RuntimeError):
     """The reward actors cannot be placed, found or reached in time."""
+
+
+ERRORS = (CheckpointError, ConfigError, FrameError, GoalError, PoolError, RewardError)

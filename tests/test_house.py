@@ -38,7 +38,16 @@ ROOMS = {
     "plugin": {"errors", "config", "curriculum", "reward_model", "connectors"},
     "resources": {"config", "serving", "plugin"},
     "offline": {"errors", "frames", "config", "connectors", "reward_model", "serving"},
-    "run": {"errors", "frames", "section", "config", "curriculum", "connectors", "plugin"},
+    "run": {
+        "errors",
+        "frames",
+        "section",
+        "config",
+        "curriculum",
+        "serving",
+        "connectors",
+        "plugin",
+    },
     "sweep": {"errors", "resources", "run", "serving", "serving_config"},
     "bench": {
         "errors",

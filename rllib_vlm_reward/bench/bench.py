@@ -1,16 +1,13 @@
 """From a load, or a run, to a verdict."""
 
-import logging
-import os
 from collections.abc import Callable
-
-import ray
 
 from rllib_vlm_reward.bench.iteration import measure_iteration
 from rllib_vlm_reward.bench.served import Load, measure_served
 from rllib_vlm_reward.bench.verdict import Verdict, judge
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run.experiment import Experiment
+from rllib_vlm_reward.serving.cluster import joined_cluster
 
 __all__ = ["bench_load", "bench_run"]
 
@@ -31,7 +28,7 @@ def bench_load(load: Load, *, report: Report = lambda _: None) -> Verdict:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
     check_encoder(load.reward.encoder)  # before anything starts
-    with _Cluster():
+    with joined_cluster():
         report("measuring the CLIP alone, then with clients")
         return judge(load, measure_served(load), None)
 
@@ -51,7 +48,7 @@ def bench_run(
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
     config = experiment.to_algorithm_config()  # before anything starts, for its errors
-    with _Cluster():
+    with joined_cluster():
         report("training a few iterations, with the reward and without")
         iteration = measure_iteration(experiment)
         load = Load(
@@ -63,18 +60,3 @@ def bench_run(
         )
         report("measuring the CLIP alone, then with clients")
         return judge(load, measure_served(load), iteration)
-
-
-class _Cluster:
-    """Ray for as long as it is needed, unless it runs already."""
-
-    def __enter__(self) -> None:
-        self._started = not ray.is_initialized()
-        if self._started:
-            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-            # "local", or Ray joins any cluster that another program left on this machine.
-            ray.init(address=os.environ.get("RAY_ADDRESS", "local"), **quiet)
-
-    def __exit__(self, *args: object) -> None:
-        if self._started:
-            ray.shutdown()

@@ -34,7 +34,7 @@ def advance(algorithm: Algorithm, result: dict[str, Any]) -> None:
     outcomes = result.get("env_runners", {}).get(room, {}).pop(key, [])
     own.observe([Outcome(*outcome) for outcome in outcomes])
     _tell(algorithm, own)
-    result["curriculum"] = _in_brief(own)
+    result["curriculum"] = _in_brief(own, _course(own))
 
 
 def course_of(algorithm: Algorithm) -> dict[str, Any] | None:
@@ -44,8 +44,10 @@ def course_of(algorithm: Algorithm) -> dict[str, Any] | None:
     :meth:`.Curriculum.record` says.
     """
     own = _own_piece(algorithm)
-    if own is None:
-        return None
+    return None if own is None else _course(own)
+
+
+def _course(own: GoalWeights) -> dict[str, Any]:
     record = own.curriculum.record()
     known = zip(record["goals"].items(), own.weights, strict=True)
     goals = {text: {"weight": weight, **its} for (text, its), weight in known}
@@ -59,19 +61,19 @@ def _own_piece(algorithm: Algorithm) -> GoalWeights | None:
     return None if pipeline is None else weights_piece(pipeline)
 
 
-def _in_brief(own: GoalWeights) -> dict[str, Any]:
-    """Return a record whose goals are summed up by family, so that 10,000 goals fit in a log."""
-    curriculum = own.curriculum
-    record = curriculum.record()
+def _in_brief(own: GoalWeights, course: dict[str, Any]) -> dict[str, Any]:
+    """Return a course whose goals are summed up by family, so that 10,000 goals fit in a log."""
+    each = list(course["goals"].values())
     families: dict[str, dict[str, float]] = {}
-    for family, members in curriculum.goals.families.items():
-        means = [mean for goal in members if (mean := curriculum.mean(goal)) is not None]
+    for family, members in own.curriculum.goals.families.items():
+        its = [each[goal] for goal in members]
+        means = [goal["mean"] for goal in its if goal["mean"] is not None]
         families[family] = {
-            "weight": sum(own.weights[goal] for goal in members),
-            "episodes": sum(curriculum.episodes[goal] for goal in members),
+            "weight": sum(goal["weight"] for goal in its),
+            "episodes": sum(goal["episodes"] for goal in its),
             **({"mean": fmean(means)} if means else {}),
         }
-    return {**{key: it for key, it in record.items() if key != "goals"}, "families": families}
+    return {**{key: it for key, it in course.items() if key != "goals"}, "families": families}
 
 
 def _tell(algorithm: Algorithm, own: GoalWeights) -> None:

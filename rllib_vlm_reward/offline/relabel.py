@@ -1,10 +1,8 @@
 """Relabels a recording: the reward of any goal and model, on Ray Data."""
 
-import contextlib
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, Re
 from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
+from rllib_vlm_reward.serving.cluster import joined_cluster
 from rllib_vlm_reward.serving.placement import Demand
 
 __all__ = ["Progress", "read_config", "relabel"]
@@ -124,7 +123,8 @@ def relabel(
     }
     if not todo:
         return progress
-    with _cluster():
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    with joined_cluster():
         for row in _run(config, todo, given):
             if row["error"]:
                 raise ERRORS[row["error"]](row["told"])
@@ -156,21 +156,6 @@ def _run(
     )
     data.context.enable_progress_bars = False
     yield from data.iter_rows()
-
-
-@contextlib.contextmanager
-def _cluster() -> Iterator[None]:
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    if ray.is_initialized():
-        yield
-        return
-    # "local", or Ray joins any cluster that another program left on this machine.
-    address = os.environ.get("RAY_ADDRESS", "local")
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:

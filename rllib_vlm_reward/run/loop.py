@@ -1,23 +1,19 @@
 """Trains, saves, evaluates: one run from its YAML to its summary."""
 
 import dataclasses
-import logging
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 
-from rllib_vlm_reward.connectors.course import course_of
 from rllib_vlm_reward.run.course import draw_course
 from rllib_vlm_reward.run.evaluation import Evaluator
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.folder import RunFolder
 from rllib_vlm_reward.run.pictures import save_curve, save_frames, save_video, strip
-from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.progress import Progress, iterate
+from rllib_vlm_reward.serving.cluster import joined_cluster
 
 __all__ = ["train"]
 
@@ -52,39 +48,21 @@ def train(
     """
     config = experiment.to_algorithm_config()  # before anything starts, for its errors
     folder = RunFolder(output, experiment, resume=resume)
-    started = not ray.is_initialized()
-    if started:
-        _start_ray()
-    algorithm = None
-    try:
-        report("building the algorithm and starting the reward actors")
-        checkpoint = str(folder.checkpoint.resolve())
-        if resume:
-            algorithm = Algorithm.from_checkpoint(checkpoint, config=config)
-        else:
-            algorithm = config.build_algo()
-        _learn(algorithm, experiment, folder, report)
-        return _conclude(algorithm, experiment, folder, report)
-    finally:
-        folder.close()
-        if algorithm is not None:
-            algorithm.stop()
-        if started:
-            ray.shutdown()
-
-
-def _start_ray() -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet)
-    else:
-        # "local", or Ray joins any cluster that another program left on this machine.
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+    with joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES):
+        algorithm = None
+        try:
+            report("building the algorithm and starting the reward actors")
+            checkpoint = str(folder.checkpoint.resolve())
+            if resume:
+                algorithm = Algorithm.from_checkpoint(checkpoint, config=config)
+            else:
+                algorithm = config.build_algo()
+            _learn(algorithm, experiment, folder, report)
+            return _conclude(algorithm, experiment, folder, report)
+        finally:
+            folder.close()
+            if algorithm is not None:
+                algorithm.stop()
 
 
 def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
@@ -96,15 +74,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
     picture_at = 0
     try:
         while not (history and stop.is_reached(history[-1])):
-            begin = time.perf_counter()
-            result = algorithm.train()
-            before = history[-1] if history else None
-            progress = Progress.from_result(
-                result,
-                seconds=time.perf_counter() - begin,
-                before=before,
-                curriculum=course_of(algorithm),
-            )
+            progress, result = iterate(algorithm, history[-1] if history else None)
             folder.log(progress, result)
             report(progress)
             if progress.iteration % experiment.checkpoint_every == 0:

@@ -2,10 +2,15 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Progress", "read_progress", "write_progress"]
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from rllib_vlm_reward.connectors.course import course_of
+
+__all__ = ["Progress", "iterate", "read_progress", "write_progress"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +69,15 @@ class Progress:
             frames_per_second=round((env_steps - done) / seconds, 1),
             curriculum=curriculum,
         )
+
+
+def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, dict[str, Any]]:
+    """Train for an iteration; return the progress and RLlib's result."""
+    begin = time.perf_counter()
+    result = algorithm.train()
+    seconds = time.perf_counter() - begin
+    course = course_of(algorithm)
+    return Progress.from_result(result, seconds=seconds, before=before, curriculum=course), result
 
 
 def _number(value: Any) -> float | None:

@@ -14,6 +14,7 @@
 * :mod:`lanes`: how many batches a device takes at once;
 * :mod:`meter`: how busy an actor is;
 * :mod:`actor`: one device, one model, one batcher, one meter;
+* :mod:`cluster`: Ray for as long as something needs it;
 * :mod:`placement`: whether a pool fits the cluster, and its actors put there;
 * :mod:`readiness`: placed, loaded, and able to score;
 * :mod:`autoscale`: more actors while all are busy;

@@ -51,7 +51,8 @@ class SweepResults:
                 f"sweep: none of {len(grid)} trials reported, expected at least one. {errors}"
             )
         # The best last, as a parallel-coordinates picture draws it above the others.
-        self._trials.sort(key=lambda result: float(result.metrics["objective"]))
+        # Of equals the same one each time: a restored search lists its trials in another order.
+        self._trials.sort(key=lambda it: (it.metrics["objective"], it.metrics.get("trial_id", "")))
 
     @property
     def rows(self) -> list[dict[str, Any]]:

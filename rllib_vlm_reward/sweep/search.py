@@ -1,12 +1,13 @@
 """Runs a search, or goes on with one, with one pool of reward models for all its trials."""
 
 import contextlib
+import itertools
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
@@ -15,7 +16,9 @@ from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward.errors import ConfigError, PoolError
+from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
+from rllib_vlm_reward.serving.cluster import joined_cluster
 from rllib_vlm_reward.serving.placement import Demand, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving_config import ServingConfig
@@ -23,6 +26,8 @@ from rllib_vlm_reward.sweep.results import SweepResults, searched
 from rllib_vlm_reward.sweep.trial import ExperimentTrial
 
 __all__ = ["search"]
+
+_DRAWS = 20
 
 
 def search(
@@ -51,32 +56,32 @@ def search(
         seed: of the random draws.
 
     Raises:
+        pydantic.ValidationError: no draw makes an experiment.
         ConfigError: no trial reported; another search lies in ``output``; or what is searched
             differs between models that one pool is to serve.
         PoolError: the cluster has no room for the shared pool, or beside it for a trial.
     """
     _check_same(space, output, num_samples, seed)
-    _, drawn = next(generate_variants(space))
-    started = not ray.is_initialized()
-    if started:
-        _start_ray()
-    try:
-        with _shared_pool(space["vlm_reward"], drawn):
-            _check_room(drawn)
-            grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
-    finally:
-        if started:
-            ray.shutdown()
+    drawn = _any_experiment(space)
+    with joined_cluster(include_dashboard=False), _shared_pool(space["vlm_reward"], drawn):
+        _check_room(drawn)
+        grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
     results = SweepResults(grid, space)
     results.save(output)
     return results
 
 
-def _start_ray() -> None:
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False)
-    else:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False)
+def _any_experiment(space: dict[str, Any]) -> Experiment:
+    """Draw until an experiment comes of it: a trial whose draw makes none fails alone."""
+    draws = itertools.chain.from_iterable(generate_variants(space) for _ in range(_DRAWS))
+    refusal: pydantic.ValidationError | None = None
+    for _, drawn in draws:
+        try:
+            return Experiment.model_validate(drawn)
+        except pydantic.ValidationError as error:
+            refusal = error
+    assert refusal is not None
+    raise refusal
 
 
 def _check_same(space: dict[str, Any], output: Path, num_samples: int, seed: int) -> None:
@@ -99,7 +104,7 @@ def _describe(domain: Any) -> str:
 
 
 @contextlib.contextmanager
-def _shared_pool(space: dict[str, Any], drawn: dict[str, Any]) -> Iterator[None]:
+def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
     """Start the pool that all trials name, which ends with the search and not with a trial."""
     if space.get("pool_name") is None:
         yield
@@ -111,18 +116,17 @@ def _shared_pool(space: dict[str, Any], drawn: dict[str, Any]) -> Iterator[None]
             f"search: got {sorted(different)} to search and pool_name, but one pool serves one "
             "model. Leave pool_name out, and each trial starts its own."
         )
-    vlm = Experiment.model_validate(drawn).vlm_reward
-    pool = RewardPool.start(vlm, name=space["pool_name"])
+    pool = RewardPool.start(drawn.vlm_reward, name=space["pool_name"])
     try:
         yield
     finally:
         pool.close()
 
 
-def _check_room(drawn: dict[str, Any]) -> None:
+def _check_room(drawn: Experiment) -> None:
     """Refuse trials for which there is no room beside the shared pool, were they alone."""
-    asked = ExperimentTrial.default_resource_request(drawn).required_resources
-    vlm = Experiment.model_validate(drawn).vlm_reward
+    asked = trial_resources(drawn.to_algorithm_config()).required_resources
+    vlm = drawn.vlm_reward
     there = ray.cluster_resources()
     if vlm.pool_name is not None:
         pool = Demand.of(vlm, living_nodes())

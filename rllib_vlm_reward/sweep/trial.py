@@ -1,22 +1,20 @@
 """An experiment as Tune trains it: any of its settings may be searched."""
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
 import pydantic
 from ray import tune
 
-from rllib_vlm_reward import errors
+from rllib_vlm_reward.errors import ERRORS
 from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.evaluation import Evaluator
-from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
+from rllib_vlm_reward.run.progress import Progress, iterate, read_progress, write_progress
 
 __all__ = ["REPORTS", "ExperimentTrial"]
 
-ERRORS = tuple(getattr(errors, name) for name in errors.__all__)
 REPORTS = 5
 """How often a trial reports, and may be stopped, until its ``stop``."""
 
@@ -57,11 +55,9 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         due = (self._env_steps // every + 1) * every
         result: dict[str, Any] = {}
         while self._env_steps < due and not self._is_over():
-            begin = time.perf_counter()
-            result = self._algorithm.train()
-            seconds = time.perf_counter() - begin
             before = self._history[-1] if self._history else None
-            self._history.append(Progress.from_result(result, seconds=seconds, before=before))
+            progress, result = iterate(self._algorithm, before)
+            self._history.append(progress)
         return self._report(result)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -118,7 +114,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
             "goals": "held out" if held_out else "of training",
             "env_steps": last.env_steps,
             "wall_seconds": last.wall_seconds,
-            "training": dataclasses.asdict(last),
+            "training": dataclasses.asdict(dataclasses.replace(last, curriculum=None)),
             "curriculum": result.get("curriculum"),
             "done": self._is_over(),
         }

@@ -108,7 +108,7 @@ def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
 
 
 def test_a_draw_that_is_no_experiment_fails_alone(cluster, tmp_path):
-    curriculum = {"kind": "success_window", "low": tune.grid_search([0.1, 0.95])}
+    curriculum = {"kind": "success_window", "low": tune.grid_search([0.95, 0.1])}
     space = {**RUN, "curriculum": curriculum, "stop": {"env_steps": 64}}
     results = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
     assert [row["curriculum.low"] for row in results.rows] == [0.1]
