@@ -93,19 +93,19 @@ class Evaluator:
         self._sync()
         return self._play(episodes, goals=self._held_out)
 
-    def goal_blind(self, episodes: int) -> Outcome | None:
+    def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
         """Return the outcome of the present policy when it is told other goals than its own.
 
-        None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one.
+        None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one; with
+        ``held_out``, also where :meth:`held_out` is None.
         """
         pieces = self._runner._env_to_module.connectors
         told = [piece for piece in pieces if isinstance(piece, GoalEmbedding)]
         if not told or len(told[0].config.goal_set) < 2:
             return None
-        self._sync()
         told[0].shuffle = True
         try:
-            return self._play(episodes)
+            return self.held_out(episodes) if held_out else self.trained(episodes)
         finally:
             told[0].shuffle = False
 

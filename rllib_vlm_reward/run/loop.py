@@ -106,6 +106,7 @@ def _conclude(
         trained = evaluator.trained(episodes)
         random, blind = evaluator.random(episodes), evaluator.goal_blind(episodes)
         held_out = evaluator.held_out(episodes)
+        held_out_blind = evaluator.goal_blind(episodes, held_out=True)
         report("drawing")
         save_video(
             folder.path / "agent.gif",
@@ -128,6 +129,9 @@ def _conclude(
         "random_policy_success": random.ground_truth_success,
         "goal_blind_success": blind.ground_truth_success if blind else None,
         "held_out_success": held_out.ground_truth_success if held_out else None,
+        "held_out_goal_blind_success": (
+            held_out_blind.ground_truth_success if held_out_blind else None
+        ),
         "evaluation_episodes": trained.episodes,
         "seed": experiment.seed,
         "encoder": experiment.vlm_reward.encoder,

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 from rich.table import Table
 
+from rllib_vlm_reward.sweep.results import METRICS
 from rllib_vlm_reward.sweep.search import search
 
 __all__ = ["Setting", "command"]
@@ -65,11 +66,24 @@ def command(
         searcher=_optuna(args.seed) if args.optuna else None,
         seed=args.seed,
     )
-    table = Table(*results.rows[0])
-    for row in results.rows:
-        table.add_row(*(f"{it:.3g}" if isinstance(it, float) else str(it) for it in row.values()))
-    Console().print(table)
-    Console().print(f"{args.output} holds results.csv, results.png and best.yaml.")
+    console = Console()
+    # What was searched would not fit beside them on a terminal.
+    console.print(_table(results.rows, METRICS))
+    console.print("The best trial's:")
+    for key in results.searched:
+        console.print(f"  {key}: {_brief(results.rows[0][key])}")
+    console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
+
+
+def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:
+    table = Table(*(column.replace("_", " ") for column in columns))
+    for row in rows:
+        table.add_row(*(_brief(row[column]) for column in columns))
+    return table
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _optuna(seed: int) -> Searcher:

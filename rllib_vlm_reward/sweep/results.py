@@ -11,17 +11,18 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ray.tune import ResultGrid
+from ray.tune import Result, ResultGrid
 from ray.tune.search.sample import Domain
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment
 
-__all__ = ["SweepResults", "searched"]
+__all__ = ["METRICS", "SweepResults", "searched"]
 
-_METRICS = (
+METRICS = (
     "objective",
     "success",
+    "goal_blind_success",
     "vlm_return",
     "false_positives",
     "env_steps",
@@ -57,12 +58,15 @@ class SweepResults:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A trial a row, the best first: what was searched, and the last report's figures."""
+        return [self._row(result, result.metrics) for result in reversed(self._trials)]
+
+    @property
+    def reports(self) -> list[dict[str, Any]]:
+        """Every report of every trial a row, the best trial's first, each trial's in order."""
         return [
-            {
-                **{key: _at(result.config, key) for key in self.searched},
-                **{key: result.metrics.get(key) for key in _METRICS},
-            }
+            self._row(result, report)
             for result in reversed(self._trials)
+            for report in result.metrics_dataframe.to_dict("records")
         ]
 
     @property
@@ -71,14 +75,23 @@ class SweepResults:
         return Experiment.model_validate(self._trials[-1].config)
 
     def save(self, folder: Path) -> None:
-        """Write ``results.csv``, ``results.png`` and ``best.yaml``, which ``train`` runs."""
+        """Write the table, the reports, a picture, and the best experiment.
+
+        These are ``results.csv``, ``reports.csv``, ``results.png``, and ``best.yaml``, which
+        ``rllib-vlm-reward train`` runs.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "results.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*self.searched, *_METRICS])
-            writer.writeheader()
-            writer.writerows(self.rows)
+        for name, rows in (("results.csv", self.rows), ("reports.csv", self.reports)):
+            with (folder / name).open("w", newline="") as file:
+                writer = csv.DictWriter(file, [*self.searched, *METRICS])
+                writer.writeheader()
+                writer.writerows(rows)
         (folder / "best.yaml").write_text(self.best.to_yaml())
         self._draw(folder / "results.png")
+
+    def _row(self, result: Result, report: Mapping[str, Any]) -> dict[str, Any]:
+        drawn = {key: _at(result.config, key) for key in self.searched}
+        return {**drawn, **{key: report.get(key) for key in METRICS}}
 
     def _draw(self, path: Path) -> None:
         """Draw each trial as a line through what was searched, coloured by its objective."""

@@ -29,10 +29,10 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
     A report holds ``objective``, larger is better: success by ground truth over
     ``evaluation_episodes`` on the goals held out of training (on those of training where none is
     held out), or what the VLM paid where the env is mute: then search no key of the reward, or the
-    most generous one wins. Also ``success``, ``vlm_return``,
-    ``ground_truth_return`` and ``false_positives`` of these episodes, ``env_steps``,
-    ``wall_seconds``, the training's own means under ``training``, and the curriculum's families
-    under ``curriculum``.
+    most generous one wins. Also ``success``, ``vlm_return``, ``ground_truth_return`` and
+    ``false_positives`` of these episodes, ``goal_blind_success`` where the policy is told other
+    goals than these, ``env_steps``, ``wall_seconds``, the training's own means under ``training``,
+    and the curriculum's families under ``curriculum``.
 
     Example:
         >>> from ray import tune
@@ -104,10 +104,12 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         episodes, last = self._experiment.evaluation_episodes, self._history[-1]
         held_out = self._evaluator.held_out(episodes)
         judged = held_out or self._evaluator.trained(episodes)
+        blind = self._evaluator.goal_blind(episodes, held_out=held_out is not None)
         success = judged.ground_truth_success
         report = {
             "objective": judged.vlm_return if success is None else success,
             "success": success,
+            "goal_blind_success": blind.ground_truth_success if blind else None,
             "false_positives": judged.false_positives,
             "vlm_return": judged.vlm_return,
             "ground_truth_return": judged.ground_truth_return,

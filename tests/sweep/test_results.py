@@ -1,6 +1,7 @@
 import csv
 import types
 
+import pandas
 import pytest
 from ray import tune
 
@@ -24,7 +25,10 @@ class Grid(list):
 
 def trial(objective, **config):
     metrics = {"objective": objective, "env_steps": 1000} if objective is not None else {}
-    return types.SimpleNamespace(metrics=metrics, config={**RUN, **config})
+    reports = pandas.DataFrame([{"objective": 0.0, "env_steps": 500}, metrics])
+    return types.SimpleNamespace(
+        metrics=metrics, metrics_dataframe=reports, config={**RUN, **config}
+    )
 
 
 @pytest.fixture
@@ -58,6 +62,9 @@ def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
     assert (best.seed, best.training["lr"]) == (1, 1e-2)
     with (tmp_path / "results.csv").open() as file:
         assert [float(row["objective"]) for row in csv.DictReader(file)] == [0.75, 0.5, 0.25]
+    with (tmp_path / "reports.csv").open() as file:
+        reports = [(row["seed"], row["env_steps"]) for row in csv.DictReader(file)]
+    assert reports == [("1", "500"), ("1", "1000"), *[("0", "500"), ("0", "1000")] * 2]
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 

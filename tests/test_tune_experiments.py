@@ -1,0 +1,81 @@
+"""What each file of tune_experiments/ asks for is a search that can run."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+import scipy.stats
+from ray.tune.search.variant_generator import generate_variants
+
+from rllib_vlm_reward import Experiment
+
+FOLDER = Path(__file__).parent.parent / "tune_experiments"
+SEARCHES = ("goal_curriculum", "goal_curriculum_pbt", "reward_threshold")
+
+
+def experiment(name):
+    return runpy.run_path(str(FOLDER / f"{name}.py"))
+
+
+def runs(space, draws=20):
+    return [
+        Experiment.model_validate(drawn)
+        for _ in range(draws)
+        for _, drawn in generate_variants(space)
+    ]
+
+
+@pytest.mark.parametrize("size", ["quick", "cluster"])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_draw_is_a_run(name, size):
+    setting = experiment(name)[size]()
+    for run in runs(setting.space):
+        run.to_algorithm_config()
+
+
+@pytest.fixture(scope="module")
+def gain():
+    return experiment("curriculum_gain")
+
+
+def test_curricula_are_compared_on_pairs_that_training_never_asks_for(gain):
+    (first, *others) = runs(gain["space"](["uniform", "staged"], 5, 1000), draws=1)
+    assert len(others) == 9
+    reward = first.vlm_reward
+    assert set(reward.training_goals.families) == {"find", "lift", "place"}
+    evaluation = reward.goal_set.goals[len(reward.training_goals) :]
+    assert {goal.family for goal in evaluation} == {"place"}
+
+    def pair(text):
+        return frozenset(text.removeprefix("put the ").split(" next to the "))
+
+    asked = {pair(goal.text) for goal in reward.training_goals.goals}
+    held_out = {pair(goal.text) for goal in evaluation}
+    assert len(held_out) == 6
+    assert not asked & held_out
+    things = {thing for its in asked for thing in its}
+    assert {thing for its in held_out for thing in its} <= things
+
+
+def test_each_curriculums_course_has_every_seed_of_each_report(gain):
+    success = {("uniform", 0): 0.0, ("uniform", 1): 0.1, ("staged", 0): 0.6, ("staged", 1): 0.9}
+    reports = [
+        {
+            "curriculum.kind": kind,
+            "seed": seed,
+            "env_steps": steps,
+            "success": value * steps / 200,
+            "goal_blind_success": 0.0,
+            "wall_seconds": steps / 10,
+        }
+        for (kind, seed), value in success.items()
+        for steps in (100, 200)
+    ]
+    staged = gain["summarise"](reports)["staged"]
+    assert staged["env_steps"] == [100, 200]
+    assert staged["success"][0]["each"] == [0.3, 0.45]
+    low, high = scipy.stats.t.interval(
+        0.95, 1, loc=0.75, scale=scipy.stats.sem(staged["success"][1]["each"])
+    )
+    assert staged["success"][1]["low"] == pytest.approx(low)
+    assert staged["success"][1]["high"] == pytest.approx(high)
