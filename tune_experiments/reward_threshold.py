@@ -4,7 +4,8 @@
     RAY_ADDRESS=auto python tune_experiments/reward_threshold.py --output /shared/reward_threshold
 
 A grid: every trial trains to its end. The table tells the false positives of the trained agents
-beside their success: what pays for the wrong thing is found by the agent.
+beside their success: what pays for the wrong thing is found by the agent. With `--optuna` Optuna
+proposes as many trials in place of the grid; it needs the package's extra `optuna`.
 
 The quick setting is for 2 cores: 6 trials. The other is for a cluster: 45 trials, three times each.
 """
@@ -46,7 +47,7 @@ def setting(
         "stop": {"env_steps": steps},
         "evaluation_episodes": 50,
     }
-    return Setting(space, FIFOScheduler(), num_samples, takes_searcher=False)
+    return Setting(space, FIFOScheduler(), num_samples)
 
 
 def quick() -> Setting:

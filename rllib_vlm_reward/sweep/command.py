@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from rich.console import Console
@@ -25,8 +27,8 @@ class Setting:
         space: what is searched, see :func:`.search`.
         scheduler: what is stopped early or exploited.
         num_samples: trials, or where there is a grid, repetitions of it.
-        takes_searcher: whether a searcher may propose the trials; not with a grid, nor in
-            population-based training.
+        takes_searcher: whether a searcher may propose the trials; not in population-based
+            training. In place of a grid it proposes as many trials.
     """
 
     space: dict[str, Any]
@@ -56,12 +58,16 @@ def command(
     parser.add_argument("--seed", type=int, default=0, help="of the search")
     args = parser.parse_args()
     setting = quick() if args.quick else cluster()
-    if args.optuna and not setting.takes_searcher:
-        parser.error("--optuna: this search draws its trials in a way of its own. Leave it out.")
+    space, num_samples = setting.space, args.samples or setting.num_samples
+    if args.optuna:
+        if not setting.takes_searcher:
+            parser.error("--optuna: population-based training mutates its trials. Leave it out.")
+        space, points = _drawn(space)
+        num_samples *= points
     results = search(
-        setting.space,
+        space,
         args.output,
-        num_samples=args.samples or setting.num_samples,
+        num_samples=num_samples,
         scheduler=setting.scheduler,
         searcher=_optuna(args.seed) if args.optuna else None,
         seed=args.seed,
@@ -84,6 +90,17 @@ def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:
 
 def _brief(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _drawn(space: Any) -> tuple[Any, int]:
+    """Return a space whose grids are drawn from, and how many points they had."""
+    if not isinstance(space, dict):
+        return space, 1
+    if {*space} == {"grid_search"}:
+        return tune.choice(space["grid_search"]), len(space["grid_search"])
+    parts = {key: _drawn(value) for key, value in space.items()}
+    drawn = {key: part for key, (part, _) in parts.items()}
+    return drawn, math.prod(points for _, points in parts.values())
 
 
 def _optuna(seed: int) -> Searcher:
