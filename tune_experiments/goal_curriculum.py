@@ -14,9 +14,11 @@ CLIP on each of 4 GPUs.
 """
 
 from pathlib import Path
+from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.sample import Domain
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.sweep import REPORTS, Setting, command
@@ -63,6 +65,7 @@ def quick() -> Setting:
         "vlm_reward": {
             **base["vlm_reward"],
             **REWARD,
+            "templates": templates(base),
             "goals": goals,
             "pool_name": "goal-curriculum",
             "num_cpus_per_actor": 0,
@@ -91,6 +94,7 @@ def cluster() -> Setting:
         "vlm_reward": {
             **base["vlm_reward"],
             **REWARD,
+            "templates": templates(base),
             "pool_name": "goal-curriculum",
             "num_actors": 4,
             "num_gpus_per_actor": 1,
@@ -100,6 +104,13 @@ def cluster() -> Setting:
         "evaluation_episodes": 100,
     }
     return Setting(space, asha(space["stop"]["env_steps"]), num_samples=200)
+
+
+def templates(base: dict[str, Any]) -> Domain:
+    """Return the run's templates, with and without "none of these" among the negatives."""
+    given = base["vlm_reward"]["templates"]
+    without = [{key: it for key, it in each.items() if key != "nothing"} for each in given]
+    return tune.choice([given, without])
 
 
 def asha(steps: int) -> ASHAScheduler:

@@ -19,6 +19,7 @@ from rllib_vlm_reward.run import Experiment
 
 __all__ = ["METRICS", "SweepResults", "searched"]
 
+LABEL = 28  # characters between two axes of the picture
 METRICS = (
     "objective",
     "success",
@@ -107,7 +108,8 @@ class SweepResults:
             axes.axvline(x, color="black", linewidth=0.5)
             named = {_name(row[key]): height for row, height in zip(rows, heights[x], strict=True)}
             for name, height in named.items():
-                axes.text(x + 0.03, height, name, fontsize=7)
+                short = name if len(name) <= LABEL else f"…{name[1 - LABEL :]}"
+                axes.text(x + 0.03, height, short, fontsize=7)
         axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right", fontsize=8)
         axes.set_yticks([])
         figure.savefig(path, dpi=120)
