@@ -19,6 +19,7 @@ def code_of(page):
 RUN = [page for page in PAGES if code_of(page) and page.name not in UNRUNNABLE]
 
 
+@pytest.mark.timeout(900)  # a page may train several times
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 def test_its_code_runs(page, cluster, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)

@@ -12,19 +12,17 @@ same policy, told another goal. The folder ends with gain.json and gain.png, mea
 import argparse
 import itertools
 import json
-import math
 import random
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
-from scipy.stats import t as student
 
 from rllib_vlm_reward import Experiment
-from rllib_vlm_reward.sweep import search
+from rllib_vlm_reward.sweep import interval, search
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 KINDS = ("uniform", "staged", "success_window", "learning_progress")
@@ -89,18 +87,6 @@ def summarise(reports: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
             "wall_seconds": [r["wall_seconds"] for r in columns[-1]],
         }
     return courses
-
-
-def interval(values: list[float]) -> dict[str, Any]:
-    """Return the mean of some seeds, its 95 % interval, and each."""
-    mean, count = fmean(values), len(values)
-    half = student.ppf(0.975, count - 1) * stdev(values) / math.sqrt(count) if count > 1 else None
-    return {
-        "mean": mean,
-        "low": None if half is None else mean - half,
-        "high": None if half is None else mean + half,
-        "each": values,
-    }
 
 
 def draw(courses: dict[str, dict[str, list[Any]]], path: Path) -> None:
