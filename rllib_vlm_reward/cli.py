@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -68,7 +69,8 @@ def train_command(
         experiment = experiment.model_copy(update={"seed": seed})
     with Display(experiment.stop.env_steps) as display:
         summary = train(experiment, folder, resume=resume, report=display.update)
-    Console().print_json(data=summary)
+    told = {key: it for key, it in summary["training"].items() if key != "curriculum"}
+    Console().print_json(data={**summary, "training": told})
     Console().print(f"{folder} holds the checkpoint, summary.json, returns.png and agent.gif.")
 
 
@@ -238,6 +240,9 @@ def _quiet() -> None:
 
 def main() -> None:
     """Run the command line; an error that the user can mend is said without a traceback."""
+    # As `python script.py` finds what lies beside the script: an env, a curriculum. Ray 2.60 gives
+    # the driver's path to its workers.
+    sys.path.insert(0, os.getcwd())
     try:
         app()
     except pydantic.ValidationError as error:

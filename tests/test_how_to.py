@@ -1,0 +1,110 @@
+"""docs/from-env-to-sweep.md from top to bottom: its files in an empty folder, with fewer steps."""
+
+import csv
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rllib_vlm_reward import CurriculumConfig, Experiment
+from rllib_vlm_reward.curriculum import Outcome, make_curriculum
+
+PAGE = (Path(__file__).parents[1] / "docs" / "from-env-to-sweep.md").read_text()
+# ```python my_rooms.py
+BLOCK = re.compile(r"^```\w+ (\S+\.\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FEWER = {
+    "train_batch_size_per_learner: 2048": "train_batch_size_per_learner: 128",
+    "minibatch_size: 256": "minibatch_size: 64",
+    "num_epochs: 4": "num_epochs: 1",
+    "num_envs_per_env_runner: 32": "num_envs_per_env_runner: 4",
+    "env_steps: 60000": "env_steps: 256",
+    "evaluation_episodes: 50": "evaluation_episodes: 1",
+    "STEPS = 20_000": "STEPS = 256",
+    "num_samples=4": "num_samples=2",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, request):
+    """The reader's folder, and a Ray that was started in it."""
+    path = tmp_path_factory.mktemp("two-rooms")
+    for name, text in BLOCK.findall(PAGE):
+        with (path / name).open("a") as file:  # run.yaml is added to
+            file.write(text)
+    for name in ("run.yaml", "sweep.py"):
+        text = (path / name).read_text()
+        for much, little in FEWER.items():
+            text = text.replace(much, little)
+        (path / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        patch.setenv("PYTHONPATH", str(path))
+        patch.syspath_prepend(path)
+        request.getfixturevalue("cluster")
+        yield path
+
+
+def test_fewer_is_what_the_page_says():
+    assert all(much in PAGE for much in FEWER)
+
+
+def test_clip_sees_what_the_env_says(folder, capsys):
+    runpy.run_path("look.py")
+    seen = capsys.readouterr().out
+    assert not re.search(r": 0 frames show", seen)
+    assert re.search(r"^0 of \d+ frames are judged wrong$", seen, re.MULTILINE)
+    assert not [*folder.glob("wrong-*.png")]
+
+
+def test_what_is_held_out_must_not_lie_around(folder, capsys, tmp_path, monkeypatch):
+    run = (folder / "run.yaml").read_text()
+    assert ", reserved: [green ball, green key]" in run
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "goals.yaml").write_text((folder / "goals.yaml").read_text())
+    (tmp_path / "run.yaml").write_text(run.replace(", reserved: [green ball, green key]", ""))
+    runpy.run_path(str(folder / "look.py"))
+    seen = capsys.readouterr().out
+    assert re.search(r"^[1-9]\d* of \d+ frames are judged wrong$", seen, re.MULTILINE)
+    assert [*tmp_path.glob("wrong-*.png")]
+
+
+def test_the_curriculum_prefers_what_is_half_known(folder):
+    goals = Experiment.from_file("run.yaml").vlm_reward.training_goals
+    config = CurriculumConfig(kind="my_curriculum.HalfKnown")
+    curriculum = make_curriculum(goals, config)
+    uniform = curriculum.weights()[0]
+    curriculum.observe(Outcome(0, 1.0, True, 1.0, True) for _ in range(4))
+    curriculum.observe(Outcome(1, 1.0, odd, 1.0, odd) for odd in (True, False))
+    known, half, *_ = curriculum.weights()
+    assert known < uniform < half
+
+
+def test_the_run_leaves_what_the_page_lists(folder):
+    # In a process that finds the env and the curriculum by the folder alone.
+    found = {key: it for key, it in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
+    command = [str(Path(sys.executable).with_name("rllib-vlm-reward")), "train", "run.yaml"]
+    output = subprocess.run(
+        [*command, "--output", "runs/first"], check=True, capture_output=True, text=True, env=found
+    ).stdout
+    _, table = PAGE.split("| in `runs/first` | |")
+    named = re.findall(r"`([\w.]+\.(?:gif|png|json|jsonl|yaml)|checkpoint)/?`", table[:1500])
+    assert len(named) >= 7
+    assert all((folder / "runs" / "first" / name).exists() for name in named)
+    assert '"held_out_success": null' not in output
+
+
+def test_the_search_leaves_what_the_page_lists(folder, capsys):
+    runpy.run_path("sweep.py", run_name="__main__")
+    sweep = folder / "runs" / "sweep"
+    with (sweep / "results.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    assert len(rows) == 2
+    assert {"training.lr", "curriculum.kind", "objective"} < rows[0].keys()
+    assert rows[0]["training.lr"] in capsys.readouterr().out
+    assert (sweep / "results.png").exists()
+    assert Experiment.from_file(sweep / "best.yaml").stop.env_steps == 256
+    assert [*(sweep / "trials").rglob("events.out.tfevents.*")]
