@@ -57,6 +57,18 @@ def test_curricula_are_compared_on_pairs_that_training_never_asks_for(gain):
     assert {thing for its in held_out for thing in its} <= things
 
 
+def test_goals_are_held_out_of_words_that_training_knows():
+    (first, *others) = runs(experiment("held_out_goals")["space"](5, 1000), draws=1)
+    assert [run.seed for run in others] == [1, 2, 3, 4]
+    first.to_algorithm_config()
+    reward = first.vlm_reward
+    held_out = set(reward.goal_set.texts[len(reward.training_goals) :])
+    assert len(held_out) == 4
+    assert not held_out & set(reward.training_goals.texts)
+    told = {word for text in reward.training_goals.texts for word in text.split()}
+    assert {word for text in held_out for word in text.split()} <= told
+
+
 def test_each_curriculums_course_has_every_seed_of_each_report(gain):
     success = {("uniform", 0): 0.0, ("uniform", 1): 0.1, ("staged", 0): 0.6, ("staged", 1): 0.9}
     reports = [
