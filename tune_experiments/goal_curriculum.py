@@ -8,9 +8,9 @@ The folder ends with results.csv, results.png and best.yaml, which `rllib-vlm-re
 `tensorboard --logdir` shows the trials side by side. The same command goes on with a search that
 was interrupted. `--optuna` lets Optuna propose the trials; it needs the package's extra `optuna`.
 
-The quick setting is sized for 2 cores and 20 minutes: 8 trials on one family of goals. The other is
-for a cluster: 200 trials of up to a million steps on three families, 8 CPUs each, and a pool with a
-CLIP on each of 4 GPUs.
+The quick setting is sized for 2 cores and 20 minutes: 8 trials on two families of goals. The other
+is for a cluster: 200 trials of up to a million steps on three families, 8 CPUs each, and a pool
+with a CLIP on each of 4 GPUs.
 """
 
 from pathlib import Path
@@ -41,19 +41,22 @@ CURRICULUM = {
 
 
 def quick() -> Setting:
-    """Return the setting for 2 cores: pick up a thing, of which two are held out."""
-    base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
+    """Return the setting for 2 cores: face a thing or pick it up; two things are held out."""
+    base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
+    find, lift = "find", "lift"
+    orders = [((find,), (lift,)), ((lift,), (find,)), ((find, lift),)]
     things = {"color": ["red", "green", "blue"], "kind": ["ball", "box", "key"]}
     goals = {
-        "goals": ["pick up the {color} {kind}"],
+        "goals": ["go to the {color} {kind}", "pick up the {color} {kind}"],
         "words": things,
         "held_out": {"num_pairs": 2},
     }
     space = {
         **base,
         "environment": {
-            "env": "rllib_vlm_reward/Lift-v0",
+            "env": "rllib_vlm_reward/Playroom-v0",
             "env_config": {
+                "families": [find, lift],
                 "room_size": 5,
                 "num_objects": 2,
                 "max_steps": 20,
@@ -65,12 +68,13 @@ def quick() -> Setting:
         "vlm_reward": {
             **base["vlm_reward"],
             **REWARD,
-            "templates": templates(base),
+            "templates": templates(base, find, lift),
             "goals": goals,
+            "evaluation_goals": [],  # those that the grammar holds out take their place
             "pool_name": "goal-curriculum",
             "num_cpus_per_actor": 0,
         },
-        "curriculum": {**CURRICULUM, "stages": ()},
+        "curriculum": {**CURRICULUM, "stages": tune.choice(orders)},
         "stop": {"env_steps": 80_000},
         "evaluation_episodes": 50,
     }
@@ -94,7 +98,7 @@ def cluster() -> Setting:
         "vlm_reward": {
             **base["vlm_reward"],
             **REWARD,
-            "templates": templates(base),
+            "templates": templates(base, find, lift, place),
             "pool_name": "goal-curriculum",
             "num_actors": 4,
             "num_gpus_per_actor": 1,
@@ -106,9 +110,9 @@ def cluster() -> Setting:
     return Setting(space, asha(space["stop"]["env_steps"]), num_samples=200)
 
 
-def templates(base: dict[str, Any]) -> Domain:
-    """Return the run's templates, with and without "none of these" among the negatives."""
-    given = base["vlm_reward"]["templates"]
+def templates(base: dict[str, Any], *families: str) -> Domain:
+    """Return the families' templates, with and without "none of these" among the negatives."""
+    given = [each for each in base["vlm_reward"]["templates"] if each["family"] in families]
     without = [{key: it for key, it in each.items() if key != "nothing"} for each in given]
     return tune.choice([given, without])
 

@@ -112,7 +112,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                     "VLMReward: no pool was started for this env runner. Call add_vlm_reward "
                     "after config.callbacks(...), which replaces the callbacks that start it."
                 )
-            self._pool = RewardPool.connect(self._pool_name, self.config)
+            self._pool = RewardPool.connect(self._pool_name, self.config, self.run)
         return self._pool
 
     def record(self, recorder: Record | None) -> None:

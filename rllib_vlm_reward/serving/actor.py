@@ -94,7 +94,12 @@ class RewardActor:
         self._listener = Listener(self._serve_link, self._batcher) if SHAREABLE else None
 
     def score(
-        self, frames: Frames, goals: Goals, fingerprint: str, scorer: Sequence[ray.ObjectRef]
+        self,
+        frames: Frames,
+        goals: Goals,
+        fingerprint: str,
+        scorer: Sequence[ray.ObjectRef],
+        run: int = 0,
     ) -> Answer:
         """Score one request, in a batch with those that wait.
 
@@ -104,6 +109,7 @@ class RewardActor:
             fingerprint: of the scorer.
             scorer: one ref of the scorer and its texts' embeddings, in a list so that Ray does not
                 fetch it: it is fetched only if its fingerprint is new here.
+            run: whose request it is, see :meth:`.Batcher.submit`.
 
         Returns:
             float32 ``[B]``, and how many frames wait.
@@ -112,7 +118,7 @@ class RewardActor:
             FrameError, GoalError, RewardError, CheckpointError: as of RewardModel.
         """
         known = self._scorer(fingerprint) or self._admit(fingerprint, scorer[0])
-        scores = self._batcher.submit(frames, goals, known).result()
+        scores = self._batcher.submit(frames, goals, known, run).result()
         return Answer(scores, self._batcher.waiting)
 
     @_control
@@ -190,11 +196,13 @@ class RewardActor:
                 torch.cuda.synchronize()  # for the lanes, whose streams do not wait for this one
         return model
 
-    def _serve_link(self, frames: Frames, goals: Goals, fingerprint: str) -> Future[Scores]:
+    def _serve_link(
+        self, frames: Frames, goals: Goals, fingerprint: str, run: int
+    ) -> Future[Scores]:
         scorer = self._scorer(fingerprint)
         if scorer is None:
             raise LinkError(f"reward actor {self._name}: scorer {fingerprint[:8]} is new here.")
-        return self._batcher.submit(frames, goals, scorer)
+        return self._batcher.submit(frames, goals, scorer, run)
 
     def _scorer(self, fingerprint: str) -> Scorer | None:
         """One object a fingerprint, since the batcher joins requests of the same object."""

@@ -1,13 +1,15 @@
 """Joins the requests that wait into batches: while some batches run, the next ones form.
 
 There is no timer. A lone request runs at once; under load, batches grow to what queued meanwhile.
+Runs that share a device take turns, frame by frame (start-time fair queueing; Goyal, Vin and Cheng,
+1996): a run with many env runners does not hold up one with few.
 """
 
+import bisect
 import contextlib
 import dataclasses
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -45,8 +47,8 @@ class Batch:
 class _Request(Generic[S]):
     """Scored whole or in parts, by one lane or several."""
 
-    def __init__(self, frames: Frames, goals: Goals, scorer: S) -> None:
-        self.frames, self.goals, self.scorer = frames, goals, scorer
+    def __init__(self, frames: Frames, goals: Goals, scorer: S, turn: int) -> None:
+        self.frames, self.goals, self.scorer, self.turn = frames, goals, scorer, turn
         self.arrived = time.perf_counter()
         self.taken = 0
         self.future: Future[Scores] = Future()
@@ -135,7 +137,9 @@ class Batcher(Generic[S]):
         self.max_batch_size = max_batch_size
         self._score, self._splits = score, splits
         self._lane, self._observe = lane, observe
-        self._queue: deque[_Request[S]] = deque()
+        self._queue: list[_Request[S]] = []  # by turn
+        self._turn = 0  # of the request that a lane took last
+        self._ends: dict[int, int] = {}  # where the last of each run's turns ends
         self._waiting = 0
         self._idle = 0
         self._changed = threading.Condition()
@@ -151,13 +155,15 @@ class Batcher(Generic[S]):
         """How many frames queue."""
         return self._waiting
 
-    def submit(self, frames: Frames, goals: Goals, scorer: S) -> Future[Scores]:
+    def submit(self, frames: Frames, goals: Goals, scorer: S, run: int = 0) -> Future[Scores]:
         """Queue one request.
 
         Args:
             frames: uint8 ``[B, H, W, 3]``, read until the future is done.
             goals: int64 ``[B]``, likewise.
             scorer: passed to ``score``; requests join only where it is the same object.
+            run: whose request it is; runs with requests waiting get the same number of frames
+                scored. What joins another's batch comes before its turn.
 
         Returns:
             the future of the scores, float32 ``[B]``, or of the error that ``score`` raised.
@@ -167,11 +173,15 @@ class Batcher(Generic[S]):
             PoolError: the batcher is closed.
         """
         check_request(frames, goals)
-        request = _Request(frames, goals, scorer)
         with self._changed:
             if self._closed:
                 raise PoolError("batcher: got a request after close(). Submit before closing.")
-            self._queue.append(request)
+            if not self._queue:
+                self._ends.clear()
+            turn = max(self._turn, self._ends.get(run, 0))
+            self._ends[run] = turn + len(frames)
+            request = _Request(frames, goals, scorer, turn)
+            bisect.insort(self._queue, request, key=lambda waits: waits.turn)
             self._waiting += len(frames)
             self._changed.notify(len(self._lanes) if self._splits else 1)
         return request.future
@@ -196,7 +206,7 @@ class Batcher(Generic[S]):
         return bool(batch)
 
     def _next_batch(self) -> list[_Part[S]]:
-        """Take from the oldest request and those that join it, in order; empty at the end."""
+        """Take from the request whose turn it is and those that join it; empty at the end."""
         with self._changed:
             self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._closed)
@@ -208,7 +218,9 @@ class Batcher(Generic[S]):
 
     def _take(self, room: int) -> list[_Part[S]]:
         parts: list[_Part[S]] = []
-        left: deque[_Request[S]] = deque()
+        left: list[_Request[S]] = []
+        if self._queue:
+            self._turn = self._queue[0].turn
         for request in self._queue:
             size = len(request.frames) - request.taken
             if parts and not (room and request.joins(parts[0].request)):

@@ -93,7 +93,7 @@ class Courier:
             )
             return
         frames = request.frames = np.array(request.frames)
-        args = (frames, request.goals, request.fingerprint, [request.scorer])
+        args = (frames, request.goals, request.fingerprint, [request.scorer], request.run)
         try:
             answer = self.call("score", *args)
         except Exception as error:  # a link's thread has nobody else to tell

@@ -79,7 +79,7 @@ class Link:
             place.frames[row] = frame
         place.goals[:] = request.goals
         request.frames = place.frames
-        message = Ask(number, index, shape, request.fingerprint).pack()
+        message = Ask(number, index, shape, request.fingerprint, request.run).pack()
         try:
             if is_new:
                 segment.pass_on(self._socket, message)

@@ -22,7 +22,7 @@ from rllib_vlm_reward.serving.user import check_user
 
 __all__ = ["Listener"]
 
-Serve: TypeAlias = Callable[[Frames, Goals, str], Future[Scores]]
+Serve: TypeAlias = Callable[[Frames, Goals, str, int], Future[Scores]]
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,8 +46,9 @@ class Listener:
     """Takes requests from links, in a thread of its own.
 
     Args:
-        serve: frames uint8 ``[B, H, W, 3]`` and goals int64 ``[B]``, both in shared memory, and a
-            scorer's fingerprint -> the future of the scores. Called in the listener's thread.
+        serve: frames uint8 ``[B, H, W, 3]`` and goals int64 ``[B]``, both in shared memory, a
+            scorer's fingerprint and a run -> the future of the scores. Called in the listener's
+            thread.
         batcher: what waits there is told with each reply.
 
     Attributes:
@@ -105,7 +106,7 @@ class Listener:
                 os.close(fd)
         try:
             request = view(client.segments[ask.segment], ask.shape)
-            answer = self._serve(request.frames, request.goals, ask.fingerprint)
+            answer = self._serve(request.frames, request.goals, ask.fingerprint, ask.run)
         except Exception as error:
             client.reply(Reply(ask.number, self._batcher.waiting, error))
             return

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 __all__ = ["ASK", "LONGEST", "Ask", "Reply"]
 
-ASK = struct.Struct("<QIIII32s")
+ASK = struct.Struct("<QQIIII32s")
 _REPLY = struct.Struct("<QQ")
 LONGEST = 65536  # bytes; a Unix datagram holds 200 KB by Linux's default
 _LONGEST_TEXT = 4096
@@ -20,9 +20,10 @@ class Ask(NamedTuple):
         segment: where it lies; its memory comes with the first message that names it.
         shape: B, H, W of its frames.
         fingerprint: of the scorer, SHA-256 in hex.
+        run: whose request it is, 64 bits.
 
     Example:
-        >>> ask = Ask(7, 0, (16, 56, 56), "ab" * 32)
+        >>> ask = Ask(7, 0, (16, 56, 56), "ab" * 32, run=1)
         >>> Ask.unpack(ask.pack()) == ask
         True
     """
@@ -31,16 +32,18 @@ class Ask(NamedTuple):
     segment: int
     shape: tuple[int, int, int]
     fingerprint: str
+    run: int
 
     def pack(self) -> bytes:
         """Return the message."""
-        return ASK.pack(self.number, self.segment, *self.shape, bytes.fromhex(self.fingerprint))
+        fingerprint = bytes.fromhex(self.fingerprint)
+        return ASK.pack(self.run, self.number, self.segment, *self.shape, fingerprint)
 
     @classmethod
     def unpack(cls, message: bytes) -> "Ask":
         """Read a message."""
-        number, segment, batch, height, width, fingerprint = ASK.unpack(message)
-        return cls(number, segment, (batch, height, width), fingerprint.hex())
+        run, number, segment, batch, height, width, fingerprint = ASK.unpack(message)
+        return cls(number, segment, (batch, height, width), fingerprint.hex(), run)
 
 
 class Reply(NamedTuple):

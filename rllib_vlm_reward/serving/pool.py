@@ -1,5 +1,6 @@
 """N reward actors as one: started or found by name, asked by any number of clients."""
 
+import hashlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
@@ -46,10 +47,17 @@ class RewardPool:
     """
 
     def __init__(
-        self, name: str, actors: Sequence[ActorHandle], config: VLMRewardConfig, *, owner: bool
+        self,
+        name: str,
+        actors: Sequence[ActorHandle],
+        config: VLMRewardConfig,
+        *,
+        owner: bool,
+        run: str = "",
     ) -> None:
         self.name = name
         self._config, self._owner = config, owner
+        self._run = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], "little")
         self._router = Router(pause_s=config.timeout_s)
         self._roster = Roster(name, actors, self._router)
         self._autoscaler: Autoscaler | None = None
@@ -95,13 +103,18 @@ class RewardPool:
         return is_taken(name)
 
     @classmethod
-    def connect(cls, name: str, config: VLMRewardConfig) -> "RewardPool":
+    def connect(cls, name: str, config: VLMRewardConfig, run: str = "") -> "RewardPool":
         """Find a running pool by its name.
+
+        Args:
+            name: of the pool.
+            config: what the rewards are.
+            run: whose requests these will be: those of several runs take turns at an actor.
 
         Raises:
             PoolError: its actors are not there.
         """
-        return cls(name, find(name, config.num_actors), config, owner=False)
+        return cls(name, find(name, config.num_actors), config, owner=False, run=run)
 
     @property
     def retries(self) -> int:
@@ -133,7 +146,7 @@ class RewardPool:
         self._look_for_actors()
         size = sum(frame.nbytes for frame in frames)
         self._make_room(size)
-        request = Request(frames, goals, scorer.fingerprint, self._share(scorer))
+        request = Request(frames, goals, scorer.fingerprint, self._share(scorer), self._run)
         pending: PendingScores = self._ask(
             self._router.choose, lambda courier: courier.score(request), frames=len(frames)
         )

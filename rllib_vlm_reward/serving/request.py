@@ -39,12 +39,14 @@ class Request:
         goals: int64 ``[B]``, indices into the scorer's goals.
         fingerprint: of the scorer.
         scorer: the scorer, and its texts' embeddings.
+        run: whose request it is, 64 bits.
     """
 
     frames: Frames | Sequence[Frames]
     goals: Goals
     fingerprint: str
     scorer: ray.ObjectRef
+    run: int
 
 
 def check_request(frames: Frames | Sequence[Frames], goals: Goals) -> None:

@@ -39,5 +39,5 @@ def red_pool(monkeypatch):
     """A pool that every piece of this process finds under any name."""
     pool = RedPool()
     for room in (reward, goal_embedding):
-        monkeypatch.setattr(room.RewardPool, "connect", lambda name, config: pool)
+        monkeypatch.setattr(room.RewardPool, "connect", lambda name, config, run="": pool)
     return pool

@@ -37,7 +37,7 @@ def local_pool(tiny_clip):
     pool = recording.LocalPool(tiny_clip)
     with pytest.MonkeyPatch.context() as patch:
         for room in (reward, goal_embedding):
-            patch.setattr(room.RewardPool, "connect", lambda name, config: pool)
+            patch.setattr(room.RewardPool, "connect", lambda name, config, run="": pool)
         yield pool
 
 

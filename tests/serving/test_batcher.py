@@ -206,6 +206,61 @@ class Meeting:
         return arithmetic(pieces, goals, scorer)
 
 
+def test_a_run_with_much_to_ask_does_not_hold_up_another():
+    gate = Gate()
+    batcher = batcher_of(gate)
+    gate.hold(batcher, 0)
+    for v in range(1, 9):
+        batcher.submit(frames_of([v] * 8), goals_of([v] * 8), object(), run=1)
+    for v in (101, 102):
+        batcher.submit(frames_of([v] * 4), goals_of([v] * 4), object(), run=2)
+    gate.score = lambda pieces, goals, scorer: goals.astype(np.float32)
+    gate.opened.set()
+    batcher.close()
+    assert [batch[0] for batch in gate.batches] == [255, 1, 101, 102, *range(2, 9)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    asked=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 8)), min_size=1, max_size=30),
+    later=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 8)), max_size=10),
+)
+def test_runs_that_wait_get_the_same_number_of_frames(asked, later):
+    order, scorers, opened = [], {}, threading.Event()
+
+    def score(pieces, goals, scorer):
+        assert opened.wait(10)
+        if scorer in scorers:
+            order.append(scorers[scorer])
+            if len(order) == len(asked):
+                for request in later:  # of a run that may have been idle meanwhile
+                    submit(*request)
+        return goals.astype(np.float32)
+
+    def submit(run, size):
+        scorer = object()  # so that none joins another
+        scorers[scorer] = (run, size)
+        batcher.submit(frames_of([0] * size), goals_of([0] * size), scorer, run)
+
+    batcher = batcher_of(score)
+    batcher.submit(frames_of([0]), goals_of([0]), object())
+    for request in asked:
+        submit(*request)
+    opened.set()
+    while len(order) < len(asked) + len(later):
+        time.sleep(0.001)
+    batcher.close()
+    # Goyal, Vin and Cheng, theorem 1: runs that wait are a request of each apart at most.
+    for sent, served in ((asked, order[: len(asked)]), (later, order[len(asked) :])):
+        assert sorted(served) == sorted(sent)
+        left = {run: sum(size for who, size in sent if who == run) for run in (1, 2, 3)}
+        got = dict.fromkeys(left, 0)
+        for run, size in served:
+            waiting = [one for one in left if left[one] > got[one]]
+            got[run] += size
+            assert max(got[one] for one in waiting) - min(got[one] for one in waiting) <= 16
+
+
 def test_lanes_run_at_once():
     batcher = batcher_of(Meeting(2), max_batch_size=4, lanes=2)
     futures = [batcher.submit(frames_of([v] * 4), goals_of([v] * 4), 0) for v in (1, 2)]

@@ -23,6 +23,7 @@ from rllib_vlm_reward.serving.segment import SHAREABLE, Segment
 
 pytestmark = pytest.mark.skipif(not SHAREABLE, reason="links are for Linux")
 KNOWN = "ab" * 32
+RUN = 2**64 - 1
 
 
 def arithmetic(pieces, goals, scorer):
@@ -37,15 +38,15 @@ def expected(request):
 
 def draw(rng, size, side=8):
     frames = rng.integers(0, 256, (size, side, side + 1, 3), dtype=np.uint8)
-    return Request(frames, rng.integers(0, 9, size), KNOWN, None)
+    return Request(frames, rng.integers(0, 9, size), KNOWN, None, RUN)
 
 
 @contextlib.contextmanager
 def listening(score=arithmetic):
     batcher = Batcher(score, max_batch_size=8, lanes=2)
 
-    def serve(frames, goals, fingerprint):
-        if fingerprint != KNOWN:
+    def serve(frames, goals, fingerprint, run):
+        if (fingerprint, run) != (KNOWN, RUN):
             raise LinkError("who is that?")
         return batcher.submit(frames, goals, None)
 
@@ -167,7 +168,7 @@ import sys, threading
 from rllib_vlm_reward.serving.batcher import Batcher
 from rllib_vlm_reward.serving.listener import Listener
 batcher = Batcher(lambda *args: threading.Event().wait(), max_batch_size=8)
-listener = Listener(lambda frames, goals, scorer: batcher.submit(frames, goals, None), batcher)
+listener = Listener(lambda frames, goals, scorer, run: batcher.submit(frames, goals, None), batcher)
 print(listener.address[1:], flush=True)
 sys.stdin.read()
 """

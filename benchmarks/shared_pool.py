@@ -1,0 +1,283 @@
+"""What four trials get from one pool ÷ what one trial gets from its own; and the memory of both.
+
+    python benchmarks/shared_pool.py
+    python benchmarks/shared_pool.py --model ViT-B-32 --seconds 30 --steps 16
+
+A trial is a client process with a handle to the pool of its own, which goes the connector's way,
+as in served.py. Pools have one actor each, of the same batch size. `shared_over_single` is the
+frames/s of all trials together on one pool ÷ those of one trial on its own: with one client, or
+with as many client processes as all trials have, whichever is the faster; both ratios are reported.
+With `own_goals_over_single` each trial has goals of its own, so that no two trials' requests join.
+
+Memory is that of the reward actors' processes, looked at once, when each has scored: RSS, and PSS,
+which shares out the pages that several map. `undisturbed` is the frames/s of the other trials after
+one of them was killed with requests under way ÷ before; as that one took its share before, also ÷
+theirs when it has not begun. Prints one JSON object last.
+"""
+
+import argparse
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+from ray.exceptions import RayActorError
+from report import (
+    GPU,
+    Sides,
+    finish,
+    in_turn,
+    parser,
+    ratio,
+    reward,
+    say,
+    shape_of,
+    spread,
+    start_ray,
+)
+
+from rllib_vlm_reward import PoolError, RewardPool, Scorer, VLMRewardConfig
+from rllib_vlm_reward.bench.client import Client, Driven, StandInEnv, connect, rate, together
+from rllib_vlm_reward.serving.pending import fetch
+
+SHARED, SINGLE = "shared", "single"
+SETTLES_S = 0.5
+OWN_GOALS = ["a red ball", "a blue key", "a green box", "a grey door"]
+
+
+class Answers(NamedTuple):
+    """When scores came, by time.monotonic(), and the number of requests whose scores did not."""
+
+    times: list[float]
+    failed: int
+
+    def between(self, begin: float, end: float) -> int:
+        """Count the scored requests."""
+        return sum(begin <= it < end for it in self.times)
+
+
+class Trial(Client):
+    """One trial's env runner."""
+
+    def ready(self) -> None:
+        """Answer once this process can work."""
+
+    def pursue(self, goal: str) -> None:
+        """Be rewarded for another goal from now on."""
+        self._config = self._config.model_copy(update={"goals": (goal,)})
+        self._scorer = Scorer.from_config(self._config)
+
+    def ask(self, door: str, seconds: float) -> Answers:
+        """Keep as many requests under way as the pool lets a client have."""
+        pool, goals = self._doors[door], np.zeros(self._env.num_envs, np.int64)
+        end, waiting = time.monotonic() + seconds, deque[Any]()
+        times, failed = [], 0
+        while (asks := time.monotonic() < end) or waiting:
+            try:
+                if asks:
+                    waiting.append(pool.submit(self._env.render(), goals, self._scorer))
+                if not asks or len(waiting) >= self._config.max_in_flight:
+                    waiting.popleft().result()
+                    times.append(time.monotonic())
+            except PoolError:
+                failed += 1
+        return Answers(times, failed)
+
+
+def main() -> None:
+    """Measure, and print."""
+    options = parser(__doc__)
+    options.add_argument("--model", default="small")
+    options.add_argument("--trials", type=int, default=4, choices=range(2, len(OWN_GOALS) + 1))
+    options.add_argument("--request", type=int, default=16)
+    options.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    options.add_argument("--steps", type=int, default=64, help="of a fragment")
+    args = options.parse_args()
+    start_ray()
+    config = reward(args)
+    figures = {"memory": memory(args, config), **together_and_alone(args, config)}
+    settings = vars(args) | {
+        "max_in_flight": config.max_in_flight,
+        "gpus_of_an_actor": GPU,
+        "config": config.model_dump(mode="json", exclude_defaults=True),
+    }
+    finish("shared_pool", figures, settings, args.out)
+
+
+def memory(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
+    """Return what the reward actors hold, of one pool and of a pool for each trial."""
+    one, each = (held(args, config, pools) for pools in (1, args.trials))
+    return {
+        "one_pool": one,
+        "a_pool_each": each,
+        "rss_of_one_over_each": one["rss_mib"] / each["rss_mib"],
+        **({"pss_of_one_over_each": one["pss_mib"] / each["pss_mib"]} if "pss_mib" in one else {}),
+    }
+
+
+def held(args: argparse.Namespace, config: VLMRewardConfig, count: int) -> dict[str, Any]:
+    """Return the MiB of so many pools' actors, which have scored the same number of frames."""
+    scorer, goals = Scorer.from_config(config), np.zeros(args.request, np.int64)
+    env = StandInEnv(args.request, shape_of(args.model), seed=0)
+    pools = [RewardPool.start(config, name=f"of-{count}-{i}") for i in range(count)]
+    for pool in pools:
+        under_way = [pool.submit(env.render(), goals, scorer) for _ in range(config.max_in_flight)]
+        for answer in under_way:
+            answer.result()
+    pids = [actor["pid"] for pool in pools for actor in pool.describe()]
+    sizes = [sizes_of(pid) for pid in pids]
+    for pool in pools:
+        pool.close()
+    for pid in pids:
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.1)
+    say(f"{count} pools, MiB: {sizes}")
+    return {
+        "actors": len(sizes),
+        **{kind: round(sum(size[kind] for size in sizes), 1) for kind in sizes[0]},
+    }
+
+
+def sizes_of(pid: int) -> dict[str, float]:
+    """Return a process's resident memory in MiB; its proportional share too, where Linux tells."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup")
+    if rollup.exists():
+        lines = rollup.read_text().splitlines()
+    else:
+        lines = Path(f"/proc/{pid}/status").read_text().replace("VmRSS", "Rss").splitlines()
+    kib = {line.split()[0]: line.split()[1] for line in lines if line.startswith(("Rss:", "Pss:"))}
+    return {f"{kind[:-1].lower()}_mib": int(size) / 1024 for kind, size in kib.items()}
+
+
+def together_and_alone(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
+    """Measure trials on one pool beside a trial on its own, then with one that is killed."""
+    pools = [RewardPool.start(config, name=SHARED)]
+    # Each finds a size by the clock, and two may find two.
+    same = config.model_copy(update={"max_batch_size": pools[0].describe()[0]["batch_size"]})
+    pools.append(RewardPool.start(same, name=SINGLE))
+    trials = [start_trial(args, config, seed) for seed in range(args.trials)]
+    fetch([trial.ready.remote() for trial in trials])
+    figures = throughput(args, trials)
+    figures["actor"] = pools[0].describe()[0]
+    figures["batch_mean"] = pools[0].stats()[0]["batch_mean"]
+    figures |= killing(args, config, trials)
+    figures["reported_failures"] = [text for pool in pools for text in pool.failures()]
+    for pool in pools:
+        pool.close()
+    return figures
+
+
+def start_trial(args: argparse.Namespace, config: VLMRewardConfig, seed: int) -> Any:
+    """Start a trial's process, with a handle to either pool."""
+    doors = {name: connect(name, config) for name in (SHARED, SINGLE)}
+    kind = ray.remote(num_cpus=0)(Trial)
+    return kind.remote(config, doors, args.request, shape_of(args.model), seed)
+
+
+def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
+    """Measure frames/s of trials on one pool, and of one trial on its own."""
+
+    def drive(door: str, clients: list[Any], seconds: float = args.seconds) -> list[Driven]:
+        return together(clients, "drive", door, seconds, args.steps)
+
+    def own_goals() -> list[Driven]:
+        pursue(trials, OWN_GOALS)
+        driven = drive(SHARED, trials)
+        pursue(trials, OWN_GOALS[:1] * len(trials))
+        return driven
+
+    for door in (SHARED, SINGLE):
+        drive(door, trials, 1.0)
+    own_goals()
+    many = f"single_{len(trials)}_clients"
+    found = in_turn(
+        {
+            "single_1_client": lambda: drive(SINGLE, trials[:1]),
+            many: lambda: drive(SINGLE, trials),
+            "shared": lambda: drive(SHARED, trials),
+            "shared_own_goals": own_goals,
+        },
+        args.repeats,
+    )
+    speeds = {name: [rate(driven) for driven in repeats] for name, repeats in found.items()}
+    best = max("single_1_client", many, key=lambda name: median(speeds[name]))
+    return {
+        "shared_over_single": ratio(speeds["shared"], speeds[best]),
+        "single_is": best,
+        "shared_over_single_1_client": ratio(speeds["shared"], speeds["single_1_client"]),
+        f"shared_over_{many}": ratio(speeds["shared"], speeds[many]),
+        "own_goals_over_single": ratio(speeds["shared_own_goals"], speeds[best]),
+        "frames_per_s": {name: spread(values) for name, values in speeds.items()},
+        "slowest_over_mean_trial": {
+            name: spread([evenness(driven) for driven in found[name]])
+            for name in ("shared", "shared_own_goals")
+        },
+    }
+
+
+def pursue(trials: list[Any], goals: Sequence[str]) -> None:
+    """Give each trial its goal."""
+    fetch([trial.pursue.remote(goal) for trial, goal in zip(trials, goals, strict=False)])
+
+
+def evenness(driven: Sequence[Driven]) -> float:
+    """Return the slowest trial's frames/s ÷ the trials' mean."""
+    speeds = [each.frames / each.seconds for each in driven]
+    return min(speeds) / float(np.mean(speeds))
+
+
+def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]) -> dict[str, Any]:
+    """Kill a trial with requests under way, and look at the others before and after."""
+    *others, victim = trials
+    found: Sides = {"without": [], "before": [], "after": []}
+    failed = 0
+    for repeat in range(args.repeats):
+        if repeat:
+            victim = start_trial(args, config, args.trials + repeat)
+            fetch(victim.ready.remote())
+        asked = [trial.ask.remote(SHARED, 3 * args.seconds + 4 * SETTLES_S) for trial in others]
+        begins = {"without": pause(SETTLES_S)}
+        pause(args.seconds)
+        lost = victim.ask.remote(SHARED, 10 * args.seconds + 60)
+        begins["before"] = pause(SETTLES_S)
+        begins["after"] = pause(args.seconds)
+        ray.kill(victim)
+        check_killed(lost)
+        answers = fetch(asked)
+        failed += sum(each.failed for each in answers)
+        for name, begin in begins.items():
+            found[name].append(
+                args.request
+                * sum(each.between(begin, begin + args.seconds) for each in answers)
+                / args.seconds
+            )
+        say(f"{repeat + 1}/{args.repeats} { {name: round(it[-1]) for name, it in found.items()} }")
+    return {
+        "undisturbed": ratio(found["after"], found["before"]),
+        "undisturbed_over_without": ratio(found["after"], found["without"]),
+        "failed_requests": failed,
+        "others_frames_per_s": {name: spread(speeds) for name, speeds in found.items()},
+    }
+
+
+def pause(seconds: float) -> float:
+    """Return the time after so many seconds."""
+    time.sleep(seconds)
+    return time.monotonic()
+
+
+def check_killed(lost: Any) -> None:
+    """Raise unless a trial died before it had all its answers."""
+    try:
+        fetch(lost)
+    except RayActorError:
+        return
+    raise RuntimeError("the trial had all its answers before it was killed")
+
+
+if __name__ == "__main__":
+    main()
