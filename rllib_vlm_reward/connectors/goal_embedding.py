@@ -80,12 +80,14 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def _shown(self, episode: SingleAgentEpisode) -> int:
         own: int = episode.custom_data["goal_index"]
-        others = len(self.config.goal_set) - 1
-        if not self.shuffle or not others:
+        if not self.shuffle:
             return own
         if "shown_goal" not in episode.custom_data:
-            drawn = int(self._rng.integers(others))
-            episode.custom_data["shown_goal"] = drawn + (drawn >= own)
+            goals = self.config.goal_set.goals
+            # Paraphrases may share a prompt, and with it the embedding.
+            others = [i for i, goal in enumerate(goals) if goal.prompt != goals[own].prompt]
+            drawn = int(self._rng.choice(others)) if others else own
+            episode.custom_data["shown_goal"] = drawn
         shown: int = episode.custom_data["shown_goal"]
         return shown
 

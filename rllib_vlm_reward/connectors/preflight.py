@@ -19,6 +19,8 @@ from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
 __all__ = ["attach_pieces", "preflight", "reward_piece", "weights_piece"]
 
+_POSED, _POSED_TOGETHER = 256, 16
+
 
 def reward_piece(env_runner: EnvRunner) -> VLMReward:
     """Return the env runner's reward piece.
@@ -77,7 +79,7 @@ def preflight(
         reward_piece(env_runner)
         _check_vector_env(env_runner.env, config)
         if weights_piece(env_runner._env_to_module) is not None:
-            _check_drawn(env_runner.env)
+            _check_drawn(env_runner.env, config)
         _check_step(env_runner.env, config, evaluates)
     except (FrameError, GoalError, RewardError) as error:
         return error
@@ -106,7 +108,8 @@ def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewar
         ) from None
 
 
-def _check_drawn(env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+def _check_drawn(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
+    """Pose goals of every kind: some are drawn only after hours, or in the last evaluation."""
     try:
         env.unwrapped.get_attr("goal_weights")
     except AttributeError:
@@ -115,6 +118,21 @@ def _check_drawn(env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
             "add_vlm_reward wrapped. Call it after config.environment(...), or wrap your env in "
             "DrawnGoal."
         ) from None
+    # The sub-envs of an AsyncVectorEnv are reset together, and take longer.
+    own = getattr(env.unwrapped, "envs", None)
+    pose, most = (own[0].reset, _POSED) if own else (env.reset, _POSED_TOGETHER)
+    texts = config.goal_set.texts
+    for text in texts[:: -(-len(texts) // most)]:
+        try:
+            pose(options={"goal": text})
+        except GoalError:
+            raise
+        except Exception as error:
+            raise GoalError(
+                f"goal {text!r}: the env cannot pose it ({error!r}), and a curriculum or an "
+                "evaluation would ask for it. Correct the goal, or let "
+                "reset(options={'goal': ...}) make a world for it."
+            ) from error
 
 
 def _check_step(

@@ -100,6 +100,15 @@ class CurriculumConfig(Section):
         for key in ("promote_at", "low", "high"):
             if not math.isfinite(getattr(self, key)):
                 raise ValueError(f"{key}: got {getattr(self, key):g}, expected a finite number.")
+            if self.signal.endswith("_success") and not 0.0 <= getattr(self, key) <= 1.0:
+                raise ValueError(
+                    f"{key}: got {getattr(self, key):g}, expected 0 to 1, a mean of "
+                    f"{self.signal}. Correct it, or choose a return as signal."
+                )
+        if self.kind == "staged" and self.rehearse == 1.0 and self.explore == 0.0:
+            raise ValueError(
+                "rehearse: got 1 with explore=0, so a new stage is never drawn. Lower rehearse."
+            )
         if self.low >= self.high:
             raise ValueError(
                 f"low: got {self.low:g}, expected less than high={self.high:g}. Exchange them."

@@ -70,6 +70,7 @@ class Evaluator:
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
+        self._tells = False
         self._drawn = weights_piece(self._runner._env_to_module)
         training, known = len(piece.config.training_goals), len(piece.config.goal_set)
         self._training, self._held_out = range(training), range(training, known)
@@ -136,7 +137,9 @@ class Evaluator:
         )
         done = [episode for episode in samples if episode.is_done]
         data = [episode.custom_data for episode in done]
-        told = [float(each["success"]) for each in data if "success" in each]
+        # An env may tell of success alone.
+        self._tells = self._tells or any("success" in each for each in data)
+        told = [float(each.get("success", False)) for each in data] if self._tells else []
         return Outcome(
             vlm_return=_mean(data, "vlm_return"),
             ground_truth_return=_mean(data, "env_return"),

@@ -78,6 +78,8 @@ def command(
     console.print("The best trial's:")
     for key in results.searched:
         console.print(f"  {key}: {_brief(results.rows[0][key])}")
+    if results.unfinished:
+        console.print(f"{results.unfinished} trials did not end. The same command goes on.")
     console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
 
 
@@ -94,13 +96,15 @@ def _brief(value: Any) -> str:
 
 def _drawn(space: Any) -> tuple[Any, int]:
     """Return a space whose grids are drawn from, and how many points they had."""
+    if isinstance(space, list):
+        parts = [_drawn(part) for part in space]
+        return [part for part, _ in parts], math.prod(points for _, points in parts)
     if not isinstance(space, dict):
         return space, 1
     if {*space} == {"grid_search"}:
         return tune.choice(space["grid_search"]), len(space["grid_search"])
-    parts = {key: _drawn(value) for key, value in space.items()}
-    drawn = {key: part for key, (part, _) in parts.items()}
-    return drawn, math.prod(points for _, points in parts.values())
+    values, points = _drawn([*space.values()])
+    return dict(zip(space, values, strict=True)), points
 
 
 def _optuna(seed: int) -> Searcher:

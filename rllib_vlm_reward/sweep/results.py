@@ -1,6 +1,7 @@
 """What a search found: a table, a picture, and the best experiment's YAML."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ray.tune import Result, ResultGrid
+from ray.tune import ResultGrid
+from ray.tune.result import EXPR_RESULT_FILE
 from ray.tune.search.sample import Domain
 
 from rllib_vlm_reward.errors import ConfigError
@@ -26,6 +28,7 @@ METRICS = (
     "goal_blind_success",
     "vlm_return",
     "false_positives",
+    "goals",
     "env_steps",
     "wall_seconds",
 )
@@ -37,6 +40,10 @@ class SweepResults:
     Args:
         grid: what ``Tuner.fit`` returned.
         space: its ``param_space``; what is searched in it are the columns.
+
+    Attributes:
+        searched: the dotted keys of what is searched.
+        unfinished: trials that failed or were interrupted; the same search goes on with them.
 
     Raises:
         ConfigError: no trial reported.
@@ -52,28 +59,40 @@ class SweepResults:
             raise ConfigError(
                 f"sweep: none of {len(grid)} trials reported, expected at least one. {errors}"
             )
-        # The best last, as a parallel-coordinates picture draws it above the others.
-        # Of equals the same one each time: a restored search lists its trials in another order.
-        self._trials.sort(key=lambda it: (it.metrics["objective"], it.metrics.get("trial_id", "")))
+        self.unfinished = len(grid) - grid.num_terminated
+        # The best last, as a parallel-coordinates picture draws it above the others; none that
+        # failed. Of equals the same one each time: a restored search lists them in another order.
+        self._trials.sort(
+            key=lambda it: (it.error is None, it.metrics["objective"], it.metrics["trial_id"])
+        )
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A trial a row, the best first: what was searched, and the last report's figures."""
-        return [self._row(result, result.metrics) for result in reversed(self._trials)]
+        return [
+            {**{key: _at(result.config, key) for key in self.searched}, **_figures(result.metrics)}
+            for result in reversed(self._trials)
+        ]
 
     @property
     def reports(self) -> list[dict[str, Any]]:
-        """Every report of every trial a row, the best trial's first, each trial's in order."""
+        """Every report of every trial a row, the best trial's first, each trial's in order.
+
+        What was searched is as it stood at the report: population-based training changes it.
+        """
         return [
-            self._row(result, report)
+            {**{key: _at(report["config"], key) for key in self.searched}, **_figures(report)}
             for result in reversed(self._trials)
-            for report in result.metrics_dataframe.to_dict("records")
+            for report in _reports(Path(result.path))
         ]
 
     @property
     def best(self) -> Experiment:
-        """The experiment whose last report is the best."""
-        return Experiment.model_validate(self._trials[-1].config)
+        """The experiment whose last report is the best, with a pool of its own."""
+        config = dict(self._trials[-1].config)
+        reward = config["vlm_reward"].items()
+        config["vlm_reward"] = {key: value for key, value in reward if key != "pool_name"}
+        return Experiment.model_validate(config)
 
     def save(self, folder: Path) -> None:
         """Write the table, the reports, a picture, and the best experiment.
@@ -89,10 +108,6 @@ class SweepResults:
                 writer.writerows(rows)
         (folder / "best.yaml").write_text(self.best.to_yaml())
         self._draw(folder / "results.png")
-
-    def _row(self, result: Result, report: Mapping[str, Any]) -> dict[str, Any]:
-        drawn = {key: _at(result.config, key) for key in self.searched}
-        return {**drawn, **{key: report.get(key) for key in METRICS}}
 
     def _draw(self, path: Path) -> None:
         """Draw each trial as a line through what was searched, coloured by its objective."""
@@ -116,8 +131,10 @@ class SweepResults:
         plt.close(figure)
 
 
-def searched(space: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def searched(space: Mapping[str, Any] | list[Any], prefix: str = "") -> Iterator[str]:
     """Yield the dotted keys of a ``param_space`` that Tune draws, or tries one by one.
+
+    A number is a place in a list.
 
     Example:
         >>> from ray import tune
@@ -125,19 +142,30 @@ def searched(space: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         >>> [*searched({**space, "seed": tune.grid_search([0, 1])})]
         ['training.lr', 'seed']
     """
-    for key, value in space.items():
+    for key, value in space.items() if isinstance(space, Mapping) else enumerate(space):
         is_grid = isinstance(value, Mapping) and {*value} == {"grid_search"}
         if is_grid or isinstance(value, Domain):
             yield f"{prefix}{key}"
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping | list):
             yield from searched(value, f"{prefix}{key}.")
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:
     value: Any = config
     for key in path.split("."):
-        value = value[key]
+        value = value[int(key) if isinstance(value, list | tuple) else key]
     return value
+
+
+def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: report.get(key) for key in METRICS}
+
+
+def _reports(folder: Path) -> list[dict[str, Any]]:
+    """Read a trial's reports; one that was made again after an interruption counts once."""
+    lines = (folder / EXPR_RESULT_FILE).read_text().splitlines()
+    reports = {report["training_iteration"]: report for report in map(json.loads, lines)}
+    return [reports[iteration] for iteration in sorted(reports)]
 
 
 def _heights(values: list[Any]) -> Any:

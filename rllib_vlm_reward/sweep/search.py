@@ -12,10 +12,9 @@ import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.sample import Domain
 from ray.tune.search.variant_generator import generate_variants
 
-from rllib_vlm_reward.errors import ConfigError, PoolError
+from rllib_vlm_reward.errors import ERRORS, ConfigError, PoolError
 from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.serving.cluster import joined_cluster
@@ -56,15 +55,19 @@ def search(
         seed: of the random draws.
 
     Raises:
-        pydantic.ValidationError: no draw makes an experiment.
+        pydantic.ValidationError: no draw makes an experiment, or the first of the package's own
+            errors that one raises.
         ConfigError: no trial reported; another search lies in ``output``; or what is searched
             differs between models that one pool is to serve.
         PoolError: the cluster has no room for the shared pool, or beside it for a trial.
     """
-    _check_same(space, output, num_samples, seed)
+    asked = _describe([space, num_samples, seed, type(scheduler), type(searcher)])
+    _check_same(asked, output)
     drawn = _any_experiment(space)
     with joined_cluster(include_dashboard=False), _shared_pool(space["vlm_reward"], drawn):
         _check_room(drawn)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "search.json").write_text(asked)
         grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
     results = SweepResults(grid, space)
     results.save(output)
@@ -74,33 +77,37 @@ def search(
 def _any_experiment(space: dict[str, Any]) -> Experiment:
     """Draw until an experiment comes of it: a trial whose draw makes none fails alone."""
     draws = itertools.chain.from_iterable(generate_variants(space) for _ in range(_DRAWS))
-    refusal: pydantic.ValidationError | None = None
+    refusal: Exception | None = None
     for _, drawn in draws:
         try:
-            return Experiment.model_validate(drawn)
-        except pydantic.ValidationError as error:
-            refusal = error
+            experiment = Experiment.model_validate(drawn)
+            experiment.to_algorithm_config()
+        except (pydantic.ValidationError, *ERRORS) as error:
+            refusal = refusal or error
+        else:
+            return experiment
     assert refusal is not None
     raise refusal
 
 
-def _check_same(space: dict[str, Any], output: Path, num_samples: int, seed: int) -> None:
-    asked = {"space": space, "num_samples": num_samples, "seed": seed}
-    text = json.dumps(asked, default=_describe, indent=1)
+def _check_same(asked: str, output: Path) -> None:
     kept = output / "search.json"
-    if kept.exists() and kept.read_text() != text:
+    if kept.exists() and kept.read_text() != asked:
         raise ConfigError(
-            f"search: another one lies in {output}, see {kept}; expected the same space, samples "
-            "and seed. Name another output."
+            f"search: another one lies in {output}, see {kept}; expected the same space, samples, "
+            "seed, scheduler and searcher. Name another output."
         )
-    output.mkdir(parents=True, exist_ok=True)
-    kept.write_text(text)
 
 
-def _describe(domain: Any) -> str:
-    """Return a search space in words, the same in every process."""
-    sampler = domain.get_sampler() if isinstance(domain, Domain) else None
-    return f"{type(domain).__name__} {sampler} {getattr(domain, 'domain_str', domain)}"
+def _describe(asked: Any) -> str:
+    """Return what is searched, and how, as JSON: the same in every process."""
+    return json.dumps(asked, default=_in_words, indent=1)
+
+
+def _in_words(value: Any) -> Any:
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {"is": type(value).__name__, **vars(value)}
 
 
 @contextlib.contextmanager
@@ -127,8 +134,8 @@ def _check_room(drawn: Experiment) -> None:
     """Refuse trials for which there is no room beside the shared pool, were they alone."""
     asked = trial_resources(drawn.to_algorithm_config()).required_resources
     vlm = drawn.vlm_reward
-    there = ray.cluster_resources()
-    if vlm.pool_name is not None:
+    there, shares = ray.cluster_resources(), vlm.pool_name is not None
+    if shares:
         pool = Demand.of(vlm, living_nodes())
         there["CPU"] = there.get("CPU", 0.0) - pool.actors * pool.cpus
         there["GPU"] = there.get("GPU", 0.0) - pool.actors * pool.gpus
@@ -136,7 +143,7 @@ def _check_room(drawn: Experiment) -> None:
         if amount > there.get(name, 0.0):
             raise PoolError(
                 f"trial: it asks for {amount:g} {name}, but the cluster has "
-                f"{there.get(name, 0.0):g} beside the shared pool. Lower "
+                f"{there.get(name, 0.0):g}{' beside the shared pool' * shares}. Lower "
                 "env_runners.num_env_runners, vlm_reward.num_actors or num_cpus_per_actor, share a "
                 "pool with vlm_reward.pool_name, or add nodes."
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pydantic
 from ray import tune
+from ray.rllib.core.learner.learner import Learner
 
 from rllib_vlm_reward.errors import ERRORS
 from rllib_vlm_reward.resources import trial_resources
@@ -74,6 +75,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         """
         folder = Path(checkpoint).resolve()
         self._algorithm.restore_from_path(str(folder / "algorithm"))
+        self._algorithm.learner_group.foreach_learner(_keep_own_lr)
         self._history = read_progress(folder / "progress.jsonl")
 
     def cleanup(self) -> None:
@@ -121,3 +123,14 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
             "done": self._is_over(),
         }
         return {key: value for key, value in report.items() if value is not None}
+
+
+def _keep_own_lr(learner: Learner) -> None:
+    """Set the configuration's learning rate, where it is a number.
+
+    The checkpoint's optimiser brings its own along, and RLlib 2.60 would set ours only after the
+    first update. A schedule goes by the steps, so there the checkpoint's is right.
+    """
+    for optimizer, schedule in learner._optimizer_lr_schedules.items():
+        if not schedule.use_schedule:
+            learner._set_optimizer_lr(optimizer, float(schedule.get_current_value()))

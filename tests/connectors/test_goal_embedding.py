@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from painted import GOALS, PaintedEnv
 from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 
@@ -47,6 +48,26 @@ def test_every_observation_carries_the_embedding_of_its_goals_prompt(runner, red
         assert np.array_equal(embedding, red_pool.embed_texts([prompts[goal]])[0])
         seen.add(goal)
     assert seen == {0, 1, 2}
+
+
+def test_shuffled_a_paraphrase_of_the_goal_is_no_other_goal(vlm_config, red_pool):
+    vlm = vlm_config(
+        goals=["paint it red", "paint it blue"],
+        evaluation_goals=["make it red"],
+        templates=[
+            {"goal": "paint it {}", "prompt": "a {} wall", "nothing": "no wall"},
+            {"goal": "make it {}", "prompt": "a {} wall", "nothing": "no wall"},
+        ],
+        goal_embedding=True,
+    )
+    piece = GoalEmbedding(vlm, embed_dim=16)
+    piece.shuffle = True
+    told = set()
+    for _ in range(20):
+        episode = SingleAgentEpisode()
+        episode.custom_data["goal_index"] = 0
+        told.add(piece._shown(episode))
+    assert told == {1}
 
 
 def test_shuffled_each_episode_shows_one_other_goal(runner, red_pool):

@@ -42,7 +42,7 @@ def configs(kinds=tuple(KINDS), **fixed):
         "window": st.integers(4, 12),
         "explore": UNIT,
         "promote_at": UNIT,
-        "rehearse": UNIT,
+        "rehearse": st.floats(0, 0.99),
         "low": st.floats(0, 0.4),
         "high": st.floats(0.5, 1),
     }

@@ -1,7 +1,7 @@
 import csv
+import json
 import types
 
-import pandas
 import pytest
 from ray import tune
 
@@ -21,25 +21,37 @@ class Grid(list):
     """Stands for a ResultGrid: an iterable of results, and the errors of some."""
 
     errors = ("Traceback\nValueError: no such env",)
+    num_terminated = 2
 
 
-def trial(objective, **config):
-    metrics = {"objective": objective, "env_steps": 1000} if objective is not None else {}
-    reports = pandas.DataFrame([{"objective": 0.0, "env_steps": 500}, metrics])
+def trial(folder, name, objective, *, error=None, **config):
+    config, metrics = {**RUN, **config}, {}
+    if objective is not None:
+        metrics = {"objective": objective, "env_steps": 1000, "trial_id": name}
+    early = {"objective": 0.0, "env_steps": 500, "config": {**config, "seed": 7}}  # before exploit
+    reports = [
+        {**early, "training_iteration": 1},
+        {**metrics, "config": config, "training_iteration": 2, "again": False},
+        {**metrics, "config": config, "training_iteration": 2},  # after an interruption
+    ]
+    (folder / name).mkdir()
+    (folder / name / "result.json").write_text("\n".join(map(json.dumps, reports)))
     return types.SimpleNamespace(
-        metrics=metrics, metrics_dataframe=reports, config={**RUN, **config}
+        metrics=metrics, path=str(folder / name), config=config, error=error
     )
 
 
 @pytest.fixture
-def results():
+def results(tmp_path):
+    pooled = {**RUN["vlm_reward"], "pool_name": "the-searchs"}
     return SweepResults(
         Grid(
             [
-                trial(0.25, training={"lr": 1e-4}, seed=0),
-                trial(0.75, training={"lr": 1e-2}, seed=1),
-                trial(None, training={"lr": 1e-1}, seed=1),
-                trial(0.5, training={"lr": 1e-3}, seed=0),
+                trial(tmp_path, "a", 0.25, training={"lr": 1e-4}, seed=0),
+                trial(tmp_path, "b", 0.75, training={"lr": 1e-2}, seed=1, vlm_reward=pooled),
+                trial(tmp_path, "c", None, training={"lr": 1e-1}, seed=1),
+                trial(tmp_path, "d", 0.5, training={"lr": 1e-3}, seed=0),
+                trial(tmp_path, "e", 0.9, training={"lr": 1e-3}, seed=0, error="it died"),
             ]
         ),
         SPACE,
@@ -49,25 +61,29 @@ def results():
 def test_what_is_searched_is_found_at_any_depth():
     assert [*searched(SPACE)] == ["training.lr", "seed"]
     assert [*searched({"vlm_reward": {"templates": [{"goal": "{}"}]}})] == []
+    lr = [[0, 1e-3], [1000, tune.uniform(1e-4, 1e-3)]]
+    assert [*searched({"training": {"lr": lr}})] == ["training.lr.1.1"]
 
 
-def test_the_table_has_the_best_first_and_no_trial_that_never_reported(results):
-    assert [row["objective"] for row in results.rows] == [0.75, 0.5, 0.25]
-    assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4]
+def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_reported(results):
+    assert [row["objective"] for row in results.rows] == [0.75, 0.5, 0.25, 0.9]
+    assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4, 1e-3]
+    assert results.unfinished == 3
 
 
 def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
     results.save(tmp_path)
     best = Experiment.from_file(tmp_path / "best.yaml")
     assert (best.seed, best.training["lr"]) == (1, 1e-2)
+    assert best.vlm_reward.pool_name is None
     with (tmp_path / "results.csv").open() as file:
-        assert [float(row["objective"]) for row in csv.DictReader(file)] == [0.75, 0.5, 0.25]
+        assert [float(row["objective"]) for row in csv.DictReader(file)] == [0.75, 0.5, 0.25, 0.9]
     with (tmp_path / "reports.csv").open() as file:
         reports = [(row["seed"], row["env_steps"]) for row in csv.DictReader(file)]
-    assert reports == [("1", "500"), ("1", "1000"), *[("0", "500"), ("0", "1000")] * 2]
+    assert reports == [("7", "500"), ("1", "1000"), *[("7", "500"), ("0", "1000")] * 3]
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 
-def test_a_search_without_a_report_says_why():
+def test_a_search_without_a_report_says_why(tmp_path):
     with pytest.raises(ConfigError, match=r"none of 1 trials reported.*no such env"):
-        SweepResults(Grid([trial(None)]), SPACE)
+        SweepResults(Grid([trial(tmp_path, "a", None)]), SPACE)

@@ -3,12 +3,13 @@
 import pytest
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from rllib_vlm_reward import ConfigError, Experiment, PoolError, RewardPool
 from rllib_vlm_reward.connectors.course import course_of
 from rllib_vlm_reward.connectors.preflight import reward_piece
 from rllib_vlm_reward.sweep import ExperimentTrial, search
+from rllib_vlm_reward.sweep.search import _describe
 
 THINGS = {"color": ["red", "blue"], "kind": ["ball", "box", "key"]}
 RUN = {
@@ -107,6 +108,31 @@ def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
+def test_a_draw_that_the_reward_refuses_ends_no_search(cluster, tmp_path):
+    space = with_reward(threshold=tune.grid_search([None, 0.5]))  # of which one fires
+    results = search(
+        {**space, "stop": {"env_steps": 64}}, tmp_path, num_samples=1, scheduler=FIFOScheduler()
+    )
+    assert [row["vlm_reward.threshold"] for row in results.rows] == [0.5]
+    assert results.unfinished == 1
+
+
+def test_a_search_is_known_by_what_it_draws_and_how():
+    def asked(scheduler=FIFOScheduler, **space):
+        return _describe([space, type(scheduler())])
+
+    drawn = {"lr": tune.quniform(0, 1, 0.1), "seed": tune.randint(0, 5)}
+    assert asked(**drawn) == asked(lr=tune.quniform(0, 1, 0.1), seed=tune.randint(0, 5))
+    others = [
+        asked(**{**drawn, "lr": tune.quniform(0, 1, 0.2)}),
+        asked(**{**drawn, "lr": tune.uniform(0, 1)}),
+        asked(ASHAScheduler, **drawn),
+        asked(**drawn, gamma=tune.randn(0, 1)),
+        asked(**drawn, gamma=tune.randn(0, 2)),
+    ]
+    assert len({asked(**drawn), *others}) == 6
+
+
 def test_a_draw_that_is_no_experiment_fails_alone(cluster, tmp_path):
     curriculum = {"kind": "success_window", "low": tune.grid_search([0.95, 0.1])}
     space = {**RUN, "curriculum": curriculum, "stop": {"env_steps": 64}}
@@ -119,8 +145,15 @@ def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(clust
     for _ in range(2):
         donor.train()
     donor.save_checkpoint(str(tmp_path))
-    heir = ExperimentTrial(config=with_reward(threshold=0.9, num_negatives=2))
+    mutated = {"training": {**RUN["training"], "lr": 0.002}}
+    heir = ExperimentTrial(config={**with_reward(threshold=0.9, num_negatives=2), **mutated})
     heir.load_checkpoint(str(tmp_path))
+    (rates,) = heir._algorithm.learner_group.foreach_learner(
+        lambda learner: [
+            group["lr"] for it in learner._optimizer_lr_schedules for group in it.param_groups
+        ]
+    ).ignore_errors()
+    assert set(rates.get()) == {0.002}  # and not the donor's, for its first update
     assert course_of(heir._algorithm) == course_of(donor._algorithm)
     assert reward_piece(heir._algorithm.env_runner).config.threshold == 0.9
     assert len(reward_piece(heir._algorithm.env_runner).config.goal_set[0].negatives) == 3
