@@ -3,7 +3,8 @@
     python tune_experiments/goal_curriculum_pbt.py --quick --output runs/goal_curriculum_pbt
     RAY_ADDRESS=auto python tune_experiments/goal_curriculum_pbt.py --output /shared/pbt
 
-All trials train side by side. At each report the worse ones take over policy, optimiser and
+All trials train side by side, or in turns where there are fewer CPUs. At every other report the
+worse ones take over policy, optimiser and
 curriculum of the better ones, and go on with mutated settings: learning rate, threshold β, and what
 the curriculum explores. Each trial's course is in TensorBoard.
 
@@ -53,7 +54,8 @@ def setting(config: str, steps: int, num_samples: int, *, num_env_runners: int) 
     }
     scheduler = PopulationBasedTraining(
         time_attr="env_steps",
-        perturbation_interval=steps // REPORTS // 2,  # less than lies between two reports
+        # Every other report: trials that take turns on few CPUs are saved and restored at each.
+        perturbation_interval=3 * steps // REPORTS // 2,
         hyperparam_mutations=MUTATIONS,
         quantile_fraction=0.5 if num_samples < 8 else 0.25,
     )
