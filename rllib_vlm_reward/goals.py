@@ -35,8 +35,8 @@ class Goal:
         difficulty: finite, larger is harder; None if not known. Changes no reward.
 
     Raises:
-        GoalError: an empty text, a prompt among its own negatives, a repeated negative, or a
-            difficulty that is not finite.
+        GoalError: an empty text, the goal or its prompt among its own negatives, a repeated
+            negative, or a difficulty that is not finite.
 
     Example:
         >>> Goal("lift", "a hand holding a cup", negatives=("an empty hand",)).negatives
@@ -65,6 +65,11 @@ negatives, so its probability can never pass 1/2. Remove it there.
             raise GoalError(
                 f"goal {self.text!r}: its prompt {self.prompt!r} is among its own negatives, "
                 "so its probability can never pass 1/2. Remove it there."
+            )
+        if self.text in self.negatives:
+            raise GoalError(
+                f"goal {self.text!r}: it is among its own negatives, expected statements of "
+                f"another state than its prompt {self.prompt!r}. Remove it there."
             )
         if len(set(self.negatives)) < len(self.negatives):
             twice = sorted({n for n in self.negatives if self.negatives.count(n) > 1})

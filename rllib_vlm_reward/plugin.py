@@ -182,7 +182,8 @@ def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         raise RewardError(
             "goal_embedding: the observation becomes a Dict of observation and goal, for which "
             "RLlib has no default policy. Set config.rl_module(rl_module_spec=RLModuleSpec("
-            "module_class=GoalConditionedModule)), or a module of your own, before add_vlm_reward."
+            "module_class=GoalConditionedModule)), or a module of your own, before add_vlm_reward; "
+            "in a run's YAML, policy: {module: rllib_vlm_reward.policies.GoalConditionedModule}."
         )
 
 
@@ -275,7 +276,8 @@ def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
     except Exception as error:
         raise FrameError(
             f"env {env_id!r}: gymnasium cannot make it with {kwargs} ({type(error).__name__}: "
-            f"{error}). Correct the id or env_config; if the env takes no render_mode, give "
+            f"{error}). Correct the id or env_config; an env of your own names the module that "
+            "registers it, my_package:MyRoom-v0; if the env takes no render_mode, give "
             "frame_source obs, obs:KEY or info:KEY."
         ) from error
 

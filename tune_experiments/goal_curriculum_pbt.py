@@ -4,9 +4,9 @@
     RAY_ADDRESS=auto python tune_experiments/goal_curriculum_pbt.py --output /shared/pbt
 
 All trials train side by side, or in turns where there are fewer CPUs. At every other report the
-worse ones take over policy, optimiser and
-curriculum of the better ones, and go on with mutated settings: learning rate, threshold β, and what
-the curriculum explores. Each trial's course is in TensorBoard.
+worse ones take over policy, optimiser and curriculum of the better ones, and go on with mutated
+settings: learning rate, threshold β, and what the curriculum explores. Each trial's course is in
+TensorBoard.
 
 The quick setting is for 2 cores: 4 trials on one family of goals. The other is for a cluster: 16
 trials of 2 million steps on three families.
