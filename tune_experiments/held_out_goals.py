@@ -3,7 +3,8 @@
     python tune_experiments/held_out_goals.py --output runs/held_out_goals
 
 The quickstart's task: of three things, pick up the one that the goal names. Four of the 18 things
-are never asked for in training, though their colour and their kind are, with others. Judged is
+are never asked for in training, though their colour and their kind are, with others; nor do they
+lie in its rooms, where an agent would learn to leave them alone. Judged is
 ground-truth success on those, beside that of a goal-blind agent: the same policy, told another
 goal. The folder ends with held_out.json, means over seeds with 95 % intervals (Student's t); the
 same command goes on where it stopped.
@@ -21,13 +22,14 @@ from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.sweep import interval, search
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+HELD_OUT = [("red", "ball"), ("green", "box"), ("blue", "key"), ("purple", "ball")]
 GOALS = {
     "goals": ["pick up the {color} {kind}"],
     "words": {
         "color": ["red", "green", "blue", "purple", "yellow", "grey"],
         "kind": ["ball", "box", "key"],
     },
-    "held_out": {"num_pairs": 4},
+    "held_out": {"pairs": HELD_OUT},
 }
 
 
@@ -37,6 +39,13 @@ def space(seeds: int, steps: int) -> dict[str, Any]:
     return {
         **base,
         "seed": tune.grid_search([*range(seeds)]),
+        "environment": {
+            **base["environment"],
+            "env_config": {
+                **base["environment"]["env_config"],
+                "reserved": [" ".join(pair) for pair in HELD_OUT],
+            },
+        },
         "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
         "training": {**base["training"], "lr": 0.001},
         "vlm_reward": {

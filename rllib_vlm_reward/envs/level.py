@@ -27,6 +27,8 @@ class Level(RoomGridLevel):  # type: ignore[misc]
         num_objects: objects in the room, each another colour or kind.
         colors: colours to draw from.
         kinds: kinds to draw from: ball, box, key.
+        reserved: things, as "green ball", that lie in a room only if its goal names them. An agent
+            that meets in training what is held out for evaluation learns to leave it alone.
         max_steps: steps until truncation; None takes BabyAI's own limit, ``room_size ** 2``, or
             twice that where two objects are named.
 
@@ -43,15 +45,21 @@ class Level(RoomGridLevel):  # type: ignore[misc]
         num_objects: int = 3,
         colors: Sequence[str] = COLORS,
         kinds: Sequence[str] = KINDS,
+        reserved: Sequence[str] = (),
         max_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.objects: list[Thing] = [(kind, color) for color in colors for kind in kinds]
+        names = {f"{color} {kind}": (kind, color) for kind, color in self.objects}
+        if not names.keys() >= set(reserved):
+            raise ValueError(f"reserved is {list(reserved)}, expected some of {list(names)}.")
+        kept = [names[name] for name in reserved]
+        self._free: list[Thing] = [thing for thing in self.objects if thing not in kept]
         room = (room_size - 2) ** 2
-        if not 1 < num_objects <= min(len(self.objects), room // 2):
+        if not 1 < num_objects <= min(len(self._free), room // 2):
             raise ValueError(
-                f"num_objects is {num_objects}, expected 2 to {min(len(self.objects), room // 2)}: "
-                f"there are {len(self.objects)} distinct objects, and the {room} free tiles of "
+                f"num_objects is {num_objects}, expected 2 to {min(len(self._free), room // 2)}: "
+                f"there are {len(self._free)} distinct objects, and the {room} free tiles of "
                 "the room must stay half empty. Enlarge room_size, colors or kinds."
             )
         self.num_objects = num_objects
@@ -87,7 +95,7 @@ class Level(RoomGridLevel):  # type: ignore[misc]
         """Place the agent and the objects, and name a goal (BabyAI's hook)."""
         self.place_agent()
         named = list(self._asked.things) if self._asked else []
-        others = [thing for thing in self.objects if thing not in named]
+        others = [thing for thing in self._free if thing not in named]
         chosen = named + self._rand_subset(others, self.num_objects - len(named))
         placed = [self.add_object(0, 0, kind, color)[0] for kind, color in chosen]
         self.check_objs_reachable()

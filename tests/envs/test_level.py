@@ -230,3 +230,23 @@ def test_a_playroom_draws_from_the_families_it_was_given():
 def test_unknown_families_are_refused(families):
     with pytest.raises(ValueError, match=r"expected some of \['find', 'lift', 'place'"):
         Playroom(families=families)
+
+
+@FAMILIES
+def test_what_is_reserved_lies_in_a_room_only_if_its_goal_names_it(kind):
+    level = kind(room_size=6, colors=["red", "blue"], num_objects=3, reserved=["red ball"])
+    for seed in range(60):
+        quiet_reset(level, seed)
+        assert ("ball", "red") not in [(it.type, it.color) for it in things(level)]
+        assert "red ball" not in level.mission
+    goal = {Find: "go to the red ball", Lift: "pick up the red ball"}.get(
+        kind, "put the blue key next to the red ball"
+    )
+    quiet_reset(level, 0, goal)
+    assert ("ball", "red") in [(it.type, it.color) for it in things(level)]
+    assert level.mission == goal
+
+
+def test_what_is_reserved_must_be_a_thing_of_the_level():
+    with pytest.raises(ValueError, match=r"reserved is \['pink ball'\], expected some of"):
+        Lift(reserved=["pink ball"])
