@@ -74,7 +74,16 @@ LIBRARIES = {
         "offline",
         "bench",
     },
-    "ray.rllib": {"connectors", "policies", "plugin", "resources", "run", "offline", "bench"},
+    "ray.rllib": {
+        "connectors",
+        "policies",
+        "plugin",
+        "resources",
+        "run",
+        "sweep",
+        "offline",
+        "bench",
+    },
     "torch": {"reward_model", "serving", "policies", "pretraining", "run", "bench"},
     "pydantic": {
         "section",
