@@ -69,10 +69,7 @@ class SweepResults:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A trial a row, the best first: what was searched, and the last report's figures."""
-        return [
-            {**{key: _at(result.config, key) for key in self.searched}, **_figures(result.metrics)}
-            for result in reversed(self._trials)
-        ]
+        return [self._row(result.config, result.metrics) for result in reversed(self._trials)]
 
     @property
     def reports(self) -> list[dict[str, Any]]:
@@ -81,7 +78,7 @@ class SweepResults:
         What was searched is as it stood at the report: population-based training changes it.
         """
         return [
-            {**{key: _at(report["config"], key) for key in self.searched}, **_figures(report)}
+            self._row(report["config"], report)
             for result in reversed(self._trials)
             for report in _reports(Path(result.path))
         ]
@@ -108,6 +105,10 @@ class SweepResults:
                 writer.writerows(rows)
         (folder / "best.yaml").write_text(self.best.to_yaml())
         self._draw(folder / "results.png")
+
+    def _row(self, config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+        drawn = {key: _at(config, key) for key in self.searched}
+        return {**drawn, **{key: report.get(key) for key in METRICS}}
 
     def _draw(self, path: Path) -> None:
         """Draw each trial as a line through what was searched, coloured by its objective."""
@@ -155,10 +156,6 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value[int(key) if isinstance(value, list | tuple) else key]
     return value
-
-
-def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: report.get(key) for key in METRICS}
 
 
 def _reports(folder: Path) -> list[dict[str, Any]]:
