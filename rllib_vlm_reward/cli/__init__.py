@@ -1,0 +1,50 @@
+"""The command line, ``rllib-vlm-reward``: one module a command, and errors said in words."""
+
+import os
+import sys
+from typing import NoReturn
+
+import pydantic
+import yaml
+from pydantic_core import ErrorDetails
+from rich.console import Console
+
+from rllib_vlm_reward.cli import bench, relabel, train, train_clip
+from rllib_vlm_reward.cli.app import app
+from rllib_vlm_reward.errors import ERRORS
+
+__all__ = ["app", "bench", "main", "relabel", "train", "train_clip"]
+
+EXPECTED = (
+    *ERRORS,
+    FileExistsError,
+    FileNotFoundError,
+    yaml.YAMLError,
+)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is said without a traceback."""
+    # As `python script.py` finds what lies beside the script: an env, a curriculum. Ray 2.60 gives
+    # the driver's path to its workers.
+    sys.path.insert(0, os.getcwd())
+    try:
+        app()
+    except pydantic.ValidationError as error:
+        _fail("\n".join(map(_describe, error.errors())))
+    except EXPECTED as error:
+        _fail(str(error))
+
+
+def _describe(error: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("value_error", "missing"):
+        return f"{place}: {message}" if place else message
+    return f"{place}: got {error['input']!r}. {message}."
+
+
+def _fail(message: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)

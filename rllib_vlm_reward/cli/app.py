@@ -1,0 +1,24 @@
+"""The program that each command registers with."""
+
+import logging
+import warnings
+
+import typer
+
+__all__ = ["app", "quiet"]
+
+app = typer.Typer(
+    help="Train RLlib agents from language goals: CLIP says whether a frame shows the goal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def quiet() -> None:
+    """Leave the terminal to the run: Ray 2.60 warns of its own defaults at every start."""
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="gymnasium")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
