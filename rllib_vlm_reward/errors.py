@@ -6,6 +6,7 @@ __all__ = [
     "ConfigError",
     "FrameError",
     "GoalError",
+    "LabelError",
     "PoolError",
     "RewardError",
 ]
@@ -31,8 +32,12 @@ class CheckpointError(RuntimeError):
     """A model is unknown, or its weights are missing, foreign or unsafe to load."""
 
 
+class LabelError(ValueError):
+    """Labelled frames lack what is asked of them, or a calibration is of another reward."""
+
+
 class PoolError(RuntimeError):
     """The reward actors cannot be placed, found or reached in time."""
 
 
-ERRORS = (CheckpointError, ConfigError, FrameError, GoalError, PoolError, RewardError)
+ERRORS = (CheckpointError, ConfigError, FrameError, GoalError, LabelError, PoolError, RewardError)

@@ -34,7 +34,8 @@ ROOMS = {
     },
     "policies": {"errors"},
     "envs": {"errors", "frames", "goals"},
-    "pretraining": {"errors", "frames", "goals", "envs", "reward_model"},
+    "metrics": set(),
+    "pretraining": {"errors", "frames", "goals", "envs", "metrics", "reward_model"},
     "plugin": {"errors", "config", "curriculum", "reward_model", "connectors"},
     "resources": {"config", "serving", "plugin"},
     "offline": {"errors", "frames", "config", "connectors", "reward_model", "serving"},
@@ -48,6 +49,17 @@ ROOMS = {
         "connectors",
         "plugin",
     },
+    "evaluation": {
+        "errors",
+        "frames",
+        "goals",
+        "config",
+        "calibration",
+        "connectors",
+        "metrics",
+        "reward_model",
+        "run",
+    },
     "sweep": {"errors", "resources", "run", "serving", "serving_config"},
     "bench": {
         "errors",
@@ -59,7 +71,7 @@ ROOMS = {
         "connectors",
         "run",
     },
-    "cli": {"errors", "run", "pretraining", "offline", "bench"},
+    "cli": {"errors", "run", "pretraining", "offline", "bench", "evaluation"},
 }
 LIBRARIES = {
     "open_clip": {"reward_model/encoder.py"},

@@ -47,7 +47,10 @@ def space(seeds: int, steps: int) -> dict[str, Any]:
             },
         },
         "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
-        "training": {**base["training"], "lr": 0.001},
+        "training": {
+            **base["training"],
+            "lr": [[0, 0.001], [2 * steps // 3, 0.001], [steps, 0.0001]],
+        },
         "vlm_reward": {
             **base["vlm_reward"],
             "goals": GOALS,
@@ -67,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("runs", "held_out_goals"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=120_000)
+    parser.add_argument("--steps", type=int, default=150_000)
     args = parser.parse_args()
     results = search(
         space(args.seeds, args.steps), args.output, num_samples=1, scheduler=FIFOScheduler()

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from rllib_vlm_reward.envs.tiles import View, draw
+from rllib_vlm_reward.metrics.precision_recall import average_precision
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Family, truth
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 
-__all__ = ["FamilyScores", "Scores", "average_precision", "score_families"]
+__all__ = ["FamilyScores", "Scores", "score_families"]
 
 BETA = 0.5
 BATCH = 512
@@ -105,20 +106,3 @@ def _score(chances: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Fam
         frames=chances.shape[1],
         true=true,
     )
-
-
-def average_precision(scores: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> float:
-    """Return the area under the precision-recall curve, Σ (R_n - R_{n-1}) P_n.
-
-    Equal scores fall together.
-
-    Example:
-        >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
-        0.8333333333333333
-    """
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(held[order])
-    last = np.append(ranked[1:] != ranked[:-1], True)
-    hits, fired = hits[last], np.flatnonzero(last) + 1
-    gained = np.diff(hits, prepend=0)
-    return float((gained * hits / fired).sum() / max(1, hits[-1]))

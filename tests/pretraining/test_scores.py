@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rllib_vlm_reward.envs.captions import TEMPLATES
 from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.pretraining.play import play
-from rllib_vlm_reward.pretraining.scores import average_precision, score_families
+from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.pretraining.statements import FAMILIES, NAMES, truth
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Softmax
@@ -49,19 +47,3 @@ def test_frames_with_two_touching_pairs_are_left_out_of_place():
     assert score.frames == (pairs <= 1).sum() < 200
     assert score.true == 2 * (pairs == 1).sum()
     assert len(FAMILIES["place"].objects) == 306
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))
-def test_average_precision_is_the_area_under_the_thresholds(pairs):
-    scores, held = np.array([p[0] for p in pairs], np.float32), np.array([p[1] for p in pairs])
-    if not held.any():
-        assert average_precision(scores, held) == 0
-        return
-    area, recall_before = 0.0, 0.0
-    for threshold in sorted(set(scores.tolist()), reverse=True):
-        fires = scores >= threshold
-        recall = (fires & held).sum() / held.sum()
-        area += (recall - recall_before) * (fires & held).sum() / fires.sum()
-        recall_before = recall
-    assert average_precision(scores, held) == pytest.approx(area)

@@ -1,0 +1,236 @@
+"""Frames whose truth is known, in memory and as Parquet."""
+
+import dataclasses
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow
+import pyarrow.parquet
+from PIL import Image
+
+from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.frames import Frames
+
+__all__ = ["LabelledFrames", "encode"]
+
+_COLUMNS: dict[str, pyarrow.DataType] = {
+    "image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
+    "goal": pyarrow.string(),
+    "label": pyarrow.bool_(),
+    "episode": pyarrow.string(),
+    "step": pyarrow.int64(),
+    "steps_to_go": pyarrow.float32(),
+    "player": pyarrow.string(),
+}
+_NEEDED = ("image", "goal", "label")
+# What makes Hugging Face's datasets decode the column by itself.
+_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledFrames:
+    """N frames, each with one goal and whether it shows it.
+
+    Attributes:
+        images: each frame as an encoded image (PNG, JPEG), RGB.
+        goals: each frame's goal text.
+        labels: whether the frame shows its goal, bool ``[N]``.
+        episodes: each frame's episode; frames that belong to none are an episode each.
+        steps: after which step of its episode, int64 ``[N]``.
+        steps_to_go: an oracle's steps to success, float32 ``[N]``; NaN where none is known.
+        players: who played: ``random``, ``expert``, a checkpoint's name.
+
+    Raises:
+        LabelError: no frame, or attributes of different lengths.
+
+    Example:
+        >>> black = encode(np.zeros((8, 8, 3), np.uint8))
+        >>> frames = LabelledFrames.of([black, black], ["lift", "lift"], [True, False])
+        >>> len(frames), frames.frames([0]).shape
+        (2, (1, 8, 8, 3))
+    """
+
+    images: tuple[bytes, ...]
+    goals: tuple[str, ...]
+    labels: npt.NDArray[np.bool_]
+    episodes: tuple[str, ...]
+    steps: npt.NDArray[np.int64]
+    steps_to_go: npt.NDArray[np.float32]
+    players: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in _FIELDS}
+        if len(set(lengths.values())) > 1 or not self.images:
+            raise LabelError(f"labelled frames: got {lengths}, expected one number, at least 1.")
+
+    @classmethod
+    def of(
+        cls,
+        images: Iterable[bytes],
+        goals: Iterable[str],
+        labels: Iterable[bool],
+        *,
+        episodes: Iterable[str] | None = None,
+        steps: Iterable[int] | None = None,
+        steps_to_go: Iterable[float | None] | None = None,
+        player: str | Iterable[str] = "",
+    ) -> "LabelledFrames":
+        """Return frames of plain sequences; see the class for what each holds."""
+        images = tuple(images)
+        number = len(images)
+        to_go = [None] * number if steps_to_go is None else steps_to_go
+        return cls(
+            images,
+            tuple(goals),
+            np.array([*labels], np.bool_),
+            tuple(map(str, range(number)) if episodes is None else episodes),
+            np.array([0] * number if steps is None else [*steps], np.int64),
+            np.array([np.nan if each is None else each for each in to_go], np.float32),
+            (player,) * number if isinstance(player, str) else tuple(player),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["LabelledFrames"]) -> "LabelledFrames":
+        """Return the frames of all parts; episodes of the same name stay one."""
+        joined: dict[str, Any] = {}
+        for name in _FIELDS:
+            values = [getattr(part, name) for part in parts]
+            arrays = isinstance(values[0], np.ndarray)
+            joined[name] = np.concatenate(values) if arrays else tuple(itertools.chain(*values))
+        return cls(**joined)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: npt.ArrayLike) -> "LabelledFrames":
+        """Return some of the frames, in the order of the rows; or where a mask is true."""
+        chosen = np.arange(len(self))[np.asarray(rows)]
+        taken: dict[str, Any] = {}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            array = isinstance(value, np.ndarray)
+            taken[name] = value[chosen] if array else tuple(value[row] for row in chosen)
+        return LabelledFrames(**taken)
+
+    def frames(self, rows: Iterable[int]) -> Frames:
+        """Decode some frames of one size: uint8 ``[B, H, W, 3]``.
+
+        Raises:
+            FrameError: an image that cannot be read, or of another size than the first.
+        """
+        decoded = [_decode(self.images[row], row) for row in rows]
+        for frame in decoded:
+            if frame.shape != decoded[0].shape:
+                raise FrameError(
+                    f"labelled frames: got frames of {decoded[0].shape[:2]} and {frame.shape[:2]} "
+                    "pixels, expected one size. Resize them."
+                )
+        return np.stack(decoded)
+
+    def batches(self, size: int) -> Iterator[tuple[npt.NDArray[np.intp], Frames]]:
+        """Yield (rows, frames) in order, at most so many at once."""
+        for begin in range(0, len(self), size):
+            rows = np.arange(begin, min(begin + size, len(self)))
+            yield rows, self.frames(rows)
+
+    @property
+    def episode_indices(self) -> npt.NDArray[np.intp]:
+        """Each frame's episode as a number, ``[N]``."""
+        return np.unique(np.array(self.episodes), return_inverse=True)[1]
+
+    def save(self, path: Path) -> None:
+        """Write Parquet: a row a frame, images as Hugging Face's ``datasets`` keeps them."""
+        table = pyarrow.table(
+            {
+                "image": [{"bytes": image, "path": None} for image in self.images],
+                "goal": self.goals,
+                "label": self.labels,
+                "episode": self.episodes,
+                "step": self.steps,
+                "steps_to_go": pyarrow.array(self.steps_to_go, from_pandas=True),
+                "player": self.players,
+            },
+            schema=pyarrow.schema(list(_COLUMNS.items()), {b"huggingface": json.dumps(_FEATURES)}),
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.tmp")
+        pyarrow.parquet.write_table(table, fresh)
+        fresh.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "LabelledFrames":
+        """Read what :meth:`save` wrote, or any Parquet with ``image``, ``goal`` and ``label``.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            LabelError: a column is missing, is of another type, or has gaps.
+        """
+        if not path.exists():
+            raise FileNotFoundError(
+                f"labelled frames: no file {path}. `rllib-vlm-reward collect` writes one."
+            )
+        table = _read(path)
+        columns = {name: table[name].to_pylist() for name in table.column_names}
+        return cls.of(
+            [image["bytes"] for image in columns["image"]],
+            columns["goal"],
+            columns["label"],
+            episodes=columns.get("episode"),
+            steps=columns.get("step"),
+            steps_to_go=columns.get("steps_to_go"),
+            player=columns.get("player", ""),
+        )
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(LabelledFrames))
+
+
+def encode(frame: Frames) -> bytes:
+    """Encode a frame, uint8 ``[H, W, 3]``, as PNG, without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _decode(image: bytes, row: int) -> Frames:
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return np.asarray(opened.convert("RGB"))
+    except OSError as error:
+        raise FrameError(
+            f"labelled frames: the image of row {row} cannot be read ({error}), expected PNG, "
+            "JPEG or another format that Pillow knows."
+        ) from error
+
+
+def _read(path: Path) -> pyarrow.Table:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise LabelError(f"{path}: cannot be read as Parquet ({error}).") from error
+    missing = [name for name in _NEEDED if name not in table.column_names]
+    if missing:
+        raise LabelError(
+            f"{path}: got the columns {table.column_names}, expected {list(_COLUMNS)}, of which "
+            f"{list(_NEEDED)} are needed; {missing} are missing."
+        )
+    table = table.select([name for name in _COLUMNS if name in table.column_names])
+    for name in table.column_names:
+        try:
+            table = table.set_column(
+                table.column_names.index(name), name, table[name].cast(_COLUMNS[name])
+            )
+        except pyarrow.ArrowException as error:
+            raise LabelError(
+                f"{path}: the column {name!r} is {table[name].type}, expected {_COLUMNS[name]} "
+                f"({error})."
+            ) from error
+        if name != "steps_to_go" and table[name].null_count:
+            raise LabelError(f"{path}: {table[name].null_count} rows have no {name!r}.")
+    return table

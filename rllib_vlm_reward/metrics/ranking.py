@@ -1,0 +1,40 @@
+"""Is a success scored above a failure, and what is nearer to the goal above what is farther?"""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+__all__ = ["auroc", "rank_correlation"]
+
+
+def auroc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> float:
+    """Return the chance that a success is scored above a failure, equal scores counting half.
+
+    The area under the ROC curve; NaN where there are no successes, or no failures. 0.5 tells
+    nothing, less says the contrary.
+
+    Example:
+        >>> auroc(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
+        0.5
+    """
+    successes = int(labels.sum())
+    failures = len(labels) - successes
+    if not successes or not failures:
+        return float("nan")
+    above = rankdata(scores)[labels].sum() - successes * (successes + 1) / 2
+    return float(above / (successes * failures))
+
+
+def rank_correlation(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
+    """Return Spearman's rank correlation, in [-1, 1]; NaN where either is constant.
+
+    QVal (arXiv 2606.32034) judges a reward signal by that with an oracle's value.
+
+    Example:
+        >>> rank_correlation(np.array([0.1, 0.2, 0.9]), np.array([-9.0, -3.0, 0.0]))
+        1.0
+    """
+    first, second = rankdata(a), rankdata(b)
+    if len(a) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first, second)[0, 1].round(12))

@@ -1,0 +1,55 @@
+"""Is a probability of 0.8 right in 80 %?"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Reliability", "reliability"]
+
+Shares = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram (DeGroot and Fienberg, 1983) in bins of equal width.
+
+    Attributes:
+        edges: of the bins, float64 ``[bins + 1]``, 0 to 1.
+        predicted: mean score in each bin, NaN where it is empty, float64 ``[bins]``.
+        observed: share of successes in each bin, NaN where it is empty, float64 ``[bins]``.
+        frames: how many lie in each bin, int64 ``[bins]``.
+        expected_error: mean over frames of |predicted - observed|, the ECE (arXiv 1706.04599).
+    """
+
+    edges: Shares
+    predicted: Shares
+    observed: Shares
+    frames: npt.NDArray[np.int64]
+    expected_error: float
+
+
+def reliability(
+    scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], bins: int = 10
+) -> Reliability:
+    """Return how often each probability is right.
+
+    Args:
+        scores: probabilities in [0, 1].
+        labels: see the package.
+        bins: how many; 1 falls into the last.
+
+    Example:
+        >>> told = reliability(np.array([0.9, 0.8, 0.1]), np.array([True, False, False]), bins=2)
+        >>> told.observed, round(told.expected_error, 3)
+        (array([0. , 0.5]), 0.267)
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, bins - 1)
+    frames = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        predicted = np.bincount(place, weights=scores, minlength=bins) / frames
+        observed = np.bincount(place, weights=labels, minlength=bins) / frames
+    gaps = np.abs(predicted - observed)
+    error = float(np.nansum(gaps * frames) / len(scores))
+    return Reliability(edges, predicted, observed, frames, error)

@@ -1,0 +1,111 @@
+"""Labelled frames: through memory, Parquet and back, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (4, 12, 10, 3), np.uint8)
+
+
+def some():
+    return LabelledFrames.of(
+        [encode(frame) for frame in PIXELS],
+        ["a", "b", "a", "b"],
+        [True, False, False, True],
+        episodes=["x", "x", "y", "y"],
+        steps=[1, 2, 1, 2],
+        steps_to_go=[0, None, 3, 0],
+        player=["random", "random", "expert", "expert"],
+    )
+
+
+def assert_same(one, other):
+    for field in dataclasses.fields(LabelledFrames):
+        first, second = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(first, np.ndarray):
+            np.testing.assert_array_equal(first, second)
+            assert first.dtype == second.dtype
+        else:
+            assert first == second
+
+
+def test_parquet_gives_back_every_pixel_and_word(tmp_path):
+    some().save(tmp_path / "deep" / "frames.parquet")
+    read = LabelledFrames.load(tmp_path / "deep" / "frames.parquet")
+    assert_same(read, some())
+    np.testing.assert_array_equal(read.frames(range(4)), PIXELS)
+    assert [*(tmp_path / "deep").iterdir()] == [tmp_path / "deep" / "frames.parquet"]
+
+
+def test_datasets_of_hugging_face_find_the_images(tmp_path):
+    some().save(tmp_path / "frames.parquet")
+    schema = pyarrow.parquet.read_schema(tmp_path / "frames.parquet")
+    assert b'"image": {"_type": "Image"}' in schema.metadata[b"huggingface"]
+    assert schema.field("image").type.field(0).name == "bytes"
+
+
+def test_a_parquet_of_three_columns_is_enough(tmp_path):
+    images = [{"bytes": encode(frame)} for frame in PIXELS]
+    table = pyarrow.table({"image": images, "goal": ["a"] * 4, "label": [True, False] * 2})
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    read = LabelledFrames.load(tmp_path / "f.parquet")
+    assert len(set(read.episodes)) == 4
+    assert np.isnan(read.steps_to_go).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"goal": ["a"], "label": [True]}, "'image'.* missing"),
+        ({"image": [{"bytes": b"x"}], "goal": ["a"], "label": ["yes"]}, "'label' is"),
+        ({"image": [{"bytes": b"x"}], "goal": [None], "label": [True]}, "1 rows have no 'goal'"),
+        ({"image": [], "goal": [], "label": []}, "expected|at least"),
+    ],
+)
+def test_what_lacks_something_is_refused(tmp_path, columns, words):
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match=words):
+        LabelledFrames.load(tmp_path / "f.parquet")
+
+
+def test_no_file_and_no_parquet(tmp_path):
+    with pytest.raises(FileNotFoundError, match="collect"):
+        LabelledFrames.load(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    with pytest.raises(LabelError, match="cannot be read"):
+        LabelledFrames.load(tmp_path / "text.parquet")
+
+
+def test_frames_of_two_sizes_or_of_none_are_refused():
+    other = encode(np.zeros((3, 3, 3), np.uint8))
+    mixed = LabelledFrames.of([encode(PIXELS[0]), other, b"no image"], "aaa", [True] * 3)
+    with pytest.raises(FrameError, match=r"\(12, 10\) and \(3, 3\)"):
+        mixed.frames([0, 1])
+    with pytest.raises(FrameError, match="row 2"):
+        mixed.frames([2])
+
+
+def test_parts_are_joined_and_taken_by_rows_or_mask():
+    both = LabelledFrames.join([some(), some()])
+    assert len(both) == 8
+    assert_same(both.take([4, 5, 6, 7]), some())
+    assert_same(both.take(np.arange(8) < 4), some())
+    assert both.episode_indices.tolist() == [0, 0, 1, 1] * 2
+
+
+def test_batches_hold_every_frame_once_in_order():
+    batches = [*some().batches(3)]
+    assert [rows.tolist() for rows, _ in batches] == [[0, 1, 2], [3]]
+    np.testing.assert_array_equal(np.concatenate([frames for _, frames in batches]), PIXELS)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(LabelError, match="one number"):
+        LabelledFrames.of([encode(PIXELS[0])], ["a", "b"], [True])
