@@ -20,8 +20,12 @@ def train_clip_command(
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the trained CLIP.")],
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames to render and caption.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the optimiser.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames to render and caption.")] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="THING", help='As "green ball": neither shown nor named; repeatable.'),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of play, batches and articles.")] = 0,
 ) -> None:
     """Train a CLIP on rendered, captioned BabyAI frames, and score it on held-out layouts.
@@ -36,7 +40,12 @@ def train_clip_command(
     from rllib_vlm_reward.pretraining import Settings, train_clip
 
     given = {"steps": steps, "num_frames": frames}
-    settings = Settings(seed=seed, **{key: value for key, value in given.items() if value})
+    unseen = tuple(held_out or ())
+    settings = Settings(
+        seed=seed,
+        held_out_things=unseen,
+        **{key: value for key, value in given.items() if value is not None},
+    )
     with Bar() as bar:
         task = bar.add_task("play", total=settings.steps)
         scores = train_clip(

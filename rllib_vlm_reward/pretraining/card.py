@@ -19,12 +19,13 @@ side: 18 objects (ball, box and key in six colours). It knows these statements a
 |---|---|
 | vision tower, parameters | {vision:,} |
 | text tower, parameters | {text:,} |
+| vision tower, FLOPs a frame | {flops:,} |
 | temperature | {temperature:.4f} (logit_scale {logit_scale:.1f}) |
 | weights, SHA-256 | `{fingerprint}` |
 
 ## Training
 
-    rllib-vlm-reward train-clip {architecture} --output DIR
+    rllib-vlm-reward train-clip {architecture} --output DIR{options}
 
 Data: {num_frames:,} frames of random play that picks up and drops often, and of BabyAI's bot, in
 rooms of 5 to 8 tiles with 2 to 8 objects; {distinct_frames:,} are distinct, and those are trained
@@ -41,12 +42,10 @@ goal is asked of every frame, once with "a" and once with "the". The score is th
 probability (arXiv 2312.09187, equation 1) at the model's own temperature: a goal against the other
 17 objects (152 pairs) and the family's "nothing". Precision and recall are at β = 0.5.
 
-| family | frames | average precision | precision | recall | false, per 1,000 | true | false |
-|---|---|---|---|---|---|---|---|
 {scores}
 
-"false, per 1,000": how often, in 1,000 frames, any of the family's goals fires wrongly; an agent
-has one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
+{strange}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly; an agent has
+one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
 probabilities lie above the first, 99.9 % of the false ones' below the second.
 
 Two pairs that touch in one frame share the probability, so that neither passes β = 0.5; such
@@ -55,13 +54,23 @@ an object with one that touches stands out among statements that are all false.
 """
 
 
+TABLE = """| family | frames | average precision | precision | recall | false, per 1,000 | true \
+| false |
+|---|---|---|---|---|---|---|---|
+{rows}"""
+
+STRANGE = """Of these goals, those that name a thing which training neither showed nor named, though
+its colour and its kind it did ({things}):
+
+{table}
+
+"""
+
+
 def write_card(folder: Path, metrics: dict[str, Any]) -> None:
     """Write ``model_card.md`` from the content of ``metrics.json``."""
-    rows = (
-        "| {family} | {frames:,} | {average_precision:.4f} | {precision:.4f} | {recall:.4f} | "
-        "{false_per_1000:.2f} | {true_p05:.3f} | {false_p999:.3f} |".format(family=family, **score)
-        for family, score in metrics["held_out"].items()
-    )
+    unseen = metrics["settings"]["held_out_things"]
+    strange = STRANGE.format(things=", ".join(unseen), table=_table(metrics["held_out_things"]))
     card = CARD.format(
         architecture=metrics["architecture"],
         statements="\n".join(f"- {statement}" for statement in _statements()),
@@ -72,12 +81,28 @@ def write_card(folder: Path, metrics: dict[str, Any]) -> None:
         num_frames=metrics["settings"]["num_frames"],
         distinct_frames=metrics["distinct_frames"],
         train_seconds=metrics["train_seconds"],
-        settings=", ".join(f"{key} {value}" for key, value in metrics["settings"].items()),
+        settings=", ".join(
+            f"{key} {value}"
+            for key, value in metrics["settings"].items()
+            if key != "held_out_things" or value
+        ),
+        options="".join(f' --held-out "{thing}"' for thing in unseen),
         held_out_frames=metrics["settings"]["held_out_frames"],
         overlap=metrics["held_out_frames_in_training"],
-        scores="\n".join(rows),
+        scores=_table(metrics["held_out"]),
+        strange=strange if unseen else "",
+        flops=metrics["flops_per_frame"],
     )
     (folder / "model_card.md").write_text(card)
+
+
+def _table(scores: dict[str, dict[str, float]]) -> str:
+    rows = (
+        "| {family} | {frames:,} | {average_precision:.4f} | {precision:.4f} | {recall:.4f} | "
+        "{false_per_1000:.2f} | {true_p05:.3f} | {false_p999:.3f} |".format(family=family, **score)
+        for family, score in scores.items()
+    )
+    return TABLE.format(rows="\n".join(rows))
 
 
 def _statements() -> list[str]:

@@ -1,6 +1,7 @@
 """The training set: distinct views, what holds in each, and how often each is drawn."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,11 @@ class Dataset:
     weights: npt.NDArray[np.float64]
 
     @classmethod
-    def from_play(cls, num_frames: int, *, seed: int = 0) -> "Dataset":
+    def from_play(
+        cls, num_frames: int, *, seed: int = 0, reserved: Sequence[str] = ()
+    ) -> "Dataset":
         """Play until there are N frames, and keep each distinct view once (about two thirds)."""
-        played = play(num_frames, seed=seed)
+        played = play(num_frames, seed=seed, reserved=reserved)
         views = played[np.sort(np.unique(_whole(played), return_index=True)[1])]
         holds = truth(views)
         return cls(views, holds, _balance(holds))

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from minigrid.core.actions import Actions
@@ -21,7 +21,9 @@ BOT_SHARE = 0.2
 PICK_UP, DROP, TURN = 0.25, 0.2, 0.3
 
 
-def play(num_frames: int, *, seed: int = 0, held_out: bool = False) -> View:
+def play(
+    num_frames: int, *, seed: int = 0, held_out: bool = False, reserved: Sequence[str] = ()
+) -> View:
     """Play Find, Lift and Place in rooms of several sizes and return what the agent saw.
 
     Most episodes are random play that picks up and drops often; in the others BabyAI's bot
@@ -32,6 +34,7 @@ def play(num_frames: int, *, seed: int = 0, held_out: bool = False) -> View:
         seed: of layouts and play.
         held_out: play in layouts that no other call with ``held_out=False`` sees: layouts are
             seeded, training with even numbers and held-out play with odd ones.
+        reserved: things, as "green ball", that lie in no room.
 
     Returns:
         uint8 ``[N, 7, 7, 3]``, views as :func:`~rllib_vlm_reward.envs.tiles.draw` takes them.
@@ -42,7 +45,7 @@ def play(num_frames: int, *, seed: int = 0, held_out: bool = False) -> View:
     """
     rng = np.random.default_rng((seed, held_out))
     levels = [
-        kind(room_size=size, num_objects=number)
+        kind(room_size=size, num_objects=number, reserved=reserved)
         for kind in (Find, Lift, Place)
         for size, number in ROOMS
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -52,23 +53,26 @@ Scores = dict[str, FamilyScores]
 """By family."""
 
 
-def score_families(encoder: CLIPEncoder, views: View) -> Scores:
+def score_families(encoder: CLIPEncoder, views: View, things: Sequence[str] = NAMES) -> Scores:
     """Score a CLIP on views whose truth is known.
 
     Args:
         encoder: the CLIP.
         views: uint8 ``[N, V, V, 3]``.
+        things: goals that name none of them are not asked, but stay among the negatives.
     """
     batches = np.array_split(views, -(-len(views) // BATCH))
     images = torch.cat([encoder.encode_images(draw(batch)) for batch in batches])
     holds = truth(views)
     scores = {}
     for name, family in FAMILIES.items():
-        columns = [1 + family.objects.index(names) for names in _objects(family)]
+        columns = np.array([1 + family.objects.index(names) for names in _objects(family)])
+        asked = family.about(things)[columns]
         held = holds[name][:, columns]
         kept = held.sum(axis=1) <= 1
         chances = np.stack([_ask(images[kept], encoder, family, said) for said in ARTICLES])
-        scores[name] = _score(chances, np.broadcast_to(held[kept], chances.shape))
+        chances = chances[..., asked]
+        scores[name] = _score(chances, np.broadcast_to(held[kept][:, asked], chances.shape))
     return scores
 
 

@@ -1,7 +1,7 @@
 """The statements that the embedded CLIPs learn, and which of them hold in a view."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -60,6 +60,11 @@ class Family:
     def plain(self) -> list[str]:
         """Return the family's S statements without articles, as ``captions`` makes them."""
         return self._fill(self.objects)
+
+    def about(self, things: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Tell which of the family's S statements name one of these things, bool ``[S]``."""
+        named = [bool({*names} & {*things}) for names in self.objects]
+        return np.array([False, *named])
 
     def _fill(self, named: Iterable[Iterable[str]]) -> list[str]:
         prompt = self.template.prompt.replace("{}", "%s")

@@ -5,7 +5,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.utils.flop_counter import FlopCounterMode
 
 from rllib_vlm_reward.envs.tiles import View, draw
 from rllib_vlm_reward.pretraining.card import write_card
@@ -21,7 +23,7 @@ from rllib_vlm_reward.pretraining.dataset import Dataset
 from rllib_vlm_reward.pretraining.loss import contrast
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
-from rllib_vlm_reward.pretraining.statements import FAMILIES, Truth
+from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Truth
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.spec import LAYOUT, Spec
 
@@ -45,10 +47,12 @@ class Settings:
         weight_decay: of the matrices; embeddings, biases and norms have none.
         max_gradient_norm: longer gradients are scaled down to it.
         held_out_frames: frames to score on, from layouts that training never sees.
+        held_out_things: things, as "green ball", that training neither shows nor names; their
+            colours and kinds it does.
         seed: of play, batches and articles. The weights start from CLIPEncoder's own seed.
 
     Raises:
-        ValueError: too few held-out frames for a score.
+        ValueError: too few held-out frames for a score, or things that no level holds.
 
     Example:
         >>> Settings(steps=500).batch_size
@@ -63,9 +67,14 @@ class Settings:
     weight_decay: float = 0.05
     max_gradient_norm: float = 1.0
     held_out_frames: int = 10_000
+    held_out_things: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not {*self.held_out_things} <= {*NAMES}:
+            raise ValueError(
+                f"held_out_things is {self.held_out_things}, expected some of {NAMES}."
+            )
         if self.held_out_frames < 1_000:
             raise ValueError(
                 f"held_out_frames is {self.held_out_frames}, expected at least 1000: with fewer, "
@@ -118,25 +127,30 @@ def train_clip(
     output.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     report(Progress("play", 0, {}))
-    data = Dataset.from_play(settings.num_frames, seed=settings.seed)
+    unseen = settings.held_out_things
+    data = Dataset.from_play(settings.num_frames, seed=settings.seed, reserved=unseen)
     losses = _optimise(encoder, data, settings, report)
     seconds = time.perf_counter() - began
     report(Progress("score", settings.steps, losses))
+    _forget_unsaid(encoder)
     _save(encoder, Path(Spec.parse(f"{folder}/random").model.removeprefix("local-dir:")), output)
     held_out = play(settings.held_out_frames, seed=settings.seed, held_out=True)
     trained = CLIPEncoder.load(str(output), precision="fp32")
     scores = score_families(trained, held_out)
+    strange = score_families(trained, held_out, unseen) if unseen else {}
     metrics: dict[str, Any] = {
         "architecture": architecture,
         "settings": dataclasses.asdict(settings),
         "distinct_frames": len(data.views),
         "held_out_frames_in_training": data.share_of(held_out),
         "parameters": _count(trained.model),
+        "flops_per_frame": _flops(trained),
         "logit_scale": trained.logit_scale,
         "fingerprint": trained.fingerprint,
         "train_seconds": round(seconds),
         "losses": losses,
         "held_out": {family: dataclasses.asdict(score) for family, score in scores.items()},
+        "held_out_things": {family: dataclasses.asdict(score) for family, score in strange.items()},
     }
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     write_card(output, metrics)
@@ -153,7 +167,7 @@ def _optimise(
     losses: dict[str, float] = {}
     for step in range(1, settings.steps + 1):
         views, holds = data.sample(settings.batch_size, rng)
-        each = _losses(encoder, views, holds, rng)
+        each = _losses(encoder, views, holds, rng, settings.held_out_things)
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack(list(each.values())).sum())
         nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
@@ -168,16 +182,23 @@ def _optimise(
 
 
 def _losses(
-    encoder: CLIPEncoder, views: View, holds: Truth, rng: np.random.Generator
+    encoder: CLIPEncoder,
+    views: View,
+    holds: Truth,
+    rng: np.random.Generator,
+    unnamed: Sequence[str],
 ) -> dict[str, Tensor]:
-    statements = {name: family.say(rng) for name, family in FAMILIES.items()}
+    named = {name: ~family.about(unnamed) for name, family in FAMILIES.items()}
+    statements = {
+        name: [*compress(family.say(rng), named[name])] for name, family in FAMILIES.items()
+    }
     tokens = encoder.tokenize([text for texts in statements.values() for text in texts])
     images = normalize(encoder.model.encode_image(encoder.preprocess(draw(views))), dim=1)
     texts = normalize(encoder.model.encode_text(tokens), dim=1)
     logits = encoder.model.logit_scale.exp() * images @ texts.T
     parts = logits.split([len(texts) for texts in statements.values()], dim=1)
     return {
-        name: contrast(part, torch.from_numpy(holds[name]).to(part.device))
+        name: contrast(part, torch.from_numpy(holds[name][:, named[name]]).to(part.device))
         for name, part in zip(statements, parts, strict=True)
     }
 
@@ -200,6 +221,18 @@ def _rate(step: int, settings: Settings) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
 
 
+def _forget_unsaid(encoder: CLIPEncoder) -> None:
+    """Give words that no statement holds no meaning; those weights are as they were drawn."""
+    said = encoder.tokenize([text for family in FAMILIES.values() for text in family.plain()])
+    said = torch.cat([said, encoder.tokenize(list(ARTICLES))])
+    text = getattr(encoder.model, "text", encoder.model)  # a CustomTextCLIP's, or a CLIP's own
+    words = text.token_embedding.weight
+    unsaid = torch.ones(len(words), dtype=torch.bool)
+    unsaid[said.flatten()] = False
+    with torch.no_grad():
+        words[unsaid] = 0
+
+
 def _save(encoder: CLIPEncoder, source: Path, output: Path) -> None:
     weights = {
         name: value.half().contiguous() for name, value in encoder.model.state_dict().items()
@@ -207,6 +240,12 @@ def _save(encoder: CLIPEncoder, source: Path, output: Path) -> None:
     safetensors.torch.save_file(weights, output / WEIGHTS)
     if (source / CONFIG).resolve() != (output / CONFIG).resolve():
         shutil.copyfile(source / CONFIG, output / CONFIG)
+
+
+def _flops(encoder: CLIPEncoder) -> int:
+    with FlopCounterMode(display=False) as counter:
+        encoder.encode_images(draw(np.ones((1, 7, 7, 3), np.uint8)))
+    return int(counter.get_total_flops())
 
 
 def _count(model: Any) -> dict[str, int]:

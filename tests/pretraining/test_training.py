@@ -6,8 +6,9 @@ import numpy as np
 import open_clip
 import pytest
 
+from rllib_vlm_reward.envs.captions import captions
 from rllib_vlm_reward.errors import CheckpointError
-from rllib_vlm_reward.pretraining import Settings, train_clip
+from rllib_vlm_reward.pretraining import Settings, train_clip, training
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
@@ -101,3 +102,53 @@ def test_views_are_drawn_as_the_env_shows_them(run):
     frame = np.random.default_rng(0).integers(0, 256, (1, 56, 56, 3), np.uint8)
     pixels = encoder.preprocess(frame)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(pixels * 0.5 + 0.5, frame[0] / 255, atol=1e-6)
+
+
+def test_what_is_held_out_is_neither_shown_nor_named(tmp_path, monkeypatch):
+    """And is scored alone, against all."""
+    shown, said = [], []
+    losses = training._losses
+
+    def noted(encoder, views, holds, rng, unnamed):
+        shown.append(views)
+        told = encoder.tokenize
+        monkeypatch.setattr(encoder, "tokenize", lambda texts: said.extend(texts) or told(texts))
+        each = losses(encoder, views, holds, rng, unnamed)
+        monkeypatch.setattr(encoder, "tokenize", told)
+        return each
+
+    monkeypatch.setattr(training, "_losses", noted)
+    short = Settings(
+        num_frames=300,
+        steps=2,
+        batch_size=128,
+        held_out_frames=1000,
+        held_out_things=("green ball", "blue key"),
+    )
+    scores = train_clip("small", tmp_path / "new", short)
+    seen = " ".join(s for view in np.concatenate(shown) for f in captions(view).values() for s in f)
+    assert "green box" in seen
+    assert not any(thing in seen for thing in short.held_out_things)
+    heard = " ".join(said).replace("a ", "").replace("the ", "")
+    assert "green box" in heard
+    assert not any(thing in heard for thing in short.held_out_things)
+    metrics = json.loads((tmp_path / "new" / "metrics.json").read_text())
+    strange = metrics["held_out_things"]
+    assert {family: score["frames"] for family, score in strange.items()} == {
+        family: score.frames for family, score in scores.items()
+    }
+    assert 0 < strange["lift"]["true"] < scores["lift"].true
+    assert "green ball, blue key" in (tmp_path / "new" / "model_card.md").read_text()
+
+
+def test_words_that_no_statement_holds_mean_nothing(run):
+    words = CLIPEncoder.load(str(run[0]), precision="fp32").model.token_embedding.weight
+    used = (words != 0).any(dim=1)
+    assert 15 < used.sum() < 60
+    encoder = CLIPEncoder.load(str(run[0]), precision="fp32")
+    assert used[encoder.tokenize(["the agent is carrying a red ball"])].all()
+
+
+def test_things_that_no_level_holds_are_refused():
+    with pytest.raises(ValueError, match="pink ball"):
+        Settings(held_out_things=("pink ball",))
