@@ -1,6 +1,5 @@
 """What a run's reward is: typed, frozen, validated, and the same keys in YAML."""
 
-import dataclasses
 import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -9,8 +8,9 @@ import pydantic
 import yaml
 from pydantic import Field
 
+from rllib_vlm_reward.calibration import Calibration, inline_calibration
 from rllib_vlm_reward.goal_config import GoalConfig, TemplateConfig, resolve_goals
-from rllib_vlm_reward.goals import OF_CURRICULA, Goal, GoalSet, Template, expand_goals
+from rllib_vlm_reward.goals import OF_CURRICULA, GoalSet, Template, expand_goals
 from rllib_vlm_reward.section import Positive, Section
 from rllib_vlm_reward.serving_config import ServingConfig
 
@@ -25,9 +25,10 @@ _ELSEWHERE = {
     "success_key",
     "evaluation_goals",
     "agents",
+    "calibration",  # what it sets is there
     *(set(ServingConfig.model_fields) - {"precision"}),
 }
-_OF_AN_AGENT = {"success_key", "evaluation_goals"}
+_OF_AN_AGENT = {"success_key", "evaluation_goals", "calibration"}
 _OF_THE_RUN = (_ELSEWHERE - _OF_AN_AGENT) | {"encoder", "precision", "early_end", "goal_embedding"}
 
 
@@ -56,6 +57,8 @@ class VLMRewardConfig(ServingConfig):
         alpha: strength of the goal-baseline regularisation, 0 (plain) to 1.
         threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 where the score
             exceeds it, else 0. None pays the score itself.
+        calibration: what ``rllib-vlm-reward calibrate`` wrote, or the path of it, read at once: it
+            sets ``threshold`` and ``temperature``, and refuses another reward or CLIP.
         mode: ``synchronous`` reads each reward before the next step; ``deferred`` when the
             fragment ends, so that stepping and scoring overlap.
         early_end: end the episode when the reward is 1, as in the paper. Synchronous mode only.
@@ -104,6 +107,7 @@ class VLMRewardConfig(ServingConfig):
     temperature: Positive | None = None
     alpha: Unit = 0.5
     threshold: Unit | None = None
+    calibration: Calibration | None = None
     mode: Literal["synchronous", "deferred"] = "deferred"
     early_end: bool = False
     scored_steps: Literal["all", "last", "changed"] | int = "all"
@@ -121,7 +125,7 @@ class VLMRewardConfig(ServingConfig):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _resolve_goals(cls, given: Any) -> Any:
-        return resolve_goals(given)
+        return inline_calibration(resolve_goals(given))
 
     @pydantic.field_validator("scored_steps", mode="before")
     @classmethod
@@ -137,11 +141,16 @@ class VLMRewardConfig(ServingConfig):
         """Keep an agent's settings in YAML's types, whatever they were given in."""
         if not isinstance(given, dict):
             return given
-        full = {agent: resolve_goals(its) for agent, its in given.items()}
+        full = {agent: inline_calibration(resolve_goals(its)) for agent, its in given.items()}
         return {agent: json.loads(json.dumps(its, default=_plain)) for agent, its in full.items()}
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
+        if self.calibration is not None:
+            keys = ("head", "alpha", "window", "threshold", "temperature")
+            given = {key: getattr(self, key) for key in keys}
+            # Not among the fields that were set: a copy with another calibration takes its own.
+            self.__dict__.update(self.calibration.settings(given, self.goal_set))
         if self.early_end and self.mode == "deferred":
             raise ValueError(
                 "early_end needs the reward before the next step, but mode is 'deferred', which "
@@ -223,6 +232,16 @@ class VLMRewardConfig(ServingConfig):
         except pydantic.ValidationError as error:
             raise ValueError(f"agents: of agent {agent!r}: {error.errors()[0]['msg']}") from error
 
+    def check_weights(self, weights: str) -> None:
+        """Refuse a CLIP whose weights, by their SHA-256, are not those of a calibration.
+
+        Raises:
+            LabelError: see :meth:`.Calibration.check_weights`.
+        """
+        for reward in (self, *self._of_agents.values()):
+            if reward is not None and reward.calibration is not None:
+                reward.calibration.check_weights(weights, self.encoder)
+
     @cached_property
     def reward_settings(self) -> dict[str, Any]:
         """What training's rewards depend on, and nothing of where they are computed, for JSON."""
@@ -245,7 +264,8 @@ class VLMRewardConfig(ServingConfig):
             baseline=self.baseline,
             seed=self.negatives_seed,
         )
-        return GoalSet(tuple(_override(goal, given.get(goal.text)) for goal in drawn.goals))
+        full = (given[g.text].complete(g) if g.text in given else g for g in drawn.goals)
+        return GoalSet(tuple(full))
 
     @classmethod
     def from_yaml(cls, text: str) -> "VLMRewardConfig":
@@ -267,15 +287,3 @@ def _rewarded(given: str | dict[str, Any]) -> str | dict[str, Any]:
         return given
     kept = {key: value for key, value in given.items() if key not in OF_CURRICULA}
     return kept["text"] if all(kept[key] is None for key in kept.keys() - {"text"}) else kept
-
-
-def _override(drawn: Goal, given: GoalConfig | None) -> Goal:
-    if given is None:
-        return drawn
-    return dataclasses.replace(
-        drawn,
-        negatives=drawn.negatives if given.negatives is None else given.negatives,
-        baseline=drawn.baseline if given.baseline is None else given.baseline,
-        family=drawn.family if given.family is None else given.family,
-        difficulty=given.difficulty,
-    )

@@ -1,5 +1,6 @@
 """How goals are given: in full, as a grammar, or in a file of their own."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -8,6 +9,7 @@ import yaml
 from pydantic import Field
 
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals import Goal
 from rllib_vlm_reward.grammar import Grammar
 from rllib_vlm_reward.section import Section
 
@@ -38,6 +40,16 @@ class GoalConfig(Section):
     baseline: str | None = None
     family: Annotated[str, Field(min_length=1)] | None = None
     difficulty: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    def complete(self, drawn: Goal) -> Goal:
+        """Return the goal as its template and the set make it, but for what is given here."""
+        return dataclasses.replace(
+            drawn,
+            negatives=drawn.negatives if self.negatives is None else self.negatives,
+            baseline=drawn.baseline if self.baseline is None else self.baseline,
+            family=drawn.family if self.family is None else self.family,
+            difficulty=self.difficulty,
+        )
 
 
 class GoalFile(Section):

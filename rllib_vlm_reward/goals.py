@@ -219,10 +219,10 @@ class GoalSet:
             return self._indices[text]
         except KeyError:
             close = difflib.get_close_matches(text, self.texts, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"The set holds {self.texts[:5]} ..."
+            near = f"The closest is {close[0]!r}." if close else f"It holds {self.texts[:5]} ..."
             raise GoalError(
-                f"goal set: got the unknown goal {text!r}, expected one of {len(self)}. {hint} "
-                "Add it to the goals, or let the env choose among them."
+                f"goal set: got the unknown goal {text!r}, expected one of {len(self)}. {near} "
+                "Correct or add it in the goals, or let the env choose among them."
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
@@ -271,7 +271,15 @@ def expand_goals(pattern: str) -> list[str]:
         >>> expand_goals("pick up the {red|blue} {ball|key}")
         ['pick up the red ball', 'pick up the red key', 'pick up the blue ball', \
 'pick up the blue key']
+
+    Raises:
+        GoalError: a brace without its other half.
     """
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", pattern)):
+        raise GoalError(
+            f"goals: got {pattern!r} with a brace that lacks its other half, expected choices as "
+            "in 'a {red|blue} ball'. Close or remove it."
+        )
     parts = re.split(r"\{([^{}]*\|[^{}]*)\}", pattern)
     choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
     return ["".join(choice) for choice in itertools.product(*choices)]

@@ -157,6 +157,12 @@ def test_choices_expand(pattern, expected):
     assert expand_goals(pattern) == expected
 
 
+@pytest.mark.parametrize("pattern", ["a {red|blue ball", "a red} ball", "a {{red} ball", "}{"])
+def test_half_a_brace_is_refused(pattern):
+    with pytest.raises(GoalError, match="lacks its other half"):
+        expand_goals(pattern)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -180,7 +186,7 @@ def test_choices_expand(pattern, expected):
         (lambda: Template(family=""), "family is empty"),
         (
             lambda: GoalSet.from_texts(["a red ball"]).index("a red bal"),
-            "Did you mean 'a red ball'",
+            "The closest is 'a red ball'",
         ),
     ],
 )

@@ -51,7 +51,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """Check the envs, start the pool, and tell every env runner its name.
 
         Raises:
-            FrameError, GoalError, RewardError, PoolError: training would fail.
+            FrameError, GoalError, LabelError, RewardError, PoolError: training would fail.
         """
         for group, evaluates in _groups(algorithm):
             check = functools.partial(preflight, config=self._config, evaluates=evaluates)
@@ -66,6 +66,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         if started:
             _close_with(algorithm, self._pool)
         self._encoder = next((a["encoder_fingerprint"] for a in self._pool.describe()), None)
+        if self._encoder is not None:
+            self._config.check_weights(self._encoder)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
 

@@ -17,6 +17,7 @@ from rllib_vlm_reward.errors import (
     CheckpointError,
     FrameError,
     GoalError,
+    LabelError,
     PoolError,
     RewardError,
 )
@@ -31,7 +32,7 @@ __all__ = ["ERRORS", "Relabeller"]
 
 ERRORS = {
     error.__name__: error
-    for error in (CheckpointError, FrameError, GoalError, PoolError, RewardError)
+    for error in (CheckpointError, FrameError, GoalError, LabelError, PoolError, RewardError)
 }
 _ROWS_AT_ONCE = 4  # read ahead of what is scored
 
@@ -105,6 +106,7 @@ class Relabeller:
     def _work_off(self, units: list[Unit]) -> list[Report]:
         model = self._actor.describe()
         encoder, at_once = model["encoder_fingerprint"], model["batch_size"] * model["lanes"]
+        self._config.check_weights(encoder)
         if self._encoder not in (None, encoder):
             raise CheckpointError(
                 f"encoder {self._config.encoder!r}: its weights differ from those of the rewards "

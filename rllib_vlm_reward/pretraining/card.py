@@ -44,8 +44,8 @@ probability (arXiv 2312.09187, equation 1) at the model's own temperature: a goa
 
 {scores}
 
-{strange}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly; an agent has
-one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
+{strange}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly; an agent
+has one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
 probabilities lie above the first, 99.9 % of the false ones' below the second.
 
 Two pairs that touch in one frame share the probability, so that neither passes β = 0.5; such
