@@ -91,3 +91,46 @@ def test_each_curriculums_course_has_every_seed_of_each_report(gain):
     )
     assert staged["success"][1]["low"] == pytest.approx(low)
     assert staged["success"][1]["high"] == pytest.approx(high)
+
+
+FINDINGS = ("paper_scaling", "paper_threshold", "paper_templates", "paper_returns")
+
+
+@pytest.fixture
+def finding(monkeypatch):
+    """Run a file of the paper's findings, which imports others beside it."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return experiment
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_every_variant_of_a_finding_is_a_run(finding, name):
+    variants = runs(finding(name)["space"](3, 1000), draws=1)
+    assert len(variants) > 2
+    for run in variants:
+        assert run.seed == 3
+        assert run.stop.env_steps == 1000
+        run.to_algorithm_config()
+
+
+def test_returns_are_compared_on_each_tasks_own_goals(finding):
+    find, lift, place = runs(finding("paper_returns")["space"](0, 1000), draws=1)
+    for run, family in ((find, "find"), (lift, "lift")):
+        assert set(run.vlm_reward.goal_set.families) == {family}
+        assert run.curriculum.kind == "uniform"
+    assert set(place.vlm_reward.training_goals.families) == {"find", "lift", "place"}
+    evaluation = place.vlm_reward.goal_set.goals[len(place.vlm_reward.training_goals) :]
+    assert {goal.family for goal in evaluation} == {"place"}
+
+
+def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):
+    measures = {"vlm_return": 1.0, "false_positives": None, "goal_blind_success": 0.0}
+    rows = [
+        {"which": which, "success": success, "wall_seconds": 1.0, **measures}
+        for which, success in (("b", 0.2), ("a", 0.5), ("b", 0.4))
+    ]
+    told = finding("paper_finding")["over_seeds"](rows, lambda row: row["which"])
+    assert [*told] == ["a", "b"]
+    assert told["b"]["success"]["each"] == [0.2, 0.4]
+    assert told["b"]["success"]["mean"] == pytest.approx(0.3)
+    assert "false_positives" not in told["a"]

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from rllib_vlm_reward.pretraining.statements import FAMILIES
+from rllib_vlm_reward.reward_model.spec import LAYOUT
 
 __all__ = ["write_card"]
 
-CARD = """# {architecture}: a small CLIP for BabyAI frames
+CARD = """# {name}: a small CLIP for BabyAI frames
 
 Tells from an egocentric 7 × 7-tile frame of one BabyAI room (56 × 56 pixels, as
 `rllib_vlm_reward.envs` draws it) what the agent faces and carries, and which objects lie side by
@@ -72,6 +73,7 @@ def write_card(folder: Path, metrics: dict[str, Any]) -> None:
     unseen = metrics["settings"]["held_out_things"]
     strange = STRANGE.format(things=", ".join(unseen), table=_table(metrics["held_out_things"]))
     card = CARD.format(
+        name=metrics["architecture"].removesuffix(f"/{LAYOUT[0]}").rpartition("/")[2],
         architecture=metrics["architecture"],
         statements="\n".join(f"- {statement}" for statement in _statements()),
         **metrics["parameters"],

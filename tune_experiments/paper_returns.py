@@ -1,0 +1,124 @@
+"""Does more VLM return mean more ground-truth return? The paper's figure 3, for Find, Lift, Place.
+
+    python tune_experiments/paper_returns.py
+
+Three tasks in a room of two things: face the one that is named, pick it up, put it beside the
+other. CLIP alone pays. The third is learnt with the first two as stages, since alone it is not
+learnt within this budget (docs/curricula.md), and is judged on pairs that training never asked for.
+Over training: what CLIP paid an episode, success by ground truth, the gap between the two, and
+false positives, by which reward hacking would show.
+
+The full setting: 3 tasks, 5 seeds. docs/findings/paper_returns.json and .png are what it leaves.
+"""
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from curriculum_gain import THINGS, goals
+from paper_finding import CONFIGS, finding
+from ray import tune
+
+from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.metrics.ranking import rank_correlation
+from rllib_vlm_reward.sweep import SweepResults, interval
+
+FIND = [f"go to the {thing}" for thing in THINGS]
+LIFT = [f"pick up the {thing}" for thing in THINGS]
+TASKS = {
+    "find": {"goals": FIND, "evaluation_goals": []},
+    "lift": {"goals": LIFT, "evaluation_goals": []},
+    "place": goals(),
+}
+
+
+def space(seed: int, steps: int) -> dict[str, Any]:
+    """Return playroom.yaml in the room of curriculum_gain.py, with each task's goals."""
+    base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
+    room = {"room_size": 6, "num_objects": 2, "max_steps": 32, "colors": ["red", "green", "blue"]}
+    reward = {**base["vlm_reward"], "pool_name": "paper-returns", "num_cpus_per_actor": 0}
+    return {
+        **base,
+        "seed": seed,
+        "environment": {"env": "rllib_vlm_reward/Playroom-v0", "env_config": room},
+        "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
+        "vlm_reward": {
+            **reward,
+            "goals": tune.grid_search([task["goals"] for task in TASKS.values()]),
+            "evaluation_goals": tune.sample_from(_evaluation_goals),
+        },
+        "curriculum": tune.sample_from(_curriculum),
+        "stop": {"env_steps": steps},
+        "evaluation_episodes": 100,
+    }
+
+
+def _task(spec: Any) -> str:
+    asked = spec.config.vlm_reward.goals
+    return next(name for name, task in TASKS.items() if task["goals"] == asked)
+
+
+def _evaluation_goals(spec: Any) -> list[str]:
+    return TASKS[_task(spec)]["evaluation_goals"]
+
+
+def _curriculum(spec: Any) -> dict[str, Any]:
+    if _task(spec) == "place":
+        return {"kind": "staged", "stages": [["find"], ["lift"], ["place"]], "window": 8}
+    return {"kind": "uniform"}
+
+
+def tell(results: list[SweepResults]) -> dict[str, Any]:
+    """Return each task's course over its reports, and how both returns correlate."""
+    reports = [
+        {**report, "seed": seed} for seed, its in enumerate(results) for report in its.reports
+    ]
+    told = {}
+    for name, task in TASKS.items():
+        own = [report for report in reports if report["vlm_reward.goals"] == task["goals"]]
+        seeds = sorted({report["seed"] for report in own})
+        columns = [*zip(*([r for r in own if r["seed"] == seed] for seed in seeds), strict=True)]
+        told[name] = {
+            "env_steps": [round(fmean(r["env_steps"] for r in column)) for column in columns],
+            **{
+                measure: [interval([r[measure] for r in column]) for column in columns]
+                for measure in ("vlm_return", "success", "false_positives")
+            },
+            "gap": [
+                interval([r["vlm_return"] - r["success"] for r in column]) for column in columns
+            ],
+            "rank_correlation": rank_correlation(
+                np.array([report["vlm_return"] for report in own]),
+                np.array([report["success"] for report in own]),
+            ),
+        }
+    return told
+
+
+def draw(figures: dict[str, Any], path: Path) -> None:
+    """Draw both returns of each task over training."""
+    figure, axes = plt.subplots(1, len(figures), figsize=(12, 4), sharey=True, layout="constrained")
+    for place, (name, course) in zip(axes, figures.items(), strict=True):
+        for measure, label in (
+            ("vlm_return", "VLM return"),
+            ("success", "success by ground truth"),
+            ("false_positives", "false positives an episode"),
+        ):
+            means = [point["mean"] for point in course[measure]]
+            (line,) = place.plot(course["env_steps"], means, marker="o", label=label)
+            if course[measure][0]["low"] is not None:
+                low, high = ([point[end] for point in course[measure]] for end in ("low", "high"))
+                place.fill_between(
+                    course["env_steps"], low, high, color=line.get_color(), alpha=0.15
+                )
+        place.set(title=f"{name}: rank correlation {course['rank_correlation']:.2f}")
+        place.set(xlabel="env steps", ylim=(0, 1.05))
+    axes[0].legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    finding(__doc__, "paper_returns", space=space, tell=tell, draw=draw, seeds=5, steps=160_000)

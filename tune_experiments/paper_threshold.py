@@ -1,0 +1,86 @@
+"""False positives or false negatives: which hurt the agent more? One reward at different β.
+
+    python tune_experiments/paper_threshold.py
+
+An imperfect CLIP (size m of tune_experiments/paper_clips/, made by paper_family.py) pays agents in
+the quickstart's task at each β. Beside their success by ground truth stand, of the same reward on
+one fixed set of labelled frames, the false positives an episode, and the share of the episodes with
+a success in which none fires. BiMI (arXiv 2409.15922) finds that false positives hurt more.
+
+The full setting: 6 thresholds, 3 seeds. docs/findings/paper_threshold.json and .png are what it
+leaves.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from paper_finding import finding, lift, over_seeds, rows_of
+from ray import tune
+from rllib_vlm_reward.evaluation.collect import collect
+
+from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.evaluation.judged import judge
+from rllib_vlm_reward.metrics.precision_recall import fires_at
+from rllib_vlm_reward.sweep import SweepResults
+
+CLIP = Path(__file__).parent.resolve() / "paper_clips" / "m"
+THRESHOLDS = (0.02, 0.1, 0.3, 0.5, 0.8, 0.95)
+EPISODES = 300  # of each player
+
+
+def space(seed: int, steps: int) -> dict[str, Any]:
+    """Return the task with each threshold, and one pool for all."""
+    return lift(
+        seed,
+        steps,
+        encoder=str(CLIP),
+        threshold=tune.grid_search([*THRESHOLDS]),
+        pool_name="paper-threshold",
+    )
+
+
+def tell(results: list[SweepResults]) -> dict[str, Any]:
+    """Return each threshold's errors offline, and its agents."""
+    experiment = Experiment.model_validate(lift(0, 1, encoder=str(CLIP)))
+    frames = collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
+    scores = judge(experiment.vlm_reward, frames).scores
+    agents = over_seeds(rows_of(results), lambda row: str(row["vlm_reward.threshold"]))
+    return {
+        str(threshold): {
+            "offline": dataclasses.asdict(
+                fires_at(threshold, scores, frames.labels, frames.episode_indices)
+            ),
+            "agents": agents[str(threshold)],
+        }
+        for threshold in THRESHOLDS
+    }
+
+
+def draw(figures: dict[str, Any], path: Path) -> None:
+    """Draw success and both kinds of error over β."""
+    figure, (above, below) = plt.subplots(
+        2, figsize=(7, 6), sharex=True, height_ratios=(2, 1), layout="constrained"
+    )
+    thresholds = [float(threshold) for threshold in figures]
+    success = [its["agents"]["success"] for its in figures.values()]
+    above.plot(thresholds, [each["mean"] for each in success], marker="o")
+    if success[0]["low"] is not None:
+        low, high = ([each[end] for each in success] for end in ("low", "high"))
+        above.fill_between(thresholds, low, high, alpha=0.2)
+    above.set(ylabel="agents' success by ground truth", ylim=(0, 1.02))
+    offline = [its["offline"] for its in figures.values()]
+    for key, label in (
+        ("false_positives", "false positives an episode"),
+        ("missed_episodes", "episodes whose success is missed"),
+    ):
+        below.plot(thresholds, [each[key] for each in offline], marker="o", label=label)
+    below.set(xlabel="β", ylabel="offline")
+    below.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    finding(__doc__, "paper_threshold", space=space, tell=tell, draw=draw, seeds=3, steps=80_000)
