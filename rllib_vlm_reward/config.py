@@ -22,6 +22,7 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 _ELSEWHERE = {
     "mode",
     "may_change",
+    "alarms",
     "success_key",
     "evaluation_goals",
     "agents",
@@ -80,6 +81,8 @@ class VLMRewardConfig(ServingConfig):
             ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt.
         agents: in a multi-agent env, what is different for an agent: its id, and any of the keys
             above that say what its reward is; None leaves it the env's own reward.
+        alarms: what a reward that cannot be trusted does to training: ``warn`` logs it, ``error``
+            ends training by an error, ``off`` looks for none. See docs/alarms.md.
         may_change: let a checkpoint that was written with another reward be restored.
 
     Raises:
@@ -120,6 +123,7 @@ class VLMRewardConfig(ServingConfig):
     success_key: str = "success"
     goal_embedding: bool = False
     agents: dict[str | int, dict[str, Any] | None] = Field(default_factory=dict)
+    alarms: Literal["warn", "error", "off"] = "warn"
     may_change: bool = False
 
     @pydantic.model_validator(mode="before")

@@ -72,7 +72,16 @@ ROOMS = {
         "connectors",
         "run",
     },
-    "cli": {"errors", "run", "pretraining", "offline", "bench", "evaluation"},
+    "cli": {
+        "errors",
+        "config",
+        "calibration",
+        "run",
+        "pretraining",
+        "offline",
+        "bench",
+        "evaluation",
+    },
 }
 LIBRARIES = {
     "open_clip": {"reward_model/encoder.py"},
@@ -111,7 +120,7 @@ LIBRARIES = {
         "cli",
     },
     "minigrid": {"envs", "pretraining"},
-    "gymnasium": {"envs", "connectors", "plugin", "policies", "offline"},
+    "gymnasium": {"envs", "connectors", "plugin", "policies", "offline", "run"},
 }
 
 

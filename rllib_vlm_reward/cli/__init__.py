@@ -9,11 +9,31 @@ import yaml
 from pydantic_core import ErrorDetails
 from rich.console import Console
 
-from rllib_vlm_reward.cli import bench, relabel, train, train_clip
+from rllib_vlm_reward.cli import (
+    bench,
+    calibrate,
+    collect,
+    evaluate,
+    landscape,
+    relabel,
+    train,
+    train_clip,
+)
 from rllib_vlm_reward.cli.app import app
 from rllib_vlm_reward.errors import ERRORS
 
-__all__ = ["app", "bench", "main", "relabel", "train", "train_clip"]
+__all__ = [
+    "app",
+    "bench",
+    "calibrate",
+    "collect",
+    "evaluate",
+    "landscape",
+    "main",
+    "relabel",
+    "train",
+    "train_clip",
+]
 
 EXPECTED = (
     *ERRORS,

@@ -6,9 +6,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from minigrid.core.actions import Actions
 from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
 
+from rllib_vlm_reward.envs.expert import Expert
 from rllib_vlm_reward.envs.level import Playroom
+from rllib_vlm_reward.envs.oracle import steps_to_go
 from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.envs.truth import accomplished
 from rllib_vlm_reward.frames import Frames
@@ -58,6 +61,7 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         side = 7 * tile_size
         self.observation_space = gym.spaces.Box(0, 255, (side, side, 3), np.uint8)
         self._frame: Frames = np.zeros((side, side, 3), np.uint8)
+        self._expert: Expert | None = None
 
     def _observe(self, observation: dict[str, Any], info: dict[str, Any]) -> Result:
         self._frame = draw(observation["image"], self.tile_size)
@@ -69,11 +73,14 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         # BabyAI prints each layout that it rejects.
         with contextlib.redirect_stdout(io.StringIO()):
             observation, info = self.env.reset(seed=seed, options=options)
+        self._expert = None
         return self._observe(observation, info)
 
     def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
         """Act; see the class for what comes back."""
         observation, reward, terminated, truncated, info = self.env.step(int(action))
+        if self._expert is not None:
+            self._expert.see(int(action))
         frame, info = self._observe(observation, info)
         if info["success"] and not self.end_on_success:
             terminated = False
@@ -82,6 +89,22 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     def render(self) -> Frames:  # type: ignore[override]
         """Return the frame of the last reset or step, uint8 ``[H, W, 3]``."""
         return self._frame
+
+    def steps_to_go(self) -> float:
+        """Return how many actions success is away, see :mod:`~rllib_vlm_reward.envs.oracle`."""
+        return steps_to_go(self.unwrapped, can_drop=Actions.drop in self.action_space)
+
+    def expert_action(self) -> int:
+        """Return what BabyAI's bot would do now, see :class:`~rllib_vlm_reward.envs.expert.Expert`.
+
+        Where the bot has no advice the action is a random one, of ``action_space``.
+        """
+        if self._expert is None:
+            self._expert = Expert(self.unwrapped)
+        advice = self._expert.advise()
+        if advice is None or advice not in self.action_space:
+            return int(self.action_space.sample())
+        return advice
 
 
 def _num_actions(level: Any) -> int:

@@ -1,7 +1,7 @@
 """How good is the trained agent, by ground truth, beside chance and beside a goal-blind self?"""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,13 +42,14 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
-    """One scored frame: uint8 ``[H, W, 3]``, after action ``t`` of its episode."""
+    """One scored frame: uint8 ``[H, W, 3]``, after action ``t`` of its episode, and its info."""
 
     episode: str
     t: int
     frame: npt.NDArray[np.uint8]
     goal: str
     score: float
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Evaluator:
@@ -115,26 +116,37 @@ class Evaluator:
         self._runner.env.action_space.seed(self._runner.config.seed)
         return self._play(episodes, random_actions=True)
 
-    def watch(self, episodes: int) -> list[Moment]:
-        """Return every scored frame of some episodes of the present policy, in order."""
+    def watch(self, episodes: int, *, held_out: bool = False) -> list[Moment]:
+        """Return every scored frame of some episodes of the present policy, in order.
+
+        With ``held_out``, of goals held out of training, where :meth:`held_out` is not None.
+        """
+        assert not held_out or (self._drawn is not None and self._held_out)
         self._sync()
         with self._recording() as record:
-            self._play(episodes)
-        return [Moment(*moment) for moment in record]
+            played = self._sample(episodes, goals=self._held_out if held_out else None)
+        infos = {episode.id_: episode.get_infos() for episode in played}
+        return [Moment(*moment, infos[moment[0]][moment[1]]) for moment in record]
 
     def _sync(self) -> None:
         # RLlib syncs the driver's own env runner with the learner after each update.
         parts = [COMPONENT_RL_MODULE, COMPONENT_ENV_TO_MODULE_CONNECTOR]
         self._runner.set_state(self._algorithm.env_runner.get_state(parts))
 
+    def _sample(
+        self, episodes: int, *, goals: range | None = None, random_actions: bool = False
+    ) -> list[SingleAgentEpisode]:
+        if self._drawn is not None:
+            self._drawn.pose(goals or self._training)
+        samples: list[SingleAgentEpisode] = self._runner.sample(
+            num_episodes=episodes, explore=False, random_actions=random_actions
+        )
+        return samples
+
     def _play(
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False
     ) -> Outcome:
-        if self._drawn is not None:
-            self._drawn.pose(goals or self._training)
-        samples = self._runner.sample(
-            num_episodes=episodes, explore=False, random_actions=random_actions
-        )
+        samples = self._sample(episodes, goals=goals, random_actions=random_actions)
         done = [episode for episode in samples if episode.is_done]
         data = [episode.custom_data for episode in done]
         # An env may tell of success alone.

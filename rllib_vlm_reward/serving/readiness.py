@@ -34,7 +34,7 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
     waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
     if waiting:
         _LOG.warning(
-            "reward pool: %d of %d actors are starting or wait for room, %g s at most. Free now: %s.",
+            "reward pool: %d of %d actors are starting or wait for room, %g s at most. Free: %s.",
             *(len(waiting), len(actors), _PLACE_TIMEOUT_S, _free()),
         )
     _await(placed, _PLACE_TIMEOUT_S, "start")

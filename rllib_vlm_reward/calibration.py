@@ -1,0 +1,216 @@
+"""A calibrated threshold as a file, and what it was calibrated for."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.section import Positive, Section
+
+__all__ = ["Calibration", "Estimate", "Target", "inline_calibration"]
+
+VERSION = 1
+_NAMED = 3  # of the statements that differ
+
+
+class Estimate(Section):
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Target(Section):
+    """What a threshold must reach; one of the two.
+
+    Attributes:
+        precision: at least this share of the fires is at a success, in (0, 1).
+        false_positives: at most so many fires an episode are not.
+
+    Raises:
+        pydantic.ValidationError: none or both are given, or a value outside its range.
+
+    Example:
+        >>> Target(precision=0.95).name
+        'precision'
+    """
+
+    precision: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    false_positives: Positive | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> "Target":
+        if (self.precision is None) == (self.false_positives is None):
+            raise ValueError(
+                f"target: got precision {self.precision} and false_positives "
+                f"{self.false_positives}, expected one of the two."
+            )
+        return self
+
+    @property
+    def name(self) -> Literal["precision", "false_positives"]:
+        """Which of the two is given."""
+        return "false_positives" if self.precision is None else "precision"
+
+    @property
+    def value(self) -> float:
+        """The one that is given."""
+        return float(getattr(self, self.name))
+
+
+class Calibration(Section):
+    """A threshold, what it reaches, and the reward that it was calibrated for.
+
+    Attributes:
+        version: of the file's format.
+        encoder: the CLIP, as it was named.
+        weights: SHA-256 of its weights, :attr:`.CLIPEncoder.fingerprint`.
+        head, alpha: of the reward; alpha is None where the head has none.
+        temperature: τ; None is the model's own.
+        goals: texts of the goals.
+        statements: what CLIP reads: every prompt, negative and baseline.
+        goals_sha256: :attr:`.GoalSet.fingerprint`, of goals, prompts, negatives and baselines.
+        threshold: β. ``low`` and ``high``: see docs/calibration.md.
+        target: what β was chosen for.
+        precision, recall, false_positives: what it reaches on the labelled frames; false positives
+            are an episode's.
+        frames, successes, episodes: how many there were.
+
+    Raises:
+        pydantic.ValidationError: another version, or what is no calibration.
+    """
+
+    version: int
+    encoder: str
+    weights: str
+    head: str
+    alpha: float | None = None
+    temperature: Positive | None = None
+    goals: tuple[str, ...]
+    statements: tuple[str, ...]
+    goals_sha256: str
+    threshold: Estimate
+    target: Target
+    precision: Estimate
+    recall: Estimate
+    false_positives: Estimate
+    frames: int
+    successes: int
+    episodes: int
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _know_version(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("version") != VERSION:
+            raise ValueError(
+                f"version: got {given.get('version')!r}, expected {VERSION}. Calibrate anew with "
+                "`rllib-vlm-reward calibrate` of this release."
+            )
+        return given
+
+    def save(self, path: Path) -> None:
+        """Write it as YAML."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = self.model_dump(mode="json", exclude_none=True)
+        path.write_text(yaml.safe_dump(content, sort_keys=False, width=100))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Calibration":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            LabelError: there is no such file, or it holds something else.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(Path(path).read_text()))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise LabelError(
+                f"calibration: got {str(path)!r}, which cannot be read ({error}), expected the "
+                "path of a file that `rllib-vlm-reward calibrate` wrote."
+            ) from error
+        except pydantic.ValidationError as error:
+            told = "; ".join(
+                ": ".join((*map(str, its["loc"]), its["msg"].removeprefix("Value error, ")))
+                for its in error.errors()
+            )
+            raise LabelError(f"calibration {path}: {told}") from error
+
+    def settings(self, given: dict[str, Any], goals: GoalSet) -> dict[str, float | None]:
+        """Return the reward's threshold and temperature, or refuse another reward.
+
+        Args:
+            given: ``head``, ``alpha``, ``window``, ``threshold`` and ``temperature`` of the
+                reward's configuration, the last two None where they are not given.
+            goals: of the reward.
+
+        Raises:
+            LabelError: the reward is not the calibrated one, or has a threshold of its own.
+        """
+        own = {"threshold": self.threshold.value, "temperature": self.temperature}
+        expected = {"head": self.head, "window": 1}
+        if self.alpha is not None:
+            expected["alpha"] = self.alpha
+        expected |= {key: value for key, value in own.items() if given[key] is not None}
+        for key, value in expected.items():
+            if given[key] != value:
+                raise LabelError(
+                    f"calibration: it has {key} {value!r}, the reward {given[key]!r}. Remove that, "
+                    "calibrate anew, or set calibration: null."
+                )
+        if goals.fingerprint != self.goals_sha256:
+            raise LabelError(
+                f"calibration: its goals differ from the reward's: {self._difference(goals)}. Its "
+                "threshold says nothing of these. Calibrate anew, or set calibration: null."
+            )
+        return own
+
+    def _difference(self, goals: GoalSet) -> str:
+        for kind, its, now in (
+            ("goals", self.goals, goals.texts),
+            ("prompts, negatives and baselines", self.statements, goals.statements),
+        ):
+            parts = [
+                f"{len(texts)} {kind} {where}, as {texts[:_NAMED]}"
+                for texts, where in (
+                    ([text for text in its if text not in set(now)], "are in it alone"),
+                    ([text for text in now if text not in set(its)], "in the reward alone"),
+                )
+                if texts
+            ]
+            if parts:
+                return " and ".join(parts)
+        return "the same statements, but weighed against others (num_negatives, negatives_seed)"
+
+    def check_weights(self, weights: str, encoder: str) -> None:
+        """Refuse another CLIP.
+
+        Args:
+            weights: SHA-256 of its weights.
+            encoder: its name, for the message.
+
+        Raises:
+            LabelError: its weights are not those of the calibration.
+        """
+        if weights != self.weights:
+            raise LabelError(
+                f"calibration: it is of the CLIP {self.encoder!r} with the weights "
+                f"{self.weights[:12]}…, but {encoder!r} has the weights {weights[:12]}…. Its "
+                "threshold says nothing of these. Calibrate anew, or set calibration: null."
+            )
+
+
+def inline_calibration(settings: Any) -> Any:
+    """Return the settings of a reward, a ``calibration`` that is a path replaced by its content.
+
+    Raises:
+        LabelError: no such file, or other content.
+    """
+    given = settings.get("calibration") if isinstance(settings, dict) else None
+    if not isinstance(given, str | Path):
+        return settings
+    return {**settings, "calibration": Calibration.load(given)}

@@ -1,0 +1,73 @@
+"""``rllib-vlm-reward calibrate``: a threshold that reaches a target."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rllib_vlm_reward.cli.app import app, quiet
+
+
+@app.command("calibrate")
+def calibrate_command(
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A run's YAML, of which `vlm_reward` counts, or the keys of that alone.",
+            exists=True,
+            dir_okay=False,
+            metavar="CONFIG.yaml",
+        ),
+    ],
+    frames: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled frames, as `collect` writes them.", metavar="PARQUET", dir_okay=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The calibration, as YAML.")],
+    precision: Annotated[
+        float | None, typer.Option(help="At least this share of the fires is right.")
+    ] = None,
+    false_positives: Annotated[
+        float | None, typer.Option(help="At most so many wrong fires an episode.")
+    ] = None,
+    temperature: Annotated[
+        bool, typer.Option("--temperature", help="Choose the softmax's τ too.")
+    ] = False,
+    encoder: Annotated[str | None, typer.Option(help="In place of CONFIG's.")] = None,
+    device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
+) -> None:
+    """Choose the threshold β with the largest recall that reaches a target for sure.
+
+    The target is a --precision or the --false-positives an episode; for sure is with its 95 %
+    interval over episodes. Use the file in a run: `vlm_reward: {calibration: FILE}`.
+
+    Example: `rllib-vlm-reward calibrate configs/quickstart.yaml --frames runs/frames.parquet
+    --precision 0.95 --output runs/calibration.yaml`
+    """
+    from rllib_vlm_reward.calibration import Target
+    from rllib_vlm_reward.evaluation.calibrate import calibrate
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.offline import read_config
+
+    quiet()
+    reward = read_config(config)
+    if encoder is not None:
+        reward = reward.model_copy(update={"encoder": encoder})
+    found = calibrate(
+        reward,
+        LabelledFrames.load(frames),
+        Target(precision=precision, false_positives=false_positives),
+        temperature=temperature,
+        device=device,
+    )
+    found.save(output)
+    say = Console().print
+    if temperature:
+        say(f"temperature        {found.temperature:.4g}")
+    for name in ("threshold", "precision", "recall", "false_positives"):
+        told = getattr(found, name)
+        say(f"{name:<18} {told.value:.4f} (95 % interval {told.low:.4f} to {told.high:.4f})")
+    say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")

@@ -1,0 +1,124 @@
+"""``rllib-vlm-reward collect``: frames whose truth is known."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rllib_vlm_reward.cli.app import app, quiet
+
+if TYPE_CHECKING:
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.run import Experiment
+
+
+@app.command("collect")
+def collect_command(
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Parquet, not there yet.")],
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="YAML of a run, in whose env is played.",
+            exists=True,
+            dir_okay=False,
+            metavar="[CONFIG.yaml]",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Labelled images, in place of a run: metadata.csv with file_name, goal, label.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Of each player.")] = 100,
+    player: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="random, expert, or the folder of a run; several times for several. Random, and "
+            "expert where the env has one, by default.",
+        ),
+    ] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Pose the run's evaluation_goals, in turn.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of layouts and play.")] = 0,
+) -> None:
+    """Collect frames with their goals and the truth, to judge a reward by.
+
+    Plays CONFIG's env, which tells success in its infos, or imports the images of --folder. FILE
+    is Parquet, as Hugging Face's datasets keep images: a row a frame.
+
+    Example: `rllib-vlm-reward collect configs/quickstart.yaml --output runs/frames.parquet`
+    """
+    if (config is None) == (folder is None):
+        raise typer.BadParameter("give CONFIG.yaml to play, or --folder to import; one of them.")
+    if output.exists():
+        raise FileExistsError(f"{output} exists. Choose another --output, or remove it.")
+    from rllib_vlm_reward.evaluation.collect import check_labels
+    from rllib_vlm_reward.evaluation.imported import read_folder
+    from rllib_vlm_reward.run import Experiment
+
+    quiet()
+    families = {}
+    if config is not None:
+        experiment = Experiment.from_file(config)
+        families = {goal.text: goal.family for goal in experiment.vlm_reward.goal_set.goals}
+        frames = _play(experiment, player, episodes, seed, held_out=held_out)
+    else:
+        assert folder is not None
+        frames = read_folder(folder)
+    check_labels(frames)
+    frames.save(output)
+    Console().print(_table(frames, families))
+    Console().print(f"{output} holds {len(frames)} frames.")
+
+
+def _play(
+    experiment: "Experiment",
+    players: list[str] | None,
+    episodes: int,
+    seed: int,
+    *,
+    held_out: bool,
+) -> "LabelledFrames":
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from rllib_vlm_reward.evaluation.collect import collect
+
+    with Bar(console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(player: str, finished: int) -> None:
+            if player not in tasks:
+                tasks[player] = bar.add_task(player, total=episodes)
+            bar.update(tasks[player], completed=finished)
+
+        return collect(
+            experiment,
+            players=players,
+            episodes=episodes,
+            seed=seed,
+            held_out=held_out,
+            report=report,
+        )
+
+
+def _table(frames: "LabelledFrames", families: Mapping[str, str]) -> Table:
+    """Count by player and family; by player and goal where families are not known."""
+    goals = [families.get(goal, goal) for goal in frames.goals]
+    kinds = np.array([*zip(frames.players, goals, strict=True)])
+    episodes = np.array(frames.episodes)
+    table = Table("player", "goals", "frames", "successes", "episodes")
+    for player, goal in dict.fromkeys(map(tuple, kinds.tolist())):
+        own = (kinds == (player, goal)).all(axis=1)
+        numbers = own.sum(), frames.labels[own].sum(), len(np.unique(episodes[own]))
+        table.add_row(player, goal, *map(str, numbers))
+    return table

@@ -1,0 +1,82 @@
+"""``rllib-vlm-reward evaluate``: how good is the reward?"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from rllib_vlm_reward.cli.app import app, quiet
+
+if TYPE_CHECKING:
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+
+
+@app.command("evaluate")
+def evaluate_command(
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Runs' YAMLs, of which `vlm_reward` counts, or the keys of that alone.",
+            exists=True,
+            dir_okay=False,
+            metavar="CONFIG.yaml...",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the report.", metavar="DIR")],
+    frames: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled frames; without, the first run's env is played.",
+            metavar="FRAMES.parquet",
+        ),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="A CLIP in place of the configurations' own; may come again."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
+) -> None:
+    """Tell how good a reward is, before a run is spent on it.
+
+    Each configuration with each encoder is a contender. All score the same labelled frames; the
+    truth says how often each is right. DIR gets report.html, evaluation.json and the pictures.
+
+    Examples: `rllib-vlm-reward evaluate configs/quickstart.yaml --output evaluation`,
+    `rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base
+    --frames frames.parquet --output evaluation`
+    """
+    from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
+    from rllib_vlm_reward.evaluation.save import save, table
+    from rllib_vlm_reward.offline import read_config
+
+    quiet()
+    say = Console(stderr=True, highlight=False).print
+    rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
+    given = _frames(configs[0], frames, output)
+    assessments = evaluate(
+        rewards, given, device=device, report=lambda name: say(f"judging {name}")
+    )
+    save(output, assessments, command=shlex.join(["rllib-vlm-reward", *sys.argv[1:]]))
+    console = Console()
+    console.print(table(assessments))
+    for each in assessments:
+        console.print(f"{each.name}: {each.verdict.kind}. {each.verdict.sentence}", markup=False)
+    console.print(f"{output / 'report.html'}", markup=False)
+
+
+def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
+    """Read the frames, or play the run's env and keep what was seen beside the report."""
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+
+    if given is not None:
+        return LabelledFrames.load(given)
+    from rllib_vlm_reward.evaluation.collect import check_labels, collect
+    from rllib_vlm_reward.run import Experiment
+
+    played = collect(Experiment.from_file(config))
+    check_labels(played)
+    played.save(output / "frames.parquet")
+    return played

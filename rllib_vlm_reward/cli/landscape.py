@@ -1,0 +1,140 @@
+"""``rllib-vlm-reward landscape``: scores along an episode, or over a grid of states."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rllib_vlm_reward.cli.app import app, quiet
+
+if TYPE_CHECKING:
+    from rllib_vlm_reward.config import VLMRewardConfig
+    from rllib_vlm_reward.evaluation.trajectory import Trajectory
+
+Rewards = Mapping[str, "VLMRewardConfig"]
+
+
+@app.command("landscape")
+def landscape_command(
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Runs' YAMLs; the first one's env is played, all score what is seen.",
+            exists=True,
+            dir_okay=False,
+            metavar="CONFIG.yaml...",
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")],
+    player: Annotated[
+        str | None, typer.Option(help="random, or expert; the expert where the env has one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the layout and of random play.")] = 0,
+    goal: Annotated[str | None, typer.Option(help="One of the goals, in place of a draw.")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LOW:HIGH:NUMBER",
+            help="States in place of an episode, as theta=-1.57:1.57:41; twice for a heat map.",
+        ),
+    ] = None,
+    frames: Annotated[
+        Path | None,
+        typer.Option(metavar="PARQUET", help="Labelled frames, of which --episode is drawn."),
+    ] = None,
+    episode: Annotated[str | None, typer.Option(help="Of --frames.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="A CLIP in place of the configurations' own; may come again."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
+) -> None:
+    """Draw what the reward sees: its score step by step, or over a grid of states.
+
+    An episode gives DIR trajectory.png and trajectory.gif, a grid landscape.png; both
+    landscape.json with the numbers.
+
+    Examples: `rllib-vlm-reward landscape configs/quickstart.yaml --output landscape`,
+    `rllib-vlm-reward landscape configs/cartpole.yaml --grid theta=-1.57:1.57:41 --grid x=-2:2:9
+    --output landscape`
+    """
+    if (frames is None) != (episode is None) or (grid and frames is not None):
+        raise typer.BadParameter("--frames and --episode go together, and without --grid.")
+    if len(grid or ()) > 2:
+        raise typer.BadParameter("a grid has one or two variables: give --grid once or twice.")
+    from rllib_vlm_reward.evaluation.evaluate import contenders
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
+    from rllib_vlm_reward.offline import read_config
+    from rllib_vlm_reward.run import Experiment
+
+    quiet()
+    rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
+    output.mkdir(parents=True, exist_ok=True)
+    if grid:
+        told = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
+    else:
+        if frames is not None and episode is not None:
+            seen = Trajectory.of(LabelledFrames.load(frames), episode)
+        else:
+            run = Experiment.from_file(configs[0])
+            seen = play(run, player=player, seed=seed, goal=goal)
+        told = _trajectory(seen, rewards, output, device)
+    (output / "landscape.json").write_text(json.dumps(told, indent=1) + "\n")
+    Console().print(f"{output} holds {', '.join(sorted(file.name for file in output.iterdir()))}.")
+
+
+def _trajectory(seen: "Trajectory", rewards: Rewards, output: Path, device: str) -> dict[str, Any]:
+    from rllib_vlm_reward.evaluation.drawing import save_trajectory
+    from rllib_vlm_reward.evaluation.landscape import lines
+    from rllib_vlm_reward.run.evaluation import Moment
+    from rllib_vlm_reward.run.pictures import save_video
+
+    drawn = lines(rewards, seen.frames, seen.goal, device=device)
+    save_trajectory(output / "trajectory.png", seen, drawn)
+    first = drawn[0]
+    moments = [
+        Moment(seen.episode, step, frame, seen.goal, float(score))
+        for step, frame, score in zip(seen.steps, seen.frames, first.scores, strict=True)
+    ]
+    save_video(output / "trajectory.gif", moments, first.config.threshold)
+    return {
+        "goal": seen.goal,
+        "player": seen.player,
+        "episode": seen.episode,
+        "steps": seen.steps,
+        "success": seen.success,
+        "rewards": [line.to_dict() for line in drawn],
+    }
+
+
+def _grid(
+    experiment: Any,
+    grid: Sequence[str],
+    rewards: Rewards,
+    output: Path,
+    goal: str | None,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    from rllib_vlm_reward.evaluation.drawing import save_curves, save_heat
+    from rllib_vlm_reward.evaluation.grid import Axis, render_grid
+    from rllib_vlm_reward.evaluation.landscape import lines, only_goal
+
+    axes = [Axis.parse(text) for text in grid]
+    told = only_goal(experiment.vlm_reward, goal)
+    frames = render_grid(experiment, axes, seed=seed)
+    drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), told, device=device)
+    path = output / "landscape.png"
+    if len(axes) == 1:
+        save_curves(path, axes[0], frames, drawn, told)
+    else:
+        save_heat(path, axes, frames, drawn, told)
+    return {
+        "goal": told,
+        "axes": [{"name": axis.name, "values": axis.values.tolist()} for axis in axes],
+        "rewards": [line.to_dict() for line in drawn],
+    }

@@ -1,0 +1,173 @@
+"""How far it is to ground-truth success, by search on the grid."""
+
+import dataclasses
+import heapq
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import product
+from types import MappingProxyType
+
+from minigrid.core.constants import DIR_TO_VEC
+from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
+from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr, PutNextInstr
+
+from rllib_vlm_reward.envs.truth import accomplished
+
+__all__ = ["steps_to_go"]
+
+Cell = tuple[int, int]
+Pose = tuple[int, int, int]  # x, y, direction
+
+_STEPS: tuple[Cell, ...] = tuple((int(dx), int(dy)) for dx, dy in DIR_TO_VEC)
+_OTHER = -1  # the role of what the mission does not name
+
+
+def steps_to_go(level: RoomGridLevel, *, can_drop: bool = True) -> float:
+    """Return how many actions the shortest plan to success takes, from the present state.
+
+    Success is that of :func:`~rllib_vlm_reward.envs.truth.accomplished`; the actions are MiniGrid's
+    left, right, forward, pickup and drop. Plans move what the mission names, in Place either of the
+    two, and drop what else is carried; they put nothing else out of the way, open no door, and know
+    no time limit. After a wrong pickup in a strict Lift, which BabyAI ends there, no plan is left.
+
+    Args:
+        level: with a go-to, pick-up or put-next mission.
+        can_drop: whether the agent has the action ``drop``.
+
+    Returns:
+        0 where the mission is accomplished, ``inf`` where no such plan is.
+
+    Raises:
+        GoalError: a mission of another kind.
+
+    Example:
+        >>> from rllib_vlm_reward.envs.makers import make_find
+        >>> env = make_find(room_size=5, num_objects=2)
+        >>> _ = env.reset(seed=0)
+        >>> steps_to_go(env.unwrapped) >= 1
+        True
+    """
+    if accomplished(level):
+        return 0.0
+    x, y = level.agent_pos
+    return _table(_Scene.of(level, can_drop)).get((int(x), int(y), int(level.agent_dir)), math.inf)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Scene:
+    """All but the agent's pose. A role says which of the mission's sets a thing is of: 0 or 1."""
+
+    mission: type
+    floor: frozenset[Cell]  # where the agent can stand
+    empty: frozenset[Cell]  # where a thing can lie
+    lying: frozenset[tuple[Cell, int]]
+    held: int | None
+    can_drop: bool
+
+    @classmethod
+    def of(cls, level: RoomGridLevel, can_drop: bool) -> "_Scene":
+        instruction, held = level.instrs, level.carrying
+        if isinstance(instruction, PutNextInstr):
+            sets = [instruction.desc_move.obj_set, instruction.desc_fixed.obj_set]
+        else:
+            sets = [instruction.desc.obj_set]
+        roles = {id(thing): role for role, things in enumerate(sets) for thing in things}
+        grid = level.grid
+        things = {at: grid.get(*at) for at in product(range(grid.width), range(grid.height))}
+        failed = isinstance(instruction, PickupInstr) and instruction.strict and held is not None
+        return cls(
+            next(kind for kind in _EXITS if isinstance(instruction, kind)),
+            frozenset(at for at, thing in things.items() if thing is None or thing.can_overlap()),
+            frozenset(at for at, thing in things.items() if thing is None),
+            frozenset((at, roles[id(it)]) for at, it in things.items() if id(it) in roles),
+            None if held is None else roles.get(id(held), _OTHER),
+            can_drop and not failed,
+        )
+
+    def without(self, at: Cell, role: int) -> "_Scene":
+        """Return the scene after the pickup of what lies there."""
+        return dataclasses.replace(
+            self,
+            floor=self.floor | {at},
+            empty=self.empty | {at},
+            lying=self.lying - {(at, role)},
+            held=role,
+        )
+
+    def dropped(self, at: Cell) -> "_Scene":
+        """Return the scene after the drop of what the mission does not name."""
+        return dataclasses.replace(
+            self, floor=self.floor - {at}, empty=self.empty - {at}, held=None
+        )
+
+
+@lru_cache(maxsize=4096)
+def _table(scene: _Scene) -> MappingProxyType[Pose, float]:
+    """Return the steps to go from each pose from which there is a plan (Dijkstra, backwards)."""
+    queue = [
+        (cost, (*at, direction))
+        for at in scene.floor
+        for direction in range(4)
+        if (cost := _exit(scene, (*at, direction))) < math.inf
+    ]
+    heapq.heapify(queue)
+    costs: dict[Pose, float] = {}
+    while queue:
+        cost, pose = heapq.heappop(queue)
+        if pose not in costs:
+            costs[pose] = cost
+            for before in _before(scene, pose):
+                if before not in costs:
+                    heapq.heappush(queue, (cost + 1, before))
+    return MappingProxyType(costs)
+
+
+def _before(scene: _Scene, pose: Pose) -> Iterator[Pose]:
+    """Yield the poses that a turn or a step takes here."""
+    x, y, direction = pose
+    yield x, y, (direction - 1) % 4
+    yield x, y, (direction + 1) % 4
+    dx, dy = _STEPS[direction]
+    if (x - dx, y - dy) in scene.floor:
+        yield x - dx, y - dy, direction
+
+
+def _exit(scene: _Scene, pose: Pose) -> float:
+    """Return the steps to go from a pose for plans that neither turn nor walk now."""
+    x, y, direction = pose
+    front = x + _STEPS[direction][0], y + _STEPS[direction][1]
+    return _EXITS[scene.mission](scene, pose, front)
+
+
+def _find(scene: _Scene, pose: Pose, front: Cell) -> float:
+    if (front, 0) in scene.lying:
+        return 0
+    return 1 if scene.held == 0 and scene.can_drop and front in scene.empty else math.inf
+
+
+def _lift(scene: _Scene, pose: Pose, front: Cell) -> float:
+    if scene.held is not None:
+        return _drop_other(scene, pose, front)
+    return 1 if (front, 0) in scene.lying else math.inf
+
+
+def _place(scene: _Scene, pose: Pose, front: Cell) -> float:
+    if scene.held is None:
+        taken = [scene.without(front, role) for role in (0, 1) if (front, role) in scene.lying]
+        return min((1 + _table(after).get(pose, math.inf) for after in taken), default=math.inf)
+    if scene.held == _OTHER:
+        return _drop_other(scene, pose, front)
+    if not scene.can_drop or front not in scene.empty:
+        return math.inf
+    beside = {((front[0] + dx, front[1] + dy), 1 - scene.held) for dx, dy in _STEPS}
+    return 1 if beside & scene.lying else math.inf
+
+
+def _drop_other(scene: _Scene, pose: Pose, front: Cell) -> float:
+    if not scene.can_drop or front not in scene.empty:
+        return math.inf
+    return 1 + _table(scene.dropped(front)).get(pose, math.inf)
+
+
+_EXITS = {GoToInstr: _find, PickupInstr: _lift, PutNextInstr: _place}

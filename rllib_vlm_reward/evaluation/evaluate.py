@@ -1,0 +1,165 @@
+"""Rewards side by side on the same frames."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.evaluation.figures import Figures, by_family, by_goal, figures, or_none
+from rllib_vlm_reward.evaluation.judged import Judged, indices_of, judge_with
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.verdict import Verdict, decide
+from rllib_vlm_reward.metrics.reliability import reliability
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder, check_encoder
+from rllib_vlm_reward.reward_model.model import RewardModel
+
+__all__ = ["Assessment", "contenders", "evaluate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """One contender: what it scored, its figures, and the verdict.
+
+    Attributes:
+        name: unique among the contenders.
+        judged: the frames as it scores them.
+    """
+
+    name: str
+    judged: Judged
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Of all frames."""
+        return figures(self.judged)
+
+    @cached_property
+    def families(self) -> dict[str, Figures]:
+        """Of each family's frames."""
+        return by_family(self.judged)
+
+    @cached_property
+    def goals(self) -> dict[str, Figures]:
+        """Of each goal's frames."""
+        return by_goal(self.judged)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What to think of it."""
+        return decide(self.judged, self.figures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it for JSON; None where a figure is not defined."""
+        return {
+            "name": self.name,
+            "encoder": self.judged.config.encoder,
+            "fingerprint": self.judged.fingerprint,
+            "vlm_reward": self.judged.config.model_dump(mode="json", exclude_defaults=True),
+            "threshold": self.judged.threshold,
+            "threshold_chosen_here": self.judged.threshold_chosen,
+            "verdict": dataclasses.asdict(self.verdict),
+            "all": self.figures.to_dict(),
+            "families": {name: each.to_dict() for name, each in self.families.items()},
+            "goals": {name: each.to_dict() for name, each in self.goals.items()},
+            "taken_for_another": self.judged.recognition.mistaken,
+            "reliability": self._reliability,
+        }
+
+    @property
+    def _reliability(self) -> dict[str, Any] | None:
+        if not self.judged.are_probabilities:
+            return None
+        told = reliability(self.judged.scores, self.judged.frames.labels)
+        return {
+            "edges": told.edges.tolist(),
+            "frames": told.frames.tolist(),
+            "predicted": [*map(or_none, told.predicted.tolist())],
+            "observed": [*map(or_none, told.observed.tolist())],
+        }
+
+
+def contenders(
+    configs: Mapping[Path, VLMRewardConfig], encoders: Sequence[str] = ()
+) -> dict[str, VLMRewardConfig]:
+    """Return each configuration with each encoder, by a name that tells them apart.
+
+    Args:
+        configs: by the file that each was read from.
+        encoders: in place of the configurations' own; none leaves them.
+
+    Example:
+        >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
+        >>> list(contenders({Path("run.yaml"): config}, ["small", "base"]))
+        ['run, small', 'run, base']
+    """
+    pairs = [
+        (path, config.model_copy(update={"encoder": encoder}))
+        for path, config in configs.items()
+        for encoder in dict.fromkeys(encoders) or (config.encoder,)
+    ]
+    short = [f"{path.stem}, {_last_two(config.encoder)}" for path, config in pairs]
+    return {
+        name if short.count(name) == 1 else f"{path}, {config.encoder}": config
+        for name, (path, config) in zip(short, pairs, strict=True)
+    }
+
+
+def evaluate(
+    rewards: Mapping[str, VLMRewardConfig],
+    frames: LabelledFrames,
+    *,
+    device: str = "cpu",
+    report: Callable[[str], None] = lambda _: None,
+) -> list[Assessment]:
+    """Judge rewards by the same labelled frames, the best AP first.
+
+    Rewards of one encoder and precision share the model, and each frame's embedding.
+
+    Args:
+        rewards: by name, see :func:`contenders`.
+        frames: N frames.
+        device: such as ``"cpu"`` or ``"cuda"``.
+        report: told the name of what is judged next.
+
+    Raises:
+        GoalError: the frames have goals that a configuration lacks.
+        CheckpointError, FrameError, RewardError: see :func:`.judge`.
+
+    Example:
+        >>> from rllib_vlm_reward.evaluation.labelled import encode
+        >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
+        >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
+        >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
+        >>> [assessment.verdict.kind for assessment in evaluate({"run": config}, frames)]
+        ['too few']
+    """
+    for config in rewards.values():
+        check_encoder(config.encoder)
+        indices_of(frames, config.goal_set)
+    order = sorted(rewards, key=lambda name: _model_of(rewards[name]))
+    assessments, loaded, model = [], ("", ""), None
+    for name in order:
+        report(name)
+        config = rewards[name]
+        if model is None or loaded != _model_of(config):
+            loaded = _model_of(config)
+            encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
+            model = RewardModel(encoder, cache_frames=len(frames))
+        assessments.append(Assessment(name, judge_with(model, config, frames)))
+    return sorted(assessments, key=_worth, reverse=True)
+
+
+def _last_two(encoder: str) -> str:
+    return "/".join(encoder.rstrip("/").split("/")[-2:])
+
+
+def _model_of(config: VLMRewardConfig) -> tuple[str, str]:
+    return config.encoder, config.precision
+
+
+def _worth(assessment: Assessment) -> float:
+    return float(np.nan_to_num(assessment.figures.average_precision.value, nan=-1))

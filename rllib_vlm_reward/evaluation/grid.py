@@ -1,0 +1,122 @@
+"""A grid of an env's states, rendered."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.connectors.collector import collect_frames
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.run.experiment import Experiment
+from rllib_vlm_reward.run.world import make_world
+
+__all__ = ["Axis", "render_grid"]
+
+_NAMES = {
+    "CartPoleEnv": ("x", "x_dot", "theta", "theta_dot"),
+    "MountainCarEnv": ("position", "velocity"),
+    "Continuous_MountainCarEnv": ("position", "velocity"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One variable of the state, from ``low`` to ``high`` in ``number`` equal steps."""
+
+    name: str
+    low: float
+    high: float
+    number: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Axis":
+        """Read ``NAME=LOW:HIGH:NUMBER``.
+
+        Raises:
+            ConfigError: the text is of another form.
+
+        Example:
+            >>> Axis.parse("theta=-1.5:1.5:3").values
+            array([-1.5,  0. ,  1.5])
+        """
+        name, _, numbers = text.partition("=")
+        try:
+            low, high, number = numbers.split(":")
+            axis = cls(name.strip(), float(low), float(high), int(number))
+        except ValueError:
+            axis = cls(name, np.nan, np.nan, 0)
+        if not (axis.low < axis.high and axis.number >= 2 and axis.name):
+            raise ConfigError(
+                f"grid: got {text!r}, expected NAME=LOW:HIGH:NUMBER with LOW < HIGH and at least "
+                "two states, such as theta=-1.57:1.57:41."
+            )
+        return axis
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """The values, ascending, ``[number]``."""
+        return np.linspace(self.low, self.high, self.number)
+
+
+def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) -> Frames:
+    """Render every state of a grid; what the axes do not name stays as the reset left it.
+
+    Args:
+        experiment: a run whose env keeps its state, an array, in ``env.unwrapped.state``, as
+            gymnasium's classic control does, and whose frames are rendered.
+        axes: A of them, each another variable: ``x``, ``x_dot``, ``theta``, ``theta_dot`` of
+            CartPole, ``position`` and ``velocity`` of MountainCar, of others its index.
+        seed: of the reset.
+
+    Returns:
+        uint8 ``[N1, ..., NA, H, W, 3]``.
+
+    Raises:
+        ConfigError: the env has no such state, or ``frame_source`` is not ``render``.
+        FrameError: the env gives no frame.
+    """
+    source = experiment.vlm_reward.frame_source
+    if source != "render":
+        raise ConfigError(
+            f"grid: got frame_source {source!r}, expected 'render': an observation does not follow "
+            "when a state is set. Set frame_source: render."
+        )
+    world = make_world(experiment)
+    try:
+        env = world.envs[0]
+        observation, info = env.reset(seed=seed)
+        inner: Any = env.unwrapped
+        places = _places(inner, axes)
+        state = np.array(inner.state, np.float64)
+        frames = []
+        for values in itertools.product(*(axis.values for axis in axes)):
+            state[places] = values
+            inner.state = state.copy()
+            seen = collect_frames(source, world, [0], [observation], [info])
+            frames.append(np.array(seen[0]))
+    finally:
+        world.close()
+    stacked = np.stack(frames)
+    return stacked.reshape(*(axis.number for axis in axes), *stacked.shape[1:])
+
+
+def _places(env: Any, axes: Sequence[Axis]) -> list[int]:
+    state = np.asarray(getattr(env, "state", None))
+    if state.ndim != 1:
+        raise ConfigError(
+            f"grid: {type(env).__name__} keeps no array in `state` that could be set, expected an "
+            "env as gymnasium's classic control. Leave --grid out."
+        )
+    numbers = tuple(map(str, range(len(state))))
+    names = _NAMES.get(type(env).__name__, numbers)
+    wanted = [axis.name for axis in axes]
+    if len(set(wanted)) < len(wanted) or not set(wanted) <= {*names, *numbers}:
+        raise ConfigError(
+            f"grid: got {wanted}, expected different variables of {list(names)}, the state of "
+            f"{type(env).__name__}."
+        )
+    return [(names if name in names else numbers).index(name) for name in wanted]

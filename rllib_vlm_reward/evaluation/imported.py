@@ -1,0 +1,127 @@
+"""Labelled frames from a folder of images and a table."""
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+
+from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+
+__all__ = ["read_folder"]
+
+_TABLES = ("metadata.csv", "labels.csv")
+_NEEDED = ("file_name", "goal", "label")
+_LABELS = {"true": True, "1": True, "false": False, "0": False}
+
+T = TypeVar("T")
+
+
+def read_folder(folder: Path) -> LabelledFrames:
+    """Read images and the table that labels them, laid out as Hugging Face's ImageFolder.
+
+    The table is ``metadata.csv`` or ``labels.csv``, a row a frame, with a header. Columns:
+    ``file_name``, relative to the folder; ``goal``, its text; ``label``, true, false, 1 or 0; and,
+    as they are known, ``episode``, ``step``, ``steps_to_go`` (a cell may be empty) and ``player``.
+    Frames without episodes are an episode each. Other columns are not read.
+
+    Args:
+        folder: with the table and the images, in any format that Pillow reads.
+
+    Raises:
+        FileNotFoundError: there is no table.
+        LabelError: a column is missing, a cell is none of what is expected, or there is no row.
+        FrameError: an image is missing or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (8, 8)).save(folder / "1.png")
+        >>> text = "file_name,goal,label\\n1.png,the red door is open,false\\n"
+        >>> _ = (folder / "metadata.csv").write_text(text)
+        >>> read_folder(folder).goals
+        ('the red door is open',)
+    """
+    table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
+    if table is None:
+        raise FileNotFoundError(
+            f"{folder}: no {' or '.join(_TABLES)}, expected one with the columns {list(_NEEDED)}."
+        )
+    with table.open(newline="", encoding="utf-8-sig") as opened:
+        reader = csv.DictReader(opened)
+        names = reader.fieldnames or []
+        rows = list(reader)
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        raise LabelError(
+            f"{table}: got the columns {list(names)}, expected {list(_NEEDED)}; {missing} are "
+            "missing. Separate by commas, with a header."
+        )
+    images = _column(table, rows, "file_name", lambda name: _image(folder, _words(name)))
+    known = set(names)
+    return LabelledFrames.of(
+        images,
+        _column(table, rows, "goal", _words),
+        _column(table, rows, "label", _label),
+        episodes=_column(table, rows, "episode", _words) if "episode" in known else None,
+        steps=_column(table, rows, "step", _step) if "step" in known else None,
+        steps_to_go=(
+            _column(table, rows, "steps_to_go", _to_go) if "steps_to_go" in known else None
+        ),
+        player=_column(table, rows, "player", str) if "player" in known else "",
+    )
+
+
+def _column(
+    table: Path, rows: list[dict[str, str]], name: str, read: Callable[[str], T]
+) -> list[T]:
+    cells = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            cells.append(read((row[name] or "").strip()))
+        except (LabelError, FrameError) as error:
+            raise type(error)(f"{table}, row {number}, {name}: {error}") from error
+    return cells
+
+
+def _words(cell: str) -> str:
+    if not cell:
+        raise LabelError("got nothing, expected words.")
+    return cell
+
+
+def _label(cell: str) -> bool:
+    if cell.lower() not in _LABELS:
+        raise LabelError(f"got {cell!r}, expected one of {list(_LABELS)}.")
+    return _LABELS[cell.lower()]
+
+
+def _step(cell: str) -> int:
+    if not cell.isdecimal():
+        raise LabelError(f"got {cell!r}, expected a whole number >= 0.")
+    return int(cell)
+
+
+def _to_go(cell: str) -> float | None:
+    try:
+        steps = float(cell) if cell else None
+    except ValueError:
+        steps = math.nan
+    if steps is not None and not steps >= 0:  # so said that NaN fails too
+        raise LabelError(f"got {cell!r}, expected a number >= 0, inf, or nothing.")
+    return steps
+
+
+def _image(folder: Path, name: str) -> bytes:
+    path = folder / name
+    try:
+        with Image.open(path) as opened:
+            opened.verify()
+        return path.read_bytes()
+    except (OSError, SyntaxError) as error:  # Pillow says of some broken PNGs that they are syntax
+        raise FrameError(
+            f"{path} cannot be read as an image ({error}). Name it relative to {folder}."
+        ) from error

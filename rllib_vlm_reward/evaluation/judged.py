@@ -1,0 +1,150 @@
+"""Labelled frames as one reward scores them."""
+
+import dataclasses
+import difflib
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.recognition import Recognition, recognise
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.metrics.precision_recall import precision_recall
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+
+__all__ = ["Judged", "best_threshold", "indices_of", "judge", "judge_with"]
+
+_FRAMES_AT_ONCE = 256
+_PROBABILITIES = ("softmax", "sigmoid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What one reward says of N labelled frames.
+
+    Attributes:
+        config: the reward, with the encoder that scored.
+        fingerprint: SHA-256 of the encoder's weights.
+        frames: the frames.
+        scores: finite, float32 ``[N]``.
+        recognition: whether one goal is told from another.
+        threshold: β: the configuration's; where it has none, the one with the best F1 here.
+    """
+
+    config: VLMRewardConfig
+    fingerprint: str
+    frames: LabelledFrames
+    scores: Scores
+    recognition: Recognition
+    threshold: float
+
+    @property
+    def threshold_chosen(self) -> bool:
+        """Whether β was chosen on these very frames, which flatters."""
+        return self.config.threshold is None
+
+    @property
+    def are_probabilities(self) -> bool:
+        """Whether a score of 0.8 claims to be right in 80 %."""
+        return self.config.head in _PROBABILITIES
+
+
+def judge(
+    config: VLMRewardConfig,
+    frames: LabelledFrames,
+    *,
+    encoder: str | None = None,
+    device: str = "cpu",
+) -> Judged:
+    """Score labelled frames, each alone: ``window`` and ``scored_steps`` play no part.
+
+    Args:
+        config: the reward.
+        frames: N frames.
+        encoder: in place of the configuration's.
+        device: such as ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        GoalError: the frames have goals that the configuration lacks.
+        CheckpointError, FrameError, RewardError: see :meth:`CLIPEncoder.load` and
+            :meth:`RewardModel.score`.
+
+    Example:
+        >>> from rllib_vlm_reward.evaluation.labelled import encode
+        >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
+        >>> frames = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
+        >>> judged = judge(config, LabelledFrames.of(frames, ["a ball", "a key"], [True, False]))
+        >>> judged.scores.shape, judged.threshold
+        ((2,), 0.5)
+    """
+    if encoder is not None:
+        config = config.model_copy(update={"encoder": encoder})
+    indices_of(frames, config.goal_set)
+    loaded = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
+    return judge_with(RewardModel(loaded), config, frames)
+
+
+def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Judged:
+    """Score labelled frames with a model that is loaded already; see :func:`judge`."""
+    scorer = Scorer.from_config(config)
+    goals = indices_of(frames, scorer.goals)
+    parts = [
+        model.score(pixels, goals[rows], scorer) for rows, pixels in frames.batches(_FRAMES_AT_ONCE)
+    ]
+    scores = np.concatenate(parts)
+    threshold = config.threshold
+    return Judged(
+        config=config,
+        fingerprint=model.encoder.fingerprint,
+        frames=frames,
+        scores=scores,
+        recognition=recognise(model, scorer, frames, goals),
+        threshold=best_threshold(scores, frames.labels) if threshold is None else threshold,
+    )
+
+
+def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
+    """Return each frame's goal as its index in the goal set, ``[N]``.
+
+    Raises:
+        GoalError: goals that the set lacks, named.
+
+    Example:
+        >>> frames = LabelledFrames.of([b"", b""], ["a key", "a ball"], [True, False])
+        >>> indices_of(frames, GoalSet.from_texts(["a ball", "a key"])).tolist()
+        [1, 0]
+    """
+    unknown = sorted({*frames.goals} - {*goals.texts})
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], goals.texts, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"It knows {list(goals.texts[:5])} ..."
+        raise GoalError(
+            f"labelled frames: got {len(unknown)} goals that the configuration lacks, "
+            f"{unknown[:5]}, expected some of its {len(goals)}. {hint} Add them to `goals`, or "
+            "leave these frames out."
+        )
+    return np.array([goals.index(goal) for goal in frames.goals], np.intp)
+
+
+def best_threshold(scores: Scores, labels: npt.NDArray[np.bool_]) -> float:
+    """Return the β with the best F1; the highest score, above which nothing fires, if no success.
+
+    It lies halfway between two scores, as a reward fires above β and not at it.
+
+    Example:
+        >>> best_threshold(np.array([0.1, 0.5, 0.9]), np.array([False, False, True]))
+        0.7
+    """
+    if not labels.any():
+        return float(scores.max())
+    curve = precision_recall(scores, labels)
+    with np.errstate(invalid="ignore"):
+        f1 = 2 * curve.precision * curve.recall / (curve.precision + curve.recall)
+    best = int(np.nan_to_num(f1).argmax())
+    if best == 0:
+        return float(np.nextafter(curve.thresholds[0], -np.inf))
+    return float(curve.thresholds[best - 1 : best + 1].astype(np.float64).mean())

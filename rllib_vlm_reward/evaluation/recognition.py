@@ -1,0 +1,114 @@
+"""Does the score tell one goal from another? At successes, the own goal's score beside others'."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
+
+__all__ = ["Recognition", "recognise", "rivals"]
+
+RIVALS = 32
+_FRAMES_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognition:
+    """Which goal's prompt scores highest where a goal is reached: CLIP as a classifier of goals.
+
+    A score that knows only *that* something is reached ranks frames well and is yet the reward of
+    no goal in particular.
+
+    Attributes:
+        hits: 1 where the frame's own goal scores above all its rivals, its share of the highest
+            where scores are equal, else 0; NaN without success or rivals. float64 ``[N]``.
+        chance: what that is for a score that knows nothing; NaN likewise. float64 ``[N]``.
+        taken_for: of each goal with successes and rivals, the goal whose prompt scores highest
+            there, on average; itself, if all is well.
+
+    Example:
+        >>> Recognition(np.array([1.0, 0.0]), np.array([0.5, 0.5]), {"a": "a", "b": "a"}).mistaken
+        {'b': 'a'}
+    """
+
+    hits: npt.NDArray[np.float64]
+    chance: npt.NDArray[np.float64]
+    taken_for: Mapping[str, str]
+
+    @property
+    def mistaken(self) -> dict[str, str]:
+        """The goals that are taken for others, and for which."""
+        return {goal: other for goal, other in self.taken_for.items() if goal != other}
+
+
+def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int, list[int]]:
+    """Return which goals each seen goal is compared with: itself first, then its family's others.
+
+    Others that are seen come before those that are not; none has the same prompt as another.
+
+    Args:
+        goals: all goals.
+        seen: indices of goals.
+        most: how many at most, itself counted.
+
+    Example:
+        >>> rivals(GoalSet.from_texts(["a ball", "a key", "a box"]), [2, 1])
+        {2: [2, 1, 0], 1: [1, 2, 0]}
+    """
+    found = {}
+    for goal in seen:
+        family = goals.families[goals[goal].family]
+        order = [goal, *(i for i in seen if i in family), *family]
+        by_prompt: dict[str, int] = {}
+        for index in order:
+            by_prompt.setdefault(goals[index].prompt, index)
+        found[goal] = [*by_prompt.values()][:most]
+    return found
+
+
+def recognise(
+    model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
+) -> Recognition:
+    """Score each success against the other goals of its family.
+
+    Args:
+        model: the CLIP.
+        scorer: goals and head.
+        frames: N frames.
+        goals: each frame's goal in ``scorer.goals``, ``[N]``.
+    """
+    hits, chance = np.full(len(frames), np.nan), np.full(len(frames), np.nan)
+    taken_for = {}
+    seen = np.unique(goals[frames.labels]).tolist()
+    for goal, compared in rivals(scorer.goals, seen).items():
+        if len(compared) < 2:
+            continue
+        rows = np.flatnonzero(frames.labels & (goals == goal))
+        scores = _score(model, scorer, frames, rows, compared)
+        highest = scores == scores.max(axis=1, keepdims=True)
+        hits[rows] = highest[:, 0] / highest.sum(axis=1)
+        chance[rows] = 1 / len(compared)
+        best = compared[int(scores.mean(axis=0).argmax())]
+        taken_for[scorer.goals[goal].text] = scorer.goals[best].text
+    return Recognition(hits, chance, taken_for)
+
+
+def _score(
+    model: RewardModel,
+    scorer: Scorer,
+    frames: LabelledFrames,
+    rows: npt.NDArray[np.intp],
+    goals: Sequence[int],
+) -> npt.NDArray[np.float32]:
+    """Score some frames against each of some goals: float32 ``[rows, goals]``."""
+    parts = []
+    for begin in range(0, len(rows), _FRAMES_AT_ONCE):
+        pixels = frames.frames(rows[begin : begin + _FRAMES_AT_ONCE])
+        alike = (np.full(len(pixels), goal) for goal in goals)
+        parts.append(np.stack([model.score(pixels, each, scorer) for each in alike], axis=1))
+    return np.concatenate(parts)

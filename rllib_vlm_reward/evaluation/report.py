@@ -1,0 +1,166 @@
+"""An evaluation as one HTML page that needs nothing else: no script, no file beside it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from rllib_vlm_reward.evaluation.evaluate import Assessment
+from rllib_vlm_reward.evaluation.figures import FIGURES, Figures
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.mistakes import (
+    Mistake,
+    data_uri,
+    false_negatives,
+    false_positives,
+    png_uri,
+)
+from rllib_vlm_reward.evaluation.pictures import PICTURES
+from rllib_vlm_reward.metrics.bootstrap import Interval
+
+__all__ = ["described", "page", "shown"]
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td small { opacity: .65; display: block; }
+pre, code { background: var(--soft); padding: .1rem .3rem; }
+pre { padding: .6rem; overflow-x: auto; }
+.verdict b { text-transform: uppercase; }
+.good b { color: #2a9d4a; } .poor b { color: #c98a00; } .bad b { color: #d8453a; }
+.pictures img { max-width: 100%; background: white; }
+.frames { display: flex; flex-wrap: wrap; gap: .8rem; }
+figure { margin: 0; width: 9rem; font-size: 12px; }
+figure img { width: 9rem; image-rendering: pixelated; border: 3px solid var(--line); }
+figure.wrong img { border-color: #d8453a; }
+"""
+
+
+def page(assessments: Sequence[Assessment], pictures: Mapping[str, Path], command: str = "") -> str:
+    """Return the report as HTML.
+
+    Args:
+        assessments: the best first, of the same frames.
+        pictures: PNG files by their name in :data:`.PICTURES`.
+        command: what was typed.
+    """
+    frames = assessments[0].judged.frames
+    parts = [
+        "<h1>How good is the reward?</h1>",
+        f"<pre>{escape(command)}</pre>" if command else "",
+        f"<p>{escape(described(frames))}</p>",
+        _table("contender", {each.name: each.figures for each in assessments}),
+        "<p>Below each figure its 95 % interval, by bootstrap over episodes; - is not defined.</p>",
+        *map(_verdict, assessments),
+        "<h2>Pictures</h2>",
+        *(_picture(name, path) for name, path in pictures.items()),
+        *(part for each in assessments for part in _details(each)),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>How good is the reward?</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def described(frames: LabelledFrames) -> str:
+    """Say in one line what there is to judge by.
+
+    Example:
+        >>> described(LabelledFrames.of([b"", b""], ["a", "b"], [True, False], player="random"))
+        '2 frames of 2 episodes, 1 of them a success, 2 goals; played by random'
+    """
+    players = ", ".join(sorted({player for player in frames.players if player}))
+    return (
+        f"{len(frames):,} frames of {len({*frames.episodes}):,} episodes, "
+        f"{int(frames.labels.sum()):,} of them a success, {len({*frames.goals}):,} goals"
+        + (f"; played by {players}" if players else "")
+    )
+
+
+def shown(value: float) -> str:
+    """Return a figure for a table; - where it is not defined.
+
+    Example:
+        >>> shown(0.98765), shown(float("nan"))
+        ('0.988', '-')
+    """
+    return "-" if value != value else f"{value:.3f}"
+
+
+def _table(what: str, rows: Mapping[str, Figures]) -> str:
+    heads = (what, "frames", "successes", *FIGURES.values())
+    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    body = "".join(f"<tr>{_row(name, figures)}</tr>\n" for name, figures in rows.items())
+    return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
+
+
+def _row(name: str, figures: Figures) -> str:
+    counts = f"<td>{escape(name)}</td><td>{figures.frames}</td><td>{figures.successes}</td>"
+    return counts + "".join(_cell(getattr(figures, figure)) for figure in FIGURES)
+
+
+def _cell(figure: Interval) -> str:
+    ends = f"{shown(figure.low)} to {shown(figure.high)}"
+    known = figure.low == figure.low
+    return f"<td>{shown(figure.value)}{f'<small>{ends}</small>' if known else ''}</td>"
+
+
+def _verdict(assessment: Assessment) -> str:
+    verdict = assessment.verdict
+    colour = verdict.kind if verdict.kind in ("good", "poor") else "bad"
+    return (
+        f'<p class="verdict {colour}"><b>{escape(verdict.kind)}</b> '
+        f"{escape(assessment.name)}: {escape(verdict.sentence)}</p>"
+    )
+
+
+def _picture(name: str, path: Path) -> str:
+    title, uri = escape(PICTURES[name]), png_uri(path.read_bytes())
+    return f'<p class="pictures"><img src="{uri}" alt="{title}"></p>'
+
+
+def _details(assessment: Assessment) -> Iterable[str]:
+    judged = assessment.judged
+    chosen = " (the best F1 on these very frames, since none is given)"
+    yield f"<h2>{escape(assessment.name)}</h2>"
+    yield _verdict(assessment)
+    yield (
+        f"<p>Head {judged.config.head}, β = {judged.threshold:.4g}"
+        f"{chosen if judged.threshold_chosen else ''}; weights {judged.fingerprint[:16]}.</p>"
+    )
+    settings = escape(judged.config.to_yaml())
+    yield f"<details><summary>Settings</summary><pre>{settings}</pre></details>"
+    yield from _mistaken(judged.recognition.mistaken)
+    yield f"<h3>By family</h3>{_table('family', assessment.families)}"
+    goals = _table("goal", assessment.goals)
+    yield f"<details><summary>By goal ({len(assessment.goals)})</summary>{goals}</details>"
+    yield "<h3>Highest scores without success</h3>"
+    yield _gallery(false_positives(judged), wrong=True)
+    yield "<h3>Lowest scores at success</h3>"
+    yield _gallery(false_negatives(judged), wrong=False)
+
+
+def _mistaken(mistaken: Mapping[str, str]) -> Iterable[str]:
+    if mistaken:
+        lines = (f"<li>{escape(a)}: {escape(b)}</li>" for a, b in mistaken.items())
+        yield "<h3>Goals whose successes score highest for another goal</h3>"
+        yield f"<ul>{''.join(lines)}</ul>"
+
+
+def _gallery(mistakes: Sequence[Mistake], *, wrong: bool) -> str:
+    """Return frames; those on the wrong side of β are framed in red."""
+    figures = []
+    for each in mistakes:
+        framed = ' class="wrong"' if each.fires == wrong else ""
+        words = f"{each.goal}, score {each.score:.3g}, episode {each.episode}, step {each.step}"
+        image = f'<img src="{data_uri(each.frame)}" alt="">'
+        figures.append(f"<figure{framed}>{image}<figcaption>{escape(words)}</figcaption></figure>")
+    return f'<div class="frames">{"".join(figures) or "None."}</div>'

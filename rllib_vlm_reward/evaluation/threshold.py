@@ -1,0 +1,172 @@
+"""The threshold that reaches a target for sure, and how far it might lie elsewhere."""
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.calibration import Target
+from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.metrics.bootstrap import REPEATS, Interval
+
+__all__ = ["choose_threshold"]
+
+Scores = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.bool_]
+Episodes = npt.NDArray[np.integer]
+Counts = npt.NDArray[np.float64]
+
+_MOST_CANDIDATES = 500
+_FEWEST = 10  # episodes with a success
+_TAILS = (0.025, 0.975)
+
+
+def choose_threshold(
+    scores: Scores, labels: Labels, episodes: Episodes, target: Target
+) -> Interval:
+    """Return the β with the largest recall that reaches the target for sure.
+
+    For sure: of 500 draws of the episodes (the bootstrap of :mod:`rllib_vlm_reward.metrics`), no
+    more than 2.5 % miss the target; and there are so many episodes that none of them failing
+    would tell as much, 3 / (1 - precision) that fire, or 3 / false positives in all (the rule of
+    three, Hanley and Lippman-Hand, 1983), since draws of a few that are all right are all right.
+
+    Args:
+        scores: float32 ``[N]``.
+        labels: bool ``[N]``, true where a frame shows its goal.
+        episodes: each frame's episode, integer ``[N]``.
+        target: see :class:`.Target`.
+
+    Returns:
+        β in [0, 1], just under a success: in the middle between its score and the next below. Its
+        interval is where a draw first reaches the target.
+
+    Raises:
+        LabelError: too few episodes to be sure, or no β reaches the target.
+
+    Example:
+        >>> scores = np.tile(np.float32([0.1, 0.2, 0.8]), 100)
+        >>> labels = np.tile([False, False, True], 100)
+        >>> found = choose_threshold(
+        ...     scores, labels, np.arange(300) // 3, Target(precision=0.95)
+        ... )
+        >>> round(found.value, 3)
+        0.5
+    """
+    episodes = np.unique(episodes, return_inverse=True)[1]
+    succeeded = len(np.unique(episodes[labels]))
+    if succeeded < _FEWEST:
+        raise LabelError(
+            f"calibrate: got {succeeded} episodes with a success, expected at least {_FEWEST}. "
+            "Collect more, with a player that succeeds."
+        )
+    thresholds = _candidates(scores, labels)
+    counted = _Counted.of(thresholds, scores, labels, episodes)
+    enough = counted.episodes(target) >= _enough(target)
+    if not enough.any():
+        raise LabelError(
+            f"calibrate: got {len(counted.fires)} episodes, {int(counted.episodes(target).max())} "
+            f"of use, expected {_enough(target)} to be sure of {target.name} {target.value}. "
+            "Collect more, with a player that succeeds."
+        )
+    drawn = counted.drawn(target)
+    bounds = np.quantile(drawn, _TAILS, axis=0)
+    sure = _reached(bounds[0] if target.name == "precision" else bounds[1], target) & enough
+    if not sure.any():
+        raise LabelError(_out_of_reach(thresholds, counted.value(target), bounds, enough, target))
+    fine = _reached(drawn, target)
+    first = np.where(fine.any(axis=1), fine.argmax(axis=1), len(thresholds) - 1)
+    low, high = np.quantile(thresholds[first], _TAILS)
+    return Interval(float(thresholds[sure.argmax()]), float(low), float(high))
+
+
+def _reached(figure: Counts, target: Target) -> Labels:
+    return figure >= target.value if target.name == "precision" else figure <= target.value
+
+
+def _out_of_reach(
+    thresholds: Scores, value: Counts, bounds: Counts, enough: Labels, target: Target
+) -> str:
+    low, high = bounds
+    nearest = int(np.where(enough, low if target.name == "precision" else -high, -np.inf).argmax())
+    return (
+        f"calibrate: no threshold in [0, 1] reaches {target.name} {target.value} for sure. The "
+        f"best is {value[nearest]:.3f} (95 % interval {low[nearest]:.3f} to {high[nearest]:.3f}) "
+        f"at {thresholds[nearest]:.4f}. Collect more frames if the interval is wide, else try "
+        "another template, more negatives or a better CLIP."
+    )
+
+
+def _enough(target: Target) -> int:
+    tolerated = 1 - target.value if target.name == "precision" else target.value
+    return math.ceil(3 / tolerated - 1e-9)
+
+
+def _candidates(scores: Scores, labels: Labels) -> Scores:
+    """Return thresholds between neighbouring scores, each just under a success, ascending."""
+    distinct = np.unique(scores)
+    below, above = distinct[:-1], distinct[1:]
+    middles = below + (above - below) / 2
+    middles = np.where(middles < above, middles, below)  # neighbouring floats have none
+    chosen = np.unique(scores[labels])
+    if len(chosen) > _MOST_CANDIDATES:
+        shares = np.linspace(0, 1, _MOST_CANDIDATES)
+        chosen = np.unique(np.quantile(scores[labels], shares, method="nearest"))
+    places = np.searchsorted(distinct, chosen) - 1
+    found: Scores = middles[places[places >= 0]]
+    found = found[(found >= 0) & (found <= 1)]
+    if not len(found):
+        raise LabelError(
+            f"calibrate: got {len(distinct)} distinct scores from {distinct[0]:.4f} to "
+            f"{distinct[-1]:.4f}, expected some threshold in [0, 1] to lie under a success and "
+            "above another frame. Choose another head or CLIP."
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+    """What fires in each of E episodes at each of C thresholds.
+
+    Attributes:
+        right: fires at a success, float64 ``[E, C]``.
+        fires: all of them, float64 ``[E, C]``.
+    """
+
+    right: Counts
+    fires: Counts
+
+    @classmethod
+    def of(
+        cls, thresholds: Scores, scores: Scores, labels: Labels, episodes: Episodes
+    ) -> "_Counted":
+        # A frame fires at all thresholds below its score.
+        below = np.searchsorted(thresholds, scores)
+        counts = np.zeros((2, episodes.max() + 1, len(thresholds) + 1))
+        np.add.at(counts, (labels.astype(int), episodes, below), 1)
+        wrong, right = counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1][:, :, 1:]
+        return cls(right, right + wrong)
+
+    def episodes(self, target: Target) -> Counts:
+        """Return how many episodes a figure rests on, ``[C]``."""
+        each = self.fires > 0 if target.name == "precision" else np.ones_like(self.fires)
+        return np.asarray(each.sum(axis=0))
+
+    def value(self, target: Target) -> Counts:
+        """Return the target's figure at each threshold, ``[C]``."""
+        return np.asarray(self._figure(np.ones((1, len(self.fires))), target)[0])
+
+    def drawn(self, target: Target) -> Counts:
+        """Return the target's figure in each draw of the episodes, ``[R, C]``."""
+        rng, number = np.random.default_rng(0), len(self.fires)
+        draws = (rng.integers(number, size=number) for _ in range(REPEATS))
+        weights = np.stack([np.bincount(draw, minlength=number) for draw in draws])
+        return self._figure(weights.astype(np.float64), target)
+
+    def _figure(self, weights: Counts, target: Target) -> Counts:
+        right, fires = weights @ self.right, weights @ self.fires
+        if target.name == "false_positives":
+            return np.asarray((fires - right) / len(self.fires))
+        # A draw may hold none of the few episodes that fire.
+        return np.divide(right, fires, out=np.zeros_like(fires), where=fires > 0)

@@ -1,0 +1,174 @@
+"""Is the reward worth a run? One word and one sentence, from its figures."""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from rllib_vlm_reward.evaluation.figures import Figures
+from rllib_vlm_reward.evaluation.judged import Judged, best_threshold
+from rllib_vlm_reward.evaluation.recognition import Recognition
+from rllib_vlm_reward.reward_model.scorer import Scores
+
+__all__ = ["GOOD", "RANKS", "RECOGNISES", "TOLD", "Kind", "Verdict", "decide"]
+
+Kind = Literal["good", "poor", "nothing", "shuffled", "contrary", "constant", "too few"]
+
+GOOD = 0.8
+"""A reward is good if AP's interval lies above this."""
+RANKS = 0.65
+"""It tells something only if AUROC's interval lies above this: random weights see enough of what
+changes in a frame to lie above 0.5 themselves (docs/evaluation.md has the figures)."""
+RECOGNISES = 0.25
+"""It knows its goals only if ``recognised`` lies so far on the way from chance to 1."""
+TOLD = 10
+"""Episodes with a success, and with a failure, below which an interval is no use."""
+
+_DISTINCT = 0.75
+_NOISE = 1e-4
+_MUCH = 0.1
+_SHOWN = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What to think of a reward.
+
+    Attributes:
+        kind: ``good``; ``poor``: it tells success from failure, but errs often; ``nothing``: it
+            does not; ``shuffled``: each goal's successes score highest for another goal;
+            ``contrary``: failures score above successes; ``constant``: every frame of a goal
+            scores alike; ``too few``: there is too little to tell.
+        sentence: says why.
+    """
+
+    kind: Kind
+    sentence: str
+
+
+def decide(judged: Judged, figures: Figures) -> Verdict:
+    """Return the verdict: the first of constant, too few, shuffled, contrary, nothing that holds.
+
+    Args:
+        judged: the scored frames.
+        figures: of all of them.
+
+    Example:
+        >>> from rllib_vlm_reward.config import VLMRewardConfig
+        >>> from rllib_vlm_reward.evaluation.judged import judge
+        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+        >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
+        >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
+        >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
+        >>> from rllib_vlm_reward.evaluation.figures import figures
+        >>> judged = judge(config, frames)
+        >>> decide(judged, figures(judged)).sentence
+        '1 successes in 1 episodes, and failures in 1: at least 10 episodes of each are needed to \
+tell.'
+    """
+    found = _constant(judged) or _too_few(figures) or _shuffled(judged.recognition)
+    return found or _contrary(figures) or _nothing(figures) or _by_precision(judged, figures)
+
+
+def _constant(judged: Judged) -> Verdict | None:
+    goals, images = np.array(judged.frames.goals), np.array(judged.frames.images, object)
+    differ = [rows for goal in np.unique(goals) if len({*images[rows := goals == goal]}) > 1]
+    if not differ or not all(_alike(judged.scores[rows]) for rows in differ):
+        return None
+    score = f"{judged.scores[0]:.3g}" if _alike(judged.scores) else "the same as others of its goal"
+    return Verdict(
+        "constant",
+        f"Each frame scores {score}, though the frames differ. Check the encoder and its weights, "
+        "the prompts and the temperature.",
+    )
+
+
+def _alike(scores: Scores) -> bool:
+    """Whether scores are the same, but for what a batch's size does to them."""
+    return bool(np.ptp(scores) <= _NOISE * np.abs(scores).max())
+
+
+def _too_few(figures: Figures) -> Verdict | None:
+    if figures.succeeded >= TOLD and figures.failed >= TOLD:
+        return None
+    return Verdict(
+        "too few",
+        f"{figures.successes} successes in {figures.succeeded} episodes, and failures in "
+        f"{figures.failed}: at least {TOLD} episodes of each are needed to tell.",
+    )
+
+
+def _shuffled(recognition: Recognition) -> Verdict | None:
+    """Judge the goals shuffled if most are taken for others, and these are as distinct as they.
+
+    A score that knows nothing takes all goals for the same one or two.
+    """
+    taken = recognition.taken_for
+    if not taken or 2 * len(recognition.mistaken) < len(taken):
+        return None
+    if len(set(taken.values())) < _DISTINCT * len(taken):
+        return None
+    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(recognition)}.")
+
+
+def _contrary(figures: Figures) -> Verdict | None:
+    if not figures.auroc.high < 1 - RANKS:
+        return None
+    return Verdict(
+        "contrary",
+        f"Failures score above successes, AUROC {figures.auroc.value:.2f}. Are labels, or goal "
+        "and baseline, swapped?",
+    )
+
+
+def _nothing(figures: Figures) -> Verdict | None:
+    precision, known = figures.average_precision, figures.recognised
+    if not precision.low > figures.share:
+        said = f"AP {precision.value:.2f} where a score that tells nothing has {figures.share:.2f}"
+    elif not figures.auroc.low > RANKS:
+        said = f"AUROC {figures.auroc.value:.2f}, not surely above {RANKS}"
+    elif known.low <= figures.chance + RECOGNISES * (1 - figures.chance):
+        return Verdict(
+            "nothing",
+            f"The score does not tell one goal from another: it knows {known.value:.0%} of the "
+            f"successes for their own goal's, where chance is {figures.chance:.0%}.",
+        )
+    else:
+        return None
+    return Verdict("nothing", f"The score does not tell success from failure: {said}.")
+
+
+def _by_precision(judged: Judged, figures: Figures) -> Verdict:
+    good = figures.average_precision.low > GOOD
+    wrong, missed = figures.false_positives.value, figures.missed_episodes.value
+    sentence = (
+        f"AP {figures.average_precision.value:.3f}; at β = {judged.threshold:.3g} it fires wrongly "
+        f"{wrong:.2g} times an episode and misses {missed:.0%} of the episodes with a success."
+        + _better_threshold(judged)
+    )
+    if judged.recognition.mistaken:
+        sentence += f" Look at the prompts: {_mistaken(judged.recognition)}."
+    return Verdict("good" if good else "poor", sentence)
+
+
+def _better_threshold(judged: Judged) -> str:
+    better = best_threshold(judged.scores, judged.frames.labels)
+    here, there = _f1(judged, judged.threshold), _f1(judged, better)
+    if there - here < _MUCH:
+        return ""
+    return (
+        f" β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
+        "`rllib-vlm-reward calibrate` finds one."
+    )
+
+
+def _f1(judged: Judged, threshold: float) -> float:
+    fired, labels = judged.scores > threshold, judged.frames.labels
+    return float(2 * (fired & labels).sum() / (fired.sum() + labels.sum()))
+
+
+def _mistaken(recognition: Recognition) -> str:
+    mistaken = recognition.mistaken
+    shown = [f"frames of {a!r} score highest for {b!r}" for a, b in [*mistaken.items()][:_SHOWN]]
+    rest = f", and {len(mistaken) - _SHOWN} more" if len(mistaken) > _SHOWN else ""
+    return "; ".join(shown) + rest

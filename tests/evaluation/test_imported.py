@@ -1,0 +1,97 @@
+"""A folder of images and its table: what is read, and what is refused with its row."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.imported import read_folder
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), np.uint8)
+HEAD = "file_name,goal,label"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name, frame in zip(("a.png", "b.png", "deep/c.png"), PIXELS, strict=True):
+        Image.fromarray(frame).save(tmp_path / name)
+    return tmp_path
+
+
+def write(folder, *lines, name="metadata.csv", encoding="utf-8"):
+    (folder / name).write_text("\n".join(lines), encoding=encoding)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "labels.csv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # as Excel saves it
+def test_every_row_is_a_frame_and_the_rest_is_as_it_was_given(folder, name, encoding):
+    lines = (
+        "player,label,goal,file_name,step,episode,steps_to_go,light",
+        'human,True,"the door, open",deep/c.png,2,e1,0,dim',
+        "human,0,the door is shut,a.png,1,e1,,dim",
+        "bot,1,the door is shut,b.png,1,e2,inf,bright",
+    )
+    frames = read_folder(write(folder, *lines, name=name, encoding=encoding))
+    np.testing.assert_array_equal(frames.frames(range(3)), PIXELS[[2, 0, 1]])
+    assert frames.goals == ("the door, open", "the door is shut", "the door is shut")
+    assert frames.labels.tolist() == [True, False, True]
+    assert frames.episodes == ("e1", "e1", "e2")
+    assert frames.steps.tolist() == [2, 1, 1]
+    np.testing.assert_array_equal(frames.steps_to_go, np.float32([0, np.nan, np.inf]))
+    assert frames.players == ("human", "human", "bot")
+
+
+def test_images_stay_the_bytes_that_they_were(folder):
+    Image.fromarray(PIXELS[0]).save(folder / "d.jpg")
+    frames = read_folder(write(folder, HEAD, "d.jpg,a,true"))
+    assert frames.images == ((folder / "d.jpg").read_bytes(),)
+
+
+def test_without_episodes_each_frame_is_one(folder):
+    frames = read_folder(write(folder, HEAD, "a.png,a,true", "b.png,a,false"))
+    assert len(set(frames.episodes)) == 2
+    assert np.isnan(frames.steps_to_go).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "words"),
+    [
+        ("b.png,a,yes,1,2", LabelError, "row 2, label: got 'yes'.*true"),
+        ("b.png,a,,1,2", LabelError, "row 2, label: got ''"),
+        ("b.png,a,0.9,1,2", LabelError, "row 2, label"),
+        ("b.png,,true,1,2", LabelError, "row 2, goal: got nothing"),
+        (",a,true,1,2", LabelError, "row 2, file_name: got nothing"),
+        ("b.png,a", LabelError, "row 2, label"),
+        ("b.png,a,true,1.5,2", LabelError, "row 2, step: got '1.5'"),
+        ("b.png,a,true,1,soon", LabelError, "row 2, steps_to_go: got 'soon'"),
+        ("b.png,a,true,1,nan", LabelError, "row 2, steps_to_go: got 'nan'"),
+        ("b.png,a,true,1,-1", LabelError, "row 2, steps_to_go"),
+        ("none.png,a,true,1,2", FrameError, "row 2, file_name: .*none.png cannot be read"),
+        ("metadata.csv,a,true,1,2", FrameError, "row 2, file_name"),
+    ],
+)
+def test_a_cell_that_is_none_of_what_is_expected_names_its_row(folder, row, error, words):
+    write(folder, f"{HEAD},step,steps_to_go", "a.png,a,false,1,3", row)
+    with pytest.raises(error, match=words):
+        read_folder(folder)
+
+
+def test_a_truncated_image_is_found_at_once(folder):
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:60])
+    with pytest.raises(FrameError, match=r"row 1.*b\.png"):
+        read_folder(write(folder, HEAD, "b.png,a,true"))
+
+
+def test_columns_that_are_missing_are_named(folder):
+    with pytest.raises(LabelError, match=r"\['goal'\] are missing"):
+        read_folder(write(folder, "file_name,label", "a.png,1"))
+
+
+def test_a_table_of_no_row_and_none_at_all(folder):
+    with pytest.raises(LabelError, match="at least 1"):
+        read_folder(write(folder, HEAD))
+    (folder / "metadata.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"metadata\.csv or labels\.csv"):
+        read_folder(folder)

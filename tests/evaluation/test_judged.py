@@ -1,0 +1,74 @@
+"""Labelled frames are scored as a run would score them."""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from sklearn.metrics import f1_score
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.evaluation.judged import best_threshold, judge
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.reward_model import spec
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+
+
+def test_softmax_scores_are_the_papers_from_open_clips_own_encoder(quickstart, lift):
+    rows = np.flatnonzero(lift.labels)[:3].tolist() + np.flatnonzero(~lift.labels)[:5].tolist()
+    frames = lift.take(rows)
+    config = quickstart.model_copy(update={"precision": "fp32"})
+    judged = judge(config, frames, encoder="small")
+    folder = f"{spec.__file__.rpartition('/')[0]}/checkpoints/small"
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokenizer, model = open_clip.get_tokenizer(f"local-dir:{folder}"), model.eval()
+    pixels = [preprocess(Image.fromarray(frame)) for frame in frames.frames(range(8))]
+    with torch.no_grad():
+        images = model.encode_image(torch.stack(pixels), normalize=True)
+        for row, (image, goal) in enumerate(zip(images, frames.goals, strict=True)):
+            known = quickstart.goal_set[quickstart.goal_set.index(goal)]
+            texts = model.encode_text(tokenizer([known.prompt, *known.negatives]), normalize=True)
+            logits = (texts @ image * model.logit_scale.exp()).double().numpy()
+            exponents = np.exp(logits - logits.max())
+            expected = exponents[0] / exponents.sum()
+            assert judged.scores[row] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert judged.config.encoder == "small"
+    assert judged.fingerprint == CLIPEncoder.load("small").fingerprint
+
+
+def test_goals_that_the_reward_lacks_are_named(lift):
+    config = VLMRewardConfig(encoder="small", goals=["pick up the red {ball|box}"])
+    with pytest.raises(GoalError, match=r"got \d+ goals .*'pick up the blue ball'") as told:
+        judge(config, lift)
+    assert "Did you mean 'pick up the red ball'?" in str(told.value)
+
+
+def test_a_given_threshold_is_kept_and_else_the_best_is_taken(quickstart, lift):
+    assert judge(quickstart, lift).threshold == 0.5
+    chosen = judge(quickstart.model_copy(update={"threshold": None}), lift)
+    assert chosen.threshold_chosen
+    assert f1_score(lift.labels, chosen.scores > chosen.threshold) == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    arrays(np.float32, 20, elements=st.integers(0, 8).map(lambda n: n / 8)), arrays(np.bool_, 20)
+)
+def test_no_threshold_has_a_better_f1(scores, labels):
+    threshold = best_threshold(scores, labels)
+    if not labels.any():
+        assert not (scores > threshold).any()
+        return
+    best = max(f1_score(labels, scores > each) for each in np.arange(-1, 17) / 16)
+    assert f1_score(labels, scores > threshold) == pytest.approx(best)
+
+
+def test_a_frame_is_judged_alone_whatever_lies_beside_it(quickstart, lift):
+    frames: LabelledFrames = lift.take(np.arange(40))
+    forward = judge(quickstart, frames, encoder="small").scores
+    backward = judge(quickstart, frames.take(np.arange(40)[::-1]), encoder="small").scores
+    np.testing.assert_allclose(forward, backward[::-1], atol=1e-5)

@@ -1,0 +1,194 @@
+"""Landscapes: an episode or a grid of states, scored as the reward scores it, and drawn."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from rllib_vlm_reward.cli import app
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import ConfigError, GoalError, LabelError
+from rllib_vlm_reward.evaluation.grid import Axis, render_grid
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.landscape import lines, only_goal
+from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.run import Experiment
+
+LIFT = {
+    "environment": {
+        "env": "rllib_vlm_reward/Lift-v0",
+        "env_config": {"room_size": 5, "num_objects": 2, "max_steps": 15},
+    },
+    "vlm_reward": {
+        "encoder": "small",
+        "goals": ["pick up the {red|green|blue|purple|yellow|grey} {ball|box|key}"],
+        "templates": [
+            {
+                "goal": "pick up {}",
+                "prompt": "the agent is carrying {}",
+                "nothing": "the agent is carrying nothing",
+            }
+        ],
+        "threshold": 0.5,
+        "frame_source": "obs",
+    },
+    "stop": {"env_steps": 1},
+}
+
+
+def classic(env, **reward):
+    goals = {"encoder": "small", "goals": ["a pole"], "baseline": "a cart", "head": "goal_baseline"}
+    return {
+        "environment": {"env": env},
+        "vlm_reward": {**goals, **reward},
+        "stop": {"env_steps": 1},
+    }
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Returns a function: the folder that the command fills, from a run's settings."""
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
+
+    def landscape(settings, *options):
+        config, output = tmp_path / "run.yaml", tmp_path / "out"
+        config.write_text(yaml.safe_dump(settings))
+        words = ["landscape", str(config), "--output", str(output), *options]
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return output
+
+    return landscape
+
+
+def test_the_expert_reaches_the_goal_that_was_posed_and_the_reward_fires_there(run):
+    folder = run(LIFT, "--goal", "pick up the red ball", "--seed", "3")
+    told = json.loads((folder / "landscape.json").read_text())
+    assert (told["goal"], told["player"]) == ("pick up the red ball", "expert")
+    steps = len(told["steps"])
+    assert told["success"] == [False] * (steps - 1) + [True]
+    (reward,) = told["rewards"]
+    assert [score > 0.5 for score in reward["scores"]] == told["success"]
+    assert reward["weights"] == CLIPEncoder.load("small").fingerprint
+    assert "the agent is carrying nothing" in reward["others"]
+    with Image.open(folder / "trajectory.gif") as video:
+        assert video.n_frames == steps
+    with Image.open(folder / "trajectory.png") as picture:
+        assert picture.width == 900
+
+
+def test_an_episode_of_labelled_frames_is_drawn_in_its_order(run, tmp_path):
+    black, white = (encode(np.full((56, 56, 3), value, np.uint8)) for value in (0, 255))
+    goals = ["pick up the red ball", "pick up the red key", "pick up the red ball"]
+    frames = LabelledFrames.of(
+        [white, black, black], goals, [True, False, False], episodes="xyx", steps=[2, 1, 1]
+    )
+    frames.save(tmp_path / "frames.parquet")
+    options = ["--frames", str(tmp_path / "frames.parquet"), "--episode", "x"]
+    folder = run(LIFT, *options, "--encoder", "small", "--encoder", "base")
+    told = json.loads((folder / "landscape.json").read_text())
+    assert (told["steps"], told["success"]) == ([1, 2], [False, True])
+    assert [reward["encoder"] for reward in told["rewards"]] == ["small", "base"]
+
+
+def test_an_episode_that_is_not_there_is_said():
+    black = encode(np.zeros((8, 8, 3), np.uint8))
+    frames = LabelledFrames.of([black] * 2, ["a", "b"], [True, False], episodes="xx")
+    with pytest.raises(LabelError, match="2 frames of 2 goals"):
+        Trajectory.of(frames, "x")
+    with pytest.raises(LabelError, match="0 frames of 0 goals"):
+        Trajectory.of(frames, "y")
+
+
+def test_play_is_seeded_and_random_where_asked():
+    experiment = Experiment.model_validate(LIFT)
+    one, again, other = (play(experiment, player="random", seed=seed) for seed in (1, 1, 2))
+    assert one.player == "random"
+    np.testing.assert_array_equal(one.frames, again.frames)
+    assert one.goal == again.goal
+    assert one.frames.shape != other.frames.shape or (one.frames != other.frames).any()
+
+
+def test_an_env_without_truth_or_expert_is_played_at_random():
+    seen = play(Experiment.model_validate(classic("CartPole-v1")))
+    assert (seen.player, seen.success, seen.goal) == ("random", None, "a pole")
+    with pytest.raises(LabelError, match="players are \\['random'\\]"):
+        play(Experiment.model_validate(classic("CartPole-v1")), player="expert")
+
+
+def test_an_unknown_goal_is_refused():
+    with pytest.raises(GoalError):
+        play(Experiment.model_validate(LIFT), goal="pick up the pink ball")
+
+
+def test_the_others_are_the_softmax_beside_the_score():
+    config = VLMRewardConfig(**LIFT["vlm_reward"])
+    frames = np.random.default_rng(0).integers(0, 256, (5, 56, 56, 3), np.uint8)
+    (line,) = lines({"it": config}, frames, "pick up the red key")
+    encoder = CLIPEncoder.load("small")
+    goal = config.goal_set[config.goal_set.index("pick up the red key")]
+    texts = encoder.encode_texts([goal.prompt, *goal.negatives])
+    p = (encoder.logit_scale * encoder.encode_images(frames) @ texts.T).softmax(dim=1).numpy()
+    np.testing.assert_allclose(line.scores, p[:, 0], atol=1e-5)
+    best = np.argsort(-p[:, 1:].max(axis=0))[:2]
+    assert list(line.others) == [goal.negatives[i] for i in best]
+    np.testing.assert_allclose(list(line.others.values()), p[:, 1 + best].T, atol=1e-5)
+
+
+def test_a_state_has_one_goal_or_is_told_it():
+    config = VLMRewardConfig(**LIFT["vlm_reward"])
+    assert only_goal(config, "pick up the red key") == "pick up the red key"
+    with pytest.raises(GoalError, match="--goal"):
+        only_goal(config, None)
+
+
+def test_a_grid_of_cart_poles_is_what_the_env_renders(run):
+    axes = [Axis.parse("theta=-1:1:3"), Axis.parse("x=-2:2:2")]
+    frames = render_grid(Experiment.model_validate(classic("CartPole-v1")), axes)
+    assert frames.shape[:2] == (3, 2)
+    dark = frames.max(axis=-1) < 60  # the cart, and its track, which is a pixel high
+    columns = [np.flatnonzero(dark[1, side].sum(axis=0) > 10).mean() for side in (0, 1)]
+    assert columns[0] < 150 < 450 < columns[1]
+    folder = run(classic("CartPole-v1"), "--grid", "theta=-1:1:3", "--grid", "x=-2:2:2")
+    told = json.loads((folder / "landscape.json").read_text())
+    assert told["axes"][0] == {"name": "theta", "values": [-1.0, 0.0, 1.0]}
+    expected = lines(
+        {"it": VLMRewardConfig(**classic("CartPole-v1")["vlm_reward"])},
+        frames.reshape(6, *frames.shape[2:]),
+        "a pole",
+    )[0].scores
+    np.testing.assert_allclose(told["rewards"][0]["scores"], expected, atol=1e-5)
+    assert (folder / "landscape.png").exists()
+
+
+def test_a_line_of_mountain_cars(run):
+    settings = classic("MountainCar-v0")
+    folder = run(settings, "--grid", "position=-1:0.5:4", "--encoder", "small", "--encoder", "base")
+    told = json.loads((folder / "landscape.json").read_text())
+    assert len(told["rewards"]) == 2
+    assert len(set(told["rewards"][0]["scores"])) == 4
+    assert (folder / "landscape.png").exists()
+
+
+@pytest.mark.parametrize("text", ["theta", "theta=1:2", "theta=2:1:3", "theta=0:1:1", "=0:1:2"])
+def test_an_axis_of_another_form_is_refused(text):
+    with pytest.raises(ConfigError, match="NAME=LOW:HIGH:NUMBER"):
+        Axis.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "says"),
+    [
+        (classic("CartPole-v1"), ["angle"], "variables of .*'x', 'x_dot', 'theta'"),
+        (classic("CartPole-v1"), ["x", "x"], "different variables"),
+        (classic("CartPole-v1", frame_source="obs"), ["x"], "frame_source 'obs'"),
+        (classic("rllib_vlm_reward/Lift-v0"), ["0"], "keeps no array in `state`"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused(settings, names, says):
+    with pytest.raises(ConfigError, match=says):
+        render_grid(Experiment.model_validate(settings), [Axis(name, 0, 1, 2) for name in names])

@@ -1,0 +1,186 @@
+"""A calibration's file, and the rewards that take or refuse it."""
+
+import pydantic
+import pytest
+import yaml
+
+from rllib_vlm_reward.calibration import Calibration, Target, inline_calibration
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.run import Experiment
+
+REWARD = {"encoder": "small", "goals": ["a {red|blue} {ball|key}"]}
+
+
+def figure(value):
+    return {"value": value, "low": value / 2, "high": value}
+
+
+def calibration(reward=REWARD, **changes):
+    config = VLMRewardConfig(**reward)
+    return Calibration(
+        **{
+            "version": 1,
+            "encoder": config.encoder,
+            "weights": "a" * 64,
+            "head": config.head,
+            "temperature": config.temperature,
+            "goals": config.goal_set.texts,
+            "statements": config.goal_set.statements,
+            "goals_sha256": config.goal_set.fingerprint,
+            "threshold": figure(0.123456789012345),
+            "target": {"precision": 0.95},
+            "precision": figure(0.97),
+            "recall": figure(0.6),
+            "false_positives": figure(0.02),
+            "frames": 1000,
+            "successes": 100,
+            "episodes": 60,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Returns a function: the path of a saved calibration."""
+
+    def save(*args, **changes):
+        file = tmp_path / "calibration.yaml"
+        calibration(*args, **changes).save(file)
+        return str(file)
+
+    return save
+
+
+def test_it_sets_threshold_and_temperature(path):
+    config = VLMRewardConfig(**REWARD, calibration=path(temperature=0.02))
+    assert (config.threshold, config.temperature) == (0.123456789012345, 0.02)
+    plain = VLMRewardConfig(**REWARD, threshold=config.threshold, temperature=0.02)
+    assert config.reward_settings == plain.reward_settings
+
+
+def test_it_is_read_at_once_and_survives_every_copy(path):
+    file = path(temperature=0.02)
+    config = VLMRewardConfig(**REWARD, calibration=file)
+    open(file, "w").close()
+    copies = [
+        VLMRewardConfig.from_yaml(config.to_yaml()),
+        config.model_copy(update={"encoder": "small"}),
+        VLMRewardConfig.model_validate(config.model_dump(mode="json", exclude_unset=True)),
+        VLMRewardConfig.model_validate(config.model_dump()),
+    ]
+    assert all(copy == config for copy in copies)
+    run = {
+        "environment": {"env": "CartPole-v1"},
+        "vlm_reward": {**REWARD, "calibration": config.calibration},
+        "stop": {"env_steps": 1},
+    }
+    experiment = Experiment.model_validate(run)
+    again = Experiment.from_yaml(experiment.to_yaml())
+    assert again.vlm_reward == config
+    assert isinstance(yaml.safe_load(experiment.to_yaml())["vlm_reward"]["calibration"], dict)
+
+
+def test_a_copy_takes_another_calibration_or_none(path):
+    config = VLMRewardConfig(**REWARD, calibration=path(temperature=0.02))
+    other = config.model_copy(update={"calibration": path(threshold=figure(0.9))})
+    assert (other.threshold, other.temperature) == (0.9, None)
+    none = config.model_copy(update={"calibration": None})
+    assert (none.threshold, none.temperature) == (None, None)
+
+
+def test_early_end_may_rest_on_it(path):
+    config = VLMRewardConfig(**REWARD, calibration=path(), mode="synchronous", early_end=True)
+    assert config.early_end
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"threshold": 0.5}, "threshold 0.123456789012345, the reward 0.5"),
+        ({"temperature": 0.5}, "it has temperature None, the reward 0.5"),
+        ({"head": "dense"}, "it has head 'softmax', the reward 'dense'"),
+        ({"window": 2}, "it has window 1, the reward 2"),
+        ({"goals": ["a {red|blue} {ball|box}"]}, "2 goals are in it alone, as .*a red key"),
+        ({"goals": ["a {red|blue|grey} {ball|key}"]}, "2 goals in the reward alone, .*a grey ball"),
+        ({"negatives": ["an empty room"]}, "1 prompts, .* in the reward alone, .*empty room"),
+        ({"templates": [{"prompt": "seen {}"}]}, "4 prompts, .* are in it alone"),
+        ({"num_negatives": 1}, "weighed against others"),
+    ],
+)
+def test_another_reward_is_refused_and_what_differs_named(changes, says, path):
+    with pytest.raises(pydantic.ValidationError, match=says):
+        VLMRewardConfig(**{**REWARD, **changes}, calibration=path())
+
+
+def test_alpha_counts_for_its_head_alone(path):
+    head = {**REWARD, "head": "goal_baseline", "baseline": "a room"}
+    file = path(head, alpha=0.5)
+    assert VLMRewardConfig(**head, calibration=file).threshold
+    with pytest.raises(pydantic.ValidationError, match=r"it has alpha 0\.5, the reward 0\.2"):
+        VLMRewardConfig(**head, alpha=0.2, calibration=file)
+
+
+def test_goals_that_differ_in_what_no_reward_depends_on_are_the_same(path):
+    graded = [{"text": text, "difficulty": 1} for text in VLMRewardConfig(**REWARD).goal_set.texts]
+    assert VLMRewardConfig(encoder="small", goals=graded, calibration=path()).threshold
+
+
+def test_an_agent_may_have_its_own(path):
+    own = {"goals": ["a {red|blue} door"]}
+    file = path({**REWARD, **own})
+    config = VLMRewardConfig(**REWARD, agents={"seeker": {**own, "calibration": file}})
+    open(file, "w").close()
+    assert config.for_agent("seeker").threshold == 0.123456789012345
+    assert config.for_agent("another").threshold is None
+    assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
+    with pytest.raises(LabelError, match="has the weights bbbb"):
+        config.check_weights("b" * 64)
+
+
+def test_an_agent_with_other_goals_is_refused(path):
+    with pytest.raises(pydantic.ValidationError, match=r"agent 'seeker'.*goals differ"):
+        VLMRewardConfig(
+            **REWARD, calibration=path(), agents={"seeker": {"goals": ["a {red|blue} door"]}}
+        )
+
+
+def test_other_weights_are_refused(path):
+    config = VLMRewardConfig(**REWARD, calibration=path())
+    config.check_weights("a" * 64)
+    with pytest.raises(LabelError, match="weights aaaaaaaaaaaa…, but 'base' has the weights bbbb"):
+        config.model_copy(update={"encoder": "base"}).check_weights("b" * 64)
+    VLMRewardConfig(**REWARD).check_weights("b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("version: 2", "version: got 2, expected 1. Calibrate anew"),
+        ("threshold: 0.5", "version: got None"),
+        ("version: 1", "encoder: Field required"),
+        ("[1", "cannot be read"),
+        ("just words", "calibration .*: "),
+    ],
+)
+def test_another_file_is_refused(content, says, tmp_path):
+    file = tmp_path / "file.yaml"
+    file.write_text(content)
+    with pytest.raises(LabelError, match=says):
+        Calibration.load(file)
+    with pytest.raises(pydantic.ValidationError, match=says):
+        VLMRewardConfig(**REWARD, calibration=str(file))
+
+
+def test_no_file_is_said():
+    with pytest.raises(LabelError, match=r"'nowhere\.yaml', which cannot be read"):
+        inline_calibration({"calibration": "nowhere.yaml"})
+
+
+@pytest.mark.parametrize(
+    "target", [{}, {"precision": 0.9, "false_positives": 1}, {"precision": 1}, {"precision": 0}]
+)
+def test_a_target_is_one_figure(target):
+    with pytest.raises(pydantic.ValidationError):
+        Target(**target)
