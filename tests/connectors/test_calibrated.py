@@ -1,0 +1,49 @@
+import pytest
+import ray
+
+from rllib_vlm_reward.calibration import Calibration
+from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+
+FIGURE = {"value": 0.4, "low": 0.3, "high": 0.5}
+
+
+def calibrated(config, weights):
+    goals = config.goal_set
+    return Calibration(
+        version=1,
+        encoder="another",
+        weights=weights,
+        head=config.head,
+        temperature=config.temperature,
+        goals=goals.texts,
+        statements=goals.statements,
+        goals_sha256=goals.fingerprint,
+        threshold=FIGURE,
+        target={"precision": 0.9},
+        precision=FIGURE,
+        recall=FIGURE,
+        false_positives=FIGURE,
+        frames=1,
+        successes=1,
+        episodes=1,
+    )
+
+
+def test_a_calibration_of_other_weights_stops_the_build(vlm_config, ppo, cluster):
+    plain = vlm_config()
+    other = plain.model_copy(update={"calibration": calibrated(plain, "0" * 64)})
+    with pytest.raises(LabelError, match="Calibrate anew"):
+        add_vlm_reward(ppo(), other).build_algo()
+
+
+def test_a_calibration_of_the_same_weights_pays_by_its_threshold(vlm_config, ppo, cluster):
+    plain = vlm_config()
+    own = calibrated(plain, CLIPEncoder.load(plain.encoder).fingerprint)
+    config = plain.model_copy(update={"calibration": own})
+    assert config.threshold == 0.4
+    algorithm = add_vlm_reward(ppo(), config).build_algo()
+    algorithm.train()
+    algorithm.stop()
+    assert ray.is_initialized()

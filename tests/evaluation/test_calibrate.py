@@ -1,0 +1,141 @@
+"""A calibration by real CLIPs: what it says holds, of fresh frames too."""
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from rllib_vlm_reward.calibration import Calibration, Target
+from rllib_vlm_reward.cli import app
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.envs.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.tiles import draw
+from rllib_vlm_reward.errors import GoalError, LabelError
+from rllib_vlm_reward.evaluation.calibrate import calibrate, fit_temperature
+from rllib_vlm_reward.evaluation.cosines import Cosines
+from rllib_vlm_reward.evaluation.judged import judge
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.threshold import choose_threshold
+from rllib_vlm_reward.metrics.bootstrap import bootstrap
+from rllib_vlm_reward.metrics.precision_recall import fires_at
+from rllib_vlm_reward.pretraining.play import STEPS, play
+from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+
+NOTHING = TEMPLATES["place"].nothing
+EPISODES = 240
+
+
+@pytest.fixture(scope="module")
+def place():
+    """Frames of objects side by side, most of them asked for what is there; and all the goals."""
+    rng = np.random.default_rng(0)
+    views = play((STEPS + 1) * EPISODES, held_out=True)
+    said = [sorted(captions(view)["place"] - {NOTHING}) for view in views]
+    goals = sorted({text for texts in said for text in texts})
+    asked = [str(rng.choice(texts if texts and rng.random() < 0.9 else goals)) for texts in said]
+    frames = LabelledFrames.of(
+        [encode(draw(view)) for view in views],
+        asked,
+        [goal in texts for goal, texts in zip(asked, said, strict=True)],
+        episodes=[str(row // (STEPS + 1)) for row in range(len(views))],
+    )
+    return frames, goals
+
+
+@pytest.fixture(scope="module")
+def scores(place, reward):
+    """What it says of them."""
+    return judge(reward, place[0]).scores
+
+
+@pytest.fixture(scope="module")
+def reward(place):
+    """The poorer embedded CLIP's reward of these goals."""
+    return VLMRewardConfig(
+        encoder="small", goals=place[1], negatives=[NOTHING], num_negatives=50, threshold=0.5
+    )
+
+
+def test_a_precision_of_95_percent_holds_in_fresh_episodes(place, scores):
+    frames, _ = place
+    labels = frames.labels
+    episodes = frames.episode_indices
+    reached, inside = [], []
+    for seed in range(20):
+        half = np.random.default_rng(seed).permutation(EPISODES)[: EPISODES // 2]
+        known = np.isin(episodes, half)
+        found = choose_threshold(
+            scores[known], labels[known], episodes[known], Target(precision=0.95)
+        ).value
+        fired, truth = scores[~known] > found, labels[~known]
+        fresh = bootstrap(lambda rows: truth[rows][fired[rows]].mean(), episodes[~known])  # noqa: B023
+        reached.append(fresh.value)
+        inside.append(fresh.high >= 0.95)
+    assert all(inside)
+    assert np.mean(np.array(reached) >= 0.95) >= 0.8
+    assert (scores[labels] > found).mean() < 0.6  # the target bites
+
+
+def test_what_it_tells_is_what_the_frames_say(place, reward, scores):
+    frames, _ = place
+    found = calibrate(reward, frames, Target(precision=0.9))
+    episodes = frames.episode_indices
+    told = fires_at(found.threshold.value, scores, frames.labels, episodes)
+    for name in ("precision", "recall", "false_positives"):
+        its = getattr(found, name)
+        assert its.value == getattr(told, name)
+        assert its.low <= its.value <= its.high
+    assert found.precision.low >= 0.9
+    assert (found.frames, found.episodes) == (len(frames), EPISODES)
+    assert found.successes == frames.labels.sum()
+    assert found.weights == CLIPEncoder.load("small").fingerprint
+    calibrated = reward.model_copy(update={"threshold": None, "calibration": found})
+    assert calibrated.threshold == found.threshold.value
+
+
+def test_temperature_is_where_the_labels_are_likeliest(place, reward):
+    frames, _ = place
+    few = frames.take(np.arange(400))
+    goals = np.array([reward.goal_set.index(goal) for goal in few.goals])
+    encoder = CLIPEncoder.load("small")
+    cosines = Cosines.of(encoder, reward.goal_set, goals, [few.frames(range(400))])
+    fitted = fit_temperature(cosines, few.labels)
+
+    def loss(temperature):
+        scores = judge(reward.model_copy(update={"temperature": temperature}), few).scores
+        return -np.log(np.where(few.labels, scores, 1 - scores).clip(1e-7)).mean()
+
+    around = [loss(fitted * factor) for factor in (0.5, 0.9, 1.1, 2)]
+    assert loss(fitted) < min(around)
+
+
+def test_the_command_writes_what_a_run_takes(place, reward, tmp_path):
+    frames, _ = place
+    frames.save(tmp_path / "frames.parquet")
+    (tmp_path / "run.yaml").write_text(reward.to_yaml())
+    output = tmp_path / "new" / "calibration.yaml"
+    words = ["calibrate", tmp_path / "run.yaml", "--frames", tmp_path / "frames.parquet"]
+    words += ["--false-positives", 0.5, "--temperature", "--output", output]
+    result = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found = Calibration.load(output)
+    assert found.target == Target(false_positives=0.5)
+    assert found.false_positives.high <= 0.5
+    settings = yaml.safe_load(reward.to_yaml()) | {"calibration": str(output)}
+    del settings["threshold"]
+    taken = VLMRewardConfig.model_validate(settings)
+    assert taken.temperature == found.temperature
+    again = calibrate(taken, frames, Target(false_positives=0.5))
+    assert again.threshold == found.threshold
+
+
+def test_what_cannot_be_calibrated_is_refused(place, reward):
+    frames, _ = place
+    target = Target(precision=0.9)
+    with pytest.raises(LabelError, match="a window of 3 frames"):
+        calibrate(reward.model_copy(update={"window": 3}), frames, target)
+    cosine = reward.model_copy(update={"head": "cosine"})
+    with pytest.raises(LabelError, match="'cosine', which has no temperature"):
+        calibrate(cosine, frames, target, temperature=True)
+    with pytest.raises(GoalError):
+        calibrate(VLMRewardConfig(encoder="small", goals=["a {key|ball}"]), frames, target)
