@@ -2,6 +2,7 @@
 
 __all__ = [
     "ERRORS",
+    "AlarmError",
     "CheckpointError",
     "ConfigError",
     "FrameError",
@@ -14,6 +15,10 @@ __all__ = [
 
 class RewardError(RuntimeError):
     """A reward cannot be trusted: constant or non-finite scores, or a setting that forbids it."""
+
+
+class AlarmError(RewardError):
+    """A reward that trained so far is not to be trusted, and ``alarms: error`` stops for it."""
 
 
 class GoalError(ValueError):

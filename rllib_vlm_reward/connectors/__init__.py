@@ -12,6 +12,11 @@
 * :mod:`normalizer`: rewards scaled by running moments;
 * :mod:`totals`: an episode's returns, VLM's and ground truth's;
 * :mod:`constancy`: scores that never change;
+* :mod:`digest`: what a fragment's scores say of the reward;
+* :mod:`highlights`: the frames that scored highest;
+* :mod:`series`: how both reach the algorithm;
+* :mod:`alarm`: when a reward is not to be trusted;
+* :mod:`watch`: the driver's metrics and alarms of an iteration;
 * :mod:`goal_embedding`: the piece that shows the policy its goal;
 * :mod:`goal_weights`: the piece that carries a curriculum to the envs;
 * :mod:`drawn_goal`: the env wrapper that draws an episode's goal;

@@ -10,6 +10,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -23,11 +24,12 @@ from rllib_vlm_reward.connectors.preflight import (
     weights_piece,
 )
 from rllib_vlm_reward.connectors.trial import reward_group
+from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.placement import Group
 from rllib_vlm_reward.serving.pool import RewardPool
 
-__all__ = ["VLMRewardCallbacks"]
+__all__ = ["VLMRewardCallbacks", "callbacks_of"]
 
 
 class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
@@ -37,6 +39,9 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
 
     Args:
         config: of the run.
+
+    Attributes:
+        watch: beside the algorithm, over what its env runners tell of the reward.
     """
 
     def __init__(self, config: VLMRewardConfig) -> None:
@@ -46,6 +51,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._encoder: str | None = None
         self._run = uuid.uuid4().hex[:12]
         self._dropped = 0
+        self._highlights = False
+        self.watch = RewardWatch(config)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
         """Check the envs, start the pool, and tell every env runner its name.
@@ -131,6 +138,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
                 "give the reward more actors or GPUs."
             )
         self._dropped = dropped
+        if self._pool is not None:
+            self.watch.see(result, self._pool.describe())
+
+    def show_highlights(self, algorithm: Algorithm) -> None:
+        """Have the first env runners send their highest-scored frames, for :attr:`watch`."""
+        self._highlights = True
+        algorithm.env_runner_group.foreach_env_runner(self._attach(False))
 
     def on_evaluate_end(self, **kwargs: Any) -> None:
         """Raise what went wrong in the evaluation env runners."""
@@ -144,6 +158,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             run=self._run,
             encoder=self._encoder,
             evaluates=evaluates,
+            highlights=self._highlights and not evaluates,
         )
 
     def _raise_failures(self) -> None:
@@ -153,6 +168,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         ours = [text.removeprefix(own) for text in failures if text.startswith(own)]
         if ours:
             raise RewardError("env runners failed:\n" + "\n".join(ours))
+
+
+def callbacks_of(algorithm: Algorithm) -> VLMRewardCallbacks:
+    """Return the callbacks that own an algorithm's reward, and the watch over it."""
+    # RLlib 2.60 keeps one instance of each callbacks class, in a list if there are several.
+    each = force_list(algorithm.callbacks)
+    return next(it for it in each if isinstance(it, VLMRewardCallbacks))
 
 
 def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:

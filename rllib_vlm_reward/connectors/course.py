@@ -9,6 +9,7 @@ from ray.rllib.env.env_runner import EnvRunner
 
 from rllib_vlm_reward.connectors.goal_weights import OUTCOMES, GoalWeights
 from rllib_vlm_reward.connectors.preflight import weights_piece
+from rllib_vlm_reward.connectors.series import take_items
 from rllib_vlm_reward.curriculum import Outcome
 
 __all__ = ["advance", "course_of"]
@@ -30,9 +31,7 @@ def advance(algorithm: Algorithm, result: dict[str, Any]) -> None:
     own = _own_piece(algorithm)
     if own is None:
         return
-    room, key = OUTCOMES
-    outcomes = result.get("env_runners", {}).get(room, {}).pop(key, [])
-    own.observe([Outcome(*outcome) for outcome in outcomes])
+    own.observe([Outcome(*outcome) for outcome in take_items(result, OUTCOMES)])
     _tell(algorithm, own)
     result["curriculum"] = _in_brief(own, _course(own))
 

@@ -9,11 +9,12 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.series import log_item
 from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome, make_curriculum
 
 __all__ = ["OUTCOMES", "GoalWeights", "log_outcomes"]
 
-OUTCOMES = ("vlm_reward", "outcomes")
+OUTCOMES = "outcomes"
 
 
 class GoalWeights(ConnectorV2):  # type: ignore[misc]
@@ -114,9 +115,6 @@ def log_outcomes(
 ) -> None:
     """Log the outcome of each episode that ended, after its returns were summed up.
 
-    Metrics travel with the samples that they are of, each once: an env runner that dies takes both
-    with it.
-
     Args:
         metrics: the env runner's logger.
         samples: the chunks that leave the env runner.
@@ -133,4 +131,4 @@ def log_outcomes(
             ground_truth_return=data["env_return"],
             ground_truth_success=data.get("success"),
         )
-        metrics.log_value(OUTCOMES, tuple(outcome), reduce="item_series")
+        log_item(metrics, OUTCOMES, tuple(outcome))

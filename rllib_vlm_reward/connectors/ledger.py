@@ -12,6 +12,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.digest import Digest, Steps, lowest_score
 from rllib_vlm_reward.connectors.economy import reduce_window
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.connectors.totals import add_rewards, log_scores
@@ -27,11 +28,15 @@ Score = float | Literal["repeat"] | None
 
 @dataclasses.dataclass(slots=True)
 class _Account:
-    """The steps of one chunk: how many are held, what the VLM pays for each, its reward."""
+    """The steps of one chunk: how many are held, what the VLM pays for each, its reward.
+
+    And those that are scored, for the digest.
+    """
 
     held: int = 0
     paid: list[float] = dataclasses.field(default_factory=list)
     rewards: list[float] = dataclasses.field(default_factory=list)
+    scored: Steps = dataclasses.field(default_factory=Steps)
 
 
 class Ledger:
@@ -75,6 +80,7 @@ class Ledger:
         episodes: Sequence[SingleAgentEpisode],
         scores: Sequence[Score],
         dones: Sequence[bool],
+        truths: Sequence[bool | None],
     ) -> tuple[Floats, list[int]]:
         """Note the scores of one vector step, in the order of stepping.
 
@@ -83,6 +89,7 @@ class Ledger:
             scores: of each one's frame; "repeat" where it is the frame before, None where no frame
                 is scored.
             dones: whether each episode ended with this step; by now it may have gone on.
+            truths: whether the step is a success; None where the env does not tell.
 
         Returns:
             what the VLM pays for each step, float32 ``[B]``, not normalised, and each step's t,
@@ -94,11 +101,14 @@ class Ledger:
         rewards = paid
         if self._normalizer is not None:
             rewards = self._normalizer([episode.id_ for episode in episodes], paid, dones)
-        steps = []
-        for episode, each, reward in zip(episodes, paid.tolist(), rewards.tolist(), strict=True):
+        steps, fires = [], self._config.threshold is not None
+        rows = zip(episodes, paid.tolist(), rewards.tolist(), judged, truths, strict=True)
+        for episode, each, reward, score, truth in rows:
             account = self._accounts[episode]
             account.paid.append(each)
             account.rewards.append(reward)
+            if score is not None:
+                account.scored.append(score, each > 0 and fires, truth)
             steps.append(episode.t_started + len(account.paid))
         return paid, steps
 
@@ -113,7 +123,7 @@ class Ledger:
         samples: Sequence[SingleAgentEpisode],
         ongoing: Sequence[SingleAgentEpisode],
         metrics: MetricsLogger,
-    ) -> None:
+    ) -> Digest:
         """Pay what is not paid yet, log the episodes that ended, and start anew.
 
         Args:
@@ -121,11 +131,16 @@ class Ledger:
             ongoing: the episodes that go on in the next fragment.
             metrics: the env runner's logger.
 
+        Returns:
+            what the fragment's scores say of the reward.
+
         Raises:
             RewardError: a chunk of which not every step was entered.
         """
         log_scores(metrics, self._scores)
         successors = {episode.id_: episode for episode in ongoing}
+        scored: list[Steps] = []
+        ended: list[tuple[bool | None, bool]] = []
         for chunk in samples:
             if not len(chunk):
                 continue
@@ -135,10 +150,14 @@ class Ledger:
                 _write(chunk, successor, rewards + np.asarray(chunk.get_rewards(), np.float32))
             paid = np.array(account.paid, np.float32)
             add_rewards(metrics, chunk, successor, paid, self._config.threshold)
+            scored.append(account.scored)
+            if chunk.is_done:
+                ended.append((chunk.custom_data.get("success"), chunk.custom_data["fires"] > 0))
         self._scores.clear()
         # Of abandoned episodes, too, which RLlib drops when it resets all envs.
         self._accounts.clear()
         self._windows = {id_: it for id_, it in self._windows.items() if id_ in successors}
+        return Digest.of(scored, low=lowest_score(self._config.head), ended=ended)
 
     def _judge(self, episode: SingleAgentEpisode, score: Score) -> float | None:
         """Return the step's score by its window, if it has one."""

@@ -14,6 +14,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
+from rllib_vlm_reward.connectors.highlights import MOST_RUNNERS
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
@@ -50,12 +51,18 @@ def attach_pieces(
     *,
     encoder: str | None = None,
     evaluates: bool = False,
+    highlights: bool = False,
 ) -> None:
-    """Tell the env runner's pieces which pool to ask, in which run's name, and what for."""
+    """Tell the env runner's pieces which pool to ask, in which run's name, and what for.
+
+    ``highlights`` has the first few env runners send their highest-scored frames, too.
+    """
     for piece in env_runner._env_to_module.connectors:
         if isinstance(piece, VLMReward):
             gamma = env_runner.config.gamma
             piece.attach(pool_name, run, gamma=gamma, encoder=encoder, evaluates=evaluates)
+            if highlights and env_runner.worker_index <= MOST_RUNNERS:
+                piece.show_highlights()
         elif isinstance(piece, GoalEmbedding):
             piece.attach(pool_name, run)
         elif isinstance(piece, GoalWeights):

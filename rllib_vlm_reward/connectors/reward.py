@@ -67,7 +67,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         for agent in config.agents:
             own = config.for_agent(agent)
             if own is not None:
-                self._streams[agent] = RewardStream(own)
+                self._streams[agent] = RewardStream(own, agent)
         self._encoder: str | None = None
         # Drawn anew when a checkpoint is restored: what env runners knew before it counts no more.
         self._epoch = ""
@@ -123,6 +123,11 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """
         for stream in self._streams.values():
             stream.recorder = recorder
+
+    def show_highlights(self) -> None:
+        """Log each fragment's highest-scored frames, from now on."""
+        for stream in self._streams.values():
+            stream.show_highlights()
 
     def __call__(
         self,

@@ -18,17 +18,23 @@ __all__ = ["add_rewards", "keep_ground_truth", "log_scores"]
 WINDOW = 100
 
 
-def keep_ground_truth(episode: SingleAgentEpisode, success_key: str) -> None:
+def keep_ground_truth(episode: SingleAgentEpisode, success_key: str) -> bool | None:
     """Note the env's reward of the last step, before another replaces it.
 
     The step's value goes to ``info["env_reward"]``, the sum to ``custom_data["env_return"]``,
     and success at any step, where the env tells it, to ``custom_data["success"]``.
+
+    Returns:
+        whether the step is a success; None where the env does not tell.
     """
     info, data = episode.get_infos(-1), episode.custom_data
     info["env_reward"] = float(episode.get_rewards(-1))
     data["env_return"] = data.get("env_return", 0.0) + info["env_reward"]
-    if success_key in info:
-        data["success"] = data.get("success", False) or bool(info[success_key])
+    if success_key not in info:
+        return None
+    success = bool(info[success_key])
+    data["success"] = data.get("success", False) or success
+    return success
 
 
 def add_rewards(

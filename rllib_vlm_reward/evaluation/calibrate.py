@@ -10,12 +10,13 @@ from rllib_vlm_reward.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.judged import indices_of, judge_with
+from rllib_vlm_reward.evaluation.judged import indices_of
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.threshold import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 
 __all__ = ["calibrate", "fit_temperature"]
 
@@ -61,7 +62,9 @@ def calibrate(
         # An older calibration, of another temperature, is left behind.
         older = {"calibration": None, "threshold": config.threshold}
         config = config.model_copy(update={**older, "temperature": fitted})
-    scores = judge_with(RewardModel(encoder), config, frames).scores
+    model, scorer = RewardModel(encoder), Scorer.from_config(config)
+    parts = frames.batches(_FRAMES_AT_ONCE)
+    scores = np.concatenate([model.score(pixels, goals[rows], scorer) for rows, pixels in parts])
     episodes = frames.episode_indices
     found = choose_threshold(scores, frames.labels, episodes, target)
     return Calibration(

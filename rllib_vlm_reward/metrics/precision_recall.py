@@ -78,6 +78,8 @@ def fires_at(
 ) -> Fires:
     """Return what a reward with this β does.
 
+    Not of frames that a bootstrap drew: there an episode that came twice would count once.
+
     Args:
         threshold: β.
         scores: see the package.

@@ -1,5 +1,6 @@
 """A run on the terminal: a bar with the time left, and a live table."""
 
+import logging
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -12,8 +13,22 @@ from rllib_vlm_reward.run.progress import Progress
 
 __all__ = ["Display"]
 
+_LOG = logging.getLogger("rllib_vlm_reward")
 ROWS = 10
 COLUMNS = ("iteration", "env steps", "VLM return", "true return", "success", "frames/s")
+
+
+class _Warnings(logging.Handler):
+    """Shows what the package warns of above the bar, which a line on stderr would tear."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(
+            record.getMessage(), style="bold red", soft_wrap=True, highlight=False, markup=False
+        )
 
 
 class Display:
@@ -38,8 +53,10 @@ class Display:
         self._task = self._bar.add_task("starting", total=env_steps)
         self._rows: list[Progress] = []
         self._live = Live(console=self._console, get_renderable=self._render)
+        self._warnings = _Warnings(self._console)
 
     def __enter__(self) -> "Display":
+        _LOG.addHandler(self._warnings)
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -50,6 +67,7 @@ class Display:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _LOG.removeHandler(self._warnings)
         if self._console.is_terminal:
             self._live.stop()
 

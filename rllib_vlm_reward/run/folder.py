@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch.utils.tensorboard import SummaryWriter
@@ -115,6 +117,24 @@ class RunFolder:
     def log_frames(self, name: str, frames: Frames, env_steps: int) -> None:
         """Add a picture, uint8 ``[H, W, 3]``, to TensorBoard."""
         self._board.add_image(name, frames, env_steps, dataformats="HWC")
+
+    def log_scores(
+        self, name: str, counts: npt.NDArray[np.int64], env_steps: int, *, low: float
+    ) -> None:
+        """Add a histogram of scores, in equal bins from ``low`` to 1, int64 ``[N]``."""
+        edges = np.linspace(low, 1.0, len(counts) + 1)
+        middles = (edges[:-1] + edges[1:]) / 2
+        self._board.add_histogram_raw(
+            name,
+            min=low,
+            max=1.0,
+            num=int(counts.sum()),
+            sum=float(counts @ middles),
+            sum_squares=float(counts @ middles**2),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+            global_step=env_steps,
+        )
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""

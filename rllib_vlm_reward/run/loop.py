@@ -7,11 +7,20 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from rllib_vlm_reward.connectors.callbacks import callbacks_of
+from rllib_vlm_reward.connectors.watch import RewardWatch
+from rllib_vlm_reward.errors import AlarmError
 from rllib_vlm_reward.run.course import draw_course
 from rllib_vlm_reward.run.evaluation import Evaluator
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.folder import RunFolder
-from rllib_vlm_reward.run.pictures import save_curve, save_frames, save_video, strip
+from rllib_vlm_reward.run.pictures import (
+    draw_highlights,
+    save_curve,
+    save_frames,
+    save_video,
+    strip,
+)
 from rllib_vlm_reward.run.progress import Progress, iterate
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
@@ -72,10 +81,12 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         return
     evaluator = Evaluator(algorithm)
     picture_at = 0
+    callbacks_of(algorithm).show_highlights(algorithm)
     try:
         while not (history and stop.is_reached(history[-1])):
             progress, result = iterate(algorithm, history[-1] if history else None)
             folder.log(progress, result)
+            _log_watch(folder, callbacks_of(algorithm).watch, progress, experiment)
             report(progress)
             if progress.iteration % experiment.checkpoint_every == 0:
                 folder.save_checkpoint(algorithm)
@@ -86,6 +97,10 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                 if progress.curriculum is not None:
                     course = draw_course(folder.history)
                     folder.log_frames("curriculum", course, progress.env_steps)
+    except AlarmError:
+        report("alarm: saving a checkpoint, for --resume")
+        folder.save_checkpoint(algorithm)
+        raise
     except KeyboardInterrupt:
         if folder.history:
             report("interrupted: saving a checkpoint, for --resume")
@@ -94,6 +109,17 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
     finally:
         evaluator.close()
     folder.save_checkpoint(algorithm)
+
+
+def _log_watch(
+    folder: RunFolder, watch: RewardWatch, progress: Progress, experiment: Experiment
+) -> None:
+    """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
+    for name, counts, low in watch.histograms():
+        folder.log_scores(f"scores/{name}", counts, progress.env_steps, low=low)
+    if watch.highlights:
+        picture = draw_highlights(watch.highlights, experiment.vlm_reward.threshold)
+        folder.log_frames("highest scores", picture, progress.env_steps)
 
 
 def _conclude(
@@ -132,6 +158,7 @@ def _conclude(
         "held_out_goal_blind_success": (
             held_out_blind.ground_truth_success if held_out_blind else None
         ),
+        "alarms": sorted({kind for row in folder.history for kind in row.alarms}),
         "evaluation_episodes": trained.episodes,
         "seed": experiment.seed,
         "encoder": experiment.vlm_reward.encoder,

@@ -13,14 +13,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rllib_vlm_reward.connectors.highlights import Highlight
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.evaluation import Moment
 from rllib_vlm_reward.run.progress import Progress
 
-__all__ = ["draw_moment", "save_curve", "save_frames", "save_video", "strip"]
+__all__ = ["draw_highlights", "draw_moment", "save_curve", "save_frames", "save_video", "strip"]
 
 SIDE, BAND = 224, 44
-WHITE, GREEN, DARK = (255, 255, 255), (80, 220, 120), (24, 24, 28)
+WHITE, GREEN, RED, DARK = (255, 255, 255), (80, 220, 120), (240, 70, 60), (24, 24, 28)
 
 
 def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
@@ -60,11 +61,19 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 
-def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
-    """Draw a frame enlarged, its goal above and its score below; green where the reward fires."""
+def draw_moment(
+    moment: Moment, threshold: float | None, success: bool | None = None
+) -> Image.Image:
+    """Draw a frame enlarged, its goal above and its score below; green where the reward fires.
+
+    Around it goes a green line for a success, a red one for a failure; none where it is not known.
+    """
     frame = Image.fromarray(moment.frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     image = Image.new("RGB", (SIDE, SIDE + 2 * BAND), DARK)
     image.paste(frame, (0, BAND))
+    if success is not None:
+        edge = GREEN if success else RED
+        ImageDraw.Draw(image).rectangle((0, BAND, SIDE - 1, BAND + SIDE - 1), outline=edge, width=5)
     fired = threshold is not None and moment.score > threshold
     pen, color = ImageDraw.Draw(image), GREEN if fired else WHITE
     font = ImageFont.load_default(size=14)
@@ -81,6 +90,12 @@ def strip(moments: Sequence[Moment], threshold: float | None, most: int = 8) -> 
     """Return the first moments side by side, uint8 ``[H, W, 3]``, for TensorBoard."""
     images: list[Any] = [np.asarray(draw_moment(m, threshold)) for m in moments[:most]]
     return np.concatenate(images, axis=1)
+
+
+def draw_highlights(highlights: Sequence[Highlight], threshold: float | None) -> Frames:
+    """Return the highest-scored frames side by side, uint8 ``[H, W, 3]``, each with its truth."""
+    images = [draw_moment(Moment(*it[:5]), threshold, it.success) for it in highlights]
+    return np.concatenate([np.asarray(image) for image in images], axis=1)
 
 
 def _wrap(text: str, width: int) -> list[str]:

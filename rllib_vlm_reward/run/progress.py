@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.course import course_of
 
 __all__ = ["Progress", "iterate", "read_progress", "write_progress"]
@@ -26,6 +28,7 @@ class Progress:
         ground_truth_success: share of episodes; None if the env is mute.
         frames_per_second: scored in this iteration.
         curriculum: what it has come to, see :func:`.course_of`; None without one.
+        alarms: kinds of the reward's alarms that hold, see :mod:`.connectors.alarm`.
     """
 
     iteration: int
@@ -36,6 +39,7 @@ class Progress:
     ground_truth_success: float | None
     frames_per_second: float
     curriculum: dict[str, Any] | None = None
+    alarms: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def from_result(
@@ -45,6 +49,7 @@ class Progress:
         seconds: float,
         before: "Progress | None",
         curriculum: dict[str, Any] | None = None,
+        alarms: Sequence[str] = (),
     ) -> "Progress":
         """Read an RLlib result.
 
@@ -53,6 +58,7 @@ class Progress:
             seconds: that the iteration took.
             before: the progress of the iteration before.
             curriculum: see the class.
+            alarms: see the class.
         """
         done = before.env_steps if before else 0
         # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
@@ -68,6 +74,7 @@ class Progress:
             ground_truth_success=_number(reward.get("ground_truth_success")),
             frames_per_second=round((env_steps - done) / seconds, 1),
             curriculum=curriculum,
+            alarms=list(alarms),
         )
 
 
@@ -76,8 +83,14 @@ def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, di
     begin = time.perf_counter()
     result = algorithm.train()
     seconds = time.perf_counter() - begin
-    course = course_of(algorithm)
-    return Progress.from_result(result, seconds=seconds, before=before, curriculum=course), result
+    progress = Progress.from_result(
+        result,
+        seconds=seconds,
+        before=before,
+        curriculum=course_of(algorithm),
+        alarms=callbacks_of(algorithm).watch.in_force,
+    )
+    return progress, result
 
 
 def _number(value: Any) -> float | None:

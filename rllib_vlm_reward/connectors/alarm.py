@@ -1,0 +1,206 @@
+"""When is a reward no longer to be trusted? Read from the digests of a run's last iterations."""
+
+import dataclasses
+import math
+from collections import deque
+
+import numpy as np
+
+from rllib_vlm_reward.connectors.digest import BINS, FAILURE, SUCCESS, UNKNOWN, Digest
+
+__all__ = ["KINDS", "Alarm", "Alarms", "auroc", "wilson"]
+
+KINDS = ("constant", "saturated", "blind", "contrary", "gap", "drift")
+
+WINDOW = 3  # iterations
+MIN_STEPS, MIN_CHUNKS = 256, 20
+# Trained CLIPs on BabyAI vary by 3 to 10 times their mean within an episode, in random play and
+# even without a success; CLIPs that were never trained by 0.02 (docs/alarms.md).
+LEAST_SPREAD, LEAST_COSINE_SPREAD = 0.05, 0.001
+MOST_FIRES = 0.95
+# What the upper end of the 95 % interval must reach.
+LEAST_AUROC, LEAST_MARGIN = 0.7, 0.3
+MOST_GAP = 0.1
+Z = 1.96
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alarm:
+    """A cause not to trust a reward.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        text: what, got, expected, and the remedy.
+    """
+
+    kind: str
+    text: str
+
+
+def auroc(digest: Digest) -> tuple[float, float]:
+    """Return the chance that a success is scored above a failure, and its standard error.
+
+    Scores of one bin count as equal. The error is Hanley's and McNeil's (Radiology 143, 1982), of
+    as many successes and failures as there are chunks with one; NaN where either lacks.
+
+    Example:
+        >>> from rllib_vlm_reward.connectors.digest import Steps
+        >>> seen = Steps([0.1, 0.2, 0.9], [False] * 3, [False, True, True])
+        >>> auroc(Digest.of([seen] * 3, low=0.0))
+        (1.0, 0.0)
+    """
+    failures, successes = digest.counts[FAILURE], digest.counts[SUCCESS]
+    if not failures.sum() or not successes.sum():
+        return math.nan, math.nan
+    below = np.cumsum(failures) - failures / 2
+    area = float((successes * below).sum() / (successes.sum() * failures.sum()))
+    n, m = digest.chunks[SUCCESS].item(), digest.chunks[FAILURE].item()
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (n - 1) * (first - area**2) + (m - 1) * (second - area**2)
+    return area, math.sqrt(max(variance, 0.0) / (n * m))
+
+
+def wilson(share: float, number: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of ``number`` independent cases.
+
+    Example:
+        >>> low, high = wilson(0.0, 20)
+        >>> round(low, 3), round(high, 3)
+        (0.0, 0.161)
+    """
+    scale = 1 + Z**2 / number
+    middle = (share + Z**2 / (2 * number)) / scale
+    half = Z * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2)) / scale
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+class Alarms:
+    """Watches one reward, iteration by iteration.
+
+    Args:
+        low: the head's lowest score.
+        threshold: β, if there is one.
+
+    Attributes:
+        in_force: the alarms that hold now, by kind.
+
+    Example:
+        >>> from rllib_vlm_reward.connectors.digest import Steps
+        >>> same = Steps([0.05] * 300, [False] * 300, [None] * 300)
+        >>> [alarm.kind for alarm in Alarms(low=0.0, threshold=0.5).see(Digest.of([same], low=0.0))]
+        ['constant']
+    """
+
+    def __init__(self, *, low: float, threshold: float | None) -> None:
+        self.in_force: dict[str, Alarm] = {}
+        self._low, self._threshold = low, threshold
+        self._window: deque[Digest] = deque(maxlen=WINDOW)
+        self._start: Digest | None = None
+        self._iterations = 0
+
+    def see(self, digest: Digest, drift: Alarm | None = None) -> list[Alarm]:
+        """Take note of an iteration; return the alarms that begin with it.
+
+        Args:
+            digest: of the iteration.
+            drift: what is known of the model itself.
+        """
+        if digest.steps or digest.episodes[0]:
+            self._window.append(digest)
+            self._iterations += 1
+        recent = sum(self._window, Digest())
+        found = [drift, self._constant(recent), self._saturated(recent)]
+        found += [self._blind(recent), self._gap(recent)]
+        now = {alarm.kind: alarm for alarm in found if alarm is not None}
+        new = [alarm for kind, alarm in now.items() if kind not in self.in_force]
+        self.in_force = now
+        return new
+
+    def _constant(self, recent: Digest) -> Alarm | None:
+        spread = recent.spread
+        if spread is None or recent.steps < MIN_STEPS:
+            return None
+        least = LEAST_COSINE_SPREAD
+        if self._low == 0.0:
+            least = LEAST_SPREAD * min(recent.mean, 1 - recent.mean)
+        if spread >= least:
+            return None
+        return Alarm(
+            "constant",
+            f"scores hardly depend on the frame: within an episode they differ by {spread:.2g} "
+            f"(standard deviation) about {recent.mean:.2g}, expected {least:.2g} or more. Check "
+            "that the encoder's weights are trained ones, the frame_source and the temperature.",
+        )
+
+    def _saturated(self, recent: Digest) -> Alarm | None:
+        """Fires at failures; where the env is mute, everywhere from the start on.
+
+        An agent that has learnt its goal may fire at each step, so a mute env's later share says
+        nothing.
+        """
+        kind, what = FAILURE, "failures"
+        if not recent.counts[:UNKNOWN].any():
+            kind, what = UNKNOWN, "steps"
+            if self._iterations > WINDOW and "saturated" not in self.in_force:
+                return None
+        number = recent.counts[kind].sum().item()
+        if number < MIN_STEPS:
+            return None
+        if self._threshold is None:
+            high = recent.counts[kind, round(MOST_FIRES * BINS) :].sum().item()
+            done = f"score in the head's highest {1 - MOST_FIRES:.0%}"
+        else:
+            high, done = recent.fired[kind].item(), f"score over the threshold {self._threshold}"
+        if high <= MOST_FIRES * number:
+            return None
+        return Alarm(
+            "saturated",
+            f"{high / number:.1%} of {number} {what} {done}, expected at most {MOST_FIRES:.0%}. "
+            "Raise the threshold or the temperature, or give the goals more negatives.",
+        )
+
+    def _blind(self, recent: Digest) -> Alarm | None:
+        if min(recent.chunks[SUCCESS], recent.chunks[FAILURE]) < MIN_CHUNKS:
+            return None
+        area, error = auroc(recent)
+        high = area + Z * error
+        if high >= LEAST_AUROC:
+            return None
+        chunks = recent.chunks[SUCCESS].item()
+        got = f"AUROC {area:.2f}, at most {min(high, 1.0):.2f}, over {chunks} episodes with success"
+        if self._threshold is not None:
+            hits, wrong = (
+                recent.fired[kind].item() / recent.counts[kind].sum().item()
+                for kind in (SUCCESS, FAILURE)
+            )
+            if wilson(hits, chunks)[1] - wrong >= LEAST_MARGIN:
+                return None
+            got += f"; the reward fires at {hits:.1%} of the successes, {wrong:.1%} of the failures"
+        kind, does = ("contrary", "below") if high < 0.5 else ("blind", "no better than")
+        if {"blind", "contrary"} & self.in_force.keys():  # said once
+            kind = "contrary" if "contrary" in self.in_force else "blind"
+        return Alarm(
+            kind,
+            f"scores rank successes {does} failures ({got}), expected {LEAST_AUROC} or more. Check "
+            "that each goal's prompt describes that goal, and the encoder and its weights.",
+        )
+
+    def _gap(self, recent: Digest) -> Alarm | None:
+        """Are episodes paid for that never succeeded, and more of them than at the start?"""
+        known = recent.episodes[1].item()
+        if self._threshold is None or known < MIN_CHUNKS:
+            return None
+        if self._start is None:
+            self._start = recent
+            return None
+        first = self._start.episodes[1].item()
+        before, now = self._start.episodes[3].item() / first, recent.episodes[3].item() / known
+        most = wilson(before, first)[1] + MOST_GAP
+        if wilson(now, known)[0] <= most:
+            return None
+        return Alarm(
+            "gap",
+            f"{now:.1%} of the last {known} episodes were paid for without ever succeeding, "
+            f"{before:.1%} at the start, expected at most {most:.1%}: the agent exploits the "
+            "reward. Look at the highest-scored frames; raise the threshold, or add negatives.",
+        )

@@ -1,0 +1,159 @@
+"""When the alarm is raised, and when it is not: over made-up scores, without Ray."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.connectors.alarm import MIN_CHUNKS, MIN_STEPS, Alarm, Alarms
+from rllib_vlm_reward.connectors.digest import Digest, Steps
+
+SEEDS = st.integers(0, 2**32 - 1)
+BETA = 0.5
+
+
+def play(score, *, seed=0, episodes=120, success=0.2, told=True, threshold=BETA, low=0.0):
+    """Return an iteration's digest: episodes of 2 to 30 steps, the last of some a success.
+
+    Args:
+        score: function of a generator, a number of steps, and where they succeed.
+    """
+    rng = np.random.default_rng(seed)
+    chunks, ended = [], []
+    for _ in range(episodes):
+        truths = np.zeros(rng.integers(2, 31), bool)
+        truths[-1] = rng.random() < success
+        scores = np.clip(score(rng, len(truths), truths), low, 1.0)
+        fired = scores > threshold if threshold is not None else np.zeros_like(truths)
+        labels = truths.tolist() if told else [None] * len(truths)
+        chunks.append(Steps(scores.tolist(), fired.tolist(), labels))
+        ended.append((bool(truths[-1]) if told else None, bool(fired.any())))
+    return Digest.of(chunks, low=low, ended=ended)
+
+
+def good(rng, number, truths):
+    """Return scores like a trained CLIP's: near 0, near 1 at most successes."""
+    return np.where(truths & (rng.random(number) < 0.9), 0.97, 10 ** rng.uniform(-6, -3, number))
+
+
+def weak(rng, number, truths):
+    """Return scores with a recall of a third, and few false positives."""
+    return np.where(truths, rng.uniform(0.1, 0.7, number), rng.beta(1, 9, number))
+
+
+def untrained(rng, number, truths):
+    """Return scores that depend on the episode's goal and hardly on the frame."""
+    return rng.uniform(0.02, 0.1) + rng.normal(0, 0.001, number)
+
+
+def noise(rng, number, truths):
+    return rng.random(number)
+
+
+def swapped(rng, number, truths):
+    """Return scores of another goal: they fire where that is met."""
+    return np.where(~truths & (rng.random(number) < 0.003), 0.97, 10 ** rng.uniform(-6, -3, number))
+
+
+def sure(rng, number, truths):
+    return rng.uniform(0.9, 1.0, number)
+
+
+def kinds(score, iterations=3, *, low=0.0, threshold=BETA, seed=0, **how):
+    """Return the kinds that were raised, and the iteration of the first."""
+    alarms, raised, first = Alarms(low=low, threshold=threshold), set(), None
+    for iteration in range(1, iterations + 1):
+        digest = play(score, seed=seed + iteration, low=low, threshold=threshold, **how)
+        raised |= {alarm.kind for alarm in alarms.see(digest)}
+        first = first or (iteration if raised else None)
+    return raised, first
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.sampled_from([0.0, 0.02, 0.2, 0.8]), st.booleans())
+def test_a_good_reward_is_silent_whether_there_are_successes_or_not(seed, success, told):
+    assert kinds(good, 10, seed=seed, success=success, told=told) == (set(), None)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_a_weak_reward_that_ranks_well_is_silent(seed):
+    assert kinds(weak, 10, seed=seed)[0] == set()
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_wrong_rewards_are_told_within_three_iterations(seed):
+    for score, expected in ((untrained, "constant"), (noise, "blind"), (swapped, "blind")):
+        raised, first = kinds(score, seed=seed)
+        assert raised & {expected, "contrary"}, score
+        assert first <= 3
+    assert "saturated" in kinds(sure, seed=seed)[0]
+
+
+def test_a_mute_env_leaves_constant_and_saturated():
+    assert kinds(untrained, told=False)[0] == {"constant"}
+    assert kinds(sure, told=False)[0] == {"saturated"}
+    assert kinds(noise, told=False)[0] == set()
+
+
+def test_without_a_threshold_the_ranking_alone_counts():
+    assert kinds(noise, threshold=None)[0] == {"blind"}
+    assert kinds(lambda *it: 1 - weak(*it), threshold=None)[0] == {"contrary"}
+    assert kinds(weak, threshold=None)[0] == set()
+
+
+def test_a_cosine_may_lie_close_together():
+    def cosine(spread):
+        return lambda rng, number, truths: rng.normal(0.25, spread, number) + spread * 3 * truths
+
+    assert kinds(cosine(0.01), low=-1.0, threshold=None)[0] == set()
+    assert "constant" in kinds(cosine(0.0001), low=-1.0, threshold=None)[0]
+
+
+def test_nothing_is_said_of_little():
+    few = play(untrained, episodes=MIN_CHUNKS // 2)
+    assert few.steps < MIN_STEPS
+    assert Alarms(low=0.0, threshold=BETA).see(few) == []
+    assert Alarms(low=0.0, threshold=BETA).see(Digest()) == []
+
+
+def test_an_agent_that_learns_a_mute_goal_does_not_saturate():
+    alarms = Alarms(low=0.0, threshold=BETA)
+    rise = [play(good, told=False)] * 3 + [play(sure, told=False)] * 9
+    assert [alarm for digest in rise for alarm in alarms.see(digest)] == []
+
+
+def test_an_agent_that_is_paid_for_nothing_is_told():
+    def exploit(rng, number, truths):
+        return np.where(truths | (np.arange(number) == number // 2), 0.97, 1e-4)
+
+    alarms = Alarms(low=0.0, threshold=BETA)
+    assert all(alarms.see(play(good, seed=seed)) == [] for seed in range(5))
+    said = [alarm for seed in range(4) for alarm in alarms.see(play(exploit, seed=seed))]
+    assert [alarm.kind for alarm in said] == ["gap"]
+    assert "0.0% at the start" in said[0].text
+
+
+def test_an_alarm_is_said_once_until_it_ends():
+    alarms = Alarms(low=0.0, threshold=BETA)
+    said = [len(alarms.see(play(it))) for it in (untrained, untrained, good, good, good, untrained)]
+    assert said[0] >= 1
+    assert said[1] == 0
+    alarms.see(play(good))
+    assert "constant" not in alarms.in_force
+
+
+def test_what_is_known_of_the_model_is_an_alarm_too():
+    alarms, drift = Alarms(low=0.0, threshold=BETA), Alarm("drift", "another model")
+    assert alarms.see(play(good), drift) == [drift]
+    assert alarms.see(play(good), drift) == []
+    alarms.see(play(good))
+    assert alarms.see(play(good), drift) == [drift]
+
+
+@pytest.mark.parametrize("score", [untrained, noise, sure])
+def test_each_alarm_says_what_got_expected_and_the_remedy(score):
+    for alarm in Alarms(low=0.0, threshold=BETA).see(play(score, episodes=300)):
+        assert "expected" in alarm.text
+        assert alarm.text.rsplit(". ", 1)[1].split()[0] in {"Check", "Raise", "Look"}

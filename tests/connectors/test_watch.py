@@ -1,0 +1,78 @@
+"""What the driver makes of what env runners tell."""
+
+import logging
+
+import pytest
+
+from rllib_vlm_reward.connectors.digest import Digest, Steps
+from rllib_vlm_reward.connectors.watch import RewardWatch
+from rllib_vlm_reward.errors import AlarmError, RewardError
+
+ACTOR = {"encoder_fingerprint": "a" * 64, "precision": "fp32"}
+OTHER = {**ACTOR, "encoder_fingerprint": "b" * 64}
+
+
+def result_of(*chunks, agent=None):
+    """Return an iteration's result with one digest for each chunk, as RLlib hands it over."""
+    items = [(agent, Digest.of([chunk], low=0.0).pack()) for chunk in chunks]
+    return {"env_runners": {"vlm_reward": {"digests": items if len(items) > 1 else items[0]}}}
+
+
+def steps(*rows):
+    return Steps(*map(list, zip(*rows, strict=True)))
+
+
+SOME = steps((0.9, True, True), (0.001, False, False), (0.7, True, False), (0.2, False, True))
+SAME = steps(*[(0.05, False, None)] * 300)
+
+
+def test_one_digest_and_several_come_to_the_same(vlm_config):
+    for chunks in ([SOME], [SOME, SOME]):
+        result = result_of(*chunks)
+        watch = RewardWatch(vlm_config(threshold=0.5))
+        watch.see(result, [ACTOR])
+        told = result["env_runners"]["vlm_reward"]
+        assert (told["precision"], told["recall"], told["fires_share"]) == (0.5, 0.5, 0.5)
+        assert watch.digests[None].steps == 4 * len(chunks)
+        assert not any(told["alarm"].values())
+
+
+def test_an_alarm_is_logged_and_a_metric(vlm_config, caplog):
+    result = result_of(SAME)
+    watch = RewardWatch(vlm_config())
+    with caplog.at_level(logging.WARNING, logger="rllib_vlm_reward"):
+        watch.see(result, [ACTOR])
+    assert "reward alarm, constant" in caplog.text
+    assert result["env_runners"]["vlm_reward"]["alarm"]["constant"] == 1.0
+    assert watch.in_force == ["constant"]
+
+
+def test_it_is_an_error_if_so_configured(vlm_config):
+    result = result_of(SAME)
+    with pytest.raises(AlarmError, match="hardly depend on the frame") as raised:
+        RewardWatch(vlm_config(alarms="error")).see(result, [ACTOR])
+    assert isinstance(raised.value, RewardError)
+    assert result["env_runners"]["vlm_reward"]["alarm"]["constant"] == 1.0
+
+
+def test_an_agent_with_a_reward_of_its_own_is_watched_apart(vlm_config, caplog):
+    vlm = vlm_config(agents={"a1": {"threshold": 0.5}, "a2": None})
+    result = result_of(SAME, agent="a1")
+    RewardWatch(vlm).see(result, [ACTOR])
+    told = result["env_runners"]["vlm_reward"]
+    assert told["agents"]["a1"]["alarm"]["constant"] == 1.0
+    assert told["alarm"]["constant"] == 0.0
+    assert "of agent 'a1', constant" in caplog.text
+
+
+def test_another_model_is_a_drift_until_the_first_is_back(vlm_config):
+    watch = RewardWatch(vlm_config())
+    seen = []
+    for actors in ([ACTOR], [ACTOR, ACTOR], [ACTOR, OTHER], [], [{**ACTOR, "precision": "bf16"}]):
+        watch.see(result_of(SOME), actors)
+        seen.append(watch.in_force)
+    assert seen == [[], [], ["drift"], [], ["drift"]]
+
+
+def test_rewards_do_not_depend_on_it(vlm_config):
+    assert vlm_config(alarms="off").reward_settings == vlm_config().reward_settings

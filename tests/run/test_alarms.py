@@ -1,0 +1,119 @@
+"""Wrong rewards are told apart from a good one while an agent trains."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rllib_vlm_reward.connectors.alarm import KINDS
+from rllib_vlm_reward.errors import AlarmError, RewardError
+from rllib_vlm_reward.goal_config import GoalConfig
+from rllib_vlm_reward.reward_model import spec
+from rllib_vlm_reward.run import Experiment, train
+from rllib_vlm_reward.run.progress import read_progress
+
+SMALL = Path(spec.__file__).parent / "checkpoints" / "small"
+FIND = """
+environment:
+  env: rllib_vlm_reward/Find-v0
+  env_config: {room_size: 5, num_objects: 3, max_steps: 20}
+vlm_reward:
+  encoder: small
+  goals: ["go to the {red|green|blue|purple|yellow|grey} {ball|box|key}"]
+  templates:
+    - goal: go to {}
+      prompt: the agent is facing {}
+      nothing: the agent is facing nothing
+  threshold: 0.5
+  frame_source: obs
+  goal_embedding: true
+policy: {module: rllib_vlm_reward.policies.GoalConditionedModule}
+env_runners: {num_env_runners: 0, num_envs_per_env_runner: 16}
+training: {train_batch_size_per_learner: 512, minibatch_size: 512, num_epochs: 1}
+stop: {env_steps: 1536}
+evaluation_episodes: 2
+"""
+
+
+def find(**reward):
+    experiment = Experiment.from_yaml(FIND)
+    vlm = experiment.vlm_reward.model_copy(update=reward)
+    return experiment.model_copy(update={"vlm_reward": vlm})
+
+
+def changed(folder, change):
+    """Write ``small`` with other weights."""
+    shutil.copy(SMALL / "open_clip_config.json", folder)
+    weights = safetensors.torch.load_file(SMALL / "open_clip_model.safetensors")
+    given = {name: change(name, each).contiguous() for name, each in weights.items()}
+    safetensors.torch.save_file(given, folder / "open_clip_model.safetensors")
+    return str(folder)
+
+
+def mix(name, weights):
+    order = torch.Generator().manual_seed(0)
+    return weights.flatten()[torch.randperm(weights.numel(), generator=order)].view(weights.shape)
+
+
+def silence(name, weights):
+    return torch.zeros_like(weights) if name == "visual.proj" else weights
+
+
+def shuffled(experiment):
+    goals = experiment.vlm_reward.goal_set.goals
+    others = np.roll(np.arange(len(goals)), 5)
+    pairs = zip(goals, others, strict=True)
+    return tuple(GoalConfig(text=goal.text, prompt=goals[other].prompt) for goal, other in pairs)
+
+
+def test_random_weights_raise_the_alarm_within_three_iterations(tmp_path):
+    out = tmp_path / "run"
+    summary = train(find(encoder=changed(tmp_path, mix)), out)
+    assert {"constant", "blind", "contrary"} & set(summary["alarms"])
+    rows = read_progress(out / "progress.jsonl")
+    assert summary["alarms"] == sorted({kind for row in rows for kind in row.alarms})
+    assert len(rows) == 3
+    events = EventAccumulator(str(out)).Reload()
+    for kind in KINDS:
+        values = [it.value for it in events.Scalars(f"env_runners/vlm_reward/alarm/{kind}")]
+        assert values == [float(kind in row.alarms) for row in rows]
+
+
+def test_a_constant_scorer_is_an_error(cluster, tmp_path):
+    algorithm = find(encoder=changed(tmp_path, silence)).to_algorithm_config().build_algo()
+    with pytest.raises(RewardError, match="for each of"):
+        algorithm.train()
+    algorithm.stop()
+
+
+def test_a_good_reward_is_silent_and_shows_its_scores(tmp_path):
+    summary = train(find(), tmp_path / "run")
+    assert summary["alarms"] == []
+    events = EventAccumulator(str(tmp_path / "run"), {"histograms": 0}).Reload()
+    assert "highest scores" in events.Tags()["images"]
+    assert {"scores/success", "scores/failure"} <= set(events.Tags()["histograms"])
+    counted = [event.histogram_value.num for event in events.Histograms("scores/failure")]
+    assert len(counted) == 3
+    recall = events.Scalars("env_runners/vlm_reward/recall")[-1].value
+    assert recall > 0.5
+
+
+def test_shuffled_goals_end_a_run_that_asked_for_it_and_lose_nothing(tmp_path):
+    said = []
+    experiment = find(alarms="error")
+    wrong = find(alarms="error", goals=shuffled(experiment))
+    with pytest.raises(AlarmError, match="scores rank successes"):
+        train(wrong, tmp_path / "run", report=said.append)
+    assert any("saving a checkpoint" in str(news) for news in said)
+    checkpoint = tmp_path / "run" / "checkpoint"
+    assert len(read_progress(checkpoint / "progress.jsonl")) < 3
+
+    warned = wrong.model_copy(
+        update={"vlm_reward": wrong.vlm_reward.model_copy(update={"alarms": "warn"})}
+    )
+    summary = train(warned, tmp_path / "run", resume=True)
+    assert 1536 <= summary["env_steps"] < 1536 + 512
