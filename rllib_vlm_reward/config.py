@@ -277,8 +277,10 @@ class VLMRewardConfig(ServingConfig):
         return cls.model_validate(yaml.safe_load(text))
 
     def to_yaml(self) -> str:
-        """Return the configuration as YAML text, defaults left out."""
-        return yaml.safe_dump(self.model_dump(exclude_defaults=True), sort_keys=False)
+        """Return the configuration as YAML text, defaults and what a calibration sets left out."""
+        theirs = {"threshold", "temperature"} if self.calibration is not None else set()
+        plain = self.model_dump(exclude_defaults=True, exclude=theirs)
+        return yaml.safe_dump(plain, sort_keys=False)
 
 
 def _plain(section: Section) -> dict[str, Any]:

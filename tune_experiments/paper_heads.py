@@ -43,7 +43,7 @@ EPISODES = 300  # of each player
 @functools.cache
 def rewards() -> dict[str, dict[str, Any]]:
     """Return `vlm_reward` of each, best thresholds chosen on labelled frames."""
-    base = lift(0, 1, encoder=CLIP, pool_name="paper-heads")
+    base = lift(0, 1, encoder=CLIP)
     frames = collect(
         Experiment.model_validate(base), players=("random", "expert"), episodes=EPISODES, seed=0
     )

@@ -49,13 +49,14 @@ def calibrate_command(
     """
     from rllib_vlm_reward.calibration import Target
     from rllib_vlm_reward.evaluation.calibrate import calibrate
+    from rllib_vlm_reward.evaluation.judged import with_encoder
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.offline import read_config
 
     quiet()
     reward = read_config(config)
     if encoder is not None:
-        reward = reward.model_copy(update={"encoder": encoder})
+        reward = with_encoder(reward, encoder)
     found = calibrate(
         reward,
         LabelledFrames.load(frames),

@@ -87,7 +87,8 @@ class Alarms:
     Example:
         >>> from rllib_vlm_reward.connectors.digest import Steps
         >>> same = Steps([0.05] * 300, [False] * 300, [None] * 300)
-        >>> [alarm.kind for alarm in Alarms(low=0.0, threshold=0.5).see(Digest.of([same], low=0.0))]
+        >>> alarms = Alarms(low=0.0, threshold=0.5)
+        >>> [alarm.kind for alarm in alarms.see(Digest.of([same], low=0.0), iteration=1)]
         ['constant']
     """
 
@@ -96,29 +97,36 @@ class Alarms:
         self._low, self._threshold = low, threshold
         self._window: deque[Digest] = deque(maxlen=WINDOW)
         self._start: Digest | None = None
-        self._iterations = 0
 
-    def see(self, digest: Digest, drift: Alarm | None = None) -> list[Alarm]:
+    @property
+    def recent(self) -> Digest:
+        """What the last iterations come to."""
+        return sum(self._window, Digest())
+
+    def see(self, digest: Digest, iteration: int, drift: Alarm | None = None) -> list[Alarm]:
         """Take note of an iteration; return the alarms that begin with it.
 
         Args:
             digest: of the iteration.
+            iteration: its number in the whole of the run, from 1.
             drift: what is known of the model itself.
         """
         if digest.steps or digest.episodes[0]:
             self._window.append(digest)
-            self._iterations += 1
-        recent = sum(self._window, Digest())
-        found = [drift, self._constant(recent), self._saturated(recent)]
+        recent, early = self.recent, iteration <= WINDOW
+        found = [drift, self._constant(recent, early), self._saturated(recent, early)]
         found += [self._blind(recent), self._gap(recent)]
         now = {alarm.kind: alarm for alarm in found if alarm is not None}
         new = [alarm for kind, alarm in now.items() if kind not in self.in_force]
         self.in_force = now
         return new
 
-    def _constant(self, recent: Digest) -> Alarm | None:
+    def _constant(self, recent: Digest, early: bool) -> Alarm | None:
+        """Looked for at the start alone: an agent that has learnt may see one frame for long."""
+        if not early and "constant" not in self.in_force:
+            return None
         spread = recent.spread
-        if spread is None or recent.steps < MIN_STEPS:
+        if spread is None or recent.steps < MIN_STEPS or recent.fired.any():
             return None
         least = LEAST_COSINE_SPREAD
         if self._low == 0.0:
@@ -132,7 +140,7 @@ class Alarms:
             "that the encoder's weights are trained ones, the frame_source and the temperature.",
         )
 
-    def _saturated(self, recent: Digest) -> Alarm | None:
+    def _saturated(self, recent: Digest, early: bool) -> Alarm | None:
         """Fires at failures; where the env is mute, everywhere from the start on.
 
         An agent that has learnt its goal may fire at each step, so a mute env's later share says
@@ -141,7 +149,7 @@ class Alarms:
         kind, what = FAILURE, "failures"
         if not recent.counts[:UNKNOWN].any():
             kind, what = UNKNOWN, "steps"
-            if self._iterations > WINDOW and "saturated" not in self.in_force:
+            if not early and "saturated" not in self.in_force:
                 return None
         number = recent.counts[kind].sum().item()
         if number < MIN_STEPS:
@@ -167,7 +175,7 @@ class Alarms:
         if high >= LEAST_AUROC:
             return None
         chunks = recent.chunks[SUCCESS].item()
-        got = f"AUROC {area:.2f}, at most {min(high, 1.0):.2f}, over {chunks} episodes with success"
+        got = f"AUROC {area:.2f}, at most {min(high, 1.0):.2f}, over {chunks} chunks with success"
         if self._threshold is not None:
             hits, wrong = (
                 recent.fired[kind].item() / recent.counts[kind].sum().item()

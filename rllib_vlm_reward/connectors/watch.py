@@ -94,7 +94,7 @@ class RewardWatch:
         room = result.setdefault("env_runners", {}).setdefault("vlm_reward", {})
         drift, told = self._drift(actors), []
         for agent, digest in self.digests.items():
-            begun = self._alarms[agent].see(digest, drift)
+            begun = self._alarms[agent].see(digest, result["training_iteration"], drift)
             told += [_line(agent, alarm) for alarm in begun]
             place = room
             if agent is not None:
@@ -106,10 +106,9 @@ class RewardWatch:
             raise AlarmError("\n".join(told))
 
     def _numbers(self, agent: Agent) -> dict[str, Any]:
-        digest, threshold = self.digests[agent], self._configs[agent].threshold
-        in_force = self._alarms[agent].in_force
-        alarms = {kind: float(kind in in_force) for kind in KINDS}
-        return {**reliability(digest, fires=threshold is not None), "alarm": alarms}
+        watched, threshold = self._alarms[agent], self._configs[agent].threshold
+        alarms = {kind: float(kind in watched.in_force) for kind in KINDS}
+        return {**reliability(watched.recent, fires=threshold is not None), "alarm": alarms}
 
     def _drift(self, actors: Iterable[Mapping[str, Any]]) -> Alarm | None:
         """Compare the models that serve with that of the first iteration.
@@ -132,7 +131,7 @@ class RewardWatch:
 
 
 def reliability(digest: Digest, *, fires: bool) -> dict[str, float]:
-    """Return what an iteration says of its reward, as far as it can be known.
+    """Return what scores say of their reward, as far as it can be known.
 
     ``score_auroc``; and where a reward fires ``fires_share`` (of steps), ``precision``, ``recall``
     and ``false_positives_per_episode``.

@@ -10,7 +10,7 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import Figures, by_family, by_goal, figures, or_none
-from rllib_vlm_reward.evaluation.judged import Judged, indices_of, judge_with
+from rllib_vlm_reward.evaluation.judged import Judged, indices_of, judge_with, with_encoder
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.verdict import Verdict, decide
 from rllib_vlm_reward.metrics.reliability import reliability
@@ -97,7 +97,7 @@ def contenders(
         ['run, small', 'run, base']
     """
     pairs = [
-        (path, config.model_copy(update={"encoder": encoder}))
+        (path, with_encoder(config, encoder))
         for path, config in configs.items()
         for encoder in dict.fromkeys(encoders) or (config.encoder,)
     ]

@@ -16,7 +16,7 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
-__all__ = ["Judged", "best_threshold", "indices_of", "judge", "judge_with"]
+__all__ = ["Judged", "best_threshold", "indices_of", "judge", "judge_with", "with_encoder"]
 
 _FRAMES_AT_ONCE = 256
 _PROBABILITIES = ("softmax", "sigmoid")
@@ -82,7 +82,7 @@ def judge(
         ((2,), 0.5)
     """
     if encoder is not None:
-        config = config.model_copy(update={"encoder": encoder})
+        config = with_encoder(config, encoder)
     indices_of(frames, config.goal_set)
     loaded = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
     return judge_with(RewardModel(loaded), config, frames)
@@ -90,6 +90,7 @@ def judge(
 
 def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Judged:
     """Score labelled frames with a model that is loaded already; see :func:`judge`."""
+    config.check_weights(model.encoder.fingerprint)
     scorer = Scorer.from_config(config)
     goals = indices_of(frames, scorer.goals)
     parts = [
@@ -105,6 +106,18 @@ def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFram
         recognition=recognise(model, scorer, frames, goals),
         threshold=best_threshold(scores, frames.labels) if threshold is None else threshold,
     )
+
+
+def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
+    """Return the reward with another CLIP, of which an own one's calibration says nothing.
+
+    Example:
+        >>> with_encoder(VLMRewardConfig(encoder="small", goals=["a {ball|key}"]), "base").encoder
+        'base'
+    """
+    if encoder == config.encoder:
+        return config
+    return config.model_copy(update={"encoder": encoder, "calibration": None})
 
 
 def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:

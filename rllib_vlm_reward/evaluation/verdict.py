@@ -104,7 +104,7 @@ def _shuffled(recognition: Recognition) -> Verdict | None:
     A score that knows nothing takes all goals for the same one or two.
     """
     taken = recognition.taken_for
-    if not taken or 2 * len(recognition.mistaken) < len(taken):
+    if len(recognition.mistaken) < 2 or 2 * len(recognition.mistaken) < len(taken):
         return None
     if len(set(taken.values())) < _DISTINCT * len(taken):
         return None

@@ -86,7 +86,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         while not (history and stop.is_reached(history[-1])):
             progress, result = iterate(algorithm, history[-1] if history else None)
             folder.log(progress, result)
-            _log_watch(folder, callbacks_of(algorithm).watch, progress, experiment)
+            _log_watch(folder, callbacks_of(algorithm).watch, progress.env_steps, experiment)
             report(progress)
             if progress.iteration % experiment.checkpoint_every == 0:
                 folder.save_checkpoint(algorithm)
@@ -99,6 +99,9 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                     folder.log_frames("curriculum", course, progress.env_steps)
     except AlarmError:
         report("alarm: saving a checkpoint, for --resume")
+        # The alarm kept the iteration's own progress back.
+        env_steps = folder.history[-1].env_steps if folder.history else 0
+        _log_watch(folder, callbacks_of(algorithm).watch, env_steps, experiment)
         folder.save_checkpoint(algorithm)
         raise
     except KeyboardInterrupt:
@@ -112,14 +115,14 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
 
 
 def _log_watch(
-    folder: RunFolder, watch: RewardWatch, progress: Progress, experiment: Experiment
+    folder: RunFolder, watch: RewardWatch, env_steps: int, experiment: Experiment
 ) -> None:
     """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
     for name, counts, low in watch.histograms():
-        folder.log_scores(f"scores/{name}", counts, progress.env_steps, low=low)
+        folder.log_scores(f"scores/{name}", counts, env_steps, low=low)
     if watch.highlights:
         picture = draw_highlights(watch.highlights, experiment.vlm_reward.threshold)
-        folder.log_frames("highest scores", picture, progress.env_steps)
+        folder.log_frames("highest scores", picture, env_steps)
 
 
 def _conclude(

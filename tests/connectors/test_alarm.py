@@ -64,7 +64,7 @@ def kinds(score, iterations=3, *, low=0.0, threshold=BETA, seed=0, **how):
     alarms, raised, first = Alarms(low=low, threshold=threshold), set(), None
     for iteration in range(1, iterations + 1):
         digest = play(score, seed=seed + iteration, low=low, threshold=threshold, **how)
-        raised |= {alarm.kind for alarm in alarms.see(digest)}
+        raised |= {alarm.kind for alarm in alarms.see(digest, iteration)}
         first = first or (iteration if raised else None)
     return raised, first
 
@@ -114,14 +114,32 @@ def test_a_cosine_may_lie_close_together():
 def test_nothing_is_said_of_little():
     few = play(untrained, episodes=MIN_CHUNKS // 2)
     assert few.steps < MIN_STEPS
-    assert Alarms(low=0.0, threshold=BETA).see(few) == []
-    assert Alarms(low=0.0, threshold=BETA).see(Digest()) == []
+    assert Alarms(low=0.0, threshold=BETA).see(few, 1) == []
+    assert Alarms(low=0.0, threshold=BETA).see(Digest(), 1) == []
 
 
 def test_an_agent_that_learns_a_mute_goal_does_not_saturate():
     alarms = Alarms(low=0.0, threshold=BETA)
     rise = [play(good, told=False)] * 3 + [play(sure, told=False)] * 9
-    assert [alarm for digest in rise for alarm in alarms.see(digest)] == []
+    assert [alarm for n, digest in enumerate(rise, 1) for alarm in alarms.see(digest, n)] == []
+
+
+def test_an_agent_that_has_learnt_or_stands_still_is_no_constant_reward():
+    """Neither as it goes on nor in a run that is resumed, whose iterations are counted on."""
+
+    def steady(rng, number, truths):
+        return np.full(number, 0.97) + rng.normal(0, 1e-4, number)
+
+    def stuck(rng, number, truths):
+        return np.full(number, rng.uniform(0.01, 0.2))
+
+    for first, score in ((4, steady), (4, stuck), (1, steady)):
+        alarms = Alarms(low=0.0, threshold=BETA)
+        for iteration in range(first, first + 5):
+            digest = play(score, seed=iteration, success=1.0, told=False)
+            assert "constant" not in {it.kind for it in alarms.see(digest, iteration)}
+    resumed = Alarms(low=0.0, threshold=BETA)
+    assert resumed.see(play(sure, told=False), 40) == []
 
 
 def test_an_agent_that_is_paid_for_nothing_is_told():
@@ -129,31 +147,33 @@ def test_an_agent_that_is_paid_for_nothing_is_told():
         return np.where(truths | (np.arange(number) == number // 2), 0.97, 1e-4)
 
     alarms = Alarms(low=0.0, threshold=BETA)
-    assert all(alarms.see(play(good, seed=seed)) == [] for seed in range(5))
-    said = [alarm for seed in range(4) for alarm in alarms.see(play(exploit, seed=seed))]
+    assert all(alarms.see(play(good, seed=n), n + 1) == [] for n in range(5))
+    said = [alarm for n in range(4) for alarm in alarms.see(play(exploit, seed=n), n + 6)]
     assert [alarm.kind for alarm in said] == ["gap"]
     assert "0.0% at the start" in said[0].text
 
 
 def test_an_alarm_is_said_once_until_it_ends():
     alarms = Alarms(low=0.0, threshold=BETA)
-    said = [len(alarms.see(play(it))) for it in (untrained, untrained, good, good, good, untrained)]
+    said = [
+        len(alarms.see(play(it), n)) for n, it in enumerate([untrained, untrained, good, good], 1)
+    ]
     assert said[0] >= 1
     assert said[1] == 0
-    alarms.see(play(good))
+    alarms.see(play(good), 5)
     assert "constant" not in alarms.in_force
 
 
 def test_what_is_known_of_the_model_is_an_alarm_too():
     alarms, drift = Alarms(low=0.0, threshold=BETA), Alarm("drift", "another model")
-    assert alarms.see(play(good), drift) == [drift]
-    assert alarms.see(play(good), drift) == []
-    alarms.see(play(good))
-    assert alarms.see(play(good), drift) == [drift]
+    assert alarms.see(play(good), 1, drift) == [drift]
+    assert alarms.see(play(good), 2, drift) == []
+    alarms.see(play(good), 3)
+    assert alarms.see(play(good), 4, drift) == [drift]
 
 
 @pytest.mark.parametrize("score", [untrained, noise, sure])
 def test_each_alarm_says_what_got_expected_and_the_remedy(score):
-    for alarm in Alarms(low=0.0, threshold=BETA).see(play(score, episodes=300)):
+    for alarm in Alarms(low=0.0, threshold=BETA).see(play(score, episodes=300), 1):
         assert "expected" in alarm.text
         assert alarm.text.rsplit(". ", 1)[1].split()[0] in {"Check", "Raise", "Look"}

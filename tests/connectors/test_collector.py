@@ -74,7 +74,7 @@ def test_a_goal_that_is_missing_or_unknown_is_an_error():
     goals = GoalSet.from_texts(GOALS)
     with pytest.raises(GoalError, match="goal_source 'info:goal'"):
         find_goal("info:goal", goals, None, {"mission": "a red wall"})
-    with pytest.raises(GoalError, match="Did you mean 'a red wall'"):
+    with pytest.raises(GoalError, match="The closest is 'a red wall'"):
         find_goal("info:goal", goals, None, {"goal": "a red wal"})
 
 

@@ -15,7 +15,8 @@ OTHER = {**ACTOR, "encoder_fingerprint": "b" * 64}
 def result_of(*chunks, agent=None):
     """Return an iteration's result with one digest for each chunk, as RLlib hands it over."""
     items = [(agent, Digest.of([chunk], low=0.0).pack()) for chunk in chunks]
-    return {"env_runners": {"vlm_reward": {"digests": items if len(items) > 1 else items[0]}}}
+    told = {"vlm_reward": {"digests": items if len(items) > 1 else items[0]}}
+    return {"training_iteration": 1, "env_runners": told}
 
 
 def steps(*rows):

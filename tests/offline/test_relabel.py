@@ -150,7 +150,7 @@ def test_what_a_recording_does_not_allow_is_refused_at_once(
 
 
 def test_an_unknown_goal_is_refused_at_once(vlm_config, tmp_path):
-    with pytest.raises(GoalError, match="Did you mean 'a red wall'"):
+    with pytest.raises(GoalError, match="The closest is 'a red wall'"):
         relabel(vlm_config(), tmp_path / "none", tmp_path / "out", goal="a red wal")
 
 
