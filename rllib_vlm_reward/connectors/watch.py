@@ -108,7 +108,7 @@ class RewardWatch:
     def _numbers(self, agent: Agent) -> dict[str, Any]:
         watched, threshold = self._alarms[agent], self._configs[agent].threshold
         alarms = {kind: float(kind in watched.in_force) for kind in KINDS}
-        return {**reliability(watched.recent, fires=threshold is not None), "alarm": alarms}
+        return {**measures(watched.recent, fires=threshold is not None), "alarm": alarms}
 
     def _drift(self, actors: Iterable[Mapping[str, Any]]) -> Alarm | None:
         """Compare the models that serve with that of the first iteration.
@@ -130,7 +130,7 @@ class RewardWatch:
         )
 
 
-def reliability(digest: Digest, *, fires: bool) -> dict[str, float]:
+def measures(digest: Digest, *, fires: bool) -> dict[str, float]:
     """Return what scores say of their reward, as far as it can be known.
 
     ``score_auroc``; and where a reward fires ``fires_share`` (of steps), ``precision``, ``recall``
@@ -140,7 +140,7 @@ def reliability(digest: Digest, *, fires: bool) -> dict[str, float]:
         >>> from rllib_vlm_reward.connectors.digest import Steps
         >>> steps = Steps([0.9, 0.2, 0.8], [True, False, True], [True, True, False])
         >>> seen = Digest.of([steps], low=0.0, ended=[(True, True)])
-        >>> reliability(seen, fires=True)  # doctest: +NORMALIZE_WHITESPACE
+        >>> measures(seen, fires=True)  # doctest: +NORMALIZE_WHITESPACE
         {'fires_share': 0.6666666666666666, 'precision': 0.5, 'recall': 0.5,
          'false_positives_per_episode': 1.0, 'score_auroc': 0.5}
     """

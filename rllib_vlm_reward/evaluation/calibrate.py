@@ -10,7 +10,7 @@ from rllib_vlm_reward.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.judged import indices_of
+from rllib_vlm_reward.evaluation.judged import indices_of, score_frames
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.threshold import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
@@ -63,8 +63,7 @@ def calibrate(
         older = {"calibration": None, "threshold": config.threshold}
         config = config.model_copy(update={**older, "temperature": fitted})
     model, scorer = RewardModel(encoder), Scorer.from_config(config)
-    parts = frames.batches(_FRAMES_AT_ONCE)
-    scores = np.concatenate([model.score(pixels, goals[rows], scorer) for rows, pixels in parts])
+    scores = score_frames(model, scorer, frames, goals)
     episodes = frames.episode_indices
     found = choose_threshold(scores, frames.labels, episodes, target)
     return Calibration(

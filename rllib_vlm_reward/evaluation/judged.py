@@ -16,7 +16,15 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
-__all__ = ["Judged", "best_threshold", "indices_of", "judge", "judge_with", "with_encoder"]
+__all__ = [
+    "Judged",
+    "best_threshold",
+    "indices_of",
+    "judge",
+    "judge_with",
+    "score_frames",
+    "with_encoder",
+]
 
 _FRAMES_AT_ONCE = 256
 _PROBABILITIES = ("softmax", "sigmoid")
@@ -93,10 +101,7 @@ def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFram
     config.check_weights(model.encoder.fingerprint)
     scorer = Scorer.from_config(config)
     goals = indices_of(frames, scorer.goals)
-    parts = [
-        model.score(pixels, goals[rows], scorer) for rows, pixels in frames.batches(_FRAMES_AT_ONCE)
-    ]
-    scores = np.concatenate(parts)
+    scores = score_frames(model, scorer, frames, goals)
     threshold = config.threshold
     return Judged(
         config=config,
@@ -106,6 +111,14 @@ def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFram
         recognition=recognise(model, scorer, frames, goals),
         threshold=best_threshold(scores, frames.labels) if threshold is None else threshold,
     )
+
+
+def score_frames(
+    model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
+) -> Scores:
+    """Return each frame's score against its goal, float32 ``[N]``; goals as :func:`indices_of`."""
+    parts = frames.batches(_FRAMES_AT_ONCE)
+    return np.concatenate([model.score(pixels, goals[rows], scorer) for rows, pixels in parts])
 
 
 def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
