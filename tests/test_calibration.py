@@ -184,3 +184,14 @@ def test_no_file_is_said():
 def test_a_target_is_one_figure(target):
     with pytest.raises(pydantic.ValidationError):
         Target(**target)
+
+
+def test_an_agent_without_it_keeps_its_reward_through_yaml(path):
+    """What the calibration set is not written: it would count as given."""
+    agents = {"s": {"goals": ["a {red|blue} ball"], "calibration": None}}
+    config = VLMRewardConfig(**REWARD, calibration=path(), agents=agents)
+    again = VLMRewardConfig.from_yaml(config.to_yaml())
+    assert again == config
+    assert again.threshold == config.threshold
+    assert config.for_agent("s").threshold is None
+    assert again.for_agent("s").threshold is None

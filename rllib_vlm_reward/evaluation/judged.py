@@ -122,15 +122,16 @@ def score_frames(
 
 
 def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
-    """Return the reward with another CLIP, of which an own one's calibration says nothing.
+    """Return the reward with another CLIP, without the β and τ that were calibrated for its own.
 
     Example:
         >>> with_encoder(VLMRewardConfig(encoder="small", goals=["a {ball|key}"]), "base").encoder
         'base'
     """
-    if encoder == config.encoder:
-        return config
-    return config.model_copy(update={"encoder": encoder, "calibration": None})
+    if encoder == config.encoder or config.calibration is None:
+        return config.model_copy(update={"encoder": encoder})
+    changes = {"encoder": encoder, "calibration": None, "threshold": None, "temperature": None}
+    return config.model_copy(update=changes)
 
 
 def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:

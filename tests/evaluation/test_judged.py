@@ -10,8 +10,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from sklearn.metrics import f1_score
 
+from rllib_vlm_reward.calibration import Target
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import GoalError, LabelError
+from rllib_vlm_reward.evaluation.calibrate import calibrate
 from rllib_vlm_reward.evaluation.judged import best_threshold, judge
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.reward_model import spec
@@ -72,3 +74,14 @@ def test_a_frame_is_judged_alone_whatever_lies_beside_it(quickstart, lift):
     forward = judge(quickstart, frames, encoder="small").scores
     backward = judge(quickstart, frames.take(np.arange(40)[::-1]), encoder="small").scores
     np.testing.assert_allclose(forward, backward[::-1], atol=1e-5)
+
+
+def test_a_calibration_judges_its_own_clip_alone(quickstart, lift):
+    config = quickstart.model_copy(update={"encoder": "small", "threshold": None})
+    frames = lift.take(np.arange(len(lift)) < 400)
+    found = calibrate(config, lift, Target(false_positives=0.5))
+    calibrated = config.model_copy(update={"calibration": found})
+    assert judge(calibrated, frames).threshold == found.threshold.value
+    assert judge(calibrated, frames, encoder="base").threshold_chosen
+    with pytest.raises(LabelError, match="Calibrate anew"):
+        judge(calibrated.model_copy(update={"encoder": "base"}), frames)
