@@ -18,9 +18,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 from paper_finding import finding, lift, over_seeds, rows_of
 from ray import tune
-from rllib_vlm_reward.evaluation.collect import collect
 
 from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.evaluation.judged import judge
 from rllib_vlm_reward.metrics.precision_recall import fires_at
 from rllib_vlm_reward.sweep import SweepResults
