@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import scipy.stats
 from ray.tune.search.variant_generator import generate_variants
@@ -93,7 +94,13 @@ def test_each_curriculums_course_has_every_seed_of_each_report(gain):
     assert staged["success"][1]["high"] == pytest.approx(high)
 
 
-FINDINGS = ("paper_scaling", "paper_threshold", "paper_templates", "paper_returns")
+FINDINGS = (
+    "paper_scaling",
+    "paper_threshold",
+    "paper_templates",
+    "paper_returns",
+    "paper_heads",
+)
 
 
 @pytest.fixture
@@ -121,6 +128,21 @@ def test_returns_are_compared_on_each_tasks_own_goals(finding):
     assert set(place.vlm_reward.training_goals.families) == {"find", "lift", "place"}
     evaluation = place.vlm_reward.goal_set.goals[len(place.vlm_reward.training_goals) :]
     assert {goal.family for goal in evaluation} == {"place"}
+
+
+def test_a_goals_negatives_are_drawn_anew_each_episode(finding):
+    runs_ = runs(finding("paper_heads")["space"](0, 1000), draws=1)
+    (anew,) = (run for run in runs_ if run.vlm_reward.goal_set.texts[0].endswith("#0"))
+    goals = anew.vlm_reward.goal_set.goals
+    red = [goal for goal in goals if goal.text.startswith("pick up the red ball #")]
+    assert {goal.prompt for goal in red} == {"the agent is carrying the red ball"}
+    assert len({goal.negatives for goal in red}) > 10
+    assert all(len(goal.negatives) == 4 for goal in goals)
+
+    env = gym.make(anew.environment.env, **anew.environment.env_config)
+    _, info = env.reset(seed=0, options={"goal": "pick up the red ball #7"})
+    assert info["goal"] == "pick up the red ball #7"
+    assert env.unwrapped.mission == "pick up the red ball"
 
 
 def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):

@@ -6,6 +6,7 @@ which machine.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -19,10 +20,15 @@ import torch
 from ray.tune.schedulers import FIFOScheduler
 
 from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.evaluation.collect import collect
+from rllib_vlm_reward.evaluation.judged import Judged, judge
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.sweep import SweepResults, interval, search
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FINDINGS = Path(__file__).parent.parent / "docs" / "findings"
+CLIPS = Path(__file__).parent.resolve() / "paper_clips"
+EPISODES = 300  # of each player
 MEASURES = ("success", "vlm_return", "false_positives", "goal_blind_success", "wall_seconds")
 
 Rows = list[dict[str, Any]]
@@ -46,6 +52,27 @@ def lift(seed: int, steps: int, **reward: Any) -> dict[str, Any]:
         "stop": {"env_steps": steps},
         "evaluation_episodes": 100,
     }
+
+
+@functools.cache
+def labelled_lift() -> LabelledFrames:
+    """Return the fixed set of labelled frames: chance and BabyAI's bot in the task of `lift`."""
+    experiment = Experiment.model_validate(lift(0, 1))
+    return collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
+
+
+def judge_lift(**reward: Any) -> Judged:
+    """Return the fixed set as a reward scores it.
+
+    Args:
+        **reward: keys of ``vlm_reward``.
+    """
+    return judge(Experiment.model_validate(lift(0, 1, **reward)).vlm_reward, labelled_lift())
+
+
+def at_best_f1(**reward: Any) -> dict[str, Any]:
+    """Return the reward with the β that has the best F1 on the fixed set."""
+    return {**reward, "threshold": round(judge_lift(**reward, threshold=None).threshold, 6)}
 
 
 def finding(

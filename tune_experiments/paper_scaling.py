@@ -4,48 +4,58 @@
 
 Left: precision and recall over β of each size of tune_experiments/paper_clips/ (made by
 paper_family.py), on one fixed set of labelled frames: chance and BabyAI's bot in the task of the
-quickstart. Right: success by ground truth of agents that each size alone paid, and its rank
-correlation with the left side's average precision.
+quickstart. Right: success by ground truth of agents that each size alone paid, each with the β of
+its own best F1 on those frames, and its rank correlation with the left side's average precision.
 
 The full setting: 5 sizes, 5 seeds. docs/findings/paper_scaling.json and .png are what it leaves.
 """
 
-from functools import partial
+import functools
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from paper_finding import finding, lift, over_seeds, rows_of
+from paper_finding import (
+    CLIPS,
+    at_best_f1,
+    finding,
+    judge_lift,
+    labelled_lift,
+    lift,
+    over_seeds,
+    rows_of,
+)
 from ray import tune
 
-from rllib_vlm_reward import Experiment
-from rllib_vlm_reward.evaluation.collect import collect
-from rllib_vlm_reward.evaluation.judged import judge
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.metrics.bootstrap import bootstrap
-from rllib_vlm_reward.metrics.precision_recall import average_precision, precision_recall
+from rllib_vlm_reward.evaluation.figures import figures
+from rllib_vlm_reward.metrics.precision_recall import precision_recall
 from rllib_vlm_reward.metrics.ranking import rank_correlation
 from rllib_vlm_reward.sweep import SweepResults
 
-CLIPS = Path(__file__).parent.resolve() / "paper_clips"
 SIZES = ("xs", "s", "m", "l", "xl")
-EPISODES = 300  # of each player
+
+
+@functools.cache
+def rewards() -> dict[str, dict[str, Any]]:
+    """Return the keys of ``vlm_reward`` that each size has for itself."""
+    return {size: at_best_f1(encoder=str(CLIPS / size)) for size in SIZES}
 
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the task with each size; a trial has a reward actor of its own."""
-    return lift(seed, steps, encoder=tune.grid_search([str(CLIPS / size) for size in SIZES]))
+    base = lift(seed, steps)
+    each = [{**base["vlm_reward"], **its} for its in rewards().values()]
+    return {**base, "vlm_reward": tune.grid_search(each)}
 
 
 def tell(results: list[SweepResults]) -> dict[str, Any]:
     """Return the offline curves, the agents, and how well the first foretell the second."""
-    experiment = Experiment.model_validate({**lift(0, 1), "seed": 0})
-    frames = collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
-    curves = {size: offline(experiment, frames, size) for size in SIZES}
+    curves = {size: offline(size) for size in SIZES}
     rows = rows_of(results)
-    agents = over_seeds(rows, lambda row: Path(row["vlm_reward.encoder"]).name)
-    precise = [curves[Path(row["vlm_reward.encoder"]).name]["average_precision"] for row in rows]
+    agents = over_seeds(rows, size_of)
+    precise = [curves[size_of(row)]["average_precision"]["value"] for row in rows]
+    frames = labelled_lift()
     return {
         "offline": curves,
         "agents": {size: agents[size] for size in SIZES},
@@ -57,33 +67,37 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
     }
 
 
-def offline(experiment: Experiment, frames: LabelledFrames, size: str) -> dict[str, Any]:
-    """Return a size's curve over β, its area with a bootstrap interval over episodes."""
-    judged = judge(experiment.vlm_reward, frames, encoder=str(CLIPS / size))
-    scores, labels = judged.scores, frames.labels
-    area = bootstrap(
-        lambda rows: average_precision(scores[rows], labels[rows]), frames.episode_indices
-    )
-    curve = precision_recall(scores, labels)
+def size_of(row: dict[str, Any]) -> str:
+    """Return which size paid."""
+    return Path(row["vlm_reward"]["encoder"]).name
+
+
+def offline(size: str) -> dict[str, Any]:
+    """Return a size's β, its figures and its curve over β."""
+    judged = judge_lift(**rewards()[size])
+    curve = precision_recall(judged.scores, judged.frames.labels)
     shown = np.unique(np.linspace(0, len(curve.recall) - 1, 200).astype(int))
     return {
-        "average_precision": area.value,
-        "low": area.low,
-        "high": area.high,
-        "precision": np.round(curve.precision[shown], 4).tolist(),
-        "recall": np.round(curve.recall[shown], 4).tolist(),
+        "threshold": judged.threshold,
+        **figures(judged).to_dict(),
+        "curve": {
+            "precision": np.round(curve.precision[shown], 4).tolist(),
+            "recall": np.round(curve.recall[shown], 4).tolist(),
+        },
     }
 
 
-def draw(figures: dict[str, Any], path: Path) -> None:
+def draw(told: dict[str, Any], path: Path) -> None:
     """Draw the curves, and the agents' success over average precision."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     for size in SIZES:
-        curve, success = figures["offline"][size], figures["agents"][size]["success"]
-        (line,) = left.plot(curve["recall"], curve["precision"], label=size)
-        mark = partial(right.errorbar, fmt="o", capsize=3, color=line.get_color(), label=size)
-        x = curve["average_precision"]
-        aside = [[x - curve["low"]], [curve["high"] - x]]
+        judged, success = told["offline"][size], told["agents"][size]["success"]
+        (line,) = left.plot(*(judged["curve"][end] for end in ("recall", "precision")), label=size)
+        mark = functools.partial(
+            right.errorbar, fmt="o", capsize=3, color=line.get_color(), label=size
+        )
+        area = judged["average_precision"]
+        x, aside = area["value"], [[area["value"] - area["low"]], [area["high"] - area["value"]]]
         if success["low"] is None:
             mark(x, success["mean"], xerr=aside)
         else:
@@ -93,7 +107,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     right.set(
         xlabel="average precision, offline",
         ylabel="agents' success by ground truth",
-        title=f"online; rank correlation {figures['rank_correlation']:.2f}",
+        title=f"online; rank correlation {told['rank_correlation']:.2f}",
         ylim=(0, 1.02),
     )
     left.legend()

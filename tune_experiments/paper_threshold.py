@@ -11,23 +11,18 @@ The full setting: 6 thresholds, 3 seeds. docs/findings/paper_threshold.json and 
 leaves.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from paper_finding import finding, lift, over_seeds, rows_of
+from paper_finding import CLIPS, finding, judge_lift, lift, over_seeds, rows_of
 from ray import tune
 
-from rllib_vlm_reward import Experiment
-from rllib_vlm_reward.evaluation.collect import collect
-from rllib_vlm_reward.evaluation.judged import judge
-from rllib_vlm_reward.metrics.precision_recall import fires_at
+from rllib_vlm_reward.evaluation.figures import figures
 from rllib_vlm_reward.sweep import SweepResults
 
-CLIP = Path(__file__).parent.resolve() / "paper_clips" / "m"
+CLIP = str(CLIPS / "m")
 THRESHOLDS = (0.02, 0.1, 0.3, 0.5, 0.8, 0.95)
-EPISODES = 300  # of each player
 
 
 def space(seed: int, steps: int) -> dict[str, Any]:
@@ -35,7 +30,7 @@ def space(seed: int, steps: int) -> dict[str, Any]:
     return lift(
         seed,
         steps,
-        encoder=str(CLIP),
+        encoder=CLIP,
         threshold=tune.grid_search([*THRESHOLDS]),
         pool_name="paper-threshold",
     )
@@ -43,39 +38,35 @@ def space(seed: int, steps: int) -> dict[str, Any]:
 
 def tell(results: list[SweepResults]) -> dict[str, Any]:
     """Return each threshold's errors offline, and its agents."""
-    experiment = Experiment.model_validate(lift(0, 1, encoder=str(CLIP)))
-    frames = collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
-    scores = judge(experiment.vlm_reward, frames).scores
     agents = over_seeds(rows_of(results), lambda row: str(row["vlm_reward.threshold"]))
     return {
         str(threshold): {
-            "offline": dataclasses.asdict(
-                fires_at(threshold, scores, frames.labels, frames.episode_indices)
-            ),
+            "offline": figures(judge_lift(encoder=CLIP, threshold=threshold)).to_dict(),
             "agents": agents[str(threshold)],
         }
         for threshold in THRESHOLDS
     }
 
 
-def draw(figures: dict[str, Any], path: Path) -> None:
+def draw(told: dict[str, Any], path: Path) -> None:
     """Draw success and both kinds of error over β."""
     figure, (above, below) = plt.subplots(
         2, figsize=(7, 6), sharex=True, height_ratios=(2, 1), layout="constrained"
     )
-    thresholds = [float(threshold) for threshold in figures]
-    success = [its["agents"]["success"] for its in figures.values()]
+    thresholds = [float(threshold) for threshold in told]
+    success = [its["agents"]["success"] for its in told.values()]
     above.plot(thresholds, [each["mean"] for each in success], marker="o")
     if success[0]["low"] is not None:
         low, high = ([each[end] for each in success] for end in ("low", "high"))
         above.fill_between(thresholds, low, high, alpha=0.2)
     above.set(ylabel="agents' success by ground truth", ylim=(0, 1.02))
-    offline = [its["offline"] for its in figures.values()]
+    offline = [its["offline"] for its in told.values()]
     for key, label in (
         ("false_positives", "false positives an episode"),
         ("missed_episodes", "episodes whose success is missed"),
     ):
-        below.plot(thresholds, [each[key] for each in offline], marker="o", label=label)
+        means = [each[key]["value"] for each in offline]
+        below.plot(thresholds, means, marker="o", label=label)
     below.set(xlabel="β", ylabel="offline")
     below.legend()
     figure.savefig(path, dpi=110)
