@@ -139,7 +139,7 @@ def test_a_goals_negatives_are_drawn_anew_each_episode(finding):
     assert len({goal.negatives for goal in red}) > 10
     assert all(len(goal.negatives) == 4 for goal in goals)
 
-    env = gym.make(anew.environment.env, **anew.environment.env_config)
+    env = gym.make(anew.environment["env"], **anew.environment["env_config"])
     _, info = env.reset(seed=0, options={"goal": "pick up the red ball #7"})
     assert info["goal"] == "pick up the red ball #7"
     assert env.unwrapped.mission == "pick up the red ball"
