@@ -49,25 +49,27 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
 
 
 def draw(told: dict[str, Any], path: Path) -> None:
-    """Draw success and both kinds of error over β."""
+    """Draw success, and both kinds of error, at each β."""
     figure, (above, below) = plt.subplots(
         2, figsize=(7, 6), sharex=True, height_ratios=(2, 1), layout="constrained"
     )
-    thresholds = [float(threshold) for threshold in told]
-    success = [its["agents"]["success"] for its in told.values()]
-    above.plot(thresholds, [each["mean"] for each in success], marker="o")
-    if success[0]["low"] is not None:
-        low, high = ([each[end] for each in success] for end in ("low", "high"))
-        above.fill_between(thresholds, low, high, alpha=0.2)
+    agents = [its["agents"] for its in told.values()]
+    above.plot([*told], [each["success"]["mean"] for each in agents], marker="o")
+    for threshold, each in zip(told, agents, strict=True):
+        above.plot([threshold] * len(each["success"]["each"]), each["success"]["each"], "k.")
     above.set(ylabel="agents' success by ground truth", ylim=(0, 1.02))
+    above.set_title("a dot an agent")
     offline = [its["offline"] for its in told.values()]
-    for key, label in (
-        ("false_positives", "false positives an episode"),
-        ("missed_episodes", "episodes whose success is missed"),
+    for values, label in (
+        ([each["false_positives"]["value"] for each in offline], "false positives an episode"),
+        ([each["false_positives"]["mean"] for each in agents], "the same, of the agents"),
+        (
+            [each["missed_episodes"]["value"] for each in offline],
+            "episodes whose success is missed",
+        ),
     ):
-        means = [each[key]["value"] for each in offline]
-        below.plot(thresholds, means, marker="o", label=label)
-    below.set(xlabel="β", ylabel="offline")
+        below.plot([*told], values, marker="o", label=label)
+    below.set(xlabel="β")
     below.legend()
     figure.savefig(path, dpi=110)
     plt.close(figure)
