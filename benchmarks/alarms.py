@@ -2,112 +2,55 @@
 
     python benchmarks/alarms.py --out docs/benchmarks/alarms.json
 
-A row is a kind of reward, a CLIP, a head and a seed. Rows that --out holds are not trained again.
+A row is a kind of reward, a CLIP, a head and a seed. Rows that --out holds are not trained again;
+it is written after each. Prints one JSON object last: the rows, the table of docs/alarms.md, and
+how far scores vary within an episode.
 """
 
-import argparse
 import json
 import os
-import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import open_clip
-import ray
-import safetensors.torch
-import torch
-from report import commit, machine, say, start_ray
+from report import finish, parser, say, start_ray
+from wrong_rewards import Wrong, blind, half, mixed, save_clip, shuffled, untrained
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.cli.app import quiet
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.goal_config import GoalConfig
-from rllib_vlm_reward.reward_model import spec
 
 ROOT = Path(__file__).parent.parent
-CLIPS = Path(spec.__file__).parent / "checkpoints"
-Weights = dict[str, torch.Tensor]
-
-
-def untrained(weights: Weights, folder: Path, seed: int) -> Weights:
-    """Return open_clip's own random weights."""
-    torch.manual_seed(seed)
-    return dict(open_clip.create_model(f"local-dir:{folder}", load_weights=False).state_dict())
-
-
-def mixed(weights: Weights, folder: Path, seed: int) -> Weights:
-    """Return each tensor's numbers in another order."""
-    order = torch.Generator().manual_seed(seed)
-    return {
-        name: each.flatten()[torch.randperm(each.numel(), generator=order)].view(each.shape)
-        for name, each in weights.items()
-    }
-
-
-def half(weights: Weights, folder: Path, seed: int) -> Weights:
-    """Return a trained text tower with an untrained image tower."""
-    fresh = untrained(weights, folder, seed)
-    return {name: (fresh if name.startswith("visual") else weights)[name] for name in weights}
-
-
-def constant(weights: Weights, folder: Path, seed: int) -> Weights:
-    """Return weights with which no picture makes a difference."""
-    return {**weights, "visual.proj": torch.zeros_like(weights["visual.proj"])}
-
-
-Change = Callable[[Weights, Path, int], Weights]
-CHANGES: dict[str, Change] = {
+Row = dict[str, Any]
+GOOD, SHUFFLED = "as shipped", "shuffled goals"
+WEIGHTS: dict[str, Wrong] = {
     "untrained weights": untrained,
     "mixed weights": mixed,
     "untrained image tower": half,
-    "constant": constant,
+    "constant": blind,
 }
+CLIPS = ("base", "small")
 
 
-def changed(clip: str, change: Change, seed: int, folder: Path) -> str:
-    """Write a CLIP whose weights were changed; return its folder."""
-    shutil.copy(CLIPS / clip / "open_clip_config.json", folder)
-    weights = safetensors.torch.load_file(CLIPS / clip / "open_clip_model.safetensors")
-    given = {name: it.contiguous().clone() for name, it in change(weights, folder, seed).items()}
-    safetensors.torch.save_file(given, folder / "open_clip_model.safetensors")
-    return str(folder)
-
-
-def shuffled(experiment: Experiment, seed: int) -> Experiment:
-    """Return the experiment with each goal described by another's prompt."""
-    goals = experiment.vlm_reward.goal_set.goals
-    rng = np.random.default_rng(seed)
-    order = np.arange(len(goals))
-    while (order == np.arange(len(goals))).any():
-        order = rng.permutation(len(goals))
-    swapped = tuple(
-        GoalConfig(text=goal.text, prompt=goals[other].prompt)
-        for goal, other in zip(goals, order, strict=True)
-    )
-    reward = experiment.vlm_reward.model_copy(update={"goals": swapped})
-    return experiment.model_copy(update={"vlm_reward": reward})
-
-
-def experiment_of(kind: str, clip: str, head: str, seed: int, folder: Path) -> Experiment:
+def experiment_of(row: Row, folder: Path) -> Experiment:
     """Return the quickstart with a reward of this kind."""
     experiment = Experiment.from_file(ROOT / "configs" / "quickstart.yaml")
-    encoder = changed(clip, CHANGES[kind], seed, folder) if kind in CHANGES else clip
+    kind, clip, head, seed = (row[key] for key in ("reward", "clip", "head", "seed"))
+    encoder = save_clip(clip, WEIGHTS[kind](clip, seed), folder) if kind in WEIGHTS else clip
     changes: dict[str, Any] = {"encoder": encoder, "num_cpus_per_actor": 0}
     if head != "softmax":
         changes |= {"head": head, "threshold": None}
     reward = experiment.vlm_reward.model_copy(update=changes)
+    if kind == SHUFFLED:
+        reward = shuffled(reward, seed)
     runners = {"num_env_runners": 0, "num_envs_per_env_runner": 32}
     given = {"vlm_reward": reward, "seed": seed, "env_runners": runners}
-    experiment = experiment.model_copy(update=given)
-    return shuffled(experiment, seed) if kind == "shuffled goals" else experiment
+    return experiment.model_copy(update=given)
 
 
-def train(experiment: Experiment, iterations: int) -> dict[str, Any]:
+def train(experiment: Experiment, iterations: int) -> Row:
     """Return the alarms in force after each iteration, or how training ended."""
     algorithm = experiment.to_algorithm_config().build_algo()
     watch, each = callbacks_of(algorithm).watch, []
@@ -125,45 +68,75 @@ def train(experiment: Experiment, iterations: int) -> dict[str, Any]:
     return {"first": first, "kinds": each[first - 1]["alarms"] if first else [], "each": each}
 
 
-def rows(iterations: int) -> Iterator[tuple[str, str, str, int, int]]:
-    """Yield each row's kind, CLIP, head, seed and iterations, the most telling first."""
+def rows(iterations: int) -> Iterator[Row]:
+    """Yield each row's settings: the good ones first, then the most telling."""
+
+    def of(kind: str, clip: str, seed: int = 0, **more: Any) -> Row:
+        given = {"head": "softmax", "seed": seed, "iterations": iterations}
+        return {"reward": kind, "clip": clip, **given, **more}
+
+    yield from (of(GOOD, clip, iterations=10) for clip in CLIPS)
     for seed in range(3):
-        for kind in ("untrained weights", "mixed weights", "shuffled goals"):
-            for clip in ("base", "small"):
-                yield kind, clip, "softmax", seed, iterations
-    for clip in ("base", "small"):
-        yield "constant", clip, "softmax", 0, iterations
-        yield "untrained image tower", clip, "softmax", 0, iterations
-        yield "good", clip, "softmax", 0, 10
-    for kind in ("good", "shuffled goals", "untrained weights", "mixed weights"):
-        for clip in ("base", "small"):
-            yield kind, clip, "cosine", 0, iterations
+        for kind in ("untrained weights", "mixed weights", SHUFFLED):
+            yield from (of(kind, clip, seed) for clip in CLIPS)
+    for kind in ("constant", "untrained image tower"):
+        yield from (of(kind, clip) for clip in CLIPS)
+    for kind in (GOOD, SHUFFLED, "untrained weights", "mixed weights"):
+        yield from (of(kind, clip, head="cosine") for clip in CLIPS)
+
+
+def table(found: list[Row]) -> list[str]:
+    """Return the rows as docs/alarms.md shows them."""
+    return [
+        f"| {row['reward']} | `{row['clip']}` | {row['head']} | {row['seed']} | "
+        f"{row['iterations']} | {row['first'] or 'none'} | {', '.join(row['kinds'])} |"
+        for row in found
+    ]
+
+
+def spreads(found: list[Row]) -> dict[str, dict[str, float]]:
+    """Return the least and the largest spread ÷ mean of any iteration, by kind of reward."""
+    seen: dict[str, list[float]] = {}
+    for row in found:
+        if row["head"] == "softmax":
+            own = [it["spread"] / it["mean"] for it in row["each"] if it.get("mean")]
+            seen.setdefault(row["reward"], []).extend(own)
+    return {
+        kind: {"least": float(f"{min(own):.3g}"), "largest": float(f"{max(own):.3g}")}
+        for kind, own in seen.items()
+        if own
+    }
 
 
 def main() -> None:
     """Train what is missing, and write after each row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--iterations", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "alarms.json")
-    args = parser.parse_args()
+    options = parser(__doc__, repeats=None, precision=None)
+    options.add_argument("--iterations", type=int, default=3)
+    args = options.parse_args()
     quiet()
     start_ray()
-    found = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
-    for kind, clip, head, seed, iterations in rows(args.iterations):
-        row = {"reward": kind, "clip": clip, "head": head, "seed": seed, "iterations": iterations}
-        if any(it.items() >= row.items() for it in found):
-            continue
-        begin = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            row |= train(experiment_of(kind, clip, head, seed, Path(folder)), iterations)
-        found.append({**row, "seconds": round(time.perf_counter() - begin, 1)})
-        say(f"{kind}, {clip}, {head}, seed {seed}: {row['kinds']} in iteration {row['first']}")
-        told = {"rows": found, "command": " ".join(["python", *sys.argv])}
-        about = {"machine": machine(), "commit": commit(), "ray": ray.__version__}
-        fresh = args.out.with_suffix(".new")
-        fresh.write_text(json.dumps({**told, **about}, indent=1) + "\n")
-        os.replace(fresh, args.out)
-    ray.shutdown()
+    held = args.out is not None and args.out.exists()
+    known: list[Row] = json.loads(args.out.read_text())["figures"]["rows"] if held else []
+    wanted, found = [*rows(args.iterations)], []
+    for row in wanted:
+        done = next((it for it in known if it.items() >= row.items()), None)
+        found.append(done or _trained(row))
+        left = [it for it in known if it not in found]
+        if args.out is not None and done is None:
+            fresh = args.out.with_suffix(".new")
+            fresh.write_text(json.dumps({"figures": {"rows": [*found, *left]}}) + "\n")
+            os.replace(fresh, args.out)
+    figures = {"rows": found, "table": table(found), "spread_over_mean": spreads(found)}
+    finish("alarms", figures, vars(args), args.out)
+
+
+def _trained(row: Row) -> Row:
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        row = {**row, **train(experiment_of(row, Path(folder)), row["iterations"])}
+    name = ", ".join(str(row[key]) for key in ("reward", "clip", "head", "seed"))
+    say(f"{name}: {row['kinds']} in iteration {row['first']}")
+    return {**row, "seconds": round(time.perf_counter() - begin, 1)}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +15,9 @@ __all__ = ["KINDS", "Alarm", "Alarms", "auroc", "wilson"]
 KINDS = ("constant", "saturated", "blind", "contrary", "gap", "drift")
 
 WINDOW = 3  # iterations
-MIN_STEPS, MIN_CHUNKS = 256, 20
-# Trained CLIPs on BabyAI vary by 3 to 10 times their mean within an episode, in random play and
-# even without a success; CLIPs that were never trained by 0.02 (docs/alarms.md).
+MIN_STEPS, MIN_EPISODES = 256, 20
+# Trained CLIPs on BabyAI vary by 6 to 10 times their mean within an episode; CLIPs that were never
+# trained by 0.02 to 0.08 (docs/alarms.md).
 LEAST_SPREAD, LEAST_COSINE_SPREAD = 0.05, 0.001
 MOST_FIRES = 0.95
 # What the upper end of the 95 % interval must reach.
@@ -41,12 +43,12 @@ def auroc(digest: Digest) -> tuple[float, float]:
     """Return the chance that a success is scored above a failure, and its standard error.
 
     Scores of one bin count as equal. The error is Hanley's and McNeil's (Radiology 143, 1982), of
-    as many successes and failures as there are chunks with one; NaN where either lacks.
+    as many successes and failures as there are episodes with one; NaN where either lacks.
 
     Example:
         >>> from rllib_vlm_reward.connectors.digest import Steps
-        >>> seen = Steps([0.1, 0.2, 0.9], [False] * 3, [False, True, True])
-        >>> auroc(Digest.of([seen] * 3, low=0.0))
+        >>> seen = [0.1, 0.2, 0.9], [False] * 3, [False, True, True]
+        >>> auroc(Digest.of([Steps(episode, *seen) for episode in "abc"], low=0.0))
         (1.0, 0.0)
     """
     failures, successes = digest.counts[FAILURE], digest.counts[SUCCESS]
@@ -54,7 +56,7 @@ def auroc(digest: Digest) -> tuple[float, float]:
         return math.nan, math.nan
     below = np.cumsum(failures) - failures / 2
     area = float((successes * below).sum() / (successes.sum() * failures.sum()))
-    n, m = digest.chunks[SUCCESS].item(), digest.chunks[FAILURE].item()
+    n, m = digest.held_by(SUCCESS), digest.held_by(FAILURE)
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
     variance = area * (1 - area) + (n - 1) * (first - area**2) + (m - 1) * (second - area**2)
     return area, math.sqrt(max(variance, 0.0) / (n * m))
@@ -86,7 +88,7 @@ class Alarms:
 
     Example:
         >>> from rllib_vlm_reward.connectors.digest import Steps
-        >>> same = Steps([0.05] * 300, [False] * 300, [None] * 300)
+        >>> same = Steps("e", [0.05] * 300, [False] * 300, [None] * 300)
         >>> alarms = Alarms(low=0.0, threshold=0.5)
         >>> [alarm.kind for alarm in alarms.see(Digest.of([same], low=0.0), iteration=1)]
         ['constant']
@@ -94,6 +96,7 @@ class Alarms:
 
     def __init__(self, *, low: float, threshold: float | None) -> None:
         self.in_force: dict[str, Alarm] = {}
+        self._said: set[str] = set()
         self._low, self._threshold = low, threshold
         self._window: deque[Digest] = deque(maxlen=WINDOW)
         self._start: Digest | None = None
@@ -117,9 +120,28 @@ class Alarms:
         found = [drift, self._constant(recent, early), self._saturated(recent, early)]
         found += [self._blind(recent), self._gap(recent)]
         now = {alarm.kind: alarm for alarm in found if alarm is not None}
-        new = [alarm for kind, alarm in now.items() if kind not in self.in_force]
-        self.in_force = now
+        new = [alarm for kind, alarm in now.items() if kind not in self._said]
+        self.in_force, self._said = now, {*now}
         return new
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that later decisions rest on."""
+        return {
+            "window": [digest.pack() for digest in self._window],
+            "start": None if self._start is None else self._start.pack(),
+            "in_force": {kind: alarm.text for kind, alarm in self.in_force.items()},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; an empty one begins anew.
+
+        Alarms in force are returned by :meth:`see` once more if they still hold: who restores a
+        run looks at another log.
+        """
+        start, in_force = state.get("start"), state.get("in_force", {})
+        self._window = deque(map(Digest.unpack, state.get("window", ())), WINDOW)
+        self._start = None if start is None else Digest.unpack(start)
+        self.in_force = {kind: Alarm(kind, text) for kind, text in in_force.items()}
 
     def _constant(self, recent: Digest, early: bool) -> Alarm | None:
         """Looked for at the start alone: an agent that has learnt may see one frame for long."""
@@ -168,20 +190,20 @@ class Alarms:
         )
 
     def _blind(self, recent: Digest) -> Alarm | None:
-        if min(recent.chunks[SUCCESS], recent.chunks[FAILURE]) < MIN_CHUNKS:
+        if min(recent.held_by(SUCCESS), recent.held_by(FAILURE)) < MIN_EPISODES:
             return None
         area, error = auroc(recent)
         high = area + Z * error
         if high >= LEAST_AUROC:
             return None
-        chunks = recent.chunks[SUCCESS].item()
-        got = f"AUROC {area:.2f}, at most {min(high, 1.0):.2f}, over {chunks} chunks with success"
+        number = recent.held_by(SUCCESS)
+        got = f"AUROC {area:.2f}, at most {min(high, 1.0):.2f}, over {number} episodes with success"
         if self._threshold is not None:
             hits, wrong = (
                 recent.fired[kind].item() / recent.counts[kind].sum().item()
                 for kind in (SUCCESS, FAILURE)
             )
-            if wilson(hits, chunks)[1] - wrong >= LEAST_MARGIN:
+            if wilson(hits, number)[1] - wrong >= LEAST_MARGIN:
                 return None
             got += f"; the reward fires at {hits:.1%} of the successes, {wrong:.1%} of the failures"
         kind, does = ("contrary", "below") if high < 0.5 else ("blind", "no better than")
@@ -196,7 +218,7 @@ class Alarms:
     def _gap(self, recent: Digest) -> Alarm | None:
         """Are episodes paid for that never succeeded, and more of them than at the start?"""
         known = recent.episodes[1].item()
-        if self._threshold is None or known < MIN_CHUNKS:
+        if self._threshold is None or known < MIN_EPISODES:
             return None
         if self._start is None:
             self._start = recent

@@ -19,10 +19,12 @@ from rllib_vlm_reward.connectors.episodes import Episodes
 from rllib_vlm_reward.connectors.goal_weights import log_outcomes
 from rllib_vlm_reward.connectors.preflight import (
     attach_pieces,
+    own_pipeline,
     preflight,
     reward_piece,
     weights_piece,
 )
+from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.trial import reward_group
 from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import PoolError, RewardError
@@ -77,6 +79,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             self._config.check_weights(self._encoder)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
+        self._keep_watch(algorithm)
 
     def on_env_runners_recreated(
         self,
@@ -149,6 +152,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     def on_evaluate_end(self, **kwargs: Any) -> None:
         """Raise what went wrong in the evaluation env runners."""
         self._raise_failures()
+
+    def _keep_watch(self, algorithm: Algorithm) -> None:
+        """Let checkpoints hold the watch's state."""
+        pipeline = own_pipeline(algorithm)
+        for piece in [] if pipeline is None else pipeline.connectors:
+            if isinstance(piece, VLMReward):
+                piece.watch = self.watch
 
     def _attach(self, evaluates: bool) -> Callable[[EnvRunner], None]:
         assert self._pool is not None

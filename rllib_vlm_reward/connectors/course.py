@@ -8,7 +8,7 @@ from ray.rllib.algorithms.impala import IMPALA
 from ray.rllib.env.env_runner import EnvRunner
 
 from rllib_vlm_reward.connectors.goal_weights import OUTCOMES, GoalWeights
-from rllib_vlm_reward.connectors.preflight import weights_piece
+from rllib_vlm_reward.connectors.preflight import own_pipeline, weights_piece
 from rllib_vlm_reward.connectors.series import take_items
 from rllib_vlm_reward.curriculum import Outcome
 
@@ -55,8 +55,7 @@ def _course(own: GoalWeights) -> dict[str, Any]:
 
 def _own_piece(algorithm: Algorithm) -> GoalWeights | None:
     """Return the algorithm's own piece, which holds its curriculum."""
-    runner = algorithm.env_runner
-    pipeline = algorithm.env_to_module_connector if runner is None else runner._env_to_module
+    pipeline = own_pipeline(algorithm)
     return None if pipeline is None else weights_piece(pipeline)
 
 

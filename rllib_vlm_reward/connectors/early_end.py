@@ -1,10 +1,14 @@
 """Ends an episode early, from outside the env, and really resets it."""
 
+from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-__all__ = ["ExternalReset"]
+__all__ = ["ExternalReset", "end_early"]
 
 
 class ExternalReset(gym.Wrapper[Any, Any, Any, Any]):
@@ -45,3 +49,27 @@ class ExternalReset(gym.Wrapper[Any, Any, Any, Any]):
         """Reset the env and take the flag down."""
         self.external_reset = False
         return self.env.reset(seed=seed, options=options)
+
+
+def end_early(
+    env: gym.vector.VectorEnv[Any, Any, Any],
+    rows: Sequence[int],
+    episodes: Sequence[SingleAgentEpisode],
+    fired: npt.NDArray[np.bool_],
+) -> None:
+    """End the episodes that fired; setting ``is_terminated`` alone would corrupt the data.
+
+    Args:
+        env: the vector env, each of whose sub-envs is in an :class:`ExternalReset`.
+        rows: of each episode, the sub-env.
+        episodes: the B that were just stepped.
+        fired: whose reward fired, bool ``[B]``.
+    """
+    if not fired.any():
+        return
+    reset = [False] * env.num_envs
+    for row, episode, end in zip(rows, episodes, fired, strict=True):
+        if end:
+            reset[row] = not episode.is_done  # an env that ended by itself resets by itself
+            episode.is_terminated = True
+    env.unwrapped.set_attr("external_reset", reset)

@@ -33,10 +33,10 @@ class _Account:
     And those that are scored, for the digest.
     """
 
+    scored: Steps
     held: int = 0
     paid: list[float] = dataclasses.field(default_factory=list)
     rewards: list[float] = dataclasses.field(default_factory=list)
-    scored: Steps = dataclasses.field(default_factory=Steps)
 
 
 class Ledger:
@@ -54,8 +54,9 @@ class Ledger:
         # and one id several chunks.
         self._accounts: dict[SingleAgentEpisode, _Account] = {}
         self._scores: list[float] = []
-        # By id: a window reaches over chunks.
+        # By id: a window reaches over chunks, and so does an episode's mean score.
         self._windows: dict[str, deque[float]] = {}
+        self._before: dict[str, tuple[int, float]] = {}
 
     def __len__(self) -> int:
         return sum(account.held for account in self._accounts.values())
@@ -71,7 +72,10 @@ class Ledger:
         that no piece behind this one shows the policy the env's own.
         """
         for episode in episodes:
-            self._accounts.setdefault(episode, _Account()).held += 1
+            if episode not in self._accounts:
+                before = self._before.get(episode.id_, (0, 0.0))
+                self._accounts[episode] = _Account(Steps(episode.id_, before=before))
+            self._accounts[episode].held += 1
             # The buffer's list: set_rewards() checks the reward's space, 10 microseconds each.
             episode.rewards.data[-1] = self._weighted(episode)
 
@@ -151,12 +155,14 @@ class Ledger:
             paid = np.array(account.paid, np.float32)
             add_rewards(metrics, chunk, successor, paid, self._config.threshold)
             scored.append(account.scored)
+            self._before[chunk.id_] = account.scored.so_far
             if chunk.is_done:
                 ended.append((chunk.custom_data.get("success"), chunk.custom_data["fires"] > 0))
         self._scores.clear()
         # Of abandoned episodes, too, which RLlib drops when it resets all envs.
         self._accounts.clear()
         self._windows = {id_: it for id_, it in self._windows.items() if id_ in successors}
+        self._before = {id_: it for id_, it in self._before.items() if id_ in successors}
         return Digest.of(scored, low=lowest_score(self._config.head), ended=ended)
 
     def _judge(self, episode: SingleAgentEpisode, score: Score) -> float | None:
@@ -172,7 +178,7 @@ class Ledger:
         return reduce_window(window, self._config.window_reduce)
 
     def _take(self, chunk: SingleAgentEpisode) -> _Account:
-        account = self._accounts.get(chunk, _Account())
+        account = self._accounts.get(chunk, _Account(Steps(chunk.id_)))
         if len(account.paid) != len(chunk):
             raise RewardError(
                 f"episode {chunk.id_}: {len(account.paid)} of its {len(chunk)} steps were seen, "

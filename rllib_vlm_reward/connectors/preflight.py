@@ -5,6 +5,7 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
@@ -18,7 +19,7 @@ from rllib_vlm_reward.connectors.highlights import MOST_RUNNERS
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
-__all__ = ["attach_pieces", "preflight", "reward_piece", "weights_piece"]
+__all__ = ["attach_pieces", "own_pipeline", "preflight", "reward_piece", "weights_piece"]
 
 _POSED, _POSED_TOGETHER = 256, 16
 
@@ -42,6 +43,12 @@ def reward_piece(env_runner: EnvRunner) -> VLMReward:
 def weights_piece(pipeline: EnvToModulePipeline) -> GoalWeights | None:
     """Return the piece that draws goals by a curriculum, if there is one."""
     return next((piece for piece in pipeline.connectors if isinstance(piece, GoalWeights)), None)
+
+
+def own_pipeline(algorithm: Algorithm) -> EnvToModulePipeline | None:
+    """Return the algorithm's own pipeline, whose state is what checkpoints hold."""
+    runner = algorithm.env_runner
+    return algorithm.env_to_module_connector if runner is None else runner._env_to_module
 
 
 def attach_pieces(

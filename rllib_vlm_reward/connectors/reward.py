@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-import numpy.typing as npt
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -15,9 +13,11 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import RenderedOnce
 from rllib_vlm_reward.connectors.comparison import differences
+from rllib_vlm_reward.connectors.early_end import end_early
 from rllib_vlm_reward.connectors.episodes import Episodes, flat, own_infos
 from rllib_vlm_reward.connectors.failure import reported
 from rllib_vlm_reward.connectors.stream import Record, RewardStream
+from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.pool import RewardPool
 
@@ -47,6 +47,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
             into checkpoints.
         run: in whose name failures are reported; trials may share a pool.
+        watch: over the rewards of all env runners, in the algorithm's own piece: checkpoints hold
+            its state.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self.config = config
         self.env: gym.vector.VectorEnv[Any, Any, Any] | None = None
         self.run = ""
+        self.watch: RewardWatch | None = None
         self._pool_name: str | None = None
         self._pool: RewardPool | None = None
         self._rows: dict[str, int] = {}
@@ -159,7 +162,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                     fired = stream.pay()
                     self._complain(stream)
                     if self.config.early_end:
-                        self._end_early(rows, ones, fired)
+                        assert self.env is not None
+                        end_early(self.env, rows, ones, fired)
             self._drop_frames(episodes)
         return batch
 
@@ -178,12 +182,15 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 self._complain(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what the rewards depend on, and the moments of those that are normalised.
+        """Return what the rewards depend on, the moments of normalised ones, the watch's state.
 
         Never empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` takes the i-th non-empty state
         for the i-th piece's, so a user's stateful piece (an observation filter) must not follow
         one without state.
         """
+        return self._state() | ({} if self.watch is None else {"watch": self.watch.get_state()})
+
+    def _state(self) -> dict[str, Any]:
         return {
             "settings": self.config.reward_settings,
             "goals": {
@@ -200,12 +207,12 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over the moments of normalised rewards, unless they are of other rewards.
+        """Take over the watch's state and the moments, unless they are of other rewards.
 
         Raises:
             RewardError: the state is that of another reward; names the settings that differ.
         """
-        differs = differences(state, self.get_state())
+        differs = differences(state, self._state())
         if differs and not self.config.may_change:
             raise RewardError(
                 f"checkpoint: it was written with another reward ({differs}), expected the same. "
@@ -220,6 +227,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             if not differs:
                 stream.normalizer.set_state(state["moments"].get(str(agent), {}))
         self._epoch = epoch
+        if self.watch is not None and "watch" in state:
+            self.watch.set_state({} if differs else state["watch"])
 
     def restore_from_path(self, path: Any, **kwargs: Any) -> None:
         """Take over a checkpoint's state in place of all that was known (RLlib's hook)."""
@@ -231,7 +240,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the state that knows what each of the env runners' states knows."""
-        merged = self.get_state()
+        merged = self._state()
         for agent, stream in self._streams.items():
             if stream.normalizer is not None:
                 same = [state for state in states if state["epoch"] == self._epoch]
@@ -260,20 +269,6 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """
         if episodes and isinstance(episodes[0], MultiAgentEpisode) and not episodes[0].is_done:
             self._rows = {episode.id_: row for row, episode in enumerate(episodes)}
-
-    def _end_early(
-        self, rows: list[int], episodes: list[SingleAgentEpisode], fired: npt.NDArray[np.bool_]
-    ) -> None:
-        """End the episodes that fired; setting is_terminated alone would corrupt the data."""
-        if not fired.any():
-            return
-        assert self.env is not None
-        reset = [False] * self.env.num_envs
-        for row, episode, end in zip(rows, episodes, fired, strict=True):
-            if end:
-                reset[row] = not episode.is_done  # an env that ended by itself resets by itself
-                episode.is_terminated = True
-        self.env.unwrapped.set_attr("external_reset", reset)
 
     def _by_stream(self, episodes: Episodes) -> dict[RewardStream, list[SingleAgentEpisode]]:
         own: dict[RewardStream, list[SingleAgentEpisode]]

@@ -57,6 +57,18 @@ class RewardWatch:
         self.digests: dict[Agent, Digest] = {}
         self.highlights: list[Highlight] = []
 
+    def get_state(self) -> dict[str, Any]:
+        """Return all that later alarms rest on, for a checkpoint."""
+        alarms = {str(agent): its.get_state() for agent, its in self._alarms.items()}
+        return {"model": self._model, "alarms": alarms}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same reward; an empty one begins anew."""
+        model = state.get("model")
+        self._model = None if model is None else tuple(model)
+        for agent, its in self._alarms.items():
+            its.set_state(state.get("alarms", {}).get(str(agent), {}))
+
     def histograms(self) -> Iterator[tuple[str, npt.NDArray[np.int64], float]]:
         """Yield the last iteration's histograms that hold something.
 
@@ -125,8 +137,8 @@ class RewardWatch:
         return Alarm(
             "drift",
             f"scores come from another model: weights {now}, expected {self._model[0][:12]} in "
-            f"{self._model[1]}, as at the start. An actor restarted with it: restore the "
-            "encoder's file, or start a new run.",
+            f"{self._model[1]}, as at the start. An actor restarted with it, or the run goes on "
+            "elsewhere: restore the encoder's file, set `precision`, or start a new run.",
         )
 
 
@@ -138,7 +150,7 @@ def measures(digest: Digest, *, fires: bool) -> dict[str, float]:
 
     Example:
         >>> from rllib_vlm_reward.connectors.digest import Steps
-        >>> steps = Steps([0.9, 0.2, 0.8], [True, False, True], [True, True, False])
+        >>> steps = Steps("e", [0.9, 0.2, 0.8], [True, False, True], [True, True, False])
         >>> seen = Digest.of([steps], low=0.0, ended=[(True, True)])
         >>> measures(seen, fires=True)  # doctest: +NORMALIZE_WHITESPACE
         {'fires_share': 0.6666666666666666, 'precision': 0.5, 'recall': 0.5,

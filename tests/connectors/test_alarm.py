@@ -1,11 +1,13 @@
 """When the alarm is raised, and when it is not: over made-up scores, without Ray."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.connectors.alarm import MIN_CHUNKS, MIN_STEPS, Alarm, Alarms
+from rllib_vlm_reward.connectors.alarm import MIN_EPISODES, MIN_STEPS, Alarm, Alarms
 from rllib_vlm_reward.connectors.digest import Digest, Steps
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -20,13 +22,14 @@ def play(score, *, seed=0, episodes=120, success=0.2, told=True, threshold=BETA,
     """
     rng = np.random.default_rng(seed)
     chunks, ended = [], []
-    for _ in range(episodes):
+    for episode in range(episodes):
         truths = np.zeros(rng.integers(2, 31), bool)
         truths[-1] = rng.random() < success
         scores = np.clip(score(rng, len(truths), truths), low, 1.0)
         fired = scores > threshold if threshold is not None else np.zeros_like(truths)
         labels = truths.tolist() if told else [None] * len(truths)
-        chunks.append(Steps(scores.tolist(), fired.tolist(), labels))
+        name = f"{seed}-{episode}"
+        chunks.append(Steps(name, scores.tolist(), fired.tolist(), labels))
         ended.append((bool(truths[-1]) if told else None, bool(fired.any())))
     return Digest.of(chunks, low=low, ended=ended)
 
@@ -57,6 +60,10 @@ def swapped(rng, number, truths):
 
 def sure(rng, number, truths):
     return rng.uniform(0.9, 1.0, number)
+
+
+def exploit(rng, number, truths):
+    return np.where(truths | (np.arange(number) == number // 2), 0.97, 1e-4)
 
 
 def kinds(score, iterations=3, *, low=0.0, threshold=BETA, seed=0, **how):
@@ -112,7 +119,7 @@ def test_a_cosine_may_lie_close_together():
 
 
 def test_nothing_is_said_of_little():
-    few = play(untrained, episodes=MIN_CHUNKS // 2)
+    few = play(untrained, episodes=MIN_EPISODES // 2)
     assert few.steps < MIN_STEPS
     assert Alarms(low=0.0, threshold=BETA).see(few, 1) == []
     assert Alarms(low=0.0, threshold=BETA).see(Digest(), 1) == []
@@ -143,9 +150,6 @@ def test_an_agent_that_has_learnt_or_stands_still_is_no_constant_reward():
 
 
 def test_an_agent_that_is_paid_for_nothing_is_told():
-    def exploit(rng, number, truths):
-        return np.where(truths | (np.arange(number) == number // 2), 0.97, 1e-4)
-
     alarms = Alarms(low=0.0, threshold=BETA)
     assert all(alarms.see(play(good, seed=n), n + 1) == [] for n in range(5))
     said = [alarm for n in range(4) for alarm in alarms.see(play(exploit, seed=n), n + 6)]
@@ -162,6 +166,37 @@ def test_an_alarm_is_said_once_until_it_ends():
     assert said[1] == 0
     alarms.see(play(good), 5)
     assert "constant" not in alarms.in_force
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.sampled_from([good, weak, untrained, noise, swapped, sure, exploit]), max_size=8),
+    st.integers(0, 8),
+    st.booleans(),
+)
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(course, saved, told):
+    digests = [play(score, seed=n, told=told) for n, score in enumerate(course, 1)]
+    whole, restored = (Alarms(low=0.0, threshold=BETA) for _ in range(2))
+    for iteration, digest in enumerate(digests, 1):
+        if iteration == saved + 1:
+            restored.set_state(pickle.loads(pickle.dumps(whole.get_state())))
+            assert restored.in_force == whole.in_force
+        whole.see(digest, iteration)
+        if iteration > saved:
+            said = restored.see(digest, iteration)
+            assert restored.in_force == whole.in_force
+            assert iteration > saved + 1 or {*said} == {*restored.in_force.values()}
+
+
+def test_an_agent_that_exploits_its_reward_already_is_not_the_start():
+    alarms, restored = Alarms(low=0.0, threshold=BETA), Alarms(low=0.0, threshold=BETA)
+    for n in range(4):
+        alarms.see(play(good, seed=n), n + 1)
+    restored.set_state(alarms.get_state())
+    said = [alarm for n in range(4) for alarm in restored.see(play(exploit, seed=n), n + 5)]
+    assert [alarm.kind for alarm in said] == ["gap"]
+    restored.set_state({})  # of another reward
+    assert [restored.see(play(exploit, seed=n), n + 9) for n in range(4)] == [[]] * 4
 
 
 def test_what_is_known_of_the_model_is_an_alarm_too():

@@ -12,6 +12,7 @@ import recount
 from painted import BANK, PaintedEnv
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.preflight import reward_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
@@ -28,10 +29,10 @@ RESTORE = """
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
              object_store_memory=100_000_000)
     algorithm = Algorithm.from_checkpoint({path!r})
-    print("ACCOUNT", json.dumps(account_of(algorithm)))
+    print("ACCOUNT", json.dumps(account_of(algorithm), default=bytes.hex))
     for _ in range(2):
         algorithm.train()
-    print("LATER", json.dumps(account_of(algorithm)))
+    print("LATER", json.dumps(account_of(algorithm), default=bytes.hex))
     print("ROWS", sum(len(chunk.rewards) for chunk in recount.Witness.chunks))
     algorithm.stop()
 """
@@ -56,7 +57,7 @@ def counts(account):
 
 
 def as_json(value):
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(value, default=bytes.hex))
 
 
 @pytest.mark.parametrize("num_env_runners", [0, 2])
@@ -71,6 +72,7 @@ def test_it_goes_on_in_a_new_process_as_it_was(num_env_runners, vlm_config, ppo,
     reward_piece(algorithm.env_runner)._pool_name = _pool_of(algorithm)
     account = as_json(account_of(algorithm))
     assert len(counts(account)) == max(1, num_env_runners)
+    assert len(account["state"]["watch"]["alarms"]["None"]["window"]) == 2
     steps = sum(len(chunk.rewards) for chunk in recount.Witness.chunks)
     assert sum(counts(account).values()) == steps  # none twice, none lost
     algorithm.stop()
@@ -201,6 +203,23 @@ def test_a_restore_takes_back_what_came_after_the_checkpoint(
     # What env runners knew of the time between is gone with it.
     assert counted() == saved + sum(len(chunk.rewards) for chunk in recount.Witness.chunks)
     algorithm.stop()
+
+
+def test_an_alarm_of_the_start_holds_on_when_it_is_restored_later(vlm_config, ppo, shared_pool):
+    """`constant` is looked for in the first three iterations alone."""
+    flat = vlm_config(pool_name=shared_pool, temperature=100.0)
+    algorithm = add_vlm_reward(ppo(batch=300), flat).build_algo()
+    for _ in range(4):
+        algorithm.train()
+    state = algorithm.get_state()
+    algorithm.stop()
+    changed = flat.model_copy(update={"temperature": 50.0, "may_change": True})
+    for vlm, expected in ((flat, True), (changed, False)):
+        restored = add_vlm_reward(ppo(batch=300), vlm).build_algo()
+        restored.set_state(state)
+        restored.train()
+        assert ("constant" in callbacks_of(restored).watch.in_force) == expected
+        restored.stop()
 
 
 def test_moments_of_other_rewards_are_not_taken_over(vlm_config):

@@ -1,6 +1,7 @@
 """What the driver makes of what env runners tell."""
 
 import logging
+import pickle
 
 import pytest
 
@@ -20,7 +21,7 @@ def result_of(*chunks, agent=None):
 
 
 def steps(*rows):
-    return Steps(*map(list, zip(*rows, strict=True)))
+    return Steps("e", *map(list, zip(*rows, strict=True)))
 
 
 SOME = steps((0.9, True, True), (0.001, False, False), (0.7, True, False), (0.2, False, True))
@@ -73,6 +74,17 @@ def test_another_model_is_a_drift_until_the_first_is_back(vlm_config):
         watch.see(result_of(SOME), actors)
         seen.append(watch.in_force)
     assert seen == [[], [], ["drift"], [], ["drift"]]
+
+
+def test_the_model_of_the_start_is_kept_in_a_checkpoint(vlm_config):
+    before, restored = (RewardWatch(vlm_config(agents={"a1": {}})) for _ in range(2))
+    before.see(result_of(SAME, agent="a1"), [ACTOR])
+    restored.set_state(pickle.loads(pickle.dumps(before.get_state())))
+    restored.see(result_of(SOME), [OTHER])
+    assert restored.in_force == ["constant", "drift"]
+    restored.set_state({})
+    restored.see(result_of(SOME), [OTHER])
+    assert restored.in_force == []
 
 
 def test_rewards_do_not_depend_on_it(vlm_config):

@@ -1,22 +1,14 @@
 """Wrong rewards are told apart from a good one while an agent trains."""
 
-import shutil
-from pathlib import Path
-
-import numpy as np
 import pytest
-import safetensors.torch
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wrong_rewards import blind, mixed, save_clip, shuffled
 
 from rllib_vlm_reward.connectors.alarm import KINDS
 from rllib_vlm_reward.errors import AlarmError, RewardError
-from rllib_vlm_reward.goal_config import GoalConfig
-from rllib_vlm_reward.reward_model import spec
 from rllib_vlm_reward.run import Experiment, train
 from rllib_vlm_reward.run.progress import read_progress
 
-SMALL = Path(spec.__file__).parent / "checkpoints" / "small"
 FIND = """
 environment:
   env: rllib_vlm_reward/Find-v0
@@ -45,34 +37,9 @@ def find(**reward):
     return experiment.model_copy(update={"vlm_reward": vlm})
 
 
-def changed(folder, change):
-    """Write ``small`` with other weights."""
-    shutil.copy(SMALL / "open_clip_config.json", folder)
-    weights = safetensors.torch.load_file(SMALL / "open_clip_model.safetensors")
-    given = {name: change(name, each).contiguous() for name, each in weights.items()}
-    safetensors.torch.save_file(given, folder / "open_clip_model.safetensors")
-    return str(folder)
-
-
-def mix(name, weights):
-    order = torch.Generator().manual_seed(0)
-    return weights.flatten()[torch.randperm(weights.numel(), generator=order)].view(weights.shape)
-
-
-def silence(name, weights):
-    return torch.zeros_like(weights) if name == "visual.proj" else weights
-
-
-def shuffled(experiment):
-    goals = experiment.vlm_reward.goal_set.goals
-    others = np.roll(np.arange(len(goals)), 5)
-    pairs = zip(goals, others, strict=True)
-    return tuple(GoalConfig(text=goal.text, prompt=goals[other].prompt) for goal, other in pairs)
-
-
 def test_random_weights_raise_the_alarm_within_three_iterations(tmp_path):
     out = tmp_path / "run"
-    summary = train(find(encoder=changed(tmp_path, mix)), out)
+    summary = train(find(encoder=save_clip("small", mixed("small", 0), tmp_path)), out)
     assert {"constant", "blind", "contrary"} & set(summary["alarms"])
     rows = read_progress(out / "progress.jsonl")
     assert summary["alarms"] == sorted({kind for row in rows for kind in row.alarms})
@@ -84,7 +51,8 @@ def test_random_weights_raise_the_alarm_within_three_iterations(tmp_path):
 
 
 def test_a_constant_scorer_is_an_error(cluster, tmp_path):
-    algorithm = find(encoder=changed(tmp_path, silence)).to_algorithm_config().build_algo()
+    encoder = save_clip("small", blind("small"), tmp_path)
+    algorithm = find(encoder=encoder).to_algorithm_config().build_algo()
     with pytest.raises(RewardError, match="for each of"):
         algorithm.train()
     algorithm.stop()
@@ -104,8 +72,7 @@ def test_a_good_reward_is_silent_and_shows_its_scores(tmp_path):
 
 def test_shuffled_goals_end_a_run_that_asked_for_it_and_lose_nothing(tmp_path):
     said = []
-    experiment = find(alarms="error")
-    wrong = find(alarms="error", goals=shuffled(experiment))
+    wrong = find(alarms="error", goals=shuffled(find().vlm_reward, 0).goals)
     with pytest.raises(AlarmError, match="scores rank successes"):
         train(wrong, tmp_path / "run", report=said.append)
     assert any("saving a checkpoint" in str(news) for news in said)
