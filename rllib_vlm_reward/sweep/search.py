@@ -1,7 +1,6 @@
 """Runs a search, or goes on with one, with one pool of reward models for all its trials."""
 
 import contextlib
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from rllib_vlm_reward.serving.cluster import joined_cluster
 from rllib_vlm_reward.serving.placement import Demand, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving_config import ServingConfig
-from rllib_vlm_reward.sweep.results import SweepResults, searched
+from rllib_vlm_reward.sweep.results import SweepResults
 from rllib_vlm_reward.sweep.trial import ExperimentTrial
 
 __all__ = ["search"]
@@ -64,7 +63,7 @@ def search(
     asked = _describe([space, num_samples, seed, type(scheduler), type(searcher)])
     _check_same(asked, output)
     drawn = _any_experiment(space)
-    with joined_cluster(include_dashboard=False), _shared_pool(space["vlm_reward"], drawn):
+    with joined_cluster(include_dashboard=False), _shared_pool(space, drawn):
         _check_room(drawn)
         output.mkdir(parents=True, exist_ok=True)
         (output / "search.json").write_text(asked)
@@ -74,11 +73,15 @@ def search(
     return results
 
 
+def _draws(space: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for _ in range(_DRAWS):
+        yield from (drawn for _, drawn in generate_variants(space))
+
+
 def _any_experiment(space: dict[str, Any]) -> Experiment:
     """Draw until an experiment comes of it: a trial whose draw makes none fails alone."""
-    draws = itertools.chain.from_iterable(generate_variants(space) for _ in range(_DRAWS))
     refusal: Exception | None = None
-    for _, drawn in draws:
+    for drawn in _draws(space):
         try:
             experiment = Experiment.model_validate(drawn)
             experiment.to_algorithm_config()
@@ -113,17 +116,21 @@ def _in_words(value: Any) -> Any:
 @contextlib.contextmanager
 def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
     """Start the pool that all trials name, which ends with the search and not with a trial."""
-    if space.get("pool_name") is None:
+    # The section itself may be what is searched, so what is drawn tells, not the space.
+    rewards = [its["vlm_reward"] for its in _draws(space) if isinstance(its["vlm_reward"], dict)]
+    name = drawn.vlm_reward.pool_name
+    if name is None and all(reward.get("pool_name") is None for reward in rewards):
         yield
         return
-    of_the_pool = {"encoder", *ServingConfig.model_fields}
-    different = of_the_pool.intersection(searched(space))
-    if different:
+    of_the_pool = sorted({"encoder", *ServingConfig.model_fields})
+    values = {key: [reward.get(key) for reward in rewards] for key in of_the_pool}
+    different = [key for key, each in values.items() if any(it != each[0] for it in each)]
+    if different or name is None:
         raise ConfigError(
-            f"search: got {sorted(different)} to search and pool_name, but one pool serves one "
-            "model. Leave pool_name out, and each trial starts its own."
+            f"search: got {different} to search and pool_name, but one pool serves one model. "
+            "Leave pool_name out, and each trial starts its own."
         )
-    pool = RewardPool.start(drawn.vlm_reward, name=space["pool_name"])
+    pool = RewardPool.start(drawn.vlm_reward, name=name)
     try:
         yield
     finally:

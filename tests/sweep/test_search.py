@@ -108,6 +108,22 @@ def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
+def test_whole_rewards_to_search_share_one_pool_too(cluster, tmp_path):
+    each = [with_reward(pool_name="whole", threshold=its)["vlm_reward"] for its in (0.4, 0.6)]
+    space = {**RUN, "vlm_reward": tune.grid_search(each), "stop": {"env_steps": 64}}
+    results = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+    assert results.unfinished == 0
+    assert sorted(row["vlm_reward"]["threshold"] for row in results.rows) == [0.4, 0.6]
+    assert not {name for name in actors() if name.startswith("whole")}
+
+
+def test_whole_rewards_of_several_models_are_refused_one_pool(cluster, tmp_path):
+    each = [with_reward(pool_name="one", encoder=its)["vlm_reward"] for its in ("small", "base")]
+    space = {**RUN, "vlm_reward": tune.grid_search(each)}
+    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and pool_name"):
+        search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+
+
 def test_a_draw_that_the_reward_refuses_ends_no_search(cluster, tmp_path):
     space = with_reward(threshold=tune.grid_search([None, 0.5]))  # of which one fires
     results = search(
