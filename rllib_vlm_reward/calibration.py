@@ -1,5 +1,6 @@
 """A calibrated threshold as a file, and what it was calibrated for."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,8 @@ from rllib_vlm_reward.section import Positive, Section
 __all__ = ["Calibration", "Estimate", "Target", "inline_calibration"]
 
 VERSION = 1
-_NAMED = 3  # of the statements that differ
+_LOG = logging.getLogger(__name__)
+_NAMED = 3  # of the statements that differ, or the goals that were not seen
 
 
 class Estimate(Section):
@@ -40,7 +42,7 @@ class Target(Section):
         'precision'
     """
 
-    precision: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    precision: float | None = None
     false_positives: Positive | None = None
 
     @pydantic.model_validator(mode="after")
@@ -48,7 +50,13 @@ class Target(Section):
         if (self.precision is None) == (self.false_positives is None):
             raise ValueError(
                 f"target: got precision {self.precision} and false_positives "
-                f"{self.false_positives}, expected one of the two."
+                f"{self.false_positives}, expected one of the two. Give a precision, such as 0.95, "
+                "or the false positives an episode, such as 0.05."
+            )
+        if self.precision is not None and not 0 < self.precision < 1:
+            raise ValueError(
+                f"precision: got {self.precision:g}, expected a share between 0 and 1, without "
+                "these two: 95 % is 0.95."
             )
         return self
 
@@ -70,9 +78,13 @@ class Calibration(Section):
         version: of the file's format.
         encoder: the CLIP, as it was named.
         weights: SHA-256 of its weights, :attr:`.CLIPEncoder.fingerprint`.
+        encoder_precision: that its image tower computed in, never ``auto``. A reward in another
+            is not refused: :meth:`.RewardModel.check_precision` bounds what that does to scores.
+        frame_source: of the reward.
         head, alpha: of the reward; alpha is None where the head has none.
         temperature: τ; None is the model's own.
         goals: texts of the goals.
+        unseen_goals: those of training that no labelled frame had.
         statements: what CLIP reads: every prompt, negative and baseline.
         goals_sha256: :attr:`.GoalSet.fingerprint`, of goals, prompts, negatives and baselines.
         threshold: β. ``low`` and ``high``: see docs/calibration.md.
@@ -88,10 +100,13 @@ class Calibration(Section):
     version: int
     encoder: str
     weights: str
+    encoder_precision: Annotated[str, Field(pattern="^(fp32|bf16|fp16)$")]
+    frame_source: str
     head: str
     alpha: float | None = None
     temperature: Positive | None = None
     goals: tuple[str, ...]
+    unseen_goals: tuple[str, ...] = ()
     statements: tuple[str, ...]
     goals_sha256: str
     threshold: Estimate
@@ -106,12 +121,28 @@ class Calibration(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _know_version(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("version") != VERSION:
+        if isinstance(given, dict) and "version" not in given:
             raise ValueError(
-                f"version: got {given.get('version')!r}, expected {VERSION}. Calibrate anew with "
+                f"it is no calibration: got the keys {[*given]}, expected those that "
+                "`rllib-vlm-reward calibrate` writes. Give the path of its --output."
+            )
+        if isinstance(given, dict) and given["version"] != VERSION:
+            raise ValueError(
+                f"version: got {given['version']!r}, expected {VERSION}. Calibrate anew with "
                 "`rllib-vlm-reward calibrate` of this release."
             )
         return given
+
+    @property
+    def caveat(self) -> str:
+        """What it does not vouch for, in words; empty where each goal of training had a frame."""
+        if not self.unseen_goals:
+            return ""
+        return (
+            f"calibration: {len(self.unseen_goals)} of its {len(self.goals)} goals had no labelled "
+            f"frame, such as {list(self.unseen_goals[:_NAMED])}. Its threshold says nothing of "
+            "these: collect frames of them, and calibrate anew."
+        )
 
     def save(self, path: Path) -> None:
         """Write it as YAML."""
@@ -144,15 +175,16 @@ class Calibration(Section):
         """Return the reward's threshold and temperature, or refuse another reward.
 
         Args:
-            given: ``head``, ``alpha``, ``window``, ``threshold`` and ``temperature`` of the
-                reward's configuration, the last two None where they are not given.
+            given: ``head``, ``alpha``, ``window``, ``frame_source``, ``threshold`` and
+                ``temperature`` of the reward's configuration, the last two None where they are
+                not given.
             goals: of the reward.
 
         Raises:
             LabelError: the reward is not the calibrated one, or has a threshold of its own.
         """
         own = {"threshold": self.threshold.value, "temperature": self.temperature}
-        expected = {"head": self.head, "window": 1}
+        expected = {"head": self.head, "window": 1, "frame_source": self.frame_source}
         if self.alpha is not None:
             expected["alpha"] = self.alpha
         expected |= {key: value for key, value in own.items() if given[key] is not None}
@@ -202,6 +234,11 @@ class Calibration(Section):
                 f"{self.weights[:12]}…, but {encoder!r} has the weights {weights[:12]}…. Its "
                 "threshold says nothing of these. Calibrate anew, or set calibration: null."
             )
+
+    def warn(self) -> None:
+        """Log its :attr:`caveat`, if there is one."""
+        if self.caveat:
+            _LOG.warning(self.caveat)
 
 
 def inline_calibration(settings: Any) -> Any:

@@ -151,7 +151,7 @@ class VLMRewardConfig(ServingConfig):
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
         if self.calibration is not None:
-            keys = ("head", "alpha", "window", "threshold", "temperature")
+            keys = ("head", "alpha", "window", "frame_source", "threshold", "temperature")
             given = {key: getattr(self, key) for key in keys}
             # Not among the fields that were set: a copy with another calibration takes its own.
             self.__dict__.update(self.calibration.settings(given, self.goal_set))
@@ -239,12 +239,15 @@ class VLMRewardConfig(ServingConfig):
     def check_weights(self, weights: str) -> None:
         """Refuse a CLIP whose weights, by their SHA-256, are not those of a calibration.
 
+        What a calibration does not vouch for is logged: this is where its use begins.
+
         Raises:
             LabelError: see :meth:`.Calibration.check_weights`.
         """
-        for reward in (self, *self._of_agents.values()):
-            if reward is not None and reward.calibration is not None:
-                reward.calibration.check_weights(weights, self.encoder)
+        rewards = (self, *self._of_agents.values())
+        for calibration in {it.calibration for it in rewards if it and it.calibration}:
+            calibration.check_weights(weights, self.encoder)
+            calibration.warn()
 
     @cached_property
     def reward_settings(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A calibration's file, and the rewards that take or refuse it."""
 
+import logging
+
 import pydantic
 import pytest
 import yaml
@@ -23,6 +25,8 @@ def calibration(reward=REWARD, **changes):
             "version": 1,
             "encoder": config.encoder,
             "weights": "a" * 64,
+            "encoder_precision": "bf16",
+            "frame_source": config.frame_source,
             "head": config.head,
             "temperature": config.temperature,
             "goals": config.goal_set.texts,
@@ -102,6 +106,7 @@ def test_early_end_may_rest_on_it(path):
         ({"temperature": 0.5}, "it has temperature None, the reward 0.5"),
         ({"head": "dense"}, "it has head 'softmax', the reward 'dense'"),
         ({"window": 2}, "it has window 1, the reward 2"),
+        ({"frame_source": "obs"}, "it has frame_source 'render', the reward 'obs'"),
         ({"goals": ["a {red|blue} {ball|box}"]}, "2 goals are in it alone, as .*a red key"),
         ({"goals": ["a {red|blue|grey} {ball|key}"]}, "2 goals in the reward alone, .*a grey ball"),
         ({"negatives": ["an empty room"]}, "1 prompts, .* in the reward alone, .*empty room"),
@@ -120,6 +125,15 @@ def test_alpha_counts_for_its_head_alone(path):
     assert VLMRewardConfig(**head, calibration=file).threshold
     with pytest.raises(pydantic.ValidationError, match=r"it has alpha 0\.5, the reward 0\.2"):
         VLMRewardConfig(**head, alpha=0.2, calibration=file)
+
+
+def test_another_precision_is_told_and_not_refused(path):
+    file = path(encoder_precision="fp16")
+    assert Calibration.load(file).encoder_precision == "fp16"
+    for precision in ("auto", "fp32"):
+        assert VLMRewardConfig(**REWARD, precision=precision, calibration=file).threshold
+    with pytest.raises(pydantic.ValidationError, match="encoder_precision"):
+        calibration(encoder_precision="auto")
 
 
 def test_goals_that_differ_in_what_no_reward_depends_on_are_the_same(path):
@@ -158,7 +172,7 @@ def test_other_weights_are_refused(path):
     ("content", "says"),
     [
         ("version: 2", "version: got 2, expected 1. Calibrate anew"),
-        ("threshold: 0.5", "version: got None"),
+        ("threshold: 0.5", r"it is no calibration: got the keys \['threshold'\]"),
         ("version: 1", "encoder: Field required"),
         ("[1", "cannot be read"),
         ("just words", "calibration .*: "),
@@ -176,6 +190,29 @@ def test_another_file_is_refused(content, says, tmp_path):
 def test_no_file_is_said():
     with pytest.raises(LabelError, match=r"'nowhere\.yaml', which cannot be read"):
         inline_calibration({"calibration": "nowhere.yaml"})
+
+
+def test_what_it_has_not_seen_is_logged_once_where_its_use_begins(path, caplog):
+    unseen = ["a red key", "a blue ball", "a blue key"]
+    agents = {"seeker": {"env_reward_weight": 0.5}}  # has the same calibration
+    config = VLMRewardConfig(**REWARD, calibration=path(unseen_goals=unseen), agents=agents)
+    assert not caplog.records
+    config.check_weights("a" * 64)
+    (told,) = caplog.records
+    assert told.levelno == logging.WARNING
+    assert "3 of its 4 goals had no labelled frame, such as ['a red key', " in told.message
+    caplog.clear()
+    VLMRewardConfig(**REWARD, calibration=path()).check_weights("a" * 64)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [({"precision": 95}, "95 % is 0.95"), ({}, "expected one of the two. Give a precision, such")],
+)
+def test_a_wrong_target_names_a_right_one(target, remedy):
+    with pytest.raises(pydantic.ValidationError, match=remedy):
+        Target(**target)
 
 
 @pytest.mark.parametrize(

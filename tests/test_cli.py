@@ -1,5 +1,6 @@
 """What the commands make of their arguments; the runs themselves are tested in their rooms."""
 
+import os
 import sys
 
 import pytest
@@ -52,6 +53,60 @@ def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, caps
     assert message in error
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == [config]  # nothing was begun
+
+
+HEAVY = [f"rllib_vlm_reward.{name}" for name in ("evaluation.labelled", "offline", "run")]
+
+
+@pytest.fixture
+def light(monkeypatch, tmp_path):
+    """Returns a function that runs a command in which nothing heavy may be imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").touch()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "report.html").touch()
+    (tmp_path / "frames.parquet").touch()
+    for name in HEAVY:
+        monkeypatch.setitem(sys.modules, name, None)
+    return lambda *words: CliRunner().invoke(cli.app, words)
+
+
+@pytest.mark.parametrize("command", ["collect", "calibrate", "evaluate", "landscape"])
+def test_an_output_is_never_replaced(light, command):
+    there = "there" if command in ("evaluate", "landscape") else "frames.parquet"
+    frames = ["--frames", "frames.parquet"] if command == "calibrate" else []
+    refused = light(command, "run.yaml", *frames, "--output", there).exception
+    assert isinstance(refused, FileExistsError)
+    assert str(refused) == f"{there} exists. Choose another --output, or remove it."
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["calibrate", "--frames", "none"], "'none' does not exist"),
+        (["evaluate", "--frames", "none"], "'none' does not exist"),
+        (["landscape", "--frames", "none", "--episode", "x"], "'none' does not exist"),
+        (["evaluate", "--encoder", "small", "--encoder", "small"], "small twice"),
+        (["landscape", "./run.yaml"], "run.yaml twice"),
+        (["calibrate", "--frames", "frames.parquet", "--precision", "95"], "95 % is 0.95"),
+        (["calibrate", "--frames", "frames.parquet"], "expected one of the two"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_imported(light, words, says):
+    told = light(*words, "run.yaml", "--output", "new")
+    assert told.exit_code in (1, 2)
+    assert says in " ".join(told.output.replace("│", "").split()) + str(told.exception)
+
+
+def test_pygame_looks_for_no_sound_card(monkeypatch):
+    monkeypatch.setenv("SDL_AUDIODRIVER", "")  # what is left afterwards is as it was
+    monkeypatch.delenv("SDL_AUDIODRIVER")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "x11")
+    monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert (os.environ["SDL_AUDIODRIVER"], os.environ["SDL_VIDEODRIVER"]) == ("dummy", "x11")
 
 
 def test_relabel_passes_its_arguments_on(monkeypatch, tmp_path):

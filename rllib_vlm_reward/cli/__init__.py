@@ -48,12 +48,23 @@ def main() -> None:
     # As `python script.py` finds what lies beside the script: an env, a curriculum. Ray 2.60 gives
     # the driver's path to its workers.
     sys.path.insert(0, os.getcwd())
+    _silence_pygame()
     try:
         app()
     except pydantic.ValidationError as error:
         _fail("\n".join(map(_describe, error.errors())))
     except EXPECTED as error:
         _fail(str(error))
+
+
+def _silence_pygame() -> None:
+    """Spare pygame, which draws gymnasium's classic control, its search for what is not there.
+
+    It complains of a missing sound card, and on Linux of a missing display.
+    """
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def _describe(error: ErrorDetails) -> str:

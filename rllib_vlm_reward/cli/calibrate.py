@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.arguments import check_output
 
 
 @app.command("calibrate")
@@ -23,10 +24,13 @@ def calibrate_command(
     frames: Annotated[
         Path,
         typer.Option(
-            help="Labelled frames, as `collect` writes them.", metavar="PARQUET", dir_okay=False
+            help="Labelled frames, as `collect` writes them.",
+            exists=True,
+            dir_okay=False,
+            metavar="PARQUET",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The calibration, as YAML.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="YAML, not there yet.")],
     precision: Annotated[
         float | None, typer.Option(help="At least this share of the fires is right.")
     ] = None,
@@ -48,6 +52,9 @@ def calibrate_command(
     --precision 0.95 --output runs/calibration.yaml`
     """
     from rllib_vlm_reward.calibration import Target
+
+    check_output(output)
+    target = Target(precision=precision, false_positives=false_positives)
     from rllib_vlm_reward.evaluation.calibrate import calibrate
     from rllib_vlm_reward.evaluation.judged import with_encoder
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
@@ -60,7 +67,7 @@ def calibrate_command(
     found = calibrate(
         reward,
         LabelledFrames.load(frames),
-        Target(precision=precision, false_positives=false_positives),
+        target,
         temperature=temperature,
         device=device,
     )
@@ -72,3 +79,6 @@ def calibrate_command(
         told = getattr(found, name)
         say(f"{name:<18} {told.value:.4f} (95 % interval {told.low:.4f} to {told.high:.4f})")
     say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
+    if found.caveat:
+        warn = Console(stderr=True, style="yellow", highlight=False, soft_wrap=True).print
+        warn(f"warning: {found.caveat}", markup=False)

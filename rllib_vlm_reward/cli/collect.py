@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.arguments import check_output
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
@@ -59,8 +60,7 @@ def collect_command(
     """
     if (config is None) == (folder is None):
         raise typer.BadParameter("give CONFIG.yaml to play, or --folder to import; one of them.")
-    if output.exists():
-        raise FileExistsError(f"{output} exists. Choose another --output, or remove it.")
+    check_output(output)
     from rllib_vlm_reward.evaluation.collect import check_labels
     from rllib_vlm_reward.evaluation.imported import read_folder
     from rllib_vlm_reward.run import Experiment
@@ -120,5 +120,5 @@ def _table(frames: "LabelledFrames", families: Mapping[str, str]) -> Table:
     for player, goal in dict.fromkeys(map(tuple, kinds.tolist())):
         own = (kinds == (player, goal)).all(axis=1)
         numbers = own.sum(), frames.labels[own].sum(), len(np.unique(episodes[own]))
-        table.add_row(player, goal, *map(str, numbers))
+        table.add_row(player or "imported", goal, *map(str, numbers))
     return table

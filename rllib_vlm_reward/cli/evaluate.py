@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
@@ -25,11 +26,13 @@ def evaluate_command(
             metavar="CONFIG.yaml...",
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the report.", metavar="DIR")],
+    output: Annotated[Path, typer.Option(help="Folder, new or empty.", metavar="DIR")],
     frames: Annotated[
         Path | None,
         typer.Option(
             help="Labelled frames; without, the first run's env is played.",
+            exists=True,
+            dir_okay=False,
             metavar="FRAMES.parquet",
         ),
     ] = None,
@@ -44,10 +47,13 @@ def evaluate_command(
     Each configuration with each encoder is a contender. All score the same labelled frames; the
     truth says how often each is right. DIR gets report.html, evaluation.json and the pictures.
 
-    Examples: `rllib-vlm-reward evaluate configs/quickstart.yaml --output evaluation`,
+    Examples: `rllib-vlm-reward evaluate configs/quickstart.yaml --output runs/evaluation`,
     `rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base
-    --frames frames.parquet --output evaluation`
+    --frames runs/frames.parquet --output runs/comparison`
     """
+    check_output(output, folder=True)
+    refuse_twice("CONFIG.yaml", configs)
+    refuse_twice("--encoder", encoder or [])
     from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
     from rllib_vlm_reward.evaluation.save import save, table
     from rllib_vlm_reward.offline import read_config
@@ -55,10 +61,12 @@ def evaluate_command(
     quiet()
     say = Console(stderr=True, highlight=False).print
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
-    given = _frames(configs[0], frames, output)
+    given = _frames(configs[0], frames)
     assessments = evaluate(
         rewards, given, device=device, report=lambda name: say(f"judging {name}")
     )
+    if frames is None:
+        given.save(output / "frames.parquet")
     save(output, assessments, command=shlex.join(["rllib-vlm-reward", *sys.argv[1:]]))
     console = Console()
     console.print(table(assessments))
@@ -67,8 +75,8 @@ def evaluate_command(
     console.print(f"{output / 'report.html'}", markup=False)
 
 
-def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
-    """Read the frames, or play the run's env and keep what was seen beside the report."""
+def _frames(config: Path, given: Path | None) -> "LabelledFrames":
+    """Read the frames, or play the run's env."""
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     if given is not None:
@@ -78,5 +86,4 @@ def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
 
     played = collect(Experiment.from_file(config))
     check_labels(played)
-    played.save(output / "frames.parquet")
     return played

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -28,7 +29,7 @@ def landscape_command(
             metavar="CONFIG.yaml...",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder, new or empty.")],
     player: Annotated[
         str | None, typer.Option(help="random, or expert; the expert where the env has one.")
     ] = None,
@@ -43,7 +44,12 @@ def landscape_command(
     ] = None,
     frames: Annotated[
         Path | None,
-        typer.Option(metavar="PARQUET", help="Labelled frames, of which --episode is drawn."),
+        typer.Option(
+            metavar="PARQUET",
+            help="Labelled frames, of which --episode is drawn.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     episode: Annotated[str | None, typer.Option(help="Of --frames.")] = None,
     encoder: Annotated[
@@ -57,14 +63,17 @@ def landscape_command(
     An episode gives DIR trajectory.png and trajectory.gif, a grid landscape.png; both
     landscape.json with the numbers.
 
-    Examples: `rllib-vlm-reward landscape configs/quickstart.yaml --output landscape`,
-    `rllib-vlm-reward landscape configs/cartpole.yaml --grid theta=-1.57:1.57:41 --grid x=-2:2:9
-    --output landscape`
+    Examples: `rllib-vlm-reward landscape configs/quickstart.yaml --output runs/landscape`,
+    `rllib-vlm-reward landscape configs/cartpole.yaml --grid theta=-1.57:1.57:41 --grid x=-1:1:9
+    --output runs/cartpole-heat`
     """
     if (frames is None) != (episode is None) or (grid and frames is not None):
         raise typer.BadParameter("--frames and --episode go together, and without --grid.")
     if len(grid or ()) > 2:
         raise typer.BadParameter("a grid has one or two variables: give --grid once or twice.")
+    check_output(output, folder=True)
+    refuse_twice("CONFIG.yaml", configs)
+    refuse_twice("--encoder", encoder or [])
     from rllib_vlm_reward.evaluation.evaluate import contenders
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
@@ -73,7 +82,6 @@ def landscape_command(
 
     quiet()
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
-    output.mkdir(parents=True, exist_ok=True)
     if grid:
         told = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
     else:
@@ -94,6 +102,7 @@ def _trajectory(seen: "Trajectory", rewards: Rewards, output: Path, device: str)
     from rllib_vlm_reward.run.pictures import save_video
 
     drawn = lines(rewards, seen.frames, seen.goal, device=device)
+    output.mkdir(parents=True, exist_ok=True)
     save_trajectory(output / "trajectory.png", seen, drawn)
     first = drawn[0]
     moments = [
@@ -121,13 +130,15 @@ def _grid(
     device: str,
 ) -> dict[str, Any]:
     from rllib_vlm_reward.evaluation.drawing import save_curves, save_heat
-    from rllib_vlm_reward.evaluation.grid import Axis, render_grid
+    from rllib_vlm_reward.evaluation.grid import Axis, check_grid, render_grid
     from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 
     axes = [Axis.parse(text) for text in grid]
+    check_grid(experiment, axes)
     told = only_goal(experiment.vlm_reward, goal)
     frames = render_grid(experiment, axes, seed=seed)
     drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), told, device=device)
+    output.mkdir(parents=True, exist_ok=True)
     path = output / "landscape.png"
     if len(axes) == 1:
         save_curves(path, axes[0], frames, drawn, told)

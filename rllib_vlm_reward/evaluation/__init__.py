@@ -4,7 +4,8 @@
                     └ threshold ─▶ calibration          trajectory, grid ─ landscape ─▶ drawing
 
 * :mod:`labelled`: frames with their goals and the truth, as Parquet;
-* :mod:`collect`: played in a run's env; :mod:`imported`: from a folder of images;
+* :mod:`stage`: a run's env; :mod:`collect`: played there; :mod:`imported`: from a folder of images;
+* :mod:`models`: each CLIP loaded once;
 * :mod:`judged`: as one reward scores them; :mod:`recognition`: is one goal told from another?
 * :mod:`figures`: how good that is, with intervals; :mod:`verdict`: in a word and a sentence;
 * :mod:`evaluate`: rewards side by side; :mod:`pictures`, :mod:`mistakes`, :mod:`report`,

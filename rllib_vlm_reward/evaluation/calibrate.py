@@ -1,6 +1,7 @@
 """The threshold of a reward, and its temperature, from labelled frames."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -9,24 +10,21 @@ from scipy.optimize import minimize_scalar
 from rllib_vlm_reward.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import LabelError
-from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.judged import indices_of, score_frames
+from rllib_vlm_reward.evaluation.cosines import OF_SOFTMAX, Cosines
+from rllib_vlm_reward.evaluation.judged import indices_of, score_frames, unseen_goals
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.evaluation.threshold import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
 __all__ = ["calibrate", "fit_temperature"]
 
-_FRAMES_AT_ONCE = 256
 _TEMPERATURES = (1e-3, 10.0)
 _SMALLEST = 1e-7  # a float32 is no nearer to 1
-_OF_SOFTMAX = ("softmax", "dense")
 
 Labels = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
 
 
 def calibrate(
@@ -54,31 +52,34 @@ def calibrate(
     """
     _check(config, temperature)
     goals = indices_of(frames, config.goal_set)
-    encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
+    model = load_model(config, frames=len(frames), device=device)
     if temperature:
-        batches = (pixels for _, pixels in frames.batches(_FRAMES_AT_ONCE))
-        cosines = Cosines.of(encoder, config.goal_set, goals, batches)
+        batches = (pixels for _, pixels in frames.batches())
+        cosines = Cosines.of(model, Scorer.from_config(config), goals, batches)
         fitted = fit_temperature(cosines, frames.labels)
         # An older calibration, of another temperature, is left behind.
         older = {"calibration": None, "threshold": config.threshold}
         config = config.model_copy(update={**older, "temperature": fitted})
-    model, scorer = RewardModel(encoder), Scorer.from_config(config)
+    scorer = Scorer.from_config(config)
     scores = score_frames(model, scorer, frames, goals)
     episodes = frames.episode_indices
     found = choose_threshold(scores, frames.labels, episodes, target)
     return Calibration(
         version=1,
         encoder=config.encoder,
-        weights=encoder.fingerprint,
+        weights=model.encoder.fingerprint,
+        encoder_precision=model.precision(scorer),
+        frame_source=config.frame_source,
         head=config.head,
         alpha=config.alpha if config.head == "goal_baseline" else None,
         temperature=config.temperature,
         goals=config.goal_set.texts,
+        unseen_goals=unseen_goals(frames, config),
         statements=config.goal_set.statements,
         goals_sha256=config.goal_set.fingerprint,
         threshold=_estimate(found),
         target=target,
-        **_achieved(scores > found.value, frames.labels, episodes),
+        **_achieved(Fires.at(found.value, scores, frames.labels, episodes)),
         frames=len(frames),
         successes=int(frames.labels.sum()),
         episodes=int(episodes.max()) + 1,
@@ -120,30 +121,17 @@ def _check(config: VLMRewardConfig, temperature: bool) -> None:
             f"calibrate: got a window of {config.window} frames, expected 1, since labelled frames "
             "are scored one by one. Set window: 1."
         )
-    if temperature and config.head not in _OF_SOFTMAX:
+    if temperature and config.head not in OF_SOFTMAX:
         raise LabelError(
             f"calibrate: got the head {config.head!r}, which has no temperature, expected one of "
-            f"{_OF_SOFTMAX}. Leave --temperature out."
+            f"{OF_SOFTMAX}. Leave --temperature out."
         )
 
 
-def _achieved(fired: Labels, labels: Labels, episodes: Rows) -> dict[str, Estimate]:
-    number = int(episodes.max()) + 1
-
-    def share(part: Labels, whole: Labels) -> Estimate:
-        return _estimate(bootstrap(lambda rows: _mean(part[rows][whole[rows]]), episodes))
-
-    # A draw has as many episodes as there are, some of them twice.
-    wrong = bootstrap(lambda rows: float((fired & ~labels)[rows].sum() / number), episodes)
-    return {
-        "precision": share(labels, fired),
-        "recall": share(fired, labels),
-        "false_positives": _estimate(wrong),
-    }
-
-
-def _mean(values: Labels) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _achieved(fires: Fires) -> dict[str, Estimate]:
+    names = ("precision", "recall", "false_positives")
+    episodes = np.arange(len(fires))
+    return {name: _estimate(bootstrap(partial(fires.of, name), episodes)) for name in names}
 
 
 def _estimate(interval: Interval) -> Estimate:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.stage import Act, Stage
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.watched import watch_checkpoint
-from rllib_vlm_reward.run.world import make_world
 
 __all__ = ["check_labels", "collect"]
 
@@ -68,24 +67,22 @@ def collect(
         >>> frames.frames([0]).shape, int(frames.labels.sum()), frames.episodes[0]
         ((1, 56, 56, 3), 2, 'expert-0-0')
     """
-    world = make_world(experiment)
-    try:
-        play = _Play(world, experiment.vlm_reward, held_out=held_out)
-        chosen = [*dict.fromkeys(players)] if players else play.players
+    config, parts = experiment.vlm_reward, []
+    with Stage(experiment) as stage:
+        posed = _posed(config, held_out=held_out)
+        chosen = [*dict.fromkeys(players or stage.acts)]
         for player in chosen:
-            play.check(player)
-        parts = []
+            _check(stage, player)
         for player in chosen:
             report(player, 0)
-            if player in play.players:
-                for index in range(episodes):
-                    parts.append(play.episode(player, seed, index))
-                    report(player, index + 1)
-            else:
+            if player not in stage.acts:
                 parts.append(_watched(player, experiment, episodes, seed, held_out=held_out))
                 report(player, episodes)
-    finally:
-        world.close()
+                continue
+            for index in range(episodes):
+                goal = posed[index % len(posed)]
+                parts.append(_episode(stage, player, seed, index, goal, config.success_key))
+                report(player, index + 1)
     return LabelledFrames.join(parts)
 
 
@@ -101,102 +98,66 @@ def check_labels(frames: LabelledFrames) -> None:
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.LabelError: labelled frames: got 0 successes among 1 frames, \
-expected some of both. Play more episodes, or with other players: an expert, a checkpoint.
+expected some of both. Collect more, or with another player: expert, the folder of a run that \
+succeeds.
     """
     successes = int(frames.labels.sum())
     if successes in (0, len(frames)):
+        wanted = ["random"] if successes else ["expert", "the folder of a run that succeeds"]
+        others = ", ".join(player for player in wanted if player not in frames.players)
         raise LabelError(
             f"labelled frames: got {successes} successes among {len(frames)} frames, expected "
-            "some of both. Play more episodes, or with other players: an expert, a checkpoint."
+            f"some of both. Collect more{others and f', or with another player: {others}'}."
         )
 
 
-class _Play:
-    """Plays episodes in one env.
+def _posed(config: VLMRewardConfig, *, held_out: bool) -> Sequence[str | None]:
+    """Return the goals to pose in turn; None leaves the choice to the env."""
+    if not held_out:
+        return (None,)
+    texts = config.goal_set.texts[len(config.training_goals) :]
+    if not texts:
+        raise GoalError("held out: the run has no evaluation_goals. Give it some.")
+    return texts
 
-    Args:
-        world: see :func:`make_world`.
-        config: the run's reward.
-        held_out: pose the held-out goals.
-    """
 
-    def __init__(self, world: Any, config: VLMRewardConfig, *, held_out: bool) -> None:
-        self._world, self._env, self._config = world, world.envs[0], config
-        told = config.goal_set.texts
-        self._posed = told[len(config.training_goals) :] if held_out else ()
-        if held_out and not self._posed:
-            raise GoalError("held out: the run has no evaluation_goals. Give it some.")
-        self._acts: dict[str, Callable[[np.random.Generator], Any]] = {"random": self._random}
-        if self._env.has_wrapper_attr("expert_action"):
-            self._advise = self._env.get_wrapper_attr("expert_action")
-            self._acts["expert"] = self._expert
-        tells = self._env.has_wrapper_attr("steps_to_go")
-        self._to_go = self._env.get_wrapper_attr("steps_to_go") if tells else lambda: None
+def _check(stage: Stage, player: str) -> None:
+    if not Path(player, "checkpoint").is_dir():
+        stage.act(player)
 
-    @property
-    def players(self) -> list[str]:
-        """Those that need no checkpoint."""
-        return list(self._acts)
 
-    def check(self, player: str) -> None:
-        """Refuse a player that cannot play."""
-        if player in self._acts or Path(player, "checkpoint").is_dir():
-            return
-        if player == "expert":
-            raise LabelError(
-                "player 'expert': the env has no method expert_action(), expected one that returns "
-                "the expert's action in the present state. Add it, or choose other players."
-            )
-        raise LabelError(
-            f"player {player!r}: got no folder of a run with checkpoint/, expected one, or one of "
-            f"{self.players}."
-        )
+def _episode(
+    stage: Stage, player: str, seed: int, index: int, posed: str | None, key: str
+) -> LabelledFrames:
+    """Play one episode; ``key`` is the info key of success."""
+    reset_seed, play_seed = _seeds(seed, index)
+    goal = stage.reset(seed=reset_seed, goal=posed)
+    images, labels, to_go = [], [], []
+    for frame, info in stage.play(_act(stage, player, play_seed), seed=play_seed):
+        images.append(encode(frame))
+        labels.append(_label(info, key))
+        to_go.append(stage.steps_to_go())
+    return LabelledFrames.of(
+        images,
+        [goal] * len(images),
+        labels,
+        episodes=[f"{player}-{seed}-{index}"] * len(images),
+        steps=range(1, len(images) + 1),
+        steps_to_go=to_go,
+        player=player,
+    )
 
-    def episode(self, player: str, seed: int, index: int) -> LabelledFrames:
-        """Play one episode."""
-        reset_seed, play_seed = _seeds(seed, index)
-        goal = self._reset(reset_seed, index)
-        self._env.action_space.seed(play_seed)
-        rng = np.random.default_rng(play_seed)
-        images, labels, to_go, done = [], [], [], False
-        while not done:
-            action = self._acts[player](rng)
-            observation, _, terminated, truncated, info = self._env.step(action)
-            source = self._config.frame_source
-            (frame,) = collect_frames(source, self._world, [0], [observation], [info])
-            images.append(encode(frame))
-            labels.append(_label(info, self._config.success_key))
-            to_go.append(self._to_go())
-            done = terminated or truncated
-        return LabelledFrames.of(
-            images,
-            [goal] * len(images),
-            labels,
-            episodes=[f"{player}-{seed}-{index}"] * len(images),
-            steps=range(1, len(images) + 1),
-            steps_to_go=to_go,
-            player=player,
-        )
 
-    def _reset(self, seed: int, index: int) -> str:
-        asked = self._posed[index % len(self._posed)] if self._posed else None
-        options = None if asked is None else {"goal": asked}
-        observation, info = self._env.reset(seed=seed, options=options)
-        goals = self._config.goal_set
-        told = goals[episode_goal(self._config, observation, info, evaluation=True)].text
-        if asked not in (None, told):
-            raise GoalError(
-                f"goal {asked!r}: the env chose its own, {told!r}. Let it honour "
-                "reset(options={'goal': ...}), or collect without held-out goals."
-            )
-        return told
+def _act(stage: Stage, player: str, seed: int) -> Act:
+    if player != "expert":
+        return stage.act(player)
+    rng, advise, stray = np.random.default_rng(seed), stage.act(player), stage.act("random")
 
-    def _random(self, rng: np.random.Generator) -> Any:
-        return self._env.action_space.sample()
+    def act() -> Any:
+        advice = advise()  # At each step, as an expert may keep track of them.
+        return stray() if rng.random() < DETOURS else advice
 
-    def _expert(self, rng: np.random.Generator) -> Any:
-        advice = self._advise()  # At each step, as an expert may keep track of them.
-        return self._random(rng) if rng.random() < DETOURS else advice
+    return act
 
 
 def _seeds(seed: int, index: int) -> Seeds:

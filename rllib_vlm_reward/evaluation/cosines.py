@@ -8,10 +8,13 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 
-__all__ = ["Cosines"]
+__all__ = ["OF_SOFTMAX", "Cosines"]
+
+OF_SOFTMAX = ("softmax", "dense")
+"""The heads whose score comes of that softmax, and which have a temperature."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +30,13 @@ class Cosines:
         temperature: the model's own τ.
 
     Example:
+        >>> from rllib_vlm_reward.goals import GoalSet
+        >>> from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+        >>> from rllib_vlm_reward.reward_model.heads import Softmax
         >>> goals = GoalSet.from_texts(["a red ball", "a blue ball"], negatives=["a key"])
         >>> frames = np.zeros((2, 8, 8, 3), np.uint8)
-        >>> cosines = Cosines.of(CLIPEncoder.load("small"), goals, np.array([0, 1]), [frames])
+        >>> model = RewardModel(CLIPEncoder.load("small"))
+        >>> cosines = Cosines.of(model, Scorer(goals, Softmax()), np.array([0, 1]), [frames])
         >>> cosines.probabilities().sum(axis=1).round(3)
         array([1., 1.], dtype=float32)
     """
@@ -43,25 +50,26 @@ class Cosines:
     @classmethod
     def of(
         cls,
-        encoder: CLIPEncoder,
-        goals: GoalSet,
+        model: RewardModel,
+        scorer: Scorer,
         indices: npt.NDArray[np.integer],
         batches: Iterable[Frames],
     ) -> "Cosines":
         """Encode frames in batches of uint8 ``[B, H, W, 3]``; ``indices`` are their goals."""
+        goals = scorer.goals
         columns = {text: column for column, text in enumerate(goals.statements)}
         weighed = np.zeros((len(goals), len(columns)), np.bool_)
         for row, goal in enumerate(goals.goals):
             weighed[row, [columns[text] for text in (goal.prompt, *goal.negatives)]] = True
-        texts = encoder.encode_texts(goals.statements).cpu().numpy()
-        images = [encoder.encode_images(frames).cpu().numpy() for frames in batches]
+        texts = model.embed_texts(goals.statements)
+        images = [model.embed_frames(frames, scorer) for frames in batches]
         own = np.array([columns[goal.prompt] for goal in goals.goals])
         return cls(
             goals.statements,
             np.concatenate(images) @ texts.T,
             own[indices],
             weighed[indices],
-            1 / encoder.logit_scale,
+            1 / model.encoder.logit_scale,
         )
 
     def probabilities(self, temperature: float | None = None) -> npt.NDArray[np.float32]:

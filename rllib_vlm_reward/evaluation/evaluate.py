@@ -10,12 +10,18 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import Figures, by_family, by_goal, figures, or_none
-from rllib_vlm_reward.evaluation.judged import Judged, indices_of, judge_with, with_encoder
+from rllib_vlm_reward.evaluation.judged import (
+    Judged,
+    indices_of,
+    judge_with,
+    unseen_goals,
+    with_encoder,
+)
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.models import each_model
 from rllib_vlm_reward.evaluation.verdict import Verdict, decide
 from rllib_vlm_reward.metrics.reliability import reliability
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder, check_encoder
-from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.encoder import check_encoder
 
 __all__ = ["Assessment", "contenders", "evaluate"]
 
@@ -65,6 +71,7 @@ class Assessment:
             "all": self.figures.to_dict(),
             "families": {name: each.to_dict() for name, each in self.families.items()},
             "goals": {name: each.to_dict() for name, each in self.goals.items()},
+            "unseen_goals": unseen_goals(self.judged.frames, self.judged.config),
             "taken_for_another": self.judged.recognition.mistaken,
             "reliability": self._reliability,
         }
@@ -140,25 +147,15 @@ def evaluate(
     for config in rewards.values():
         check_encoder(config.encoder)
         indices_of(frames, config.goal_set)
-    order = sorted(rewards, key=lambda name: _model_of(rewards[name]))
-    assessments, loaded, model = [], ("", ""), None
-    for name in order:
-        report(name)
-        config = rewards[name]
-        if model is None or loaded != _model_of(config):
-            loaded = _model_of(config)
-            encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
-            model = RewardModel(encoder, cache_frames=len(frames))
-        assessments.append(Assessment(name, judge_with(model, config, frames)))
+    models = each_model(rewards, frames=len(frames), device=device, report=report)
+    assessments = [
+        Assessment(name, judge_with(model, rewards[name], frames)) for name, model in models
+    ]
     return sorted(assessments, key=_worth, reverse=True)
 
 
 def _last_two(encoder: str) -> str:
     return "/".join(encoder.rstrip("/").split("/")[-2:])
-
-
-def _model_of(config: VLMRewardConfig) -> tuple[str, str]:
-    return config.encoder, config.precision
 
 
 def _worth(assessment: Assessment) -> float:

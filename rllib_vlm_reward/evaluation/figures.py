@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from rllib_vlm_reward.evaluation.judged import Judged, indices_of
 from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
 from rllib_vlm_reward.metrics.epic import epic_distance
+from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.metrics.precision_recall import average_precision
 from rllib_vlm_reward.metrics.ranking import auroc, rank_correlation
 from rllib_vlm_reward.metrics.reliability import reliability
@@ -129,7 +131,7 @@ def figures(judged: Judged, rows: npt.NDArray[np.integer] | None = None) -> Figu
         average_precision=of(lambda r: average_precision(scores[r], labels[r])),
         auroc=of(lambda r: auroc(scores[r], labels[r])),
         recognised=of(lambda r: float(hits[r].mean()), np.isfinite(hits)),
-        **_at_threshold(rewards > 0, labels, episodes),
+        **_at_threshold(Fires.at(judged.threshold, scores, labels, episodes)),
         calibration_error=of(lambda r: reliability(scores[r], labels[r]).expected_error)
         if judged.are_probabilities
         else _UNDEFINED,
@@ -169,34 +171,18 @@ def _interval(
     return bootstrap(lambda rows: statistic(kept[rows]), episodes[kept], repeats=_REPEATS)
 
 
-def _at_threshold(
-    fired: npt.NDArray[np.bool_], labels: npt.NDArray[np.bool_], episodes: Rows
-) -> dict[str, Interval]:
-    """Return what :func:`.fires_at` counts, from counts of each episode.
-
-    An episode that is drawn twice counts twice, which its name among the frames would not tell.
-    """
-    names, place = np.unique(episodes, return_inverse=True)
-
-    def count(frames: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-        return np.bincount(place, weights=frames, minlength=len(names))
-
-    right, wrong, successes = count(fired & labels), count(fired & ~labels), count(labels)
-    shares = {
-        "precision": (right, right + wrong),
-        "recall": (right, successes),
-        "false_positives": (wrong, np.ones(len(names))),
-        "missed_episodes": ((successes > 0) & (right == 0), successes > 0),
+def _at_threshold(fires: Fires) -> dict[str, Interval]:
+    rest_on = {
+        "precision": fires.right + fires.wrong,
+        "recall": fires.successes,
+        "false_positives": np.ones(len(fires)),
+        "missed_episodes": fires.successes,
     }
-    return {name: _share_interval(part, whole) for name, (part, whole) in shares.items()}
-
-
-def _share_interval(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Interval:
-    def share(rows: Rows) -> float:
-        total = whole[rows].sum()
-        return float(part[rows].sum() / total) if total else math.nan
-
-    return _interval(share, np.arange(len(part)), int(np.count_nonzero(whole)))
+    each = np.arange(len(fires))
+    return {
+        name: _interval(partial(fires.of, name), each, int(np.count_nonzero(borne)))
+        for name, borne in rest_on.items()
+    }
 
 
 def or_none(value: float) -> float | None:

@@ -14,7 +14,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.world import make_world
 
-__all__ = ["Axis", "render_grid"]
+__all__ = ["Axis", "check_grid", "render_grid"]
 
 _NAMES = {
     "CartPoleEnv": ("x", "x_dot", "theta", "theta_dot"),
@@ -62,6 +62,38 @@ class Axis:
         return np.linspace(self.low, self.high, self.number)
 
 
+def check_grid(experiment: Experiment, axes: Sequence[Axis]) -> None:
+    """See that the env keeps a state with these variables, and shows it.
+
+    Raises:
+        ConfigError: what :func:`render_grid` raises.
+
+    Example:
+        >>> experiment = Experiment.from_yaml('''
+        ... environment: {env: rllib_vlm_reward/Lift-v0}
+        ... vlm_reward: {encoder: small, goals: ["pick up the red {ball|box}"], frame_source: obs}
+        ... stop: {env_steps: 1}
+        ... ''')
+        >>> check_grid(experiment, [Axis("x", -1.0, 1.0, 9)])
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: grid: Lift keeps no array in `state` ...
+    """
+    world = make_world(experiment)
+    try:
+        env = world.envs[0]
+        env.reset(seed=0)
+        _places(env.unwrapped, axes)
+    finally:
+        world.close()
+    source = experiment.vlm_reward.frame_source
+    if source != "render":
+        raise ConfigError(
+            f"grid: got frame_source {source!r}, expected 'render': an observation does not follow "
+            "when a state is set. Set frame_source: render."
+        )
+
+
 def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) -> Frames:
     """Render every state of a grid; what the axes do not name stays as the reset left it.
 
@@ -79,12 +111,7 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         ConfigError: the env has no such state, or ``frame_source`` is not ``render``.
         FrameError: the env gives no frame.
     """
-    source = experiment.vlm_reward.frame_source
-    if source != "render":
-        raise ConfigError(
-            f"grid: got frame_source {source!r}, expected 'render': an observation does not follow "
-            "when a state is set. Set frame_source: render."
-        )
+    check_grid(experiment, axes)
     world = make_world(experiment)
     try:
         env = world.envs[0]
@@ -96,7 +123,7 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         for values in itertools.product(*(axis.values for axis in axes)):
             state[places] = values
             inner.state = state.copy()
-            seen = collect_frames(source, world, [0], [observation], [info])
+            seen = collect_frames("render", world, [0], [observation], [info])
             frames.append(np.array(seen[0]))
     finally:
         world.close()

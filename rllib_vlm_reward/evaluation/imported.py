@@ -4,7 +4,7 @@ import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -18,6 +18,7 @@ _NEEDED = ("file_name", "goal", "label")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 
 T = TypeVar("T")
+Rows: TypeAlias = list[tuple[int, dict[str, str]]]  # each with its line, as an editor counts
 
 
 def read_folder(folder: Path) -> LabelledFrames:
@@ -53,7 +54,7 @@ def read_folder(folder: Path) -> LabelledFrames:
     with table.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened)
         names = reader.fieldnames or []
-        rows = list(reader)
+        rows = [(reader.line_num, row) for row in reader]
     missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise LabelError(
@@ -75,15 +76,13 @@ def read_folder(folder: Path) -> LabelledFrames:
     )
 
 
-def _column(
-    table: Path, rows: list[dict[str, str]], name: str, read: Callable[[str], T]
-) -> list[T]:
+def _column(table: Path, rows: Rows, name: str, read: Callable[[str], T]) -> list[T]:
     cells = []
-    for number, row in enumerate(rows, start=1):
+    for line, row in rows:
         try:
             cells.append(read((row[name] or "").strip()))
         except (LabelError, FrameError) as error:
-            raise type(error)(f"{table}, row {number}, {name}: {error}") from error
+            raise type(error)(f"{table}, line {line}, {name}: {error}") from error
     return cells
 
 
@@ -117,11 +116,14 @@ def _to_go(cell: str) -> float | None:
 
 def _image(folder: Path, name: str) -> bytes:
     path = folder / name
+    if not path.is_file():
+        raise FrameError(f"{path}: there is no such file. Name it relative to {folder}.")
     try:
         with Image.open(path) as opened:
             opened.verify()
         return path.read_bytes()
     except (OSError, SyntaxError) as error:  # Pillow says of some broken PNGs that they are syntax
         raise FrameError(
-            f"{path} cannot be read as an image ({error}). Name it relative to {folder}."
+            f"{path} cannot be read as an image ({error}), expected a whole PNG, JPEG or another "
+            "that Pillow knows. Save it anew, or leave its line out."
         ) from error

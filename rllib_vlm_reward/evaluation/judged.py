@@ -9,10 +9,10 @@ import numpy.typing as npt
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.evaluation.recognition import Recognition, recognise
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
@@ -23,10 +23,10 @@ __all__ = [
     "judge",
     "judge_with",
     "score_frames",
+    "unseen_goals",
     "with_encoder",
 ]
 
-_FRAMES_AT_ONCE = 256
 _PROBABILITIES = ("softmax", "sigmoid")
 
 
@@ -92,8 +92,7 @@ def judge(
     if encoder is not None:
         config = with_encoder(config, encoder)
     indices_of(frames, config.goal_set)
-    loaded = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
-    return judge_with(RewardModel(loaded), config, frames)
+    return judge_with(load_model(config, frames=len(frames), device=device), config, frames)
 
 
 def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Judged:
@@ -117,8 +116,8 @@ def score_frames(
     model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
 ) -> Scores:
     """Return each frame's score against its goal, float32 ``[N]``; goals as :func:`indices_of`."""
-    parts = frames.batches(_FRAMES_AT_ONCE)
-    return np.concatenate([model.score(pixels, goals[rows], scorer) for rows, pixels in parts])
+    parts = [model.score(pixels, goals[rows], scorer) for rows, pixels in frames.batches()]
+    return np.concatenate(parts)
 
 
 def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
@@ -155,6 +154,18 @@ def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
             "leave these frames out."
         )
     return np.array([goals.index(goal) for goal in frames.goals], np.intp)
+
+
+def unseen_goals(frames: LabelledFrames, config: VLMRewardConfig) -> tuple[str, ...]:
+    """Return the goals of training that no frame has.
+
+    Example:
+        >>> frames = LabelledFrames.of([b""], ["a key"], [True])
+        >>> unseen_goals(frames, VLMRewardConfig(encoder="small", goals=["a {key|ball|box}"]))
+        ('a ball', 'a box')
+    """
+    seen = {*frames.goals}
+    return tuple(text for text in config.training_goals.texts if text not in seen)
 
 
 def best_threshold(scores: Scores, labels: npt.NDArray[np.bool_]) -> float:

@@ -17,7 +17,10 @@ from PIL import Image
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["LabelledFrames", "encode"]
+__all__ = ["FRAMES_AT_ONCE", "LabelledFrames", "encode"]
+
+FRAMES_AT_ONCE = 256
+"""Frames that are decoded and encoded together, which bounds the memory they take."""
 
 _COLUMNS: dict[str, pyarrow.DataType] = {
     "image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
@@ -133,11 +136,14 @@ class LabelledFrames:
                 )
         return np.stack(decoded)
 
-    def batches(self, size: int) -> Iterator[tuple[npt.NDArray[np.intp], Frames]]:
-        """Yield (rows, frames) in order, at most so many at once."""
-        for begin in range(0, len(self), size):
-            rows = np.arange(begin, min(begin + size, len(self)))
-            yield rows, self.frames(rows)
+    def batches(
+        self, size: int = FRAMES_AT_ONCE, *, rows: npt.NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.intp], Frames]]:
+        """Yield (rows, frames) of all rows or of some, in order, at most so many at once."""
+        rows = np.arange(len(self)) if rows is None else rows
+        for begin in range(0, len(rows), size):
+            part = rows[begin : begin + size]
+            yield part, self.frames(part)
 
     @property
     def episode_indices(self) -> npt.NDArray[np.intp]:

@@ -9,17 +9,16 @@ import numpy.typing as npt
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.evaluation.cosines import Cosines
+from rllib_vlm_reward.evaluation.cosines import OF_SOFTMAX, Cosines
+from rllib_vlm_reward.evaluation.labelled import FRAMES_AT_ONCE
+from rllib_vlm_reward.evaluation.models import each_model
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
 __all__ = ["Line", "lines", "only_goal"]
 
-_FRAMES_AT_ONCE = 256
 _OTHERS = 2
-_OF_SOFTMAX = ("softmax", "dense")
 
 Numbers = npt.NDArray[np.float32]
 
@@ -33,6 +32,7 @@ class Line:
         config: of the reward.
         weights: SHA-256 of the CLIP's weights.
         scores: float32 ``[N]``.
+        temperature: τ of the softmax; None for a head without one.
         others: p of the other statements that come highest at any frame, at most two, each
             float32 ``[N]``; none for a head without a softmax.
     """
@@ -41,14 +41,21 @@ class Line:
     config: VLMRewardConfig
     weights: str
     scores: Scores
+    temperature: float | None
     others: Mapping[str, Numbers]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        keys = ("encoder", "head", "alpha", "temperature", "threshold")
+        """Return it for JSON, with the settings that the head reads."""
+        config = self.config
+        read: dict[str, float] = {"alpha": config.alpha} if config.head == "goal_baseline" else {}
+        if self.temperature is not None:
+            read["temperature"] = self.temperature
         return {
             "name": self.name,
-            **{key: getattr(self.config, key) for key in keys},
+            "encoder": config.encoder,
+            "head": config.head,
+            **read,
+            "threshold": config.threshold,
             "weights": self.weights,
             "scores": _plain(self.scores),
             "others": {text: _plain(values) for text, values in self.others.items()},
@@ -68,6 +75,7 @@ def lines(
 
     Raises:
         GoalError: a reward does not have the goal.
+        LabelError: a reward's calibration is of other weights.
         CheckpointError, FrameError, RewardError: see :meth:`.CLIPEncoder.load` and
             :meth:`.RewardModel.score`.
 
@@ -77,7 +85,9 @@ def lines(
         >>> line.scores.shape, list(line.others)
         ((3,), ['a red ball'])
     """
-    return [_line(name, config, frames, goal, device) for name, config in rewards.items()]
+    models = each_model(rewards, frames=len(frames), device=device)
+    drawn = {name: _line(name, model, rewards[name], frames, goal) for name, model in models}
+    return [drawn[name] for name in rewards]
 
 
 def only_goal(config: VLMRewardConfig, goal: str | None) -> str:
@@ -99,23 +109,25 @@ def only_goal(config: VLMRewardConfig, goal: str | None) -> str:
     return goals[0 if goal is None else goals.index(goal)].text
 
 
-def _line(name: str, config: VLMRewardConfig, frames: Frames, goal: str, device: str) -> Line:
+def _line(
+    name: str, model: RewardModel, config: VLMRewardConfig, frames: Frames, goal: str
+) -> Line:
+    config.check_weights(model.encoder.fingerprint)
     scorer = Scorer.from_config(config)
-    index = scorer.goals.index(goal)
-    encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
-    model = RewardModel(encoder)
-    batches = [
-        frames[begin : begin + _FRAMES_AT_ONCE] for begin in range(0, len(frames), _FRAMES_AT_ONCE)
-    ]
-    scores = [model.score(batch, np.full(len(batch), index), scorer) for batch in batches]
+    indices = np.full(len(frames), scorer.goals.index(goal))
+    batches = np.split(frames, [*range(FRAMES_AT_ONCE, len(frames), FRAMES_AT_ONCE)])
+    scores = [model.score(batch, indices[: len(batch)], scorer) for batch in batches]
+    temperature: float | None = None
     others: dict[str, Numbers] = {}
-    if config.head in _OF_SOFTMAX:
-        indices = np.full(len(frames), index)
-        others = _others(Cosines.of(encoder, scorer.goals, indices, batches), config.temperature)
-    return Line(name, config, encoder.fingerprint, np.concatenate(scores), others)
+    if config.head in OF_SOFTMAX:
+        cosines = Cosines.of(model, scorer, indices, batches)
+        temperature = config.temperature or cosines.temperature
+        others = _others(cosines, temperature)
+    weights = model.encoder.fingerprint
+    return Line(name, config, weights, np.concatenate(scores), temperature, others)
 
 
-def _others(cosines: Cosines, temperature: float | None) -> dict[str, Numbers]:
+def _others(cosines: Cosines, temperature: float) -> dict[str, Numbers]:
     shares = cosines.probabilities(temperature)
     highest = np.where(cosines.weighed[0], shares.max(axis=0), -1.0)
     highest[cosines.own[0]] = -1.0

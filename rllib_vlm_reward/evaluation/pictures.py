@@ -140,7 +140,7 @@ def _draw_goals(axes: Axes, assessments: Assessments) -> None:
         intervals = [assessment.goals[goal].average_precision for goal in shown]
         values = np.array([each.value for each in intervals])
         ends = np.array([(each.low, each.high) for each in intervals]).reshape(-1, 2).T
-        errors = np.nan_to_num(np.abs(ends - values))
+        errors = np.abs(ends - values)  # NaN, which is not drawn, where there is no interval
         places = np.arange(len(shown)) + width * (number + 0.5) - 0.4
         label = _short(assessment.name)
         axes.bar(places, values, width, yerr=errors, capsize=2, color=f"C{number}", label=label)

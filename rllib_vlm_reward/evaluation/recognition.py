@@ -14,7 +14,6 @@ from rllib_vlm_reward.reward_model.scorer import Scorer
 __all__ = ["Recognition", "recognise", "rivals"]
 
 RIVALS = 32
-_FRAMES_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +106,7 @@ def _score(
 ) -> npt.NDArray[np.float32]:
     """Score some frames against each of some goals: float32 ``[rows, goals]``."""
     parts = []
-    for begin in range(0, len(rows), _FRAMES_AT_ONCE):
-        pixels = frames.frames(rows[begin : begin + _FRAMES_AT_ONCE])
+    for _, pixels in frames.batches(rows=rows):
         alike = (np.full(len(pixels), goal) for goal in goals)
         parts.append(np.stack([model.score(pixels, each, scorer) for each in alike], axis=1))
     return np.concatenate(parts)

@@ -46,8 +46,8 @@ def save(folder: Path, assessments: Sequence[Assessment], *, command: str = "") 
         ...     sorted(path.name for path in Path(folder).iterdir())[:2]
         ['evaluation.json', 'goals.png']
     """
-    folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(_to_dict(assessments, command), indent=1, allow_nan=False)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(content + "\n")
     pictures = {name: folder / f"{name}.png" for name in save_pictures(folder, assessments)}
     (folder / "report.html").write_text(page(assessments, pictures, command), encoding="utf-8")

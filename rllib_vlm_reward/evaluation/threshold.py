@@ -65,11 +65,7 @@ def choose_threshold(
     counted = _Counted.of(thresholds, scores, labels, episodes)
     enough = counted.episodes(target) >= _enough(target)
     if not enough.any():
-        raise LabelError(
-            f"calibrate: got {len(counted.fires)} episodes, {int(counted.episodes(target).max())} "
-            f"of use, expected {_enough(target)} to be sure of {target.name} {target.value}. "
-            "Collect more, with a player that succeeds."
-        )
+        raise LabelError(_too_few(len(counted.fires), int(counted.episodes(target).max()), target))
     drawn = counted.drawn(target)
     bounds = np.quantile(drawn, _TAILS, axis=0)
     sure = _reached(bounds[0] if target.name == "precision" else bounds[1], target) & enough
@@ -92,9 +88,20 @@ def _out_of_reach(
     nearest = int(np.where(enough, low if target.name == "precision" else -high, -np.inf).argmax())
     return (
         f"calibrate: no threshold in [0, 1] reaches {target.name} {target.value} for sure. The "
-        f"best is {value[nearest]:.3f} (95 % interval {low[nearest]:.3f} to {high[nearest]:.3f}) "
-        f"at {thresholds[nearest]:.4f}. Collect more frames if the interval is wide, else try "
-        "another template, more negatives or a better CLIP."
+        f"best has {target.name} {value[nearest]:.3f} (95 % interval {low[nearest]:.3f} to "
+        f"{high[nearest]:.3f}) at β = {thresholds[nearest]:.4g}. Collect more frames if the "
+        "interval is wide, else try another template, more negatives or a better CLIP: "
+        "`rllib-vlm-reward evaluate` tells what is wrong."
+    )
+
+
+def _too_few(episodes: int, counted: int, target: Target) -> str:
+    of_which = f" in which something fires, of {episodes}" if target.name == "precision" else ""
+    times = _enough(target) / counted
+    return (
+        f"calibrate: got {counted} episodes{of_which}, expected {_enough(target)} to be sure of "
+        f"{target.name} {target.value}. Collect about {math.ceil(episodes * times)} in all, "
+        f"{times:.1f} times as many `--episodes`, or with a player that succeeds more often."
     )
 
 

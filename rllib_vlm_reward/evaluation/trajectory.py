@@ -1,16 +1,15 @@
 """One episode, step by step: played in a run's env, or taken from labelled frames."""
 
 import dataclasses
-from typing import Any
+import difflib
 
 import numpy as np
 
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
-from rllib_vlm_reward.errors import GoalError, LabelError
+from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.stage import Stage
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.world import make_world
 
 __all__ = ["Trajectory", "play"]
 
@@ -51,12 +50,13 @@ class Trajectory:
         """
         rows = [row for row, name in enumerate(frames.episodes) if name == episode]
         rows.sort(key=lambda row: int(frames.steps[row]))
+        if not rows:
+            raise LabelError(_unknown(episode, [*dict.fromkeys(frames.episodes)]))
         goals = {frames.goals[row] for row in rows}
         if len(goals) != 1:
-            known = list(dict.fromkeys(frames.episodes))[:5]
             raise LabelError(
-                f"episode {episode!r}: got {len(rows)} frames of {len(goals)} goals, expected some "
-                f"of one goal. The episodes are {known} ..."
+                f"episode {episode!r}: got {len(rows)} frames of {len(goals)} goals, expected one "
+                "goal, which its score is drawn against. Choose another, or part its frames."
             )
         return cls(
             episode,
@@ -66,6 +66,12 @@ class Trajectory:
             tuple(int(frames.steps[row]) for row in rows),
             tuple(bool(frames.labels[row]) for row in rows),
         )
+
+
+def _unknown(episode: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(episode, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"The first are {known[:3]}."
+    return f"episode {episode!r}: got no such name, expected one of {len(known)}. {hint}"
 
 
 def play(
@@ -85,47 +91,18 @@ def play(
         FrameError: the env gives no frame.
         LabelError: an unknown player, or an env without an expert.
     """
-    config = experiment.vlm_reward
-    world = make_world(experiment)
-    try:
-        env = world.envs[0]
-        act = _actor(env, player)
-        options = None if goal is None else {"goal": goal}
-        observation, info = env.reset(seed=seed, options=options)
-        told = config.goal_set[episode_goal(config, observation, info, evaluation=True)].text
-        if goal not in (None, told):
-            raise GoalError(
-                f"goal {goal!r}: the env chose {told!r}. Leave --goal out, or let the env honour "
-                "reset(options={'goal': ...})."
-            )
-        env.action_space.seed(seed)
-        frames, success, done = [], [], False
-        while not done:
-            observation, _, terminated, truncated, info = env.step(act())
-            seen = collect_frames(config.frame_source, world, [0], [observation], [info])
-            frames.append(np.array(seen[0]))
-            success.append(info.get(config.success_key))
-            done = terminated or truncated
-    finally:
-        world.close()
+    frames, success = [], []
+    with Stage(experiment) as stage:
+        player = player or ("expert" if "expert" in stage.acts else "random")
+        act, told = stage.act(player), stage.reset(seed=seed, goal=goal)
+        for frame, info in stage.play(act, seed=seed):
+            frames.append(frame.copy())
+            success.append(info.get(experiment.vlm_reward.success_key))
     return Trajectory(
         f"seed {seed}",
-        player or ("expert" if env.has_wrapper_attr("expert_action") else "random"),
+        player,
         told,
         np.stack(frames),
         tuple(range(1, len(frames) + 1)),
         None if None in success else tuple(map(bool, success)),
     )
-
-
-def _actor(env: Any, player: str | None) -> Any:
-    advised = env.has_wrapper_attr("expert_action")
-    known = ["random", *(["expert"] if advised else [])]
-    if player not in (None, *known):
-        raise LabelError(
-            f"player {player!r}: got an env whose players are {known}, expected one of these. An "
-            "expert is a method expert_action() of the env that returns its action."
-        )
-    if player == "random" or not advised:
-        return env.action_space.sample
-    return env.get_wrapper_attr("expert_action")

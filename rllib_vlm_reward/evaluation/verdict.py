@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from rllib_vlm_reward.evaluation.figures import Figures
-from rllib_vlm_reward.evaluation.judged import Judged, best_threshold
+from rllib_vlm_reward.evaluation.judged import Judged, best_threshold, unseen_goals
 from rllib_vlm_reward.evaluation.recognition import Recognition
 from rllib_vlm_reward.reward_model.scorer import Scores
 
@@ -49,6 +49,8 @@ class Verdict:
 def decide(judged: Judged, figures: Figures) -> Verdict:
     """Return the verdict: the first of constant, too few, shuffled, contrary, nothing that holds.
 
+    The sentence ends with the goals of training that no frame has: it says nothing of these.
+
     Args:
         judged: the scored frames.
         figures: of all of them.
@@ -67,7 +69,8 @@ def decide(judged: Judged, figures: Figures) -> Verdict:
 tell.'
     """
     found = _constant(judged) or _too_few(figures) or _shuffled(judged.recognition)
-    return found or _contrary(figures) or _nothing(figures) or _by_precision(judged, figures)
+    found = found or _contrary(figures) or _nothing(figures) or _by_precision(judged, figures)
+    return dataclasses.replace(found, sentence=found.sentence + _unseen(judged))
 
 
 def _constant(judged: Judged) -> Verdict | None:
@@ -160,6 +163,14 @@ def _better_threshold(judged: Judged) -> str:
         f" β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
         "`rllib-vlm-reward calibrate` finds one."
     )
+
+
+def _unseen(judged: Judged) -> str:
+    unseen, goals = unseen_goals(judged.frames, judged.config), judged.config.training_goals
+    if not unseen:
+        return ""
+    shown = list(unseen[:_SHOWN])
+    return f" {len(unseen)} of its {len(goals)} goals of training had no frame, such as {shown}."
 
 
 def _f1(judged: Judged, threshold: float) -> float:

@@ -1,11 +1,11 @@
-"""The precision-recall curve over β, its area, and what fires at one β."""
+"""The precision-recall curve over β, and its area."""
 
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Curve", "Fires", "average_precision", "fires_at", "precision_recall"]
+__all__ = ["Curve", "average_precision", "precision_recall"]
 
 Scores = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.bool_]
@@ -24,24 +24,6 @@ class Curve:
     thresholds: Scores
     precision: npt.NDArray[np.float64]
     recall: npt.NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True)
-class Fires:
-    """What happens where a reward fires, score > β: the paper's equation 2.
-
-    Attributes:
-        precision: share of the fires at a success; NaN if nothing fires.
-        recall: share of the successes that fire; NaN if there are none.
-        false_positives: fires without a success, a mean over episodes.
-        missed_episodes: share of the episodes with a success in which none of them fires; NaN if
-            no episode has one.
-    """
-
-    precision: float
-    recall: float
-    false_positives: float
-    missed_episodes: float
 
 
 def precision_recall(scores: Scores, labels: Labels) -> Curve:
@@ -71,41 +53,6 @@ def average_precision(scores: Scores, labels: Labels) -> float:
         return float("nan")
     _, hits, fired = _ranked(scores, labels)
     return float((np.diff(hits, prepend=0) * hits / fired).sum() / hits[-1])
-
-
-def fires_at(
-    threshold: float, scores: Scores, labels: Labels, episodes: npt.NDArray[np.integer]
-) -> Fires:
-    """Return what a reward with this β does.
-
-    Not of frames that a bootstrap drew: there an episode that came twice would count once.
-
-    Args:
-        threshold: β.
-        scores: see the package.
-        labels: see the package.
-        episodes: each frame's episode, integer ``[N]``.
-
-    Example:
-        >>> scores, labels = np.array([0.9, 0.8, 0.1]), np.array([True, False, True])
-        >>> fires_at(0.5, scores, labels, np.array([0, 0, 1]))
-        Fires(precision=0.5, recall=0.5, false_positives=0.5, missed_episodes=0.5)
-    """
-    fired = scores > threshold
-    right, wrong = fired & labels, fired & ~labels
-    number = len(np.unique(episodes))
-    succeeded = np.unique(episodes[labels])
-    seen = np.unique(episodes[right])
-    return Fires(
-        precision=_share(right.sum(), fired.sum()),
-        recall=_share(right.sum(), labels.sum()),
-        false_positives=_share(wrong.sum(), number),
-        missed_episodes=_share(len(succeeded) - len(seen), len(succeeded)),
-    )
-
-
-def _share(part: int, whole: int) -> float:
-    return float(part / whole) if whole else float("nan")
 
 
 def _ranked(

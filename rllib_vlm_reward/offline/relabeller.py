@@ -78,6 +78,7 @@ class Relabeller:
         num_cpus: float,
     ) -> None:
         self._config, self._goal, self._encoder = config, goal, encoder
+        self._checked: str | None = None
         self._recording, self._output = Path(recording), Path(output)
         self._scorer = Scorer.from_config(config)
         self._shared: ray.ObjectRef | None = None
@@ -106,7 +107,9 @@ class Relabeller:
     def _work_off(self, units: list[Unit]) -> list[Report]:
         model = self._actor.describe()
         encoder, at_once = model["encoder_fingerprint"], model["batch_size"] * model["lanes"]
-        self._config.check_weights(encoder)
+        if encoder != self._checked:  # at first, and of an actor that restarted with others
+            self._config.check_weights(encoder)
+            self._checked = encoder
         if self._encoder not in (None, encoder):
             raise CheckpointError(
                 f"encoder {self._config.encoder!r}: its weights differ from those of the rewards "

@@ -90,6 +90,17 @@ class RewardModel:
         _check_scores(scores, goals, scorer)
         return scores
 
+    @torch.inference_mode()
+    def embed_frames(
+        self, frames: Frames | Sequence[Frames], scorer: Scorer
+    ) -> npt.NDArray[np.float32]:
+        """Embed frames as :meth:`score` does for a scorer: B frames to float32 ``[B, D]``.
+
+        Raises:
+            FrameError, RewardError: see :meth:`score`.
+        """
+        return self._embed(as_pieces(frames), self._tower(scorer)).cpu().numpy()
+
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed texts: N strings to float32 ``[N, D]``, unit norm."""
         return self._embed_texts(texts).cpu().numpy()
@@ -136,6 +147,14 @@ class RewardModel:
                 f"{drift:.3f} from those of fp32, expected at most {TOLERANCE} (a probe frame's "
                 "largest change, on average). Set precision: auto or fp32, or a higher temperature."
             )
+
+    def precision(self, scorer: Scorer) -> str:
+        """Return what a scorer's frames are encoded in: ``fp32``, ``bf16`` or ``fp16``.
+
+        Raises:
+            RewardError: what :meth:`check_precision` refuses.
+        """
+        return self._tower(scorer).precision
 
     def counts(self) -> dict[str, int]:
         """Return the ``frames_encoded`` by the image tower, ``cache_hits`` and ``texts_encoded``.

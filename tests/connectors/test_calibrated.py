@@ -15,6 +15,8 @@ def calibrated(config, weights):
         version=1,
         encoder="another",
         weights=weights,
+        encoder_precision="fp32",
+        frame_source=config.frame_source,
         head=config.head,
         temperature=config.temperature,
         goals=goals.texts,
@@ -38,12 +40,15 @@ def test_a_calibration_of_other_weights_stops_the_build(vlm_config, ppo, cluster
         add_vlm_reward(ppo(), other).build_algo()
 
 
-def test_a_calibration_of_the_same_weights_pays_by_its_threshold(vlm_config, ppo, cluster):
+def test_a_calibration_of_the_same_weights_pays_by_its_threshold(vlm_config, ppo, cluster, caplog):
     plain = vlm_config()
     own = calibrated(plain, CLIPEncoder.load(plain.encoder).fingerprint)
+    own = own.model_copy(update={"unseen_goals": plain.goal_set.texts[:1]})
     config = plain.model_copy(update={"calibration": own})
     assert config.threshold == 0.4
     algorithm = add_vlm_reward(ppo(), config).build_algo()
+    told = [each for each in caplog.messages if "had no labelled frame" in each]
+    assert told == [own.caveat]
     algorithm.train()
     algorithm.stop()
     assert ray.is_initialized()

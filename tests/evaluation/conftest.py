@@ -1,17 +1,16 @@
-import shutil
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
+from wrong_rewards import save_clip
 
+from rllib_vlm_reward.evaluation import models
 from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.reward_model import spec
+from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.run.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
-EMBEDDED = Path(spec.__file__).parent / "checkpoints"
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -21,6 +20,20 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Every CLIP that is loaded to judge: its name, and how many frames it has encoded."""
+    loaded = []
+
+    def load(config, **kwargs):
+        model = load_model(config, **kwargs)
+        loaded.append((config.encoder, lambda: model.counts()["frames_encoded"]))
+        return model
+
+    monkeypatch.setattr(models, "load_model", load)
+    return loaded
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +57,9 @@ def lift():
 
 @pytest.fixture(scope="session")
 def changed_clip(tmp_path_factory):
-    """Function of an embedded CLIP and a change of its weights: the changed one's folder."""
+    """Function of an embedded CLIP and other weights: the folder of a CLIP that has them."""
 
-    def change(name, changed):
-        folder = tmp_path_factory.mktemp("changed") / name
-        shutil.copytree(EMBEDDED / name, folder)
-        path = folder / "open_clip_model.safetensors"
-        safetensors.torch.save_file(changed(safetensors.torch.load_file(path)), path)
-        return str(folder)
+    def change(name, weights):
+        return save_clip(name, weights, tmp_path_factory.mktemp("changed") / name)
 
     return change

@@ -13,13 +13,15 @@ from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.judged import judge
+from rllib_vlm_reward.evaluation.judged import judge, unseen_goals
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
 from rllib_vlm_reward.evaluation.threshold import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
-from rllib_vlm_reward.metrics.precision_recall import fires_at
+from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.pretraining.play import STEPS, play
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 
 NOTHING = TEMPLATES["place"].nothing
 EPISODES = 240
@@ -80,7 +82,7 @@ def test_what_it_tells_is_what_the_frames_say(place, reward, scores):
     frames, _ = place
     found = calibrate(reward, frames, Target(precision=0.9))
     episodes = frames.episode_indices
-    told = fires_at(found.threshold.value, scores, frames.labels, episodes)
+    told = Fires.at(found.threshold.value, scores, frames.labels, episodes)
     for name in ("precision", "recall", "false_positives"):
         its = getattr(found, name)
         assert its.value == getattr(told, name)
@@ -88,7 +90,9 @@ def test_what_it_tells_is_what_the_frames_say(place, reward, scores):
     assert found.precision.low >= 0.9
     assert (found.frames, found.episodes) == (len(frames), EPISODES)
     assert found.successes == frames.labels.sum()
-    assert found.weights == CLIPEncoder.load("small").fingerprint
+    encoder = CLIPEncoder.load("small")
+    assert found.weights == encoder.fingerprint
+    assert (found.encoder_precision, found.frame_source) == (encoder.precision, "render")
     calibrated = reward.model_copy(update={"threshold": None, "calibration": found})
     assert calibrated.threshold == found.threshold.value
 
@@ -97,8 +101,8 @@ def test_temperature_is_where_the_labels_are_likeliest(place, reward):
     frames, _ = place
     few = frames.take(np.arange(400))
     goals = np.array([reward.goal_set.index(goal) for goal in few.goals])
-    encoder = CLIPEncoder.load("small")
-    cosines = Cosines.of(encoder, reward.goal_set, goals, [few.frames(range(400))])
+    model = RewardModel(CLIPEncoder.load("small"))
+    cosines = Cosines.of(model, Scorer.from_config(reward), goals, [few.frames(range(400))])
     fitted = fit_temperature(cosines, few.labels)
 
     def loss(temperature):
@@ -127,6 +131,20 @@ def test_the_command_writes_what_a_run_takes(place, reward, tmp_path):
     assert taken.temperature == found.temperature
     again = calibrate(taken, frames, Target(false_positives=0.5))
     assert again.threshold == found.threshold
+
+
+def test_goals_without_a_frame_are_listed_and_the_command_warns(place, reward, tmp_path):
+    frames, goals = place
+    some = frames.take(~np.isin(frames.goals, goals[:3]))
+    held_out = {"evaluation_goals": ["a violet key is next to a ball"]}
+    (tmp_path / "run.yaml").write_text(reward.model_copy(update=held_out).to_yaml())
+    some.save(tmp_path / "frames.parquet")
+    words = [tmp_path / "run.yaml", "--frames", tmp_path / "frames.parquet"]
+    words += ["--false-positives", 2, "--output", tmp_path / "found.yaml"]
+    ran = CliRunner().invoke(app, ["calibrate", *map(str, words)], catch_exceptions=False)
+    assert Calibration.load(tmp_path / "found.yaml").unseen_goals == tuple(goals[:3])
+    assert f"3 of its {len(goals) + 1} goals had no labelled frame" in ran.stderr
+    assert unseen_goals(frames, reward) == ()
 
 
 def test_what_cannot_be_calibrated_is_refused(place, reward):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.envs.makers import make_playroom
 from rllib_vlm_reward.errors import FrameError, GoalError, LabelError
-from rllib_vlm_reward.evaluation.collect import collect
+from rllib_vlm_reward.evaluation.collect import check_labels, collect
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
 from rllib_vlm_reward.run.experiment import Experiment
 
@@ -229,6 +229,27 @@ def test_the_command_says_where_nothing_can_be_judged(tmp_path):
     assert not (tmp_path / "f.parquet").exists()
 
 
+@pytest.mark.parametrize(
+    ("players", "success", "advice"),
+    [
+        (["random"], False, "expert, the folder of a run that succeeds."),
+        (["expert", "runs/untrained"], False, "player: the folder of a run that succeeds."),
+        (["expert"], True, "with another player: random."),
+        (["random"], True, "Collect more."),
+    ],
+)
+def test_other_players_than_those_that_played_are_named(players, success, advice):
+    frames = LabelledFrames.of(
+        [encode(np.zeros((4, 4, 3), np.uint8))] * len(players),
+        GOALS[:1] * len(players),
+        [success] * len(players),
+        player=players,
+    )
+    with pytest.raises(LabelError) as told:
+        check_labels(frames)
+    assert str(told.value).endswith(advice)
+
+
 def test_the_command_imports_a_folder(tmp_path):
     rows = [("black.png", "a white wall", "false"), ("white.png", "a white wall", "true")]
     for shade, (name, _, _) in zip((0, 255), rows, strict=True):
@@ -238,7 +259,8 @@ def test_the_command_imports_a_folder(tmp_path):
     output = tmp_path / "out" / "f.parquet"
     result = invoke("--folder", tmp_path, "--output", output)
     assert result.exit_code == 0, result.exception
-    assert "a white wall" in result.output
+    (row,) = (line for line in result.output.splitlines() if "a white wall" in line)
+    assert "imported" in row
     assert LabelledFrames.load(output).labels.tolist() == [False, True]
 
 

@@ -13,12 +13,14 @@ from wrong_rewards import shuffled
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, GoalError
+from rllib_vlm_reward.evaluation import collect as played
 from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
 from rllib_vlm_reward.evaluation.judged import judge
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
 from rllib_vlm_reward.evaluation.save import save, table
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 
+ROOT = Path(__file__).parents[2]
 CONFIG = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
 
 
@@ -96,6 +98,10 @@ def test_json_holds_all_and_no_nan(quickstart, some, tmp_path):
     assert contender["all"]["average_precision"] == {"value": None, "low": None, "high": None}
     assert VLMRewardConfig.model_validate(contender["vlm_reward"]) == quickstart
     assert contender["goals"].keys() == {*few.goals}
+    unseen = {*quickstart.training_goals.texts} - {*few.goals}
+    assert {*contender["unseen_goals"]} == unseen
+    said = f" {len(unseen)} of its 18 goals of training had no frame"
+    assert said in contender["verdict"]["sentence"]
     assert contender["families"].keys() == {"pick up {}"}
     assert sum(contender["reliability"]["frames"]) == 20
     console = Console(width=80)
@@ -126,7 +132,7 @@ def test_the_command_writes_a_report_and_says_the_verdicts(quickstart, some, tmp
 
 
 def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
-    run = yaml.safe_load((Path(__file__).parents[2] / "configs/quickstart.yaml").read_text())
+    run = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text())
     run["vlm_reward"]["encoder"] = "small"
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").write_text(yaml.safe_dump(run))
@@ -137,6 +143,16 @@ def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
     told = json.loads(Path("out/evaluation.json").read_text())
     assert told["frames"]["frames"] == len(frames)
     assert told["contenders"][0]["verdict"]["kind"] == "good"
+
+
+def test_what_fails_leaves_no_folder(quickstart, some, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(played, "collect", lambda run: some)
+    Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
+    words = ["evaluate", "run.yaml", "--encoder", "No-Such/model", "--output", "out"]
+    ran = CliRunner().invoke(app, words)
+    assert isinstance(ran.exception, CheckpointError)
+    assert not Path("out").exists()
 
 
 def test_pictures_that_have_nothing_to_show_are_left_out(tmp_path):

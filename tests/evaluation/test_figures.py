@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from made_up import scored
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score
-from wrong_rewards import scored
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import FIGURES, by_family, by_goal, figures
 from rllib_vlm_reward.evaluation.judged import judge
 from rllib_vlm_reward.metrics.bootstrap import Interval
-from rllib_vlm_reward.metrics.precision_recall import fires_at
+from rllib_vlm_reward.metrics.fires import Fires
 
 CONFIG = VLMRewardConfig(encoder="small", goals=["a {ball|key|box}"], threshold=0.5)
 RNG = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def test_what_happens_in_episodes_is_counted_by_hand():
 def test_they_agree_with_what_metrics_count(quickstart, lift):
     judged = judge(quickstart.model_copy(update={"threshold": 0.05}), lift, encoder="small")
     told = figures(judged)
-    fires = fires_at(0.05, judged.scores, lift.labels, lift.episode_indices)
+    fires = Fires.at(0.05, judged.scores, lift.labels, lift.episode_indices)
     for name in ("precision", "recall", "false_positives", "missed_episodes"):
         assert getattr(told, name).value == pytest.approx(getattr(fires, name))
 

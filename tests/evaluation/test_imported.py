@@ -58,18 +58,18 @@ def test_without_episodes_each_frame_is_one(folder):
 @pytest.mark.parametrize(
     ("row", "error", "words"),
     [
-        ("b.png,a,yes,1,2", LabelError, "row 2, label: got 'yes'.*true"),
-        ("b.png,a,,1,2", LabelError, "row 2, label: got ''"),
-        ("b.png,a,0.9,1,2", LabelError, "row 2, label"),
-        ("b.png,,true,1,2", LabelError, "row 2, goal: got nothing"),
-        (",a,true,1,2", LabelError, "row 2, file_name: got nothing"),
-        ("b.png,a", LabelError, "row 2, label"),
-        ("b.png,a,true,1.5,2", LabelError, "row 2, step: got '1.5'"),
-        ("b.png,a,true,1,soon", LabelError, "row 2, steps_to_go: got 'soon'"),
-        ("b.png,a,true,1,nan", LabelError, "row 2, steps_to_go: got 'nan'"),
-        ("b.png,a,true,1,-1", LabelError, "row 2, steps_to_go"),
-        ("none.png,a,true,1,2", FrameError, "row 2, file_name: .*none.png cannot be read"),
-        ("metadata.csv,a,true,1,2", FrameError, "row 2, file_name"),
+        ("b.png,a,yes,1,2", LabelError, "line 3, label: got 'yes'.*true"),
+        ("b.png,a,,1,2", LabelError, "line 3, label: got ''"),
+        ("b.png,a,0.9,1,2", LabelError, "line 3, label"),
+        ("b.png,,true,1,2", LabelError, "line 3, goal: got nothing"),
+        (",a,true,1,2", LabelError, "line 3, file_name: got nothing"),
+        ("b.png,a", LabelError, "line 3, label"),
+        ("b.png,a,true,1.5,2", LabelError, "line 3, step: got '1.5'"),
+        ("b.png,a,true,1,soon", LabelError, "line 3, steps_to_go: got 'soon'"),
+        ("b.png,a,true,1,nan", LabelError, "line 3, steps_to_go: got 'nan'"),
+        ("b.png,a,true,1,-1", LabelError, "line 3, steps_to_go"),
+        ("none.png,a,true,1,2", FrameError, "line 3, file_name: .*none.png: there is no such"),
+        ("metadata.csv,a,true,1,2", FrameError, "line 3, file_name.* Save it anew"),
     ],
 )
 def test_a_cell_that_is_none_of_what_is_expected_names_its_row(folder, row, error, words):
@@ -78,9 +78,15 @@ def test_a_cell_that_is_none_of_what_is_expected_names_its_row(folder, row, erro
         read_folder(folder)
 
 
+def test_lines_are_those_that_an_editor_counts(folder):
+    write(folder, HEAD, 'a.png,"a', 'red door",false', "", "b.png,a,perhaps")
+    with pytest.raises(LabelError, match=r"line 5, label: got 'perhaps'"):
+        read_folder(folder)
+
+
 def test_a_truncated_image_is_found_at_once(folder):
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:60])
-    with pytest.raises(FrameError, match=r"row 1.*b\.png"):
+    with pytest.raises(FrameError, match=r"line 2.*b\.png"):
         read_folder(write(folder, HEAD, "b.png,a,true"))
 
 

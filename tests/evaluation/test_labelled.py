@@ -104,6 +104,9 @@ def test_batches_hold_every_frame_once_in_order():
     batches = [*some().batches(3)]
     assert [rows.tolist() for rows, _ in batches] == [[0, 1, 2], [3]]
     np.testing.assert_array_equal(np.concatenate([frames for _, frames in batches]), PIXELS)
+    ((rows, frames),) = some().batches(rows=np.array([3, 1]))
+    np.testing.assert_array_equal(rows, [3, 1])
+    np.testing.assert_array_equal(frames, PIXELS[[3, 1]])
 
 
 def test_lengths_must_agree():

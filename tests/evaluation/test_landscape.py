@@ -72,6 +72,8 @@ def test_the_expert_reaches_the_goal_that_was_posed_and_the_reward_fires_there(r
     steps = len(told["steps"])
     assert told["success"] == [False] * (steps - 1) + [True]
     (reward,) = told["rewards"]
+    assert "alpha" not in reward
+    assert reward["temperature"] == pytest.approx(1 / CLIPEncoder.load("small").logit_scale)
     assert [score > 0.5 for score in reward["scores"]] == told["success"]
     assert reward["weights"] == CLIPEncoder.load("small").fingerprint
     assert "the agent is carrying nothing" in reward["others"]
@@ -100,8 +102,12 @@ def test_an_episode_that_is_not_there_is_said():
     frames = LabelledFrames.of([black] * 2, ["a", "b"], [True, False], episodes="xx")
     with pytest.raises(LabelError, match="2 frames of 2 goals"):
         Trajectory.of(frames, "x")
-    with pytest.raises(LabelError, match="0 frames of 0 goals"):
+    with pytest.raises(LabelError, match=r"expected one of 1\. The first are"):
         Trajectory.of(frames, "y")
+    names = [f"random-0-{number}" for number in range(30)]
+    many = LabelledFrames.of([black] * 30, ["a"] * 30, [True] * 30, episodes=names)
+    with pytest.raises(LabelError, match=r"expected one of 30\. Did you mean 'random-0-17'"):
+        Trajectory.of(many, "random-017")
 
 
 def test_play_is_seeded_and_random_where_asked():
@@ -139,6 +145,28 @@ def test_the_others_are_the_softmax_beside_the_score():
     np.testing.assert_allclose(list(line.others.values()), p[:, 1 + best].T, atol=1e-5)
 
 
+def test_no_clip_is_loaded_and_no_frame_encoded_twice(loads):
+    config = VLMRewardConfig(**LIFT["vlm_reward"])
+    rewards = {"a": config, "other": config.model_copy(update={"encoder": "base"}), "b": config}
+    frames = np.random.default_rng(0).integers(0, 256, (5, 56, 56, 3), np.uint8)
+    drawn = lines(rewards, frames, "pick up the red key")
+    assert [line.name for line in drawn] == ["a", "other", "b"]
+    np.testing.assert_array_equal(drawn[0].scores, drawn[2].scores)
+    assert sorted(spec for spec, _ in loads) == ["base", "small"]
+    assert [encoded() for _, encoded in loads] == [5, 5]
+
+
+def test_other_weights_than_the_calibrated_are_refused(monkeypatch):
+    config = VLMRewardConfig(**LIFT["vlm_reward"])
+
+    def refuse(self, weights):
+        raise LabelError(weights)
+
+    monkeypatch.setattr(VLMRewardConfig, "check_weights", refuse)
+    with pytest.raises(LabelError, match=CLIPEncoder.load("small").fingerprint):
+        lines({"it": config}, np.zeros((1, 8, 8, 3), np.uint8), "pick up the red key")
+
+
 def test_a_state_has_one_goal_or_is_told_it():
     config = VLMRewardConfig(**LIFT["vlm_reward"])
     assert only_goal(config, "pick up the red key") == "pick up the red key"
@@ -161,7 +189,10 @@ def test_a_grid_of_cart_poles_is_what_the_env_renders(run):
         frames.reshape(6, *frames.shape[2:]),
         "a pole",
     )[0].scores
-    np.testing.assert_allclose(told["rewards"][0]["scores"], expected, atol=1e-5)
+    (reward,) = told["rewards"]
+    np.testing.assert_allclose(reward["scores"], expected, atol=1e-5)
+    assert reward["alpha"] == 0.5
+    assert "temperature" not in reward
     assert (folder / "landscape.png").exists()
 
 
@@ -187,8 +218,18 @@ def test_an_axis_of_another_form_is_refused(text):
         (classic("CartPole-v1"), ["x", "x"], "different variables"),
         (classic("CartPole-v1", frame_source="obs"), ["x"], "frame_source 'obs'"),
         (classic("rllib_vlm_reward/Lift-v0"), ["0"], "keeps no array in `state`"),
+        (LIFT, ["0"], "keeps no array in `state`"),  # and neither is it asked for rendering
     ],
 )
 def test_a_grid_that_cannot_be_is_refused(settings, names, says):
     with pytest.raises(ConfigError, match=says):
         render_grid(Experiment.model_validate(settings), [Axis(name, 0, 1, 2) for name in names])
+
+
+def test_an_env_without_states_is_said_before_a_goal_is_asked_for(tmp_path):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(LIFT))  # of 18 goals
+    words = [str(tmp_path / "run.yaml"), "--grid", "x=-1:1:3", "--output", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, ["landscape", *words]).exception
+    assert isinstance(refused, ConfigError)
+    assert "keeps no array in `state`" in str(refused)
+    assert not (tmp_path / "out").exists()

@@ -39,7 +39,7 @@ def test_equal_scores_share_the_hit(changed_clip):
 
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a key"], [True])
-    model = RewardModel(CLIPEncoder.load(changed_clip("small", blind)))
+    model = RewardModel(CLIPEncoder.load(changed_clip("small", blind("small"))))
     told = recognise(model, Scorer.from_config(config), frames, np.array([1]))
     assert told.hits.tolist() == [0.5]
 

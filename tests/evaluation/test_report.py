@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from made_up import scored
 from PIL import Image
-from wrong_rewards import scored
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.evaluate import Assessment

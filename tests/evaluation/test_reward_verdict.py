@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from wrong_rewards import blind, mixed, scored, shuffled
+from made_up import scored
+from wrong_rewards import blind, mixed, shuffled, trained
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import figures
@@ -39,7 +40,7 @@ def test_a_good_clip_is_good(quickstart, lift, encoder, head):
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_weights_tell_nothing(quickstart, lift, changed_clip, clip, seed):
-    verdict, told = verdict_of(quickstart, lift, changed_clip(clip, mixed(seed)))
+    verdict, told = verdict_of(quickstart, lift, changed_clip(clip, mixed(clip, seed)))
     assert verdict.kind == "nothing"
     # None of the bars is near: it would fail two of three alone.
     assert told.average_precision.high < GOOD - 0.4
@@ -48,7 +49,7 @@ def test_random_weights_tell_nothing(quickstart, lift, changed_clip, clip, seed)
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_a_forgotten_checkpoint_tells_nothing(quickstart, lift, changed_clip, clip):
-    folder = changed_clip(clip, lambda weights: weights)
+    folder = changed_clip(clip, trained(clip))
     verdict, told = verdict_of(quickstart, lift, f"{folder}/random")
     assert verdict.kind == "nothing"
     assert told.average_precision.high < GOOD - 0.4
@@ -58,7 +59,7 @@ def test_a_forgotten_checkpoint_tells_nothing(quickstart, lift, changed_clip, cl
 @pytest.mark.parametrize("head", ["softmax", "cosine"])
 def test_a_blind_clip_is_constant(quickstart, lift, changed_clip, head):
     config = quickstart.model_copy(update={"head": head})
-    verdict, told = verdict_of(config, lift, changed_clip("base", blind))
+    verdict, told = verdict_of(config, lift, changed_clip("base", blind("base")))
     assert verdict.kind == "constant"
     assert np.isnan(told.epic_score.value)
     assert told.auroc.value == 0.5
@@ -79,7 +80,7 @@ def test_shuffled_goals_are_named(quickstart, lift, clip, seed):
 
 
 def test_shuffled_goals_are_told_from_random_weights(quickstart, lift, changed_clip):
-    verdict, _ = verdict_of(shuffled(quickstart, 0), lift, changed_clip("base", mixed(0)))
+    verdict, _ = verdict_of(shuffled(quickstart, 0), lift, changed_clip("base", mixed("base", 0)))
     assert verdict.kind == "nothing"
 
 

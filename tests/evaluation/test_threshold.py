@@ -7,7 +7,7 @@ from rllib_vlm_reward.calibration import Target
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.threshold import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
-from rllib_vlm_reward.metrics.precision_recall import fires_at
+from rllib_vlm_reward.metrics.fires import Fires
 
 TARGETS = [Target(precision=0.9), Target(false_positives=0.1)]
 
@@ -55,7 +55,7 @@ def test_it_holds_in_fresh_episodes(target):
     held = 0
     for seed in range(20):
         found = choose_threshold(*world(seed), target).value
-        told = fires_at(found, *world(1000 + seed, episodes=2000))
+        told = Fires.at(found, *world(1000 + seed, episodes=2000))
         reached = getattr(told, target.name)
         held += reached >= 0.9 if target.name == "precision" else reached <= 0.1
     assert held >= 17
@@ -100,6 +100,7 @@ def test_many_scores_are_thinned_out():
         (6, Target(precision=0.5), "episodes with a success, expected at least 10"),
         (40, Target(precision=0.95), "expected 60 to be sure of precision 0.95"),
         (40, Target(false_positives=0.05), "expected 60 to be sure of false_positives 0.05"),
+        (40, Target(false_positives=0.05), "got 40 episodes, expected .* 60 in all, 1.5 times"),
     ],
 )
 def test_few_episodes_are_no_surety(episodes, target, says):
@@ -108,10 +109,18 @@ def test_few_episodes_are_no_surety(episodes, target, says):
         choose_threshold(labels.astype(np.float32) * 0.8 + scores / 10, labels, numbers, target)
 
 
+def test_the_episodes_that_count_are_those_with_a_fire():
+    scores = np.array([0.9, 0.1] * 12 + [0.1] * 12)  # two frames an episode
+    labels, episodes = scores > 0.5, np.arange(36) // 2
+    says = "got 12 episodes in which something fires, of 18, expected 30 .* 45 in all, 2.5 times"
+    with pytest.raises(LabelError, match=says):
+        choose_threshold(scores, labels, episodes, Target(precision=0.9))
+
+
 def test_what_is_out_of_reach_is_said_with_the_best():
     scores, labels, episodes = world(0)
     shuffled = np.random.default_rng(0).permutation(scores)
-    with pytest.raises(LabelError, match=r"reaches precision 0.9 for sure. The best is 0.\d+ \(95"):
+    with pytest.raises(LabelError, match=r"for sure. The best has precision 0.\d+ \(.* at β = "):
         choose_threshold(shuffled, labels, episodes, Target(precision=0.9))
 
 

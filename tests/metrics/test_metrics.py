@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.epic import epic_distance
-from rllib_vlm_reward.metrics.precision_recall import (
-    average_precision,
-    fires_at,
-    precision_recall,
-)
+from rllib_vlm_reward.metrics.fires import Fires
+from rllib_vlm_reward.metrics.precision_recall import average_precision, precision_recall
 from rllib_vlm_reward.metrics.ranking import auroc, rank_correlation
 from rllib_vlm_reward.metrics.reliability import reliability
 
@@ -99,19 +102,46 @@ def test_epic_of_the_same_the_opposite_and_a_constant_reward():
     assert math.isnan(epic_distance(np.zeros(3), labels))
 
 
+EPISODES = np.array([7, 7, 7, 3, 3, 5])
+SCORES = np.array([0.9, 0.9, 0.1, 0.6, 0.5, 0.2])
+LABELS = np.array([True, False, False, False, True, False])
+
+
 def test_fires_are_counted_by_episode():
-    scores = np.array([0.9, 0.9, 0.1, 0.6, 0.5, 0.2])
-    labels = np.array([True, False, False, False, True, False])
-    episodes = np.array([7, 7, 7, 3, 3, 5])
-    fires = fires_at(0.5, scores, labels, episodes)
+    fires = Fires.at(0.5, SCORES, LABELS, EPISODES)
+    assert len(fires) == 3
     assert fires.precision == pytest.approx(1 / 3)
     assert fires.recall == 0.5  # 0.5 does not exceed β
     assert fires.false_positives == pytest.approx(2 / 3)
     assert fires.missed_episodes == 0.5
 
 
+@settings(deadline=None)
+@given(scored(), st.integers(1, 5), st.integers(0, 8))
+def test_fires_are_those_of_scikit_learn(given_scores, number, eighths):
+    scores, labels = given_scores
+    fired = scores > eighths / 8
+    fires = Fires.at(eighths / 8, scores, labels, np.arange(len(scores)) % number)
+    nan = {"zero_division": np.nan}
+    expected = [score(labels, fired, **nan) for score in (precision_score, recall_score)]
+    assert [fires.precision, fires.recall] == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("drawn", [[0, 0, 1], [2, 2, 2], [1, 0, 1], [0, 1, 2]])
+def test_an_episode_that_is_drawn_twice_counts_twice(drawn):
+    """As if it had been played twice: its frames once more, under another name."""
+    rows = [np.flatnonzero([3, 5, 7][episode] == EPISODES) for episode in drawn]
+    names = np.repeat(np.arange(3), [*map(len, rows)])
+    rows = np.concatenate(rows)
+    again = Fires.at(0.5, SCORES[rows], LABELS[rows], names)
+    fires = Fires.at(0.5, SCORES, LABELS, EPISODES)
+    for figure in ("precision", "recall", "false_positives", "missed_episodes"):
+        expected = pytest.approx(getattr(again, figure), nan_ok=True)
+        assert fires.of(figure, np.array(drawn)) == expected
+
+
 def test_nothing_fires_and_nothing_succeeds():
-    nothing = fires_at(0.5, np.zeros(2), np.zeros(2, bool), np.array([0, 1]))
+    nothing = Fires.at(0.5, np.zeros(2), np.zeros(2, bool), np.array([0, 1]))
     assert math.isnan(nothing.precision)
     assert math.isnan(nothing.recall)
     assert nothing.false_positives == 0

@@ -345,6 +345,9 @@ def test_auto_takes_fp32_for_a_scorer_that_needs_it_and_for_no_other(
         np.testing.assert_array_equal(
             auto.score(frames, goals, scorer), like.score(frames, goals, scorer)
         )
+        assert auto.precision(scorer) == like.encoder.precision
+        expected = like.encoder.encode_images(frames).numpy()
+        np.testing.assert_array_equal(auto.embed_frames(frames, scorer), expected)
     assert auto.counts()["frames_encoded"] == 6  # an embedding is that of one precision
 
 

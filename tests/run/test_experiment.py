@@ -4,6 +4,7 @@ import pydantic
 import pytest
 import yaml
 
+from rllib_vlm_reward.envs.level import COLORS, KINDS
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
 from rllib_vlm_reward.run import Experiment
@@ -21,6 +22,16 @@ def test_shipped_configs_are_valid(path):
     experiment = Experiment.from_file(path)
     config = experiment.to_algorithm_config()
     assert config.algo_class.__name__ == experiment.algorithm
+
+
+def test_the_playroom_shows_in_training_nothing_that_is_held_out():
+    """It is nobody's negative there, so a frame that shows it would fire for another goal."""
+    experiment = Experiment.from_file(QUICKSTART.with_stem("playroom"))
+    trained = " ".join(experiment.vlm_reward.training_goals.texts)
+    things = {f"{color} {kind}" for color in COLORS for kind in KINDS}
+    held_out = {thing for thing in things if thing not in trained}
+    assert len(held_out) == 4
+    assert set(experiment.environment["env_config"]["reserved"]) == held_out
 
 
 def test_settings_reach_rllib():
