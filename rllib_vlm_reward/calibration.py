@@ -139,9 +139,9 @@ class Calibration(Section):
         if not self.unseen_goals:
             return ""
         return (
-            f"calibration: {len(self.unseen_goals)} of its {len(self.goals)} goals had no labelled "
-            f"frame, such as {list(self.unseen_goals[:_NAMED])}. Its threshold says nothing of "
-            "these: collect frames of them, and calibrate anew."
+            f"calibration: {len(self.unseen_goals)} goals of training had no labelled frame, such "
+            f"as {list(self.unseen_goals[:_NAMED])}. Its threshold says nothing of these: collect "
+            "frames of them, and calibrate anew."
         )
 
     def save(self, path: Path) -> None:

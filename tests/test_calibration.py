@@ -200,7 +200,7 @@ def test_what_it_has_not_seen_is_logged_once_where_its_use_begins(path, caplog):
     config.check_weights("a" * 64)
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
-    assert "3 of its 4 goals had no labelled frame, such as ['a red key', " in told.message
+    assert "3 goals of training had no labelled frame, such as ['a red key', " in told.message
     caplog.clear()
     VLMRewardConfig(**REWARD, calibration=path()).check_weights("a" * 64)
     assert not caplog.records

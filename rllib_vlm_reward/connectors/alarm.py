@@ -100,6 +100,7 @@ class Alarms:
         self._low, self._threshold = low, threshold
         self._window: deque[Digest] = deque(maxlen=WINDOW)
         self._start: Digest | None = None
+        self._first: int | None = 1
 
     @property
     def recent(self) -> Digest:
@@ -116,7 +117,9 @@ class Alarms:
         """
         if digest.steps or digest.episodes[0]:
             self._window.append(digest)
-        recent, early = self.recent, iteration <= WINDOW
+        if self._first is None:
+            self._first = iteration
+        recent, early = self.recent, iteration < self._first + WINDOW
         found = [drift, self._constant(recent, early), self._saturated(recent, early)]
         found += [self._blind(recent), self._gap(recent)]
         now = {alarm.kind: alarm for alarm in found if alarm is not None}
@@ -130,6 +133,7 @@ class Alarms:
             "window": [digest.pack() for digest in self._window],
             "start": None if self._start is None else self._start.pack(),
             "in_force": {kind: alarm.text for kind, alarm in self.in_force.items()},
+            "first": self._first,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -142,6 +146,8 @@ class Alarms:
         self._window = deque(map(Digest.unpack, state.get("window", ())), WINDOW)
         self._start = None if start is None else Digest.unpack(start)
         self.in_force = {kind: Alarm(kind, text) for kind, text in in_force.items()}
+        self._said = set()
+        self._first = state.get("first")
 
     def _constant(self, recent: Digest, early: bool) -> Alarm | None:
         """Looked for at the start alone: an agent that has learnt may see one frame for long."""

@@ -122,8 +122,9 @@ def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
     if name is None and all(reward.get("pool_name") is None for reward in rewards):
         yield
         return
+    defaults = {key: field.default for key, field in type(drawn.vlm_reward).model_fields.items()}
     of_the_pool = sorted({"encoder", *ServingConfig.model_fields})
-    values = {key: [reward.get(key) for reward in rewards] for key in of_the_pool}
+    values = {key: [reward.get(key, defaults[key]) for reward in rewards] for key in of_the_pool}
     different = [key for key, each in values.items() if any(it != each[0] for it in each)]
     if different or name is None:
         raise ConfigError(

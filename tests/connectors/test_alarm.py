@@ -212,3 +212,19 @@ def test_each_alarm_says_what_got_expected_and_the_remedy(score):
     for alarm in Alarms(low=0.0, threshold=BETA).see(play(score, episodes=300), 1):
         assert "expected" in alarm.text
         assert alarm.text.rsplit(". ", 1)[1].split()[0] in {"Check", "Raise", "Look"}
+
+
+def test_what_still_holds_is_said_again_after_a_restore_in_place():
+    alarms = Alarms(low=0.0, threshold=BETA)
+    assert [alarm.kind for alarm in alarms.see(play(untrained), 1)] == ["constant", "blind"]
+    assert alarms.see(play(untrained), 2) == []
+    alarms.set_state(alarms.get_state())
+    assert [alarm.kind for alarm in alarms.see(play(untrained), 3)] == ["constant", "blind"]
+
+
+def test_another_reward_is_watched_from_its_own_start():
+    alarms = Alarms(low=0.0, threshold=BETA)
+    for iteration in range(1, 11):
+        alarms.see(play(good, seed=iteration), iteration)
+    alarms.set_state({})
+    assert "constant" in {alarm.kind for alarm in alarms.see(play(untrained), 11)}

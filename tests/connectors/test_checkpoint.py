@@ -213,8 +213,10 @@ def test_an_alarm_of_the_start_holds_on_when_it_is_restored_later(vlm_config, pp
         algorithm.train()
     state = algorithm.get_state()
     algorithm.stop()
-    changed = flat.model_copy(update={"temperature": 50.0, "may_change": True})
-    for vlm, expected in ((flat, True), (changed, False)):
+    also_flat = flat.model_copy(update={"temperature": 50.0, "may_change": True})
+    good = flat.model_copy(update={"temperature": None, "may_change": True})
+    # Another reward is watched anew, as if its run began now.
+    for vlm, expected in ((flat, True), (also_flat, True), (good, False)):
         restored = add_vlm_reward(ppo(batch=300), vlm).build_algo()
         restored.set_state(state)
         restored.train()

@@ -109,7 +109,8 @@ def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
 
 
 def test_whole_rewards_to_search_share_one_pool_too(cluster, tmp_path):
-    each = [with_reward(pool_name="whole", threshold=its)["vlm_reward"] for its in (0.4, 0.6)]
+    one = with_reward(pool_name="whole", threshold=0.4)["vlm_reward"]
+    each = [one, {**one, "threshold": 0.6, "precision": "auto"}]  # the default, named
     space = {**RUN, "vlm_reward": tune.grid_search(each), "stop": {"env_steps": 64}}
     results = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
     assert results.unfinished == 0
