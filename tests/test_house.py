@@ -81,6 +81,7 @@ ROOMS = {
         "offline",
         "bench",
         "evaluation",
+        "reward_model",
     },
 }
 LIBRARIES = {

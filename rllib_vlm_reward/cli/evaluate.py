@@ -57,10 +57,13 @@ def evaluate_command(
     from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
     from rllib_vlm_reward.evaluation.save import save, table
     from rllib_vlm_reward.offline import read_config
+    from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     quiet()
     say = Console(stderr=True, highlight=False).print
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
+    for reward in rewards.values():
+        check_encoder(reward.encoder)  # before the env is played
     given = _frames(configs[0], frames)
     assessments = evaluate(
         rewards, given, device=device, report=lambda name: say(f"judging {name}")

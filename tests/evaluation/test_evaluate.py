@@ -145,9 +145,9 @@ def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
     assert told["contenders"][0]["verdict"]["kind"] == "good"
 
 
-def test_what_fails_leaves_no_folder(quickstart, some, tmp_path, monkeypatch):
+def test_an_unknown_encoder_is_told_before_the_env_is_played(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(played, "collect", lambda run: some)
+    monkeypatch.setattr(played, "collect", lambda run: pytest.fail("the env was played"))
     Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
     words = ["evaluate", "run.yaml", "--encoder", "No-Such/model", "--output", "out"]
     ran = CliRunner().invoke(app, words)
