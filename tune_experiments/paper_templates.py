@@ -57,19 +57,17 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
 
 
 def draw(told: dict[str, Any], path: Path) -> None:
-    """Draw a pair of bars for each template."""
+    """Draw average precision and success of each template, and a dot for each agent."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for place, its in enumerate(told.values()):
         area, success = its["offline"]["average_precision"], its["agents"]["success"]
-        for shift, colour, value, low, high in (
-            (-0.2, "C0", area["value"], area["low"], area["high"]),
-            (0.2, "C1", success["mean"], success["low"], success["high"]),
-        ):
-            ends = None if low is None else [[value - low], [high - value]]
-            axes.bar(place + shift, value, 0.38, color=colour, yerr=ends, capsize=4)
+        ends = [[area["value"] - area["low"]], [area["high"] - area["value"]]]
+        axes.bar(place - 0.2, area["value"], 0.38, color="C0", yerr=ends, capsize=4)
+        axes.bar(place + 0.2, success["mean"], 0.38, color="C1")
+        axes.plot([place + 0.2] * len(success["each"]), success["each"], "k.")
     axes.set_xticks(range(len(told)), told, fontsize=9)
-    axes.set(ylim=(0, 1.05), title="average precision offline, and success of the agents")
-    axes.legend(axes.patches[:2], ["average precision", "success"])
+    axes.set(ylim=(0, 1.05), title="a dot an agent")
+    axes.legend(axes.patches[:2], ["average precision, offline", "agents' success"])
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
