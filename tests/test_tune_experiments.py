@@ -9,6 +9,7 @@ import scipy.stats
 from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.envs.level import COLORS, KINDS
 
 FOLDER = Path(__file__).parent.parent / "tune_experiments"
 SEARCHES = ("goal_curriculum", "goal_curriculum_pbt", "reward_threshold")
@@ -32,6 +33,21 @@ def test_every_draw_is_a_run(name, size):
     setting = experiment(name)[size]()
     for run in runs(setting.space):
         run.to_algorithm_config()
+
+
+@pytest.mark.parametrize("size", ["quick", "cluster"])
+def test_a_search_shows_in_training_nothing_that_is_held_out(size):
+    """It is nobody's negative there, so a frame that shows it would fire for another goal."""
+    (run, *_) = runs(experiment("goal_curriculum")[size]().space, draws=1)
+    trained = " ".join(run.vlm_reward.training_goals.texts)
+    things = {
+        f"{color} {kind}"
+        for color in run.environment["env_config"].get("colors", COLORS)
+        for kind in KINDS
+    }
+    held_out = {thing for thing in things if thing not in trained}
+    assert held_out
+    assert set(run.environment["env_config"]["reserved"]) == held_out
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ REWARD = {
     "threshold": tune.uniform(0.3, 0.9),
     "temperature": tune.choice([None, 0.02, 0.05]),
 }
+HELD_OUT = [("green", "ball"), ("green", "key")]
 CURRICULUM = {
     "kind": tune.choice(["uniform", "staged", "success_window", "learning_progress"]),
     "signal": "vlm_success",
@@ -49,7 +50,7 @@ def quick() -> Setting:
     goals = {
         "goals": ["go to the {color} {kind}", "pick up the {color} {kind}"],
         "words": things,
-        "held_out": {"num_pairs": 2},
+        "held_out": {"pairs": HELD_OUT},
     }
     space = {
         **base,
@@ -61,6 +62,7 @@ def quick() -> Setting:
                 "num_objects": 2,
                 "max_steps": 20,
                 "colors": things["color"],
+                "reserved": [" ".join(pair) for pair in HELD_OUT],
             },
         },
         "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
