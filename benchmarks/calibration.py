@@ -80,10 +80,7 @@ def judge_next(scored: list[Scored], target: Target) -> dict[str, Any]:
 
 def _in_brief(judged: list[dict[str, Any]], target: Target) -> dict[str, Any]:
     def met(name: str) -> int:
-        own = [it[name] for it in judged]
-        if target.name == "precision":
-            return sum(value >= target.value for value in own)
-        return sum(value <= target.value for value in own)
+        return int(target.reached([it[name] for it in judged]).sum())
 
     return {
         "judged": len(judged),

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pydantic
 import yaml
 from pydantic import Field
@@ -69,6 +71,16 @@ class Target(Section):
     def value(self) -> float:
         """The one that is given."""
         return float(getattr(self, self.name))
+
+    def reached(self, figures: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return which of some figures reach it.
+
+        Example:
+            >>> Target(false_positives=0.05).reached([0.04, 0.06]).tolist()
+            [True, False]
+        """
+        told = np.asarray(figures)
+        return told >= self.value if self.name == "precision" else told <= self.value
 
 
 class Calibration(Section):

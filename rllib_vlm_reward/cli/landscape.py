@@ -130,13 +130,12 @@ def _grid(
     device: str,
 ) -> dict[str, Any]:
     from rllib_vlm_reward.evaluation.drawing import save_curves, save_heat
-    from rllib_vlm_reward.evaluation.grid import Axis, check_grid, render_grid
+    from rllib_vlm_reward.evaluation.grid import Axis, render_grid
     from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 
     axes = [Axis.parse(text) for text in grid]
-    check_grid(experiment, axes)
-    told = only_goal(experiment.vlm_reward, goal)
     frames = render_grid(experiment, axes, seed=seed)
+    told = only_goal(experiment.vlm_reward, goal)
     drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), told, device=device)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "landscape.png"

@@ -105,7 +105,7 @@ class Alarms:
     @property
     def recent(self) -> Digest:
         """What the last iterations come to."""
-        return sum(self._window, Digest())
+        return Digest.total(self._window)
 
     def see(self, digest: Digest, iteration: int, drift: Alarm | None = None) -> list[Alarm]:
         """Take note of an iteration; return the alarms that begin with it.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def lowest_score(head: str) -> float:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Digest:
-    """Counts over scored steps and over episodes; the sum of two is that of all their steps.
+    """Counts over scored steps and over episodes, which add up.
 
     Attributes:
         counts: int64 ``[3, BINS]``: steps by truth and score, in equal bins from the head's
@@ -79,7 +79,7 @@ class Digest:
 
     Example:
         >>> seen = Digest.of([Steps("e", [0.1, 0.9], [False, True], [False, True])], low=0.0)
-        >>> both = seen + seen
+        >>> both = Digest.total([seen, seen])
         >>> both.steps, both.counts.sum(axis=1).tolist(), both.fired.tolist(), both.held_by(SUCCESS)
         (4, [2, 2, 0], [0, 2, 0], 1)
     """
@@ -124,13 +124,18 @@ class Digest:
             owners=tuple(frozenset(name for name, it in own if kind in it) for kind in range(3)),
         )
 
-    def __add__(self, other: "Digest") -> "Digest":
-        return Digest(
-            self.counts + other.counts,
-            self.fired + other.fired,
-            self.moments + other.moments,
-            self.episodes + other.episodes,
-            tuple(own | its for own, its in zip(self.owners, other.owners, strict=True)),
+    @classmethod
+    def total(cls, digests: Iterable["Digest"]) -> "Digest":
+        """Return that of all their steps."""
+        parts = [cls(), *digests]
+        return cls(
+            counts=np.sum([it.counts for it in parts], axis=0),
+            fired=np.sum([it.fired for it in parts], axis=0),
+            moments=np.sum([it.moments for it in parts], axis=0),
+            episodes=np.sum([it.episodes for it in parts], axis=0),
+            owners=tuple(
+                frozenset[int]().union(*(it.owners[kind] for it in parts)) for kind in range(3)
+            ),
         )
 
     @property

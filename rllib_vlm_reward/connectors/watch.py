@@ -53,19 +53,18 @@ class RewardWatch:
             for agent, it in self._configs.items()
         }
         self._mode = config.alarms
-        self._model: tuple[str, str] | None = None
+        self._weights: str | None = None
         self.digests: dict[Agent, Digest] = {}
         self.highlights: list[Highlight] = []
 
     def get_state(self) -> dict[str, Any]:
         """Return all that later alarms rest on, for a checkpoint."""
         alarms = {str(agent): its.get_state() for agent, its in self._alarms.items()}
-        return {"model": self._model, "alarms": alarms}
+        return {"weights": self._weights, "alarms": alarms}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of the same reward; an empty one begins anew."""
-        model = state.get("model")
-        self._model = None if model is None else tuple(model)
+        self._weights = state.get("weights")
         for agent, its in self._alarms.items():
             its.set_state(state.get("alarms", {}).get(str(agent), {}))
 
@@ -100,9 +99,11 @@ class RewardWatch:
         self.highlights = best([Highlight(*it) for it in take_items(result, _HIGHLIGHTS)], MOST)
         if self._mode == "off":
             return
-        self.digests = {agent: Digest() for agent in self._configs}
-        for agent, packed in take_items(result, _DIGESTS):
-            self.digests[agent] += Digest.unpack(packed)
+        told_of = [(agent, Digest.unpack(packed)) for agent, packed in take_items(result, _DIGESTS)]
+        self.digests = {
+            agent: Digest.total(digest for whose, digest in told_of if whose == agent)
+            for agent in self._configs
+        }
         room = result.setdefault("env_runners", {}).setdefault("vlm_reward", {})
         drift, told = self._drift(actors), []
         for agent, digest in self.digests.items():
@@ -125,20 +126,22 @@ class RewardWatch:
     def _drift(self, actors: Iterable[Mapping[str, Any]]) -> Alarm | None:
         """Compare the models that serve with that of the first iteration.
 
-        An actor that restarts reads its weights again, from a file that may be another by now.
+        An actor that restarts reads its weights again, from a file that may be another by now. It
+        may compute in another precision: :meth:`.RewardModel.check_precision` bounds what that
+        does to scores.
         """
-        served = {(it["encoder_fingerprint"], it["precision"]) for it in actors}
-        if self._model is None and len(served) == 1:
-            (self._model,) = served
-        others = sorted(served - {self._model})
-        if self._model is None or not others:
+        served = {it["encoder_fingerprint"] for it in actors}
+        if self._weights is None and len(served) == 1:
+            (self._weights,) = served
+        others = sorted(served - {self._weights})
+        if self._weights is None or not others:
             return None
-        now = ", ".join(f"{weights[:12]} in {precision}" for weights, precision in others)
+        now = ", ".join(weights[:12] for weights in others)
         return Alarm(
             "drift",
-            f"scores come from another model: weights {now}, expected {self._model[0][:12]} in "
-            f"{self._model[1]}, as at the start. An actor restarted with it, or the run goes on "
-            "elsewhere: restore the encoder's file, set `precision`, or start a new run.",
+            f"scores come from another model: weights {now}, expected {self._weights[:12]}, as "
+            "at the start. An actor restarted with it, or the run goes on elsewhere: restore the "
+            "encoder's file, or start a new run.",
         )
 
 

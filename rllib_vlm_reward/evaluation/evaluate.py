@@ -18,7 +18,7 @@ from rllib_vlm_reward.evaluation.judged import (
     with_encoder,
 )
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.models import each_model
+from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.verdict import Verdict, decide
 from rllib_vlm_reward.metrics.reliability import reliability
 from rllib_vlm_reward.reward_model.encoder import check_encoder
@@ -147,11 +147,14 @@ def evaluate(
     for config in rewards.values():
         check_encoder(config.encoder)
         indices_of(frames, config.goal_set)
-    models = each_model(rewards, frames=len(frames), device=device, report=report)
-    assessments = [
-        Assessment(name, judge_with(model, rewards[name], frames)) for name, model in models
-    ]
-    return sorted(assessments, key=_worth, reverse=True)
+    assessments = with_each_model(
+        rewards,
+        lambda name, model: Assessment(name, judge_with(model, rewards[name], frames)),
+        frames=len(frames),
+        device=device,
+        report=report,
+    )
+    return sorted(assessments.values(), key=_worth, reverse=True)
 
 
 def _last_two(encoder: str) -> str:

@@ -14,7 +14,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.world import make_world
 
-__all__ = ["Axis", "check_grid", "render_grid"]
+__all__ = ["Axis", "render_grid"]
 
 _NAMES = {
     "CartPoleEnv": ("x", "x_dot", "theta", "theta_dot"),
@@ -62,38 +62,6 @@ class Axis:
         return np.linspace(self.low, self.high, self.number)
 
 
-def check_grid(experiment: Experiment, axes: Sequence[Axis]) -> None:
-    """See that the env keeps a state with these variables, and shows it.
-
-    Raises:
-        ConfigError: what :func:`render_grid` raises.
-
-    Example:
-        >>> experiment = Experiment.from_yaml('''
-        ... environment: {env: rllib_vlm_reward/Lift-v0}
-        ... vlm_reward: {encoder: small, goals: ["pick up the red {ball|box}"], frame_source: obs}
-        ... stop: {env_steps: 1}
-        ... ''')
-        >>> check_grid(experiment, [Axis("x", -1.0, 1.0, 9)])
-        Traceback (most recent call last):
-        ...
-        rllib_vlm_reward.errors.ConfigError: grid: Lift keeps no array in `state` ...
-    """
-    world = make_world(experiment)
-    try:
-        env = world.envs[0]
-        env.reset(seed=0)
-        _places(env.unwrapped, axes)
-    finally:
-        world.close()
-    source = experiment.vlm_reward.frame_source
-    if source != "render":
-        raise ConfigError(
-            f"grid: got frame_source {source!r}, expected 'render': an observation does not follow "
-            "when a state is set. Set frame_source: render."
-        )
-
-
 def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) -> Frames:
     """Render every state of a grid; what the axes do not name stays as the reset left it.
 
@@ -110,14 +78,25 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
     Raises:
         ConfigError: the env has no such state, or ``frame_source`` is not ``render``.
         FrameError: the env gives no frame.
+
+    Example:
+        >>> experiment = Experiment.from_yaml('''
+        ... environment: {env: rllib_vlm_reward/Lift-v0}
+        ... vlm_reward: {encoder: small, goals: ["pick up the red {ball|box}"], frame_source: obs}
+        ... stop: {env_steps: 1}
+        ... ''')
+        >>> render_grid(experiment, [Axis("x", -1.0, 1.0, 9)])
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: grid: Lift keeps no array in `state` ...
     """
-    check_grid(experiment, axes)
     world = make_world(experiment)
     try:
         env = world.envs[0]
         observation, info = env.reset(seed=seed)
         inner: Any = env.unwrapped
         places = _places(inner, axes)
+        _check_source(experiment.vlm_reward.frame_source)
         state = np.array(inner.state, np.float64)
         frames = []
         for values in itertools.product(*(axis.values for axis in axes)):
@@ -129,6 +108,14 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         world.close()
     stacked = np.stack(frames)
     return stacked.reshape(*(axis.number for axis in axes), *stacked.shape[1:])
+
+
+def _check_source(source: str) -> None:
+    if source != "render":
+        raise ConfigError(
+            f"grid: got frame_source {source!r}, expected 'render': an observation does not follow "
+            "when a state is set. Set frame_source: render."
+        )
 
 
 def _places(env: Any, axes: Sequence[Axis]) -> list[int]:

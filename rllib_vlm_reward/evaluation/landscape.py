@@ -11,7 +11,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.cosines import OF_SOFTMAX, Cosines
 from rllib_vlm_reward.evaluation.labelled import FRAMES_AT_ONCE
-from rllib_vlm_reward.evaluation.models import each_model
+from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
@@ -85,9 +85,13 @@ def lines(
         >>> line.scores.shape, list(line.others)
         ((3,), ['a red ball'])
     """
-    models = each_model(rewards, frames=len(frames), device=device)
-    drawn = {name: _line(name, model, rewards[name], frames, goal) for name, model in models}
-    return [drawn[name] for name in rewards]
+    drawn = with_each_model(
+        rewards,
+        lambda name, model: _line(name, model, rewards[name], frames, goal),
+        frames=len(frames),
+        device=device,
+    )
+    return list(drawn.values())
 
 
 def only_goal(config: VLMRewardConfig, goal: str | None) -> str:

@@ -1,13 +1,17 @@
 """The CLIPs that judge: loaded once, one at a time, and no frame encoded twice."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["each_model", "load_model"]
+__all__ = ["load_model", "with_each_model"]
+
+_MOST_KEPT = 100_000  # embeddings: 200 MB of a ViT-B-32's
+_Found = TypeVar("_Found")
 
 
 def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardModel:
@@ -15,7 +19,7 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
     Args:
         config: the reward.
-        frames: how many it will see; it keeps the embeddings of all.
+        frames: how many it will see; it keeps the embeddings of all, up to 100,000.
         device: such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
@@ -27,37 +31,47 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
         64
     """
     encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
-    return RewardModel(encoder, cache_frames=frames)
+    return RewardModel(encoder, cache_frames=min(frames, _MOST_KEPT))
 
 
-def each_model(
+def with_each_model(
     rewards: Mapping[str, VLMRewardConfig],
+    work: Callable[[str, RewardModel], _Found],
     *,
     frames: int,
     device: str,
     report: Callable[[str], None] = lambda _: None,
-) -> Iterator[tuple[str, RewardModel]]:
-    """Yield each reward's name with its CLIP; those of one encoder and precision share it.
+) -> dict[str, _Found]:
+    """Return what the work on each reward found; those of one encoder and precision share a CLIP.
+
+    One CLIP is in memory at a time.
 
     Args:
         rewards: by name, in any order.
+        work: given a reward's name and its CLIP, which it must not keep.
         frames: see :func:`load_model`.
         device: see :func:`load_model`.
         report: told the name of what comes next, before its CLIP is loaded.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
-        >>> twice = each_model({"a": config, "b": config}, frames=10, device="cpu")
-        >>> len({model for _, model in twice})
-        1
+        >>> with_each_model(
+        ...     {"a": config, "b": config},
+        ...     lambda name, model: f"{name}: {model.encoder.embed_dim}",
+        ...     frames=10,
+        ...     device="cpu",
+        ... )
+        {'a': 'a: 64', 'b': 'b: 64'}
     """
 
     def clip_of(name: str) -> tuple[str, str]:
         return rewards[name].encoder, rewards[name].precision
 
+    found, model = {}, None
     for _, names in itertools.groupby(sorted(rewards, key=clip_of), clip_of):
-        model = None
+        model = None  # frees the last one before the next is loaded
         for name in names:
             report(name)
             model = model or load_model(rewards[name], frames=frames, device=device)
-            yield name, model
+            found[name] = work(name, model)
+    return {name: found[name] for name in rewards}

@@ -68,17 +68,13 @@ def choose_threshold(
         raise LabelError(_too_few(len(counted.fires), int(counted.episodes(target).max()), target))
     drawn = counted.drawn(target)
     bounds = np.quantile(drawn, _TAILS, axis=0)
-    sure = _reached(bounds[0] if target.name == "precision" else bounds[1], target) & enough
+    sure = target.reached(bounds[0 if target.name == "precision" else 1]) & enough
     if not sure.any():
         raise LabelError(_out_of_reach(thresholds, counted.value(target), bounds, enough, target))
-    fine = _reached(drawn, target)
+    fine = target.reached(drawn)
     first = np.where(fine.any(axis=1), fine.argmax(axis=1), len(thresholds) - 1)
     low, high = np.quantile(thresholds[first], _TAILS)
     return Interval(float(thresholds[sure.argmax()]), float(low), float(high))
-
-
-def _reached(figure: Counts, target: Target) -> Labels:
-    return figure >= target.value if target.name == "precision" else figure <= target.value
 
 
 def _out_of_reach(

@@ -37,8 +37,8 @@ def same(a, b):
 
 @settings(deadline=None)
 @given(CHUNKS, CHUNKS)
-def test_the_sum_of_two_is_that_of_all_their_steps(some, others):
-    both = digest_of(some) + digest_of(others, first=len(some))
+def test_the_total_of_two_is_that_of_all_their_steps(some, others):
+    both = Digest.total([digest_of(some), digest_of(others, first=len(some))])
     assert same(both, digest_of(some + others))
 
 
@@ -46,16 +46,16 @@ def test_the_sum_of_two_is_that_of_all_their_steps(some, others):
 @given(CHUNKS, SEEDS)
 def test_it_does_not_matter_where_episodes_are_cut(episodes, seed):
     """As DQN cuts them, after each step, or anywhere."""
-    rng, total = np.random.default_rng(seed), Digest()
+    rng, parts = np.random.default_rng(seed), []
     for name, rows in enumerate(episodes):
         before = (0, 0.0)
         for part in np.split(np.arange(len(rows)), np.flatnonzero(rng.random(len(rows)) < 0.5)):
             chunk = steps_of(str(name), [rows[i] for i in part])
             chunk.before = before
             before = chunk.so_far
-            total += Digest.of([chunk], low=0.0)
-    total += Digest.of([], low=0.0, ended=[(None, False)] * len(episodes))
-    assert same(total, digest_of(episodes))
+            parts.append(Digest.of([chunk], low=0.0))
+    parts.append(Digest.of([], low=0.0, ended=[(None, False)] * len(episodes)))
+    assert same(Digest.total(parts), digest_of(episodes))
 
 
 @settings(deadline=None)
@@ -103,10 +103,11 @@ def test_the_digests_of_remote_env_runners_arrive_whole_and_once(vlm_config, ppo
     vlm = vlm_config(pool_name=shared_pool)
     vlm = vlm.model_copy(update={"threshold": recount.quiet_threshold(vlm)})
     algorithm = add_vlm_reward(ppo(num_env_runners=2, batch=400), vlm).build_algo()
-    total = Digest()
+    iterations = []
     for _ in range(2):
         result = algorithm.train()
-        total += callbacks_of(algorithm).watch.digests[None]
+        iterations.append(callbacks_of(algorithm).watch.digests[None])
+    total = Digest.total(iterations)
     algorithm.stop()
 
     chunks = recount.Witness.chunks

@@ -70,10 +70,11 @@ def test_an_agent_with_a_reward_of_its_own_is_watched_apart(vlm_config, caplog):
 def test_another_model_is_a_drift_until_the_first_is_back(vlm_config):
     watch = RewardWatch(vlm_config())
     seen = []
-    for actors in ([ACTOR], [ACTOR, ACTOR], [ACTOR, OTHER], [], [{**ACTOR, "precision": "bf16"}]):
+    other_precision = {**ACTOR, "precision": "bf16"}
+    for actors in ([ACTOR], [ACTOR, ACTOR], [ACTOR, OTHER], [], [other_precision], [OTHER]):
         watch.see(result_of(SOME), actors)
         seen.append(watch.in_force)
-    assert seen == [[], [], ["drift"], [], ["drift"]]
+    assert seen == [[], [], ["drift"], [], [], ["drift"]]
 
 
 def test_the_model_of_the_start_is_kept_in_a_checkpoint(vlm_config):

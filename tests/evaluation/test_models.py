@@ -1,9 +1,12 @@
 """Each CLIP is loaded once, whatever the order of the rewards."""
 
+import gc
+import weakref
+
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.evaluation.models import each_model
+from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
 SMALL = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
@@ -14,8 +17,10 @@ EXACT = SMALL.model_copy(update={"precision": "fp32"})
 def test_rewards_of_one_clip_and_precision_share_it(loads):
     rewards = {"a": SMALL, "b": BASE, "c": EXACT, "d": SMALL, "e": BASE}
     told = []
-    models = dict(each_model(rewards, frames=4, device="cpu", report=told.append))
-    assert sorted(told) == sorted(models) == [*"abcde"]
+    models = with_each_model(
+        rewards, lambda _, model: model, frames=4, device="cpu", report=told.append
+    )
+    assert sorted(told) == list(models) == [*"abcde"]
     assert models["a"] is models["d"]
     assert models["b"] is models["e"]
     assert len({*models.values()}) == len(loads) == 3
@@ -24,18 +29,40 @@ def test_rewards_of_one_clip_and_precision_share_it(loads):
 
 def test_what_comes_next_is_told_before_its_clip_is_loaded(loads):
     told = []
-    names = each_model(
+    names = with_each_model(
         {"a": SMALL, "b": SMALL},
+        lambda name, _: name,
         frames=4,
         device="cpu",
         report=lambda name: told.append((name, len(loads))),
     )
-    assert [name for name, _ in names] == ["a", "b"]
+    assert names == {"a": "a", "b": "b"}
     assert told == [("a", 0), ("b", 1)]
+
+
+def test_one_is_freed_before_the_next_is_loaded():
+    alive = []
+
+    def look(_):
+        gc.collect()
+        assert all(model() is None for model in alive)
+
+    with_each_model(
+        {"a": SMALL, "b": BASE},
+        lambda _, model: alive.append(weakref.ref(model)),
+        frames=4,
+        device="cpu",
+        report=look,
+    )
+    assert len(alive) == 2
 
 
 def test_it_keeps_the_embeddings_of_all_frames(loads):
     frames = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
-    for _, model in each_model({"a": SMALL, "b": SMALL}, frames=6, device="cpu"):
-        model.score(frames, np.zeros(6, int), Scorer.from_config(SMALL))
+    with_each_model(
+        {"a": SMALL, "b": SMALL},
+        lambda _, model: model.score(frames, np.zeros(6, int), Scorer.from_config(SMALL)),
+        frames=6,
+        device="cpu",
+    )
     assert [encoded() for _, encoded in loads] == [6]
