@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import GoalSet
 
 MARK = " #"
@@ -22,7 +23,12 @@ class NumberedGoals(gym.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Pose the goal without its number, and tell it with it."""
         options = options or {}
-        goal = options["goal"]
+        goal = options.get("goal")
+        if goal is None:
+            raise GoalError(
+                "NumberedGoals: got no goal to pose, expected one in options['goal']. Give the run "
+                "a curriculum, such as {kind: uniform}."
+            )
         posed = {**options, "goal": goal.split(MARK)[0]}
         observation, info = self.env.reset(seed=seed, options=posed)
         return observation, {**info, "goal": goal}

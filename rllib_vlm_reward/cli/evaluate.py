@@ -64,12 +64,10 @@ def evaluate_command(
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():
         check_encoder(reward.encoder)  # before the env is played
-    given = _frames(configs[0], frames)
+    given = _frames(configs[0], frames, output)
     assessments = evaluate(
         rewards, given, device=device, report=lambda name: say(f"judging {name}")
     )
-    if frames is None:
-        given.save(output / "frames.parquet")
     save(output, assessments, command=shlex.join(["rllib-vlm-reward", *sys.argv[1:]]))
     console = Console()
     console.print(table(assessments))
@@ -78,8 +76,8 @@ def evaluate_command(
     console.print(f"{output / 'report.html'}", markup=False)
 
 
-def _frames(config: Path, given: Path | None) -> "LabelledFrames":
-    """Read the frames, or play the run's env."""
+def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
+    """Read the frames, or play the run's env and keep what was seen."""
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     if given is not None:
@@ -89,4 +87,5 @@ def _frames(config: Path, given: Path | None) -> "LabelledFrames":
 
     played = collect(Experiment.from_file(config))
     check_labels(played)
+    played.save(output / "frames.parquet")
     return played

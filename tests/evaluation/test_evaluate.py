@@ -155,6 +155,15 @@ def test_an_unknown_encoder_is_told_before_the_env_is_played(tmp_path, monkeypat
     assert not Path("out").exists()
 
 
+def test_what_was_played_is_kept_though_it_cannot_be_scored(some, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(played, "collect", lambda run: some)
+    Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
+    words = ["evaluate", "run.yaml", "--device", "no-such-device", "--output", "out"]
+    assert CliRunner().invoke(app, words).exit_code == 1
+    assert len(LabelledFrames.load(Path("out/frames.parquet"))) == len(some)
+
+
 def test_pictures_that_have_nothing_to_show_are_left_out(tmp_path):
     config = CONFIG.model_copy(update={"head": "cosine"})
     pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in range(4)]
