@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
@@ -85,9 +86,10 @@ def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
             "'observation' and 'goal'. Set goal_embedding: true in the VLM reward's config."
         )
     frame, goal = space["observation"], space["goal"]
-    if not isinstance(frame, gym.spaces.Box) or len(frame.shape) != 3:
+    if not isinstance(frame, gym.spaces.Box) or len(frame.shape) != 3 or frame.dtype != np.uint8:
         raise GoalError(
-            f"goal-conditioned module: got the frame space {frame}, expected [H, W, 3]."
+            f"goal-conditioned module: got the frame space {frame}, expected uint8 [H, W, 3]. Give "
+            "the policy frames, or an RLModule of your own."
         )
     assert isinstance(goal, gym.spaces.Box)
     return frame, goal

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gymnasium as gym
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.models.base import ENCODER_OUT
@@ -14,6 +15,7 @@ from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
+from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
 
 __all__ = ["GoalConditionedModule"]
@@ -27,6 +29,9 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
     Observation: ``{"observation": uint8 [H, W, 3], "goal": float32 [D]}``, as
     :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. ``model_config``: the settings
     of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`.
+
+    Raises:
+        GoalError: the actions are not discrete, or the observation is another.
 
     Example:
         >>> import gymnasium as gym
@@ -47,6 +52,11 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
     def setup(self) -> None:
         """Build the network from ``self.model_config`` (RLlib's hook)."""
         settings = self.model_config or {}
+        if not isinstance(self.action_space, gym.spaces.Discrete):
+            raise GoalError(
+                f"GoalConditionedModule: got the action space {self.action_space}, expected "
+                "Discrete. Give an RLModule of your own, told the goal in obs['goal']."
+            )
         self.encoder = FilmEncoder(self.observation_space, settings)
         hidden = settings.get("hidden", HIDDEN)
         self.action = nn.Linear(hidden, int(self.action_space.n))

@@ -61,6 +61,13 @@ def test_settings_size_the_network():
             GoalError,
             "frame space",
         ),
+        (  # of 0 to 1, it would be all but black
+            gym.spaces.Dict(
+                observation=gym.spaces.Box(0, 1, (24, 24, 3)), goal=gym.spaces.Box(0, 1, (4,))
+            ),
+            GoalError,
+            "expected uint8",
+        ),
     ],
 )
 def test_foreign_observations_are_refused(observation_space, error, message):

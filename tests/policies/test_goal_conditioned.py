@@ -1,7 +1,10 @@
+import gymnasium as gym
+import pytest
 import torch
 from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
 from told import ACTIONS, SPACE, observations, with_goals_flipped
 
+from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.policies import GoalConditionedModule
 
 
@@ -15,6 +18,11 @@ def make(inference_only=False, **model_config):
     )
     torch.nn.init.normal_(module.action.weight)  # not its small initial weights
     return module
+
+
+def test_actions_that_are_not_discrete_are_refused():
+    with pytest.raises(GoalError, match="expected Discrete"):
+        GoalConditionedModule(observation_space=SPACE, action_space=gym.spaces.Box(-1, 1, (2,)))
 
 
 def test_actor_and_critic_are_linear_in_the_encoder_s_features():
