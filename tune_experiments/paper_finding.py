@@ -72,7 +72,7 @@ def judge_lift(**reward: Any) -> Judged:
 
 def at_best_f1(**reward: Any) -> dict[str, Any]:
     """Return the reward with the β that has the best F1 on the fixed set."""
-    return {**reward, "threshold": float(f"{judge_lift(**reward, threshold=None).threshold:.6g}")}
+    return {**reward, "threshold": round(judge_lift(**reward, threshold=None).threshold, 6)}
 
 
 def finding(
