@@ -140,8 +140,8 @@ class Calibration(Section):
             )
         if isinstance(given, dict) and given["version"] != VERSION:
             raise ValueError(
-                f"version: got {given['version']!r}, expected {VERSION}. Calibrate anew with "
-                "`rllib-vlm-reward calibrate` of this release."
+                f"version: got {given['version']!r}, expected {VERSION}. Set calibration: "
+                "null, and calibrate anew with `rllib-vlm-reward calibrate` of this release."
             )
         return given
 
@@ -204,12 +204,12 @@ class Calibration(Section):
             if given[key] != value:
                 raise LabelError(
                     f"calibration: it has {key} {value!r}, the reward {given[key]!r}. Remove that, "
-                    "calibrate anew, or set calibration: null."
+                    "or set calibration: null and calibrate anew."
                 )
         if goals.fingerprint != self.goals_sha256:
             raise LabelError(
                 f"calibration: its goals differ from the reward's: {self._difference(goals)}. Its "
-                "threshold says nothing of these. Calibrate anew, or set calibration: null."
+                "threshold says nothing of these. Set calibration: null, and calibrate anew."
             )
         return own
 
@@ -244,7 +244,7 @@ class Calibration(Section):
             raise LabelError(
                 f"calibration: it is of the CLIP {self.encoder!r} with the weights "
                 f"{self.weights[:12]}…, but {encoder!r} has the weights {weights[:12]}…. Its "
-                "threshold says nothing of these. Calibrate anew, or set calibration: null."
+                "threshold says nothing of these. Set calibration: null, and calibrate anew."
             )
 
     def warn(self) -> None:
