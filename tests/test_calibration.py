@@ -171,7 +171,7 @@ def test_other_weights_are_refused(path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("version: 2", "version: got 2, expected 1. Calibrate anew"),
+        ("version: 2", "version: got 2, expected 1. Set calibration: null"),
         ("threshold: 0.5", r"it is no calibration: got the keys \['threshold'\]"),
         ("version: 1", "encoder: Field required"),
         ("[1", "cannot be read"),

@@ -83,5 +83,5 @@ def test_a_calibration_judges_its_own_clip_alone(quickstart, lift):
     calibrated = config.model_copy(update={"calibration": found})
     assert judge(calibrated, frames).threshold == found.threshold.value
     assert judge(calibrated, frames, encoder="base").threshold_chosen
-    with pytest.raises(LabelError, match="Calibrate anew"):
+    with pytest.raises(LabelError, match="calibrate anew"):
         judge(calibrated.model_copy(update={"encoder": "base"}), frames)
