@@ -29,7 +29,7 @@ REWARD = {
     "threshold": tune.uniform(0.3, 0.9),
     "temperature": tune.choice([None, 0.02, 0.05]),
 }
-HELD_OUT = [("green", "ball"), ("green", "key")]
+HELD_OUT = [("red", "ball"), ("green", "box"), ("blue", "key"), ("purple", "ball")]
 CURRICULUM = {
     "kind": tune.choice(["uniform", "staged", "success_window", "learning_progress"]),
     "signal": "vlm_success",
@@ -42,14 +42,16 @@ CURRICULUM = {
 
 
 def quick() -> Setting:
-    """Return the setting for 2 cores: face a thing or pick it up; two things are held out."""
+    """Return the setting for 2 cores: face a thing or pick it up; four of 18 are held out."""
     base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
     find, lift = "find", "lift"
     orders = [((find,), (lift,)), ((lift,), (find,)), ((find, lift),)]
-    things = {"color": ["red", "green", "blue"], "kind": ["ball", "box", "key"]}
     goals = {
         "goals": ["go to the {color} {kind}", "pick up the {color} {kind}"],
-        "words": things,
+        "words": {
+            "color": ["red", "green", "blue", "purple", "yellow", "grey"],
+            "kind": ["ball", "box", "key"],
+        },
         "held_out": {"pairs": HELD_OUT},
     }
     space = {
@@ -61,7 +63,6 @@ def quick() -> Setting:
                 "room_size": 5,
                 "num_objects": 2,
                 "max_steps": 20,
-                "colors": things["color"],
                 "reserved": [" ".join(pair) for pair in HELD_OUT],
             },
         },
@@ -77,8 +78,8 @@ def quick() -> Setting:
             "num_cpus_per_actor": 0,
         },
         "curriculum": {**CURRICULUM, "stages": tune.choice(orders)},
-        "stop": {"env_steps": 80_000},
-        "evaluation_episodes": 50,
+        "stop": {"env_steps": 160_000},
+        "evaluation_episodes": 100,
     }
     return Setting(space, asha(space["stop"]["env_steps"]), num_samples=8)
 
