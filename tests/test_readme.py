@@ -12,7 +12,9 @@ README = (ROOT / "README.md").read_text()
 def test_the_example_configures_an_algorithm():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     built = []
-    code = code.replace(".build_algo()", "").replace("my_package:MyRoom-v0", "CartPole-v1")
+    code, trains = code.split(".build_algo()")
+    assert "algorithm.train()" in trains
+    code = code.replace("my_package:MyRoom-v0", "CartPole-v1")
     exec(f"{code}\nbuilt.append(algorithm)", {"built": built})
     (config,) = built
     assert isinstance(config, AlgorithmConfig)

@@ -136,9 +136,10 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         if dropped > self._dropped and not _sampled(result):
             raise RewardError(
                 f"iteration: {dropped - self._dropped} samples took longer than sample_timeout_s "
-                "and were dropped, so nothing was learnt. Raise "
-                "config.env_runners(sample_timeout_s=...), shorten rollout_fragment_length, or "
-                "give the reward more actors or GPUs."
+                f"({algorithm.config.sample_timeout_s:g} s) and were dropped, so nothing was "
+                "learnt. Free the CPUs if others use them; raise sample_timeout_s, of "
+                "config.env_runners() and of env_runners in a YAML; shorten "
+                "rollout_fragment_length; or give the reward more actors or GPUs."
             )
         self._dropped = dropped
         if self._pool is not None:
