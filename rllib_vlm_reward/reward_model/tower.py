@@ -69,6 +69,7 @@ class ImageTower:
         return normalize(features[: len(pixels)].float(), dim=1)
 
     def _filled(self, pixels: Tensor) -> Tensor:
-        if self._device.type != "cpu":
+        missing = computed_size(len(pixels)) - len(pixels)
+        if self._device.type != "cpu" or not missing:  # padding by nothing would copy
             return pixels
-        return pad(pixels, (0, 0, 0, 0, 0, 0, 0, computed_size(len(pixels)) - len(pixels)))
+        return pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing))
