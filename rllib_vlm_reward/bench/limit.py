@@ -19,7 +19,7 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.precision import resolve
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving.lanes import cores
+from rllib_vlm_reward.serving.lanes import cores, use_threads
 
 __all__ = ["BareModel", "Limit", "Way", "frames_per_second"]
 
@@ -163,7 +163,7 @@ def frames_per_second(
     start = threading.Barrier(lanes)
 
     def lane(_: int) -> float:
-        torch.set_num_threads(threads)  # holds for the calling thread
+        use_threads(threads)
         encode(batch)
         start.wait()
         begin, done, took = time.perf_counter(), 0, 0.0

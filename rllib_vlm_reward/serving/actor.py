@@ -20,7 +20,7 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.batcher import Batcher
-from rllib_vlm_reward.serving.lanes import Lanes, cores
+from rllib_vlm_reward.serving.lanes import Lanes, cores, use_threads
 from rllib_vlm_reward.serving.link import LinkError
 from rllib_vlm_reward.serving.listener import Listener
 from rllib_vlm_reward.serving.meter import Meter
@@ -129,7 +129,7 @@ class RewardActor:
     @_control
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed N texts: float32 ``[N, D]``, unit norm."""
-        torch.set_num_threads(self._lanes.cores)  # of this thread
+        use_threads(self._lanes.cores)
         return self._loaded_model().embed_texts(texts)
 
     @_control

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["Lanes", "cores"]
+__all__ = ["Lanes", "cores", "use_threads"]
 
 _MAX_LANES = 8
 
@@ -58,15 +58,27 @@ class Lanes:
     @contextlib.contextmanager
     def lane(self) -> Iterator[None]:
         """Make the calling thread a lane: with its threads and, on a GPU, a stream of its own."""
-        # Ray 2.60 sets OMP_NUM_THREADS=1 where an actor asks for no CPU, and torch's setting holds
-        # for the calling thread alone (measured with 2.15: get_num_threads says otherwise, but
-        # another thread's matmul stays on one core).
-        torch.set_num_threads(self.threads)
+        # Ray 2.60 sets OMP_NUM_THREADS=1 where an actor asks for no CPU.
+        use_threads(self.threads)
         if self.device == "cpu":
             yield
             return
         with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
             yield
+
+
+def use_threads(count: int) -> None:
+    """Let the calling thread, and no other, compute with so many of torch's threads.
+
+    Example:
+        >>> use_threads(1)
+        >>> torch.get_num_threads()
+        1
+    """
+    # torch 2.15 sets a thread's number when the thread first computes or asks for it, to what any
+    # thread has set last: a lane would then take the cores of all.
+    torch.get_num_threads()
+    torch.set_num_threads(count)
 
 
 def cores() -> int:

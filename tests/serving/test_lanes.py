@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
 import pytest
 import torch
 from hypothesis import given
@@ -20,6 +23,15 @@ def test_a_lane_has_its_own_threads():
     before = torch.get_num_threads()
     with Lanes("cpu", 2, 1, splits=True).lane():
         assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+
+
+def test_a_lane_keeps_its_threads_when_others_set_theirs_before_its_first_batch():
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as executor, ExitStack() as stack:
+        executor.submit(stack.enter_context, Lanes("cpu", 2, 1, splits=True).lane()).result()
+        torch.set_num_threads(3)
+        assert executor.submit(torch.get_num_threads).result() == 1
     torch.set_num_threads(before)
 
 
