@@ -57,6 +57,9 @@ def measure_iteration(experiment: Experiment) -> Iteration:
         ConfigError: the run's learner does not wait for its samples, or nothing was scored.
         FrameError, GoalError, PoolError, RewardError: training would fail.
     """
+    # Of the scores drawn here alarms are true, and of no use.
+    reward = experiment.vlm_reward.model_copy(update={"alarms": "off"})
+    experiment = experiment.model_copy(update={"vlm_reward": reward})
     config = experiment.to_algorithm_config()
     if issubclass(config.algo_class, IMPALA):  # APPO is one
         raise ConfigError(

@@ -4,8 +4,9 @@ import logging
 import warnings
 
 import typer
+from rich.console import Console
 
-__all__ = ["app", "quiet"]
+__all__ = ["app", "quiet", "say_loading"]
 
 app = typer.Typer(
     help="Train RLlib agents from language goals: CLIP says whether a frame shows the goal.",
@@ -14,6 +15,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def say_loading() -> None:
+    """Say why nothing else is said for some seconds: Ray and PyTorch are imported."""
+    Console(stderr=True).print("loading PyTorch and Ray")
 
 
 def quiet() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
 
 
 @app.command("bench")
@@ -40,6 +40,7 @@ def bench_command(
     Examples: `rllib-vlm-reward bench configs/quickstart.yaml`,
     `rllib-vlm-reward bench --encoder ViT-B-32/random --frame 480x480 --runners 4`
     """
+    say_loading()
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
     from rllib_vlm_reward.bench.display import save_picture, tables
     from rllib_vlm_reward.bench.served import read_load

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
 from rllib_vlm_reward.cli.arguments import check_output
 
 
@@ -55,6 +55,7 @@ def calibrate_command(
 
     check_output(output)
     target = Target(precision=precision, false_positives=false_positives)
+    say_loading()
     from rllib_vlm_reward.evaluation.calibrate import calibrate
     from rllib_vlm_reward.evaluation.judged import with_encoder
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
 from rllib_vlm_reward.cli.arguments import check_output
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def collect_command(
     if (config is None) == (folder is None):
         raise typer.BadParameter("give CONFIG.yaml to play, or --folder to import; one of them.")
     check_output(output)
+    say_loading()
     from rllib_vlm_reward.evaluation.collect import check_labels
     from rllib_vlm_reward.evaluation.imported import read_folder
     from rllib_vlm_reward.run import Experiment

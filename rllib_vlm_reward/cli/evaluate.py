@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
 from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def evaluate_command(
     check_output(output, folder=True)
     refuse_twice("CONFIG.yaml", configs)
     refuse_twice("--encoder", encoder or [])
+    say_loading()
     from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
     from rllib_vlm_reward.evaluation.save import save, table
     from rllib_vlm_reward.offline import read_config

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
 
 
 @app.command("relabel")
@@ -42,6 +42,7 @@ def relabel_command(
 
     Example: `rllib-vlm-reward relabel recorded relabelled --config configs/quickstart.yaml`
     """
+    say_loading()
     from rich.progress import Progress as Bar
 
     from rllib_vlm_reward.offline import read_config, relabel

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rllib_vlm_reward.cli.app import app, quiet
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
 
 
 @app.command("train")
@@ -34,6 +34,7 @@ def train_command(
 
     Example: `rllib-vlm-reward train configs/quickstart.yaml --output runs/quickstart`
     """
+    say_loading()
     from rllib_vlm_reward.run import Display, Experiment, train
 
     quiet()

@@ -108,6 +108,8 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         if folder.history:
             report("interrupted: saving a checkpoint, for --resume")
             folder.save_checkpoint(algorithm)
+        else:
+            report("interrupted in the first iteration: there is nothing to save")
         raise
     finally:
         evaluator.close()

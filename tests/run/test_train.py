@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.run.progress import read_progress
+from rllib_vlm_reward.run import Experiment, loop
+from rllib_vlm_reward.run.progress import Progress, read_progress
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -109,6 +110,30 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
     result = run("train", write_config(tmp_path / "c.yaml"), "--output", tmp_path / "o", "--resume")
     assert isinstance(result.exception, FileNotFoundError)
     assert "no checkpoint" in str(result.exception)
+
+
+def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch):
+    news, out = [], tmp_path / "out"
+    experiment = Experiment.from_file(write_config(tmp_path / "c.yaml", checkpoint_every=100))
+
+    def report(it):
+        news.append(it)
+        if isinstance(it, Progress):
+            raise KeyboardInterrupt
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as first, pytest.raises(KeyboardInterrupt):
+        first.setattr(loop, "iterate", interrupted)
+        loop.train(experiment, out, report=report)
+    assert "nothing to save" in news[-1]
+    assert not (out / "checkpoint").exists()
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(experiment, out, report=report)  # the folder is free
+    assert "saving a checkpoint" in news[-1]
+    assert [row.iteration for row in read_progress(out / "checkpoint" / "progress.jsonl")] == [1]
 
 
 def test_help_teaches():
