@@ -48,7 +48,12 @@ _Loader.add_implicit_resolver(
 
 
 class Stop(Section):
-    """When training ends: at the first of these."""
+    """When training ends: at the first of these.
+
+    Attributes:
+        env_steps: of all env runners.
+        wall_seconds: of training iterations; None sets no limit.
+    """
 
     env_steps: Annotated[int, Field(gt=0)]
     wall_seconds: Annotated[float, Field(gt=0)] | None = None
@@ -74,14 +79,13 @@ class Policy(Section):
 class Experiment(Section):
     """What ``rllib-vlm-reward train`` runs.
 
-    ``environment``, ``env_runners``, ``training``, ``learners``, ``fault_tolerance``,
-    ``framework`` and ``reporting`` are the keyword arguments of the AlgorithmConfig methods of
-    those names. A run evaluates at its end; for RLlib's own evaluation, build the configuration in
-    Python.
+    A run evaluates at its end; for RLlib's own evaluation, build the configuration in Python.
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
         seed: of envs, policy and learner.
+        environment, env_runners, training, learners, fault_tolerance, framework, reporting: keyword
+            arguments of the method of that name of RLlib's ``AlgorithmConfig``.
         policy: the RLModule; None takes RLlib's default for the observation space.
         vlm_reward: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
         curriculum: draws each episode's goal, see :class:`.CurriculumConfig`; None leaves the

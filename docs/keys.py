@@ -1,0 +1,96 @@
+"""Prints keys.md: every key of a run's YAML, as the classes' docstrings have it.
+
+python docs/keys.py > docs/keys.md
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+
+from pydantic.fields import FieldInfo
+
+from rllib_vlm_reward import VLMRewardConfig
+from rllib_vlm_reward.curriculum import CurriculumConfig
+from rllib_vlm_reward.goal_config import GoalConfig, TemplateConfig
+from rllib_vlm_reward.goals import Goal
+from rllib_vlm_reward.grammar import Grammar, HeldOut
+from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
+from rllib_vlm_reward.section import Section
+from rllib_vlm_reward.serving_config import ServingConfig
+from rllib_vlm_reward.template import Template
+
+# Title, where the keys stand, whose keys they are, and whose docstring tells of them.
+PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
+    ("A run", "the file itself", Experiment, Experiment),
+    ("When it ends", "`stop`", Stop, Stop),
+    ("The policy", "`policy`", Policy, Policy),
+    ("The reward", "`vlm_reward`", VLMRewardConfig, VLMRewardConfig),
+    ("Where rewards are computed", "`vlm_reward` too", ServingConfig, ServingConfig),
+    (
+        "A goal in full",
+        "an entry of `goals` or `evaluation_goals` (what is left out is its template's)",
+        GoalConfig,
+        Goal,
+    ),
+    ("A template", "an entry of `templates`", TemplateConfig, Template),
+    ("Goals by a grammar", "`goals`, or the file that it names", Grammar, Grammar),
+    ("What a grammar holds out", "`held_out` of a grammar", HeldOut, HeldOut),
+    ("A curriculum", "`curriculum`", CurriculumConfig, CurriculumConfig),
+)
+HEAD = """\
+# Every key of a run's YAML
+
+Printed by `python docs/keys.py` from the docstrings of the classes, which check each key; one that
+none of them knows is an error that names the nearest. `none` is YAML's `null`, or an empty list or
+mapping. `configs/quickstart.yaml` is a commented example.
+"""
+
+
+def page() -> str:
+    """Return keys.md."""
+    return "\n".join([HEAD, *(line for part in PARTS for line in _table(*part))])
+
+
+def _table(title: str, place: str, section: type[Section], told: type) -> Iterator[str]:
+    meanings = _meanings(told)
+    inherited = {
+        name for base in section.__bases__ for name in vars(base).get("__annotations__", {})
+    }
+    yield from (f"## {title}", "", f"Keys of {place}:", "")
+    yield from ("| key | default | |", "|---|---|---|")
+    for name, field in section.model_fields.items():
+        if name not in inherited:
+            yield f"| `{field.alias or name}` | {_default(field)} | {meanings[name]} |"
+    yield ""
+
+
+def _meanings(told: type) -> dict[str, str]:
+    """Return what a docstring's ``Attributes`` say of each; two that share a line share it here."""
+    text = inspect.cleandoc(told.__doc__ or "").split("Attributes:\n")[1]
+    lines = re.split(r"\n\n\S", text)[0]
+    found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", lines, re.MULTILINE)
+    return {
+        name: _plain(" ".join(meaning.split()))
+        for names, meaning in found
+        for name in names.split(", ")
+    }
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r":\w+:`[.~]?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    return text.replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.get_default(call_default_factory=True)
+    if value in (None, (), {}, HeldOut()):
+        return "none"
+    if value == (TemplateConfig(),):
+        return "the text itself"
+    return f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
