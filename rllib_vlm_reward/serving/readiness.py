@@ -14,6 +14,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError, RewardError
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.pending import fetch
+from rllib_vlm_reward.serving.placement import Demand, living_nodes
 
 __all__ = ["await_loaded", "await_scores"]
 
@@ -34,8 +35,10 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
     waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
     if waiting:
         _LOG.warning(
-            "reward pool: %d of %d actors are starting or wait for room, %g s at most. Free: %s.",
-            *(len(waiting), len(actors), _PLACE_TIMEOUT_S, _free()),
+            "reward pool: asked for %s; after %g s %d have not started, waiting up to %g s. "
+            "Free: %s.",
+            *(Demand.of(config, living_nodes()), _PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
+            _free(),
         )
     _await(placed, _PLACE_TIMEOUT_S, "start")
     described = [actor.describe.remote() for actor in actors]

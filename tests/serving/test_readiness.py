@@ -38,6 +38,6 @@ def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch, ca
     wide = config.model_copy(update={"num_cpus_per_actor": 2.0, "num_actors": 1})
     with pytest.raises(PoolError, match=r"did not start within 1 s. Free on the cluster: 1 CPUs"):
         RewardPool.start(wide, name="wide")
-    assert "1 of 1 actors are starting or wait for room, 1 s at most" in caplog.text
-    assert "Free: 1 CPUs" in caplog.text
+    assert "asked for 1 actors of 2 CPUs and 0 GPUs each" in caplog.text
+    assert "after 0.1 s 1 have not started, waiting up to 1 s. Free: 1 CPUs" in caplog.text
     ray.kill(tenant)
