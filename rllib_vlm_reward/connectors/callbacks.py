@@ -137,8 +137,10 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             raise RewardError(
                 f"iteration: {dropped - self._dropped} samples took longer than sample_timeout_s "
                 f"({algorithm.config.sample_timeout_s:g} s) and were dropped, so nothing was "
-                "learnt. Free the CPUs if others use them; raise sample_timeout_s, of "
-                "config.env_runners() and of env_runners in a YAML; shorten "
+                "learnt. Where 'Worker exception caught' stands above, an env runner failed, and "
+                "Ray 2.60 sleeps before it restarts one: mend what it says. Else free the CPUs if "
+                "others use them; raise sample_timeout_s, of config.env_runners() and of "
+                "env_runners in a YAML; lower train_batch_size_per_learner or "
                 "rollout_fragment_length; or give the reward more actors or GPUs."
             )
         self._dropped = dropped
