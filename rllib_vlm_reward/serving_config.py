@@ -25,8 +25,9 @@ class ServingConfig(Section):
         num_gpus_per_actor: whole or fractional; None takes 1 where the cluster has GPUs, else 0.
         num_cpus_per_actor: CPUs that Ray reserves for each actor, and that it computes on; 0
             reserves none and uses every core of its node.
-        max_batch_size: frames in one forward pass at most; None takes what suits the model on the
-            actor's device, found at its start.
+        max_batch_size: frames in one forward pass at most (a CPU fills them up, by an eighth at
+            most: docs/serving.md); None takes what suits the model on the actor's device, found at
+            its start.
         max_in_flight: requests that one env runner may have under way; fewer where they are large,
             so that their frames stay below 128 MB.
         timeout_s: seconds until a late request goes to another actor.

@@ -34,3 +34,12 @@ def test_a_filled_batch_gives_each_frame_its_own_embedding(tiny_clip):
     assert pixels.is_contiguous(memory_format=torch.channels_last)
     alone = torch.cat([encoder.encode_images(frame[None]) for frame in frames])
     torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
+
+
+def test_nothing_is_copied_where_nothing_is_missing(tiny_clip):
+    tower = CLIPEncoder.load(tiny_clip, precision="fp32").tower
+    full, short = torch.zeros(16, 3, 8, 8), torch.zeros(17, 3, 8, 8)
+    assert tower._filled(full) is full
+    assert len(tower._filled(short)) == 18
+    tower._device = torch.device("cuda")  # where a size compiles nothing
+    assert tower._filled(short) is short
