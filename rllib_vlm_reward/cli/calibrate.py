@@ -59,9 +59,11 @@ def calibrate_command(
     from rllib_vlm_reward.evaluation.calibrate import calibrate
     from rllib_vlm_reward.evaluation.judged import with_encoder
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.evaluation.models import check_device
     from rllib_vlm_reward.offline import read_config
 
     quiet()
+    check_device(device)
     reward = read_config(config)
     if encoder is not None:
         reward = with_encoder(reward, encoder)

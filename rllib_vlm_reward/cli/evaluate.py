@@ -55,21 +55,38 @@ def evaluate_command(
     refuse_twice("CONFIG.yaml", configs)
     refuse_twice("--encoder", encoder or [])
     say_loading()
-    from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
+    from rllib_vlm_reward.evaluation.evaluate import Assessment, contenders, evaluate, ranked
+    from rllib_vlm_reward.evaluation.models import check_device
     from rllib_vlm_reward.evaluation.save import save, table
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     quiet()
-    say = Console(stderr=True, highlight=False).print
+    say = Console(stderr=True, highlight=False, soft_wrap=True).print
+    check_device(device)
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():
         check_encoder(reward.encoder)  # before the env is played
     given = _frames(configs[0], frames, output)
-    assessments = evaluate(
-        rewards, given, device=device, report=lambda name: say(f"judging {name}")
-    )
-    save(output, assessments, command=shlex.join(["rllib-vlm-reward", *sys.argv[1:]]))
+    found: list[Assessment] = []
+    command = shlex.join(["rllib-vlm-reward", *sys.argv[1:]])
+    try:
+        evaluate(
+            rewards,
+            given,
+            device=device,
+            report=lambda name: say(f"judging {name}"),
+            found=found.append,
+        )
+    except BaseException:
+        if found:
+            save(output, ranked(found), command=command)
+            say(f"{output / 'report.html'} tells of the {len(found)} that were judged")
+        if frames is None:
+            say(f"the frames are kept: give --frames {output / 'frames.parquet'} and another DIR")
+        raise
+    assessments = ranked(found)
+    save(output, assessments, command=command)
     console = Console()
     console.print(table(assessments))
     for each in assessments:

@@ -77,11 +77,13 @@ def landscape_command(
     say_loading()
     from rllib_vlm_reward.evaluation.evaluate import contenders
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.evaluation.models import check_device
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.run import Experiment
 
     quiet()
+    check_device(device)
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
     if grid:
         told = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
@@ -135,8 +137,8 @@ def _grid(
     from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 
     axes = [Axis.parse(text) for text in grid]
-    frames = render_grid(experiment, axes, seed=seed)
     told = only_goal(experiment.vlm_reward, goal)
+    frames = render_grid(experiment, axes, seed=seed)
     drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), told, device=device)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "landscape.png"

@@ -85,6 +85,7 @@ class Alarms:
 
     Attributes:
         in_force: the alarms that hold now, by kind.
+        recent: what the last iterations come to.
 
     Example:
         >>> from rllib_vlm_reward.connectors.digest import Steps
@@ -96,16 +97,12 @@ class Alarms:
 
     def __init__(self, *, low: float, threshold: float | None) -> None:
         self.in_force: dict[str, Alarm] = {}
+        self.recent = Digest()
         self._said: set[str] = set()
         self._low, self._threshold = low, threshold
         self._window: deque[Digest] = deque(maxlen=WINDOW)
         self._start: Digest | None = None
         self._first: int | None = 1
-
-    @property
-    def recent(self) -> Digest:
-        """What the last iterations come to."""
-        return Digest.total(self._window)
 
     def see(self, digest: Digest, iteration: int, drift: Alarm | None = None) -> list[Alarm]:
         """Take note of an iteration; return the alarms that begin with it.
@@ -119,7 +116,8 @@ class Alarms:
             self._window.append(digest)
         if self._first is None:
             self._first = iteration
-        recent, early = self.recent, iteration < self._first + WINDOW
+        self.recent = recent = Digest.total(self._window)
+        early = iteration < self._first + WINDOW
         found = [drift, self._constant(recent, early), self._saturated(recent, early)]
         found += [self._blind(recent), self._gap(recent)]
         now = {alarm.kind: alarm for alarm in found if alarm is not None}
@@ -144,6 +142,7 @@ class Alarms:
         """
         start, in_force = state.get("start"), state.get("in_force", {})
         self._window = deque(map(Digest.unpack, state.get("window", ())), WINDOW)
+        self.recent = Digest.total(self._window)
         self._start = None if start is None else Digest.unpack(start)
         self.in_force = {kind: Alarm(kind, text) for kind, text in in_force.items()}
         self._said = set()

@@ -136,7 +136,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         if dropped > self._dropped and not _sampled(result):
             raise RewardError(
                 f"iteration: {dropped - self._dropped} samples took longer than sample_timeout_s "
-                f"({algorithm.config.sample_timeout_s:g} s) and were dropped, so nothing was "
+                f"({algorithm.config.sample_timeout_s} s) and were dropped, so nothing was "
                 "learnt. Where 'Worker exception caught' stands above, an env runner failed, and "
                 "Ray 2.60 sleeps before it restarts one: mend what it says. Else free the CPUs if "
                 "others use them; raise sample_timeout_s, of config.env_runners() and of "

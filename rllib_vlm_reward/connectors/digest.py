@@ -127,16 +127,13 @@ class Digest:
     @classmethod
     def total(cls, digests: Iterable["Digest"]) -> "Digest":
         """Return that of all their steps."""
-        parts = [cls(), *digests]
-        return cls(
-            counts=np.sum([it.counts for it in parts], axis=0),
-            fired=np.sum([it.fired for it in parts], axis=0),
-            moments=np.sum([it.moments for it in parts], axis=0),
-            episodes=np.sum([it.episodes for it in parts], axis=0),
-            owners=tuple(
-                frozenset[int]().union(*(it.owners[kind] for it in parts)) for kind in range(3)
-            ),
-        )
+        total, owners = cls(), tuple(set[int]() for _ in range(3))
+        for each in digests:
+            for field in ("counts", "fired", "moments", "episodes"):
+                np.add(getattr(total, field), getattr(each, field), out=getattr(total, field))
+            for own, its in zip(owners, each.owners, strict=True):
+                own |= its
+        return dataclasses.replace(total, owners=tuple(map(frozenset, owners)))
 
     @property
     def steps(self) -> int:

@@ -99,10 +99,11 @@ class RewardWatch:
         self.highlights = best([Highlight(*it) for it in take_items(result, _HIGHLIGHTS)], MOST)
         if self._mode == "off":
             return
-        told_of = [(agent, Digest.unpack(packed)) for agent, packed in take_items(result, _DIGESTS)]
+        packed: dict[Agent, list[Any]] = {agent: [] for agent in self._configs}
+        for agent, each in take_items(result, _DIGESTS):
+            packed[agent].append(each)
         self.digests = {
-            agent: Digest.total(digest for whose, digest in told_of if whose == agent)
-            for agent in self._configs
+            agent: Digest.total(map(Digest.unpack, its)) for agent, its in packed.items()
         }
         room = result.setdefault("env_runners", {}).setdefault("vlm_reward", {})
         drift, told = self._drift(actors), []

@@ -1,7 +1,7 @@
 """Rewards side by side on the same frames."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.verdict import Verdict, decide
 from rllib_vlm_reward.metrics.reliability import reliability
 from rllib_vlm_reward.reward_model.encoder import check_encoder
+from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["Assessment", "contenders", "evaluate"]
+__all__ = ["Assessment", "contenders", "evaluate", "ranked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,7 @@ def evaluate(
     *,
     device: str = "cpu",
     report: Callable[[str], None] = lambda _: None,
+    found: Callable[[Assessment], None] = lambda _: None,
 ) -> list[Assessment]:
     """Judge rewards by the same labelled frames, the best AP first.
 
@@ -131,6 +133,7 @@ def evaluate(
         frames: N frames.
         device: such as ``"cpu"`` or ``"cuda"``.
         report: told the name of what is judged next.
+        found: given each assessment when it is made, in case a later one fails.
 
     Raises:
         GoalError: the frames have goals that a configuration lacks.
@@ -147,14 +150,19 @@ def evaluate(
     for config in rewards.values():
         check_encoder(config.encoder)
         indices_of(frames, config.goal_set)
-    assessments = with_each_model(
-        rewards,
-        lambda name, model: Assessment(name, judge_with(model, rewards[name], frames)),
-        frames=len(frames),
-        device=device,
-        report=report,
-    )
-    return sorted(assessments.values(), key=_worth, reverse=True)
+
+    def assess(name: str, model: RewardModel) -> Assessment:
+        assessment = Assessment(name, judge_with(model, rewards[name], frames))
+        found(assessment)
+        return assessment
+
+    assessments = with_each_model(rewards, assess, frames=len(frames), device=device, report=report)
+    return ranked(assessments.values())
+
+
+def ranked(assessments: Iterable[Assessment]) -> list[Assessment]:
+    """Return the one of the best AP first."""
+    return sorted(assessments, key=_worth, reverse=True)
 
 
 def _last_two(encoder: str) -> str:

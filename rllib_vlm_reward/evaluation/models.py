@@ -4,14 +4,40 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import torch
+
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["load_model", "with_each_model"]
+__all__ = ["check_device", "load_model", "with_each_model"]
 
-_MOST_KEPT = 100_000  # embeddings: 200 MB of a ViT-B-32's
 _Found = TypeVar("_Found")
+
+
+def check_device(device: str) -> None:
+    """Raise unless torch can compute there, before anything is played or loaded.
+
+    Raises:
+        ConfigError: torch does not know the device, or sees none such.
+
+    Example:
+        >>> check_device("cpu")
+        >>> check_device("gpu")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: device: got 'gpu', expected one that this torch can \
+use, such as cpu or cuda (...
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts it
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device: got {device!r}, expected one that this torch can use, such as cpu or cuda "
+            f"({reason})."
+        ) from error
 
 
 def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardModel:
@@ -19,7 +45,7 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
     Args:
         config: the reward.
-        frames: how many it will see; it keeps the embeddings of all, up to 100,000.
+        frames: how many it will see; it keeps the embeddings of all, 2 KB each of a ViT-B-32's.
         device: such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
@@ -31,7 +57,7 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
         64
     """
     encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
-    return RewardModel(encoder, cache_frames=min(frames, _MOST_KEPT))
+    return RewardModel(encoder, cache_frames=frames)
 
 
 def with_each_model(

@@ -12,8 +12,9 @@ from wrong_rewards import shuffled
 
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import CheckpointError, GoalError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
 from rllib_vlm_reward.evaluation import collect as played
+from rllib_vlm_reward.evaluation import models
 from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
 from rllib_vlm_reward.evaluation.judged import judge
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
@@ -145,23 +146,43 @@ def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
     assert told["contenders"][0]["verdict"]["kind"] == "good"
 
 
-def test_an_unknown_encoder_is_told_before_the_env_is_played(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--encoder", "No-Such/model"], CheckpointError),
+        (["--device", "no-such-device"], ConfigError),
+    ],
+)
+def test_what_is_wrong_is_told_before_the_env_is_played(tmp_path, monkeypatch, words, error):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(played, "collect", lambda run: pytest.fail("the env was played"))
     Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
-    words = ["evaluate", "run.yaml", "--encoder", "No-Such/model", "--output", "out"]
-    ran = CliRunner().invoke(app, words)
-    assert isinstance(ran.exception, CheckpointError)
+    ran = CliRunner().invoke(app, ["evaluate", "run.yaml", *words, "--output", "out"])
+    assert isinstance(ran.exception, error)
     assert not Path("out").exists()
 
 
-def test_what_was_played_is_kept_though_it_cannot_be_scored(some, tmp_path, monkeypatch):
+def test_what_was_played_and_judged_is_kept_though_a_later_reward_fails(
+    some, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(played, "collect", lambda run: some)
+    load = models.load_model
+
+    def refuse_small(config, **more):
+        if config.encoder == "small":
+            raise CheckpointError("no weights")
+        return load(config, **more)
+
+    monkeypatch.setattr(models, "load_model", refuse_small)
     Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
-    words = ["evaluate", "run.yaml", "--device", "no-such-device", "--output", "out"]
-    assert CliRunner().invoke(app, words).exit_code == 1
+    words = ["evaluate", "run.yaml", "--encoder", "base", "--encoder", "small", "--output", "out"]
+    ran = CliRunner().invoke(app, words)
+    assert isinstance(ran.exception, CheckpointError)
+    assert "--frames out/frames.parquet" in ran.output
     assert len(LabelledFrames.load(Path("out/frames.parquet"))) == len(some)
+    told = json.loads(Path("out/evaluation.json").read_text())
+    assert [each["name"] for each in told["contenders"]] == ["run, base"]
 
 
 def test_pictures_that_have_nothing_to_show_are_left_out(tmp_path):
