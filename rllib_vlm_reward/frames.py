@@ -87,6 +87,6 @@ expected one [H, W, 3]. Resize the frames in the env.
             f"{source}: got mixed sizes {sorted(sizes)}, expected one [H, W, 3]. "
             "Resize the frames in the env."
         )
-    for frame in frames:
+    for frame in {frame.dtype: frame for frame in frames}.values():  # they have one size
         check_frames(frame[None], source=source)
     return frames

@@ -168,14 +168,15 @@ class RewardStream:
         unasked = _Request(episodes, dones, truths, scores, [], None, None, None)
         if not wanted:
             return unasked
+        source, looked_at = self.config.frame_source, [episodes[i] for i in wanted]
         frames = collect_frames(
-            self.config.frame_source,
+            source,
             env,
             [rows[i] for i in wanted],
-            [episodes[i].get_observations(-1) for i in wanted],
-            [episodes[i].get_infos(-1) for i in wanted],
+            [it.get_observations(-1) for it in looked_at] if source.startswith("obs") else [],
+            [it.get_infos(-1) for it in looked_at] if source.startswith("info") else [],
         )
-        same = self._economy.unchanged([episodes[i] for i in wanted], frames)
+        same = self._economy.unchanged(looked_at, frames)
         for i, unchanged in zip(wanted, same, strict=True):
             scores[i] = "repeat" if unchanged else 0.0
         coming = [i for i in wanted if scores[i] != "repeat"]
