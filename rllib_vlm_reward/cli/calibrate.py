@@ -82,6 +82,7 @@ def calibrate_command(
         told = getattr(found, name)
         say(f"{name:<18} {told.value:.4f} (95 % interval {told.low:.4f} to {told.high:.4f})")
     say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
+    say(f"A run takes it with vlm_reward: {{calibration: {output}}}, in place of threshold.")
     if found.caveat:
         warn = Console(stderr=True, style="yellow", highlight=False, soft_wrap=True).print
         warn(f"warning: {found.caveat}", markup=False)

@@ -39,6 +39,20 @@ figure { margin: 0; width: 9rem; font-size: 12px; }
 figure img { width: 9rem; image-rendering: pixelated; border: 3px solid var(--line); }
 figure.wrong img { border-color: #d8453a; }
 """
+_MEANINGS = (
+    "AP: area under precision and recall over β, 1 at best, the share of successes if the score "
+    "tells nothing.",
+    "AUROC: the chance that a success scores above a failure, 0.5 if the score tells nothing.",
+    "Recognised: successes at which the own goal's prompt scores highest of its family's.",
+    "Precision, recall, false positives an episode, missed episodes: of the reward at β; agents "
+    "seek false positives, so weigh these most.",
+    "ECE: mean gap between a score and the share of successes at it.",
+    "EPIC: distance from the truth, 0 the same, 0.71 unrelated, 1 the contrary.",
+    "Rank correlation with the oracle: whether the score rises on the way; a reward that pays "
+    "only at the goal need not.",
+    "Where nothing went wrong an interval is a point: the number of episodes says what that is "
+    "worth.",
+)
 
 
 def page(assessments: Sequence[Assessment], pictures: Mapping[str, Path], command: str = "") -> str:
@@ -56,6 +70,9 @@ def page(assessments: Sequence[Assessment], pictures: Mapping[str, Path], comman
         f"<p>{escape(described(frames))}</p>",
         _table("contender", {each.name: each.figures for each in assessments}),
         "<p>Below each figure its 95 % interval, by bootstrap over episodes; - is not defined.</p>",
+        "<details><summary>What the figures mean</summary><ul>",
+        *(f"<li>{escape(meaning)}</li>" for meaning in _MEANINGS),
+        "</ul></details>",
         *map(_verdict, assessments),
         "<h2>Pictures</h2>",
         *(_picture(name, path) for name, path in pictures.items()),

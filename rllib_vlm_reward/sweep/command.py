@@ -78,9 +78,12 @@ def command(
     console.print("The best trial's:")
     for key in results.searched:
         console.print(f"  {key}: {_brief(results.rows[0][key])}")
-    if results.unfinished:
-        console.print(f"{results.unfinished} trials did not end. The same command goes on.")
     console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
+    if results.unfinished:
+        parser.exit(
+            1,
+            f"{results.unfinished} trials did not end: this is so far. The same command goes on.\n",
+        )
 
 
 def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:

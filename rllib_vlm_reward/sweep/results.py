@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from ray.tune import ResultGrid
+from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_RESULT_FILE
 from ray.tune.search.sample import Domain
 
@@ -40,16 +41,18 @@ class SweepResults:
     Args:
         grid: what ``Tuner.fit`` returned.
         space: its ``param_space``; what is searched in it are the columns.
+        trials: how many the search is to make.
 
     Attributes:
         searched: the dotted keys of what is searched.
-        unfinished: trials that failed or were interrupted; the same search goes on with them.
+        unfinished: trials that failed, were interrupted or not begun; the same search goes on with
+            them.
 
     Raises:
         ConfigError: no trial reported.
     """
 
-    def __init__(self, grid: ResultGrid, space: Mapping[str, Any]) -> None:
+    def __init__(self, grid: ResultGrid, space: Mapping[str, Any], *, trials: int) -> None:
         self.searched = tuple(searched(space))
         self._trials = [
             result for result in grid if result.metrics and "objective" in result.metrics
@@ -59,7 +62,7 @@ class SweepResults:
             raise ConfigError(
                 f"sweep: none of {len(grid)} trials reported, expected at least one. {errors}"
             )
-        self.unfinished = len(grid) - grid.num_terminated
+        self.unfinished = trials - _ended(Path(grid.experiment_path))
         # The best last, as a parallel-coordinates picture draws it above the others; none that
         # failed. Of equals the same one each time: a restored search lists them in another order.
         self._trials.sort(
@@ -123,9 +126,9 @@ class SweepResults:
         for x, key in enumerate(keys):
             axes.axvline(x, color="black", linewidth=0.5)
             named = {_name(row[key]): height for row, height in zip(rows, heights[x], strict=True)}
-            for name, height in named.items():
-                short = name if len(name) <= LABEL else f"…{name[1 - LABEL :]}"
-                axes.text(x + 0.03, height, short, fontsize=7)
+            labels = zip(_told_apart([*named]), named.values(), strict=True)
+            for label, height in labels:
+                axes.text(x + 0.03, height, label, fontsize=7)
         axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right", fontsize=8)
         axes.set_yticks([])
         figure.savefig(path, dpi=120)
@@ -158,6 +161,17 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def _ended(folder: Path) -> int:
+    """Count the trials that came to their end.
+
+    Ray 2.60's ``ResultGrid.num_terminated`` counts those that an interrupt ended, too; the state
+    that ``Tuner.restore`` reads does not.
+    """
+    states = max(folder.glob("experiment_state-*.json"), key=lambda path: path.name)
+    trials = (json.loads(state) for state, _ in json.loads(states.read_text())["trial_data"])
+    return sum(trial["status"] == Trial.TERMINATED for trial in trials)
+
+
 def _reports(folder: Path) -> list[dict[str, Any]]:
     """Read a trial's reports; one that was made again after an interruption counts once."""
     lines = (folder / EXPR_RESULT_FILE).read_text().splitlines()
@@ -179,3 +193,10 @@ def _heights(values: list[Any]) -> Any:
 
 def _name(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Return names as they fit between two axes: of long ones, the first part that differs."""
+    columns = zip(*(name for name in names if len(name) > LABEL), strict=False)
+    same = next((at for at, letters in enumerate(columns) if len({*letters}) > 1), 0)
+    return [name if len(name) <= LABEL else f"…{name[same : same + LABEL - 2]}…" for name in names]

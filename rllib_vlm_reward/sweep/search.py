@@ -68,7 +68,8 @@ def search(
         output.mkdir(parents=True, exist_ok=True)
         (output / "search.json").write_text(asked)
         grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
-    results = SweepResults(grid, space)
+    points = sum(1 for _ in generate_variants(space))
+    results = SweepResults(grid, space, trials=num_samples * points)
     results.save(output)
     return results
 

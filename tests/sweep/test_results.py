@@ -7,7 +7,7 @@ from ray import tune
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.sweep.results import SweepResults, searched
+from rllib_vlm_reward.sweep.results import SweepResults, _told_apart, searched
 
 RUN = {
     "environment": {"env": "CartPole-v1"},
@@ -18,10 +18,17 @@ SPACE = {**RUN, "training": {"lr": tune.loguniform(1e-4, 1e-1)}, "seed": tune.gr
 
 
 class Grid(list):
-    """Stands for a ResultGrid: an iterable of results, and the errors of some."""
+    """Stands for a ResultGrid: results, the errors of some, and the folder of Tune's state."""
 
     errors = ("Traceback\nValueError: no such env",)
-    num_terminated = 2
+
+    def __init__(self, folder, trials):
+        super().__init__(trials)
+        self.experiment_path = str(folder)
+        for name, statuses in (("1", ["RUNNING"]), ("2", ["TERMINATED", "ERROR", "TERMINATED"])):
+            states = [[json.dumps({"status": status}), "{}"] for status in statuses]
+            path = folder / f"experiment_state-{name}.json"
+            path.write_text(json.dumps({"trial_data": states}))
 
 
 def trial(folder, name, objective, *, error=None, **config):
@@ -46,15 +53,17 @@ def results(tmp_path):
     pooled = {**RUN["vlm_reward"], "pool_name": "the-searchs"}
     return SweepResults(
         Grid(
+            tmp_path,
             [
                 trial(tmp_path, "a", 0.25, training={"lr": 1e-4}, seed=0),
                 trial(tmp_path, "b", 0.75, training={"lr": 1e-2}, seed=1, vlm_reward=pooled),
                 trial(tmp_path, "c", None, training={"lr": 1e-1}, seed=1),
                 trial(tmp_path, "d", 0.5, training={"lr": 1e-3}, seed=0),
                 trial(tmp_path, "e", 0.9, training={"lr": 1e-3}, seed=0, error="it died"),
-            ]
+            ],
         ),
         SPACE,
+        trials=6,
     )
 
 
@@ -68,7 +77,7 @@ def test_what_is_searched_is_found_at_any_depth():
 def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_reported(results):
     assert [row["objective"] for row in results.rows] == [0.75, 0.5, 0.25, 0.9]
     assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4, 1e-3]
-    assert results.unfinished == 3
+    assert results.unfinished == 4
 
 
 def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
@@ -86,4 +95,11 @@ def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
 
 def test_a_search_without_a_report_says_why(tmp_path):
     with pytest.raises(ConfigError, match=r"none of 1 trials reported.*no such env"):
-        SweepResults(Grid([trial(tmp_path, "a", None)]), SPACE)
+        SweepResults(Grid(tmp_path, [trial(tmp_path, "a", None)]), SPACE, trials=1)
+
+
+def test_labels_show_what_differs():
+    long = "[{'goal': 'go to {}', 'prompt': 'the agent is facing {}', "
+    names = [f"{long}'nothing': 'facing nothing'}}]", f"{long}'family': 'find'}}]", "none"]
+    assert _told_apart(names) == ["…nothing': 'facing nothing'…", "…family': 'find'}]…", "none"]
+    assert _told_apart(["a", "b"]) == ["a", "b"]

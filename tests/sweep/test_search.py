@@ -1,5 +1,10 @@
 """Trials of a search, by Tune itself: what they ask, share, report, save and mutate."""
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 import ray
 from ray import tune
@@ -132,6 +137,19 @@ def test_a_draw_that_the_reward_refuses_ends_no_search(cluster, tmp_path):
     )
     assert [row["vlm_reward.threshold"] for row in results.rows] == [0.5]
     assert results.unfinished == 1
+
+
+def test_an_interrupted_search_says_what_is_left(cluster, tmp_path):
+    def interrupt():
+        while not any(path.stat().st_size for path in tmp_path.glob("trials/*/result.json")):
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    space = {**RUN, "stop": {"env_steps": 6400}}
+    results = search(space, tmp_path, num_samples=2, scheduler=FIFOScheduler())
+    assert results.unfinished == 2
+    assert results.rows
 
 
 def test_a_search_is_known_by_what_it_draws_and_how():
