@@ -59,8 +59,8 @@ def calibrate_command(
     from rllib_vlm_reward.evaluation.calibrate import calibrate
     from rllib_vlm_reward.evaluation.judged import with_encoder
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-    from rllib_vlm_reward.evaluation.models import check_device
     from rllib_vlm_reward.offline import read_config
+    from rllib_vlm_reward.reward_model.device import check_device
 
     quiet()
     check_device(device)

@@ -56,9 +56,9 @@ def evaluate_command(
     refuse_twice("--encoder", encoder or [])
     say_loading()
     from rllib_vlm_reward.evaluation.evaluate import Assessment, contenders, evaluate, ranked
-    from rllib_vlm_reward.evaluation.models import check_device
     from rllib_vlm_reward.evaluation.save import save, table
     from rllib_vlm_reward.offline import read_config
+    from rllib_vlm_reward.reward_model.device import check_device
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     quiet()

@@ -77,9 +77,9 @@ def landscape_command(
     say_loading()
     from rllib_vlm_reward.evaluation.evaluate import contenders
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-    from rllib_vlm_reward.evaluation.models import check_device
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.offline import read_config
+    from rllib_vlm_reward.reward_model.device import check_device
     from rllib_vlm_reward.run import Experiment
 
     quiet()
@@ -137,8 +137,8 @@ def _grid(
     from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 
     axes = [Axis.parse(text) for text in grid]
-    told = only_goal(experiment.vlm_reward, goal)
     frames = render_grid(experiment, axes, seed=seed)
+    told = only_goal(experiment.vlm_reward, goal)
     drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), told, device=device)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "landscape.png"

@@ -4,40 +4,13 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-import torch
-
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["check_device", "load_model", "with_each_model"]
+__all__ = ["load_model", "with_each_model"]
 
 _Found = TypeVar("_Found")
-
-
-def check_device(device: str) -> None:
-    """Raise unless torch can compute there, before anything is played or loaded.
-
-    Raises:
-        ConfigError: torch does not know the device, or sees none such.
-
-    Example:
-        >>> check_device("cpu")
-        >>> check_device("gpu")
-        Traceback (most recent call last):
-        ...
-        rllib_vlm_reward.errors.ConfigError: device: got 'gpu', expected one that this torch can \
-use, such as cpu or cuda (...
-    """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts it
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device: got {device!r}, expected one that this torch can use, such as cpu or cuda "
-            f"({reason})."
-        ) from error
 
 
 def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardModel:
