@@ -71,7 +71,7 @@ def evaluate_command(
     found: list[Assessment] = []
     command = shlex.join(["rllib-vlm-reward", *sys.argv[1:]])
     try:
-        evaluate(
+        assessments = evaluate(
             rewards,
             given,
             device=device,
@@ -85,7 +85,6 @@ def evaluate_command(
         if frames is None:
             say(f"the frames are kept: give --frames {output / 'frames.parquet'} and another DIR")
         raise
-    assessments = ranked(found)
     save(output, assessments, command=command)
     console = Console()
     console.print(table(assessments))
