@@ -1,12 +1,13 @@
-"""Memory over 200,000 frames that two env runners have scored.
+"""Memory over 200,000 frames that two env runners have scored, once warm.
 
-    python benchmarks/memory.py
+    python benchmarks/memory.py --picture memory.png
 
 PPO on BabyAI in deferred mode, scored by the `small` CLIP at 56 x 56 pixels. After each iteration:
 the private memory of driver, env runners and reward actor, what the object store holds, and the
-machine's shared memory in all, where frames travel. The slope is that of a line through all but
-the first 30 %; its standard error is that of the residuals, of which neighbours are alike, so the
-true one is larger. Prints one JSON object last.
+machine's shared memory in all, where frames travel. Warm is after 200,000 frames more, by when the
+cache of embeddings has met the 16,384 that fill it. The slope is that of a line; its standard error
+is that of the residuals, of which neighbours are alike, so the true one is larger. Prints one JSON
+object last.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import ray
 from ray._private.internal_api import node_stats
@@ -31,7 +33,9 @@ STORE = 300_000_000
 def main() -> None:
     """Train, watch, and print."""
     options = parser(__doc__, repeats=None)
-    options.add_argument("--frames", type=int, default=200_000)
+    options.add_argument("--frames", type=int, default=200_000, help="once warm")
+    options.add_argument("--warm", type=int, default=200_000, help="frames before the first counts")
+    options.add_argument("--picture", type=Path, help="save the course as a PNG here")
     options.add_argument("--runners", type=int, default=2)
     options.add_argument("--envs", type=int, default=32)
     options.add_argument("--steps", type=int, default=2048, help="of an iteration")
@@ -43,7 +47,7 @@ def main() -> None:
     processes |= {f"runner_{i}": pid for i, pid in enumerate(runners) if pid != processes["driver"]}
     samples: list[dict[str, float]] = []
     frames, begin = 0, time.perf_counter()
-    while frames < args.frames:
+    while frames < args.warm + args.frames:
         algorithm.train()
         frames += args.steps
         samples.append({"frames": frames, **look(processes)})
@@ -51,8 +55,11 @@ def main() -> None:
             say(f"{frames} frames, {time.perf_counter() - begin:.0f} s: {samples[-1]}")
     stats = RewardPool.connect("memory", vlm).stats()[0]
     algorithm.stop()
-    figures = {name: line(samples, name) for name in samples[0] if name != "frames"}
-    figures["scored_by_the_actor"] = stats["frames"]
+    warm = [sample for sample in samples if sample["frames"] > args.warm]
+    figures = {name: line(warm, name) for name in samples[0] if name != "frames"}
+    figures |= {"scored_by_the_actor": stats["frames"], "course": samples[::10]}
+    if args.picture is not None:
+        draw(args.picture, samples, args.warm)
     finish("memory", figures, vars(args) | {"object_store_bytes": STORE}, args.out)
 
 
@@ -100,10 +107,8 @@ def store_use() -> dict[str, float]:
     }
 
 
-def line(samples: list[dict[str, float]], name: str) -> dict[str, float]:
-    """Return first, last, highest, and the slope once warm."""
-    values = np.array([sample[name] for sample in samples])
-    warm = samples[3 * len(samples) // 10 :]
+def line(warm: list[dict[str, float]], name: str) -> dict[str, float]:
+    """Return first, last, highest, and the slope."""
     x = np.array([sample["frames"] for sample in warm]) / 100_000
     y = np.array([sample[name] for sample in warm])
     (slope, offset), error = np.polyfit(x, y, 1), float("nan")
@@ -111,12 +116,28 @@ def line(samples: list[dict[str, float]], name: str) -> dict[str, float]:
         residual = y - slope * x - offset
         error = float(np.sqrt(residual @ residual / (len(x) - 2) / ((x - x.mean()) ** 2).sum()))
     return {
-        "first": round(float(values[0]), 1),
-        "last": round(float(values[-1]), 1),
-        "highest": round(float(values.max()), 1),
+        "first": round(float(y[0]), 1),
+        "last": round(float(y[-1]), 1),
+        "highest": round(float(y.max()), 1),
         "slope_per_100k_frames": round(float(slope), 2),
         "slope_standard_error": round(error, 2),
     }
+
+
+def draw(path: Path, samples: list[dict[str, float]], warm: int) -> None:
+    """Save what each process held, over all frames, as a PNG."""
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    frames = [sample["frames"] for sample in samples]
+    for name in samples[0]:
+        if name.endswith("_mib"):
+            label = name.removesuffix("_mib").replace("_", " ")
+            axes.plot(frames, [sample[name] for sample in samples], label=label)
+    axes.axvline(warm, color="grey", ls="--", label="warm")
+    axes.set(xlabel="frames scored", ylabel="private memory, MiB", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
