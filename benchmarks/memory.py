@@ -135,7 +135,7 @@ def draw(path: Path, samples: list[dict[str, float]], warm: int) -> None:
     axes.axvline(warm, color="grey", ls="--", label="warm")
     axes.set(xlabel="frames scored", ylabel="private memory, MiB", ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(loc="center right")
+    axes.legend(loc=(0.02, 0.22), ncols=3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
