@@ -123,8 +123,8 @@ def main() -> None:
         num_samples=1,
         scheduler=FIFOScheduler(),
     )
-    if results.unfinished:
-        parser.exit(1, f"{results.unfinished} trials did not end. The same command goes on.\n")
+    if results.left:
+        parser.exit(1, f"{results.left}\n")
     courses = summarise(results.reports)
     told = {"courses": courses, "seeds": args.seeds, "budget_env_steps": args.steps}
     (args.output / "gain.json").write_text(json.dumps(told, indent=1) + "\n")

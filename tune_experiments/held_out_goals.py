@@ -75,8 +75,8 @@ def main() -> None:
     results = search(
         space(args.seeds, args.steps), args.output, num_samples=1, scheduler=FIFOScheduler()
     )
-    if results.unfinished:
-        parser.exit(1, f"{results.unfinished} trials did not end. The same command goes on.\n")
+    if results.left:
+        parser.exit(1, f"{results.left}\n")
     figures = {
         "held_out_success": interval([row["success"] for row in results.rows]),
         "goal_blind_success": interval([row["goal_blind_success"] for row in results.rows]),

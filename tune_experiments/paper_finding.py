@@ -111,8 +111,8 @@ def finding(
     for seed in range(seeds):
         own = folder / f"seed-{seed}"
         found = search(space(seed, steps), own, num_samples=1, scheduler=FIFOScheduler())
-        if found.unfinished:
-            parser.exit(1, f"{found.unfinished} trials did not end. The same command goes on.\n")
+        if found.left:
+            parser.exit(1, f"{found.left}\n")
         results.append(found)
     told = {"figures": tell(results), "seeds": seeds, "env_steps": steps, **_where(name, args)}
     place = folder if args.quick else FINDINGS

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 from rich.table import Table
 
+from rllib_vlm_reward.errors import ERRORS
 from rllib_vlm_reward.sweep.results import METRICS
 from rllib_vlm_reward.sweep.search import search
 
@@ -64,14 +65,17 @@ def command(
             parser.error("--optuna: population-based training mutates its trials. Leave it out.")
         space, points = _drawn(space)
         num_samples *= points
-    results = search(
-        space,
-        args.output,
-        num_samples=num_samples,
-        scheduler=setting.scheduler,
-        searcher=_optuna(args.seed) if args.optuna else None,
-        seed=args.seed,
-    )
+    try:
+        results = search(
+            space,
+            args.output,
+            num_samples=num_samples,
+            scheduler=setting.scheduler,
+            searcher=_optuna(args.seed) if args.optuna else None,
+            seed=args.seed,
+        )
+    except ERRORS as error:
+        parser.exit(1, f"{error}\n")
     console = Console()
     # What was searched would not fit beside them on a terminal.
     console.print(_table(results.rows, METRICS))
@@ -79,11 +83,10 @@ def command(
     for key in results.searched:
         console.print(f"  {key}: {_brief(results.rows[0][key])}")
     console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
+    if results.left:
+        console.print(f"This is so far. {results.left}", markup=False)
     if results.unfinished:
-        parser.exit(
-            1,
-            f"{results.unfinished} trials did not end: this is so far. The same command goes on.\n",
-        )
+        parser.exit(1)
 
 
 def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:

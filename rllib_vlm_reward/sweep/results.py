@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rllib_vlm_reward.run import Experiment
 
 __all__ = ["METRICS", "SweepResults", "searched"]
 
-LABEL = 28  # characters between two axes of the picture
+LABEL, CONTEXT = 28, 8  # characters between two axes of the picture, of them before a difference
 METRICS = (
     "objective",
     "success",
@@ -45,8 +46,8 @@ class SweepResults:
 
     Attributes:
         searched: the dotted keys of what is searched.
-        unfinished: trials that failed, were interrupted or not begun; the same search goes on with
-            them.
+        failures: the last line of each failed trial's error; the same search tries these again.
+        unfinished: trials that were interrupted or not begun; the same search goes on with them.
 
     Raises:
         ConfigError: no trial reported.
@@ -57,17 +58,27 @@ class SweepResults:
         self._trials = [
             result for result in grid if result.metrics and "objective" in result.metrics
         ]
+        self.failures = tuple(str(error).strip().splitlines()[-1] for error in grid.errors)
+        statuses = _statuses(Path(grid.experiment_path))
+        self.unfinished = trials - statuses[Trial.TERMINATED] - statuses[Trial.ERROR]
         if not self._trials:
-            errors = "; ".join(str(error).strip().splitlines()[-1] for error in grid.errors)
             raise ConfigError(
-                f"sweep: none of {len(grid)} trials reported, expected at least one. {errors}"
+                f"sweep: none of {trials} trials reported, expected at least one. {self.left}"
             )
-        self.unfinished = trials - _ended(Path(grid.experiment_path))
         # The best last, as a parallel-coordinates picture draws it above the others; none that
         # failed. Of equals the same one each time: a restored search lists them in another order.
         self._trials.sort(
             key=lambda it: (it.error is None, it.metrics["objective"], it.metrics["trial_id"])
         )
+
+    @property
+    def left(self) -> str:
+        """What the same search would still do, in words; empty where there is nothing."""
+        parts = [f"{self.unfinished} did not end"] if self.unfinished else []
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed ({'; '.join(self.failures)})")
+        told = " and ".join(parts)
+        return f"Of the trials {told}. The same command goes on with these." if told else ""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -126,9 +137,8 @@ class SweepResults:
         for x, key in enumerate(keys):
             axes.axvline(x, color="black", linewidth=0.5)
             named = {_name(row[key]): height for row, height in zip(rows, heights[x], strict=True)}
-            labels = zip(_told_apart([*named]), named.values(), strict=True)
-            for label, height in labels:
-                axes.text(x + 0.03, height, label, fontsize=7)
+            for name, height in named.items():
+                axes.text(x + 0.03, height, _label(name, [*named]), fontsize=7)
         axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right", fontsize=8)
         axes.set_yticks([])
         figure.savefig(path, dpi=120)
@@ -161,15 +171,16 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _ended(folder: Path) -> int:
-    """Count the trials that came to their end.
+def _statuses(folder: Path) -> Counter[str]:
+    """Count the trials of each status.
 
     Ray 2.60's ``ResultGrid.num_terminated`` counts those that an interrupt ended, too; the state
     that ``Tuner.restore`` reads does not.
     """
-    states = max(folder.glob("experiment_state-*.json"), key=lambda path: path.name)
-    trials = (json.loads(state) for state, _ in json.loads(states.read_text())["trial_data"])
-    return sum(trial["status"] == Trial.TERMINATED for trial in trials)
+    paths = folder.glob("experiment_state-*.json")
+    last = max(paths, key=lambda path: path.name, default=None)
+    states = json.loads(last.read_text())["trial_data"] if last is not None else []
+    return Counter(json.loads(state)["status"] for state, _ in states)
 
 
 def _reports(folder: Path) -> list[dict[str, Any]]:
@@ -195,8 +206,18 @@ def _name(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _told_apart(names: list[str]) -> list[str]:
-    """Return names as they fit between two axes: of long ones, the first part that differs."""
-    columns = zip(*(name for name in names if len(name) > LABEL), strict=False)
-    same = next((at for at, letters in enumerate(columns) if len({*letters}) > 1), 0)
-    return [name if len(name) <= LABEL else f"…{name[same : same + LABEL - 2]}…" for name in names]
+def _label(name: str, names: Sequence[str]) -> str:
+    """Return a name as it fits between two axes: of a long one, the part that no other has."""
+    if len(name) <= LABEL:
+        return name
+    width = LABEL - 2
+    shared = max((_shared(name, other) for other in names if other != name), default=0)
+    start = max(0, min(shared - CONTEXT, len(name) - width))
+    end = start + width
+    return f"{'…' if start else ''}{name[start:end]}{'…' if end < len(name) else ''}"
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two different names begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

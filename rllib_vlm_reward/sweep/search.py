@@ -48,7 +48,7 @@ def search(
             ``vlm_reward.pool_name`` one pool of that name serves all trials: it is started here,
             and closed at the end.
         output: folder of Tune's own files, and of what :meth:`.SweepResults.save` writes.
-        num_samples: trials.
+        num_samples: trials, or where there is a grid, repetitions of it.
         scheduler: what is stopped early or exploited, by ``objective`` over ``env_steps``.
         searcher: draws the trials, such as ``OptunaSearch()``; None draws them at random.
         seed: of the random draws.

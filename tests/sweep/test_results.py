@@ -7,7 +7,7 @@ from ray import tune
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.sweep.results import SweepResults, _told_apart, searched
+from rllib_vlm_reward.sweep.results import SweepResults, _label, searched
 
 RUN = {
     "environment": {"env": "CartPole-v1"},
@@ -77,7 +77,11 @@ def test_what_is_searched_is_found_at_any_depth():
 def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_reported(results):
     assert [row["objective"] for row in results.rows] == [0.75, 0.5, 0.25, 0.9]
     assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4, 1e-3]
-    assert results.unfinished == 4
+    assert results.unfinished == 3
+    assert results.left == (
+        "Of the trials 3 did not end and 1 failed (ValueError: no such env). "
+        "The same command goes on with these."
+    )
 
 
 def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
@@ -98,8 +102,30 @@ def test_a_search_without_a_report_says_why(tmp_path):
         SweepResults(Grid(tmp_path, [trial(tmp_path, "a", None)]), SPACE, trials=1)
 
 
+def test_a_search_interrupted_before_its_first_report_says_what_is_left(tmp_path):
+    grid = Grid(tmp_path, [trial(tmp_path, "a", None)])
+    grid.errors = ()
+    for state in tmp_path.glob("experiment_state-*.json"):
+        state.unlink()
+    with pytest.raises(ConfigError, match=r"none of 2 trials reported.* 2 did not end\. The same"):
+        SweepResults(grid, SPACE, trials=2)
+
+
+def labels(*names):
+    return [_label(name, names) for name in names]
+
+
 def test_labels_show_what_differs():
     long = "[{'goal': 'go to {}', 'prompt': 'the agent is facing {}', "
     names = [f"{long}'nothing': 'facing nothing'}}]", f"{long}'family': 'find'}}]", "none"]
-    assert _told_apart(names) == ["…nothing': 'facing nothing'…", "…family': 'find'}]…", "none"]
-    assert _told_apart(["a", "b"]) == ["a", "b"]
+    assert labels(*names) == ["…g {}', 'nothing': 'facing …", "…ng {}', 'family': 'find'}]", "none"]
+    assert labels("a", "b") == ["a", "b"]
+    assert labels(long) == ["[{'goal': 'go to {}', 'pro…"]
+
+
+def test_labels_show_what_differs_of_a_value_that_goes_on_and_of_more_than_two():
+    module = "rllib_vlm_reward.policies.GoalConditionedModule"
+    assert labels(module, f"{module}SAC") == [f"…{module[-26:]}", f"…{module[-23:]}SAC"]
+    stage = "[['find the ball that is red'], ['lift the ball']"
+    first = "[['lift the ball that is red']]"
+    assert len({*labels(f"{stage}, ['put it']]", f"{stage}, ['put it down']]", first)}) == 3
