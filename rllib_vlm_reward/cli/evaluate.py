@@ -62,7 +62,7 @@ def evaluate_command(
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     quiet()
-    say = Console(stderr=True, highlight=False, soft_wrap=True).print
+    say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print
     check_device(device)
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():
@@ -78,14 +78,15 @@ def evaluate_command(
             report=lambda name: say(f"judging {name}"),
             found=found.append,
         )
+        save(output, assessments, command=command)
     except BaseException:
-        if found:
-            save(output, ranked(found), command=command)
-            say(f"{output / 'report.html'} tells of the {len(found)} that were judged")
         if frames is None:
             say(f"the frames are kept: give --frames {output / 'frames.parquet'} and another DIR")
+        if 0 < len(found) < len(rewards):
+            missing = [*{*rewards} - {each.name for each in found}]
+            say(f"{output} gets what was judged, without {', '.join(sorted(missing))}")
+            save(output, ranked(found), command=command, missing=sorted(missing))
         raise
-    save(output, assessments, command=command)
     console = Console()
     console.print(table(assessments))
     for each in assessments:

@@ -55,19 +55,26 @@ _MEANINGS = (
 )
 
 
-def page(assessments: Sequence[Assessment], pictures: Mapping[str, Path], command: str = "") -> str:
+def page(
+    assessments: Sequence[Assessment],
+    pictures: Mapping[str, Path],
+    command: str = "",
+    missing: Sequence[str] = (),
+) -> str:
     """Return the report as HTML.
 
     Args:
         assessments: the best first, of the same frames.
         pictures: PNG files by their name in :data:`.PICTURES`.
         command: what was typed.
+        missing: names of contenders that were to be judged, too.
     """
     frames = assessments[0].judged.frames
     parts = [
         "<h1>How good is the reward?</h1>",
         f"<pre>{escape(command)}</pre>" if command else "",
         f"<p>{escape(described(frames))}</p>",
+        f"<p><b>Not judged: {escape(', '.join(missing))}.</b></p>" if missing else "",
         _table("contender", {each.name: each.figures for each in assessments}),
         "<p>Below each figure its 95 % interval, by bootstrap over episodes; - is not defined.</p>",
         "<details><summary>What the figures mean</summary><ul>",

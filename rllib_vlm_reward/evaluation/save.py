@@ -24,13 +24,20 @@ _SHOWN = {
 _WIDTH = 16
 
 
-def save(folder: Path, assessments: Sequence[Assessment], *, command: str = "") -> None:
+def save(
+    folder: Path,
+    assessments: Sequence[Assessment],
+    *,
+    command: str = "",
+    missing: Sequence[str] = (),
+) -> None:
     """Write ``evaluation.json``, ``report.html`` and the pictures.
 
     Args:
         folder: made if need be.
         assessments: the best first, see :func:`.evaluate`.
         command: what was typed, for the report.
+        missing: names of contenders that were to be judged, too.
 
     Example:
         >>> import tempfile
@@ -46,11 +53,13 @@ def save(folder: Path, assessments: Sequence[Assessment], *, command: str = "") 
         ...     sorted(path.name for path in Path(folder).iterdir())[:2]
         ['evaluation.json', 'goals.png']
     """
-    content = json.dumps(_to_dict(assessments, command), indent=1, allow_nan=False)
+    told = {**_to_dict(assessments, command), "missing": [*missing]}
+    content = json.dumps(told, indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(content + "\n")
     pictures = {name: folder / f"{name}.png" for name in save_pictures(folder, assessments)}
-    (folder / "report.html").write_text(page(assessments, pictures, command), encoding="utf-8")
+    report = page(assessments, pictures, command, missing)
+    (folder / "report.html").write_text(report, encoding="utf-8")
 
 
 def table(assessments: Sequence[Assessment]) -> Table:

@@ -183,6 +183,8 @@ def test_what_was_played_and_judged_is_kept_though_a_later_reward_fails(
     assert len(LabelledFrames.load(Path("out/frames.parquet"))) == len(some)
     told = json.loads(Path("out/evaluation.json").read_text())
     assert [each["name"] for each in told["contenders"]] == ["run, base"]
+    assert told["missing"] == ["run, small"]
+    assert "Not judged: run, small." in Path("out/report.html").read_text()
 
 
 def test_pictures_that_have_nothing_to_show_are_left_out(tmp_path):
