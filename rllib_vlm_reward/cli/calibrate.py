@@ -75,14 +75,19 @@ def calibrate_command(
         device=device,
     )
     found.save(output)
-    say = Console().print
+    say = Console(soft_wrap=True).print
     if temperature:
         say(f"temperature        {found.temperature:.4g}")
     for name in ("threshold", "precision", "recall", "false_positives"):
         told = getattr(found, name)
         say(f"{name:<18} {told.value:.4f} (95 % interval {told.low:.4f} to {told.high:.4f})")
     say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
-    say(f"A run takes it with vlm_reward: {{calibration: {output}}}, in place of threshold.")
+    replaced = "threshold and temperature" if temperature else "threshold"
+    say(
+        f"A run takes it with vlm_reward: {{calibration: {output}}}, in place of {replaced}"
+        f"{f', and with encoder: {encoder}' if encoder is not None else ''}.",
+        markup=False,
+    )
     if found.caveat:
         warn = Console(stderr=True, style="yellow", highlight=False, soft_wrap=True).print
         warn(f"warning: {found.caveat}", markup=False)

@@ -80,11 +80,14 @@ def landscape_command(
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.device import check_device
+    from rllib_vlm_reward.reward_model.encoder import check_encoder
     from rllib_vlm_reward.run import Experiment
 
     quiet()
     check_device(device)
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
+    for reward in rewards.values():
+        check_encoder(reward.encoder)  # before the env is played
     if grid:
         told = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
     else:
