@@ -1,6 +1,7 @@
 """Whether new actors serve: placed, loaded, of one mind, and able to score."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +38,8 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
         _LOG.warning(
             "reward pool: asked for %s; after %g s %d have not started, waiting up to %g s. "
             "Free: %s.",
-            *(Demand.of(config, living_nodes()), _PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
+            dataclasses.replace(Demand.of(config, living_nodes()), actors=len(actors)),
+            *(_PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
             _free(),
         )
     _await(placed, _PLACE_TIMEOUT_S, "start")
