@@ -41,8 +41,9 @@ HEAD = """\
 # Every key of a run's YAML
 
 Printed by `python docs/keys.py` from the docstrings of the classes, which check each key; one that
-none of them knows is an error that names the nearest. `none` is YAML's `null`, or an empty list or
-mapping. `configs/quickstart.yaml` is a commented example.
+none of them knows is an error that names the nearest, but within `policy.model_config`, which only
+the module reads. `none` is YAML's `null`, or an empty list or mapping. `configs/quickstart.yaml` is
+a commented example.
 """
 
 

@@ -79,8 +79,9 @@ class VLMRewardConfig(ServingConfig):
         success_key: info key of ground-truth success, reported where the env has it.
         goal_embedding: show the policy the goal: its observation becomes
             ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt.
-        agents: in a multi-agent env, what is different for an agent: its id, and any of the keys
-            above that say what its reward is; None leaves it the env's own reward.
+        agents: in a multi-agent env, what is different for an agent: its id, and keys that say what
+            its reward is (goals, head, threshold, where its frames lie; not which CLIP, nor how
+            it is served); None leaves it the env's own reward.
         alarms: what a reward that cannot be trusted does to training: ``warn`` logs it, ``error``
             ends training by an error, ``off`` looks for none. See docs/alarms.md.
         may_change: let a checkpoint that was written with another reward be restored.

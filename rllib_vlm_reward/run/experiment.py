@@ -69,7 +69,8 @@ class Policy(Section):
 
     Attributes:
         module: import path of the class.
-        model_config_: its ``model_config``, in YAML ``model_config``.
+        model_config_: its ``model_config``, a mapping that the class reads; ours read ``hidden``,
+            ``patch_size`` and ``channels``.
     """
 
     module: str = "rllib_vlm_reward.policies.GoalConditionedModule"
