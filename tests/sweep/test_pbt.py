@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,16 @@ EXPLOIT_AFTER = 3  # reports, of 5
 
 
 class Notes:
-    """An actor that keeps what the trials tell, in its order."""
+    """An actor that keeps what the trials tell, in its order, and which iterations were saved."""
 
     def __init__(self):
-        self._notes = []
+        self._notes, self._saved = [], set()
+
+    def save(self, threshold, iteration):
+        self._saved.add((threshold, iteration))
+
+    def is_saved(self, threshold, iteration):
+        return (threshold, iteration) in self._saved
 
     def add(self, note):
         self._notes.append(note)
@@ -74,9 +81,18 @@ class Told(ExperimentTrial):
     def step(self):
         report = super().step()
         self._tell()
+        if self._own_threshold == HEIRS and self._history[-1].iteration == EXPLOIT_AFTER:
+            # Ray 2.60 ends a trial after its next save, if it is exploited while it saves: in
+            # synchronous training any but the last to report may be. So the heir is the last.
+            while not ray.get(_notes().is_saved.remote(DONORS, EXPLOIT_AFTER)):
+                time.sleep(0.1)
         self._record.clear()
         self._learnt.clear()
         return {**report, "objective": float(self.config["vlm_reward"]["threshold"] == DONORS)}
+
+    def save_checkpoint(self, folder):
+        super().save_checkpoint(folder)
+        ray.get(_notes().save.remote(self._own_threshold, self._history[-1].iteration))
 
     def load_checkpoint(self, checkpoint):
         super().load_checkpoint(checkpoint)
@@ -86,13 +102,21 @@ class Told(ExperimentTrial):
         note = Note(
             trial=self.trial_id,
             iteration=self._history[-1].iteration,
-            threshold=reward_piece(self._algorithm.env_runner).config.threshold,
+            threshold=self._own_threshold,
             course=course_of(self._algorithm),
             record=self._record,
             learnt=self._learnt,
             checkpoint=checkpoint,
         )
-        ray.get(ray.get_actor("notes").add.remote(note))
+        ray.get(_notes().add.remote(note))
+
+    @property
+    def _own_threshold(self):
+        return reward_piece(self._algorithm.env_runner).config.threshold
+
+
+def _notes():
+    return ray.get_actor("notes")
 
 
 @pytest.fixture(scope="module")
