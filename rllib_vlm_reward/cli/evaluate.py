@@ -83,9 +83,9 @@ def evaluate_command(
         if frames is None:
             say(f"the frames are kept: give --frames {output / 'frames.parquet'} and another DIR")
         if 0 < len(found) < len(rewards):
-            missing = [*{*rewards} - {each.name for each in found}]
-            say(f"{output} gets what was judged, without {', '.join(sorted(missing))}")
-            save(output, ranked(found), command=command, missing=sorted(missing))
+            missing = sorted({*rewards} - {each.name for each in found})
+            say(f"{output} gets what was judged, without {', '.join(missing)}")
+            save(output, ranked(found), command=command, missing=missing)
         raise
     console = Console()
     console.print(table(assessments))
