@@ -14,6 +14,8 @@ from rllib_vlm_reward.connectors.course import course_of
 
 __all__ = ["Progress", "iterate", "read_progress", "write_progress"]
 
+_SAMPLED = ("env_runners", "num_env_steps_sampled_lifetime")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
@@ -47,6 +49,7 @@ class Progress:
         result: dict[str, Any],
         *,
         seconds: float,
+        sampled_before: int,
         before: "Progress | None",
         curriculum: dict[str, Any] | None = None,
         alarms: Sequence[str] = (),
@@ -56,15 +59,16 @@ class Progress:
         Args:
             result: of ``algorithm.train()``.
             seconds: that the iteration took.
+            sampled_before: env steps when it began; more than ``before`` has where an iteration
+                between was interrupted.
             before: the progress of the iteration before.
             curriculum: see the class.
             alarms: see the class.
         """
-        done = before.env_steps if before else 0
         # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
         runners = result.get("env_runners", {})
         reward = runners.get("vlm_reward", {})
-        env_steps = int(runners.get("num_env_steps_sampled_lifetime", done))
+        env_steps = int(runners.get("num_env_steps_sampled_lifetime", sampled_before))
         return cls(
             iteration=before.iteration + 1 if before else 1,
             env_steps=env_steps,
@@ -72,7 +76,7 @@ class Progress:
             vlm_return=_number(reward.get("vlm_return_mean")),
             ground_truth_return=_number(reward.get("ground_truth_return_mean")),
             ground_truth_success=_number(reward.get("ground_truth_success")),
-            frames_per_second=round((env_steps - done) / seconds, 1),
+            frames_per_second=round((env_steps - sampled_before) / seconds, 1),
             curriculum=curriculum,
             alarms=list(alarms),
         )
@@ -80,12 +84,14 @@ class Progress:
 
 def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, dict[str, Any]]:
     """Train for an iteration; return the progress and RLlib's result."""
+    sampled_before = algorithm.metrics.peek(_SAMPLED, default=0)
     begin = time.perf_counter()
     result = algorithm.train()
     seconds = time.perf_counter() - begin
     progress = Progress.from_result(
         result,
         seconds=seconds,
+        sampled_before=int(sampled_before),
         before=before,
         curriculum=course_of(algorithm),
         alarms=callbacks_of(algorithm).watch.in_force,

@@ -6,16 +6,23 @@ def result(env_steps, **reward):
 
 
 def test_an_iteration_is_read():
-    first = Progress.from_result(result(100), seconds=2.0, before=None)
+    first = Progress.from_result(result(100), seconds=2.0, sampled_before=0, before=None)
     assert first == Progress(1, 100, 2.0, None, None, None, 50.0)
     told = result(160, vlm_return_mean=0.5, ground_truth_return_mean=0.25, ground_truth_success=1)
-    second = Progress.from_result(told, seconds=3.0, before=first)
+    second = Progress.from_result(told, seconds=3.0, sampled_before=100, before=first)
     assert second == Progress(2, 160, 5.0, 0.5, 0.25, 1.0, 20.0)
 
 
 def test_an_iteration_without_samples_keeps_the_count():
-    first = Progress.from_result(result(100), seconds=2.0, before=None)
+    first = Progress.from_result(result(100), seconds=2.0, sampled_before=0, before=None)
     for nothing in ({}, {"env_runners": {}}):
-        then = Progress.from_result(nothing, seconds=1.0, before=first)
+        then = Progress.from_result(nothing, seconds=1.0, sampled_before=100, before=first)
         assert then == Progress(2, 100, 3.0, None, None, None, 0.0)
-    assert Progress.from_result({}, seconds=1.0, before=None).env_steps == 0
+    nothing = Progress.from_result({}, seconds=1.0, sampled_before=0, before=None)
+    assert nothing.env_steps == 0
+
+
+def test_steps_of_an_interrupted_iteration_are_not_the_next_ones_speed():
+    first = Progress.from_result(result(100), seconds=2.0, sampled_before=0, before=None)
+    resumed = Progress.from_result(result(260), seconds=2.0, sampled_before=200, before=first)
+    assert (resumed.env_steps, resumed.frames_per_second) == (260, 30.0)
