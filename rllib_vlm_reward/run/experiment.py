@@ -39,7 +39,23 @@ SECTIONS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as a number, as people mean it; YAML 1.1 asks for 1.0e-3."""
+    """Reads 1e-3 as a number, as people mean it, and refuses a key that stands twice.
+
+    YAML 1.1 asks for 1.0e-3, and PyYAML takes the last of two.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            first = lines.setdefault(key.value, line) if isinstance(key.value, str) else line
+            if first != line:
+                raise ConfigError(
+                    f"experiment: got the key {key.value!r} in line {first} and again in line "
+                    f"{line}, expected it once. Put what it holds together."
+                )
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -132,7 +148,7 @@ class Experiment(Section):
         """Read the experiment from YAML text.
 
         Raises:
-            ConfigError: the text is not a mapping.
+            ConfigError: the text is not a mapping, or a key stands twice in one.
         """
         settings = yaml.load(text, _Loader)
         if not isinstance(settings, dict):

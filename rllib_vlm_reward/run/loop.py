@@ -106,8 +106,10 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         raise
     except KeyboardInterrupt:
         if folder.history:
-            report("interrupted: saving a checkpoint, for --resume")
+            report("interrupted: saving a checkpoint")
             folder.save_checkpoint(algorithm)
+            last = folder.history[-1]
+            report(f"saved after iteration {last.iteration}: --resume goes on")
         else:
             report("interrupted in the first iteration: there is nothing to save")
         raise

@@ -87,6 +87,12 @@ def test_bad_rllib_settings_are_named(settings, message):
         changed(**settings).to_algorithm_config()
 
 
+def test_a_key_that_stands_twice_is_refused():
+    text = "environment: {env: CartPole-v1}\nstop: {env_steps: 1}\nenvironment: {}\n"
+    with pytest.raises(ConfigError, match="'environment' in line 1 and again in line 3"):
+        Experiment.from_yaml(text)
+
+
 def test_text_that_is_no_mapping_is_refused():
     with pytest.raises(ConfigError, match="expected a mapping"):
         Experiment.from_yaml("- a\n- b\n")

@@ -96,6 +96,9 @@ def test_resume_goes_on_where_the_checkpoint_stopped(trained, tmp_path):
     steps = [row.env_steps for row in after]
     assert steps == sorted(steps)
     assert 1000 <= steps[-1] < 1600
+    first = after[len(before)]
+    own = (first.env_steps - before[-1].env_steps) / (first.wall_seconds - before[-1].wall_seconds)
+    assert first.frames_per_second == pytest.approx(own, rel=0.05)
 
 
 def test_resume_with_another_reward_is_refused(trained, tmp_path):
@@ -110,6 +113,9 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
     result = run("train", write_config(tmp_path / "c.yaml"), "--output", tmp_path / "o", "--resume")
     assert isinstance(result.exception, FileNotFoundError)
     assert "no checkpoint" in str(result.exception)
+
+
+SAVED = "saved after iteration 1: --resume goes on"
 
 
 def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch):
@@ -133,7 +139,7 @@ def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         loop.train(experiment, out, report=report)  # the folder is free
-    assert "saving a checkpoint" in news[-1]
+    assert news[-2:] == ["interrupted: saving a checkpoint", SAVED]
     assert [row.iteration for row in read_progress(out / "checkpoint" / "progress.jsonl")] == [1]
 
 
