@@ -84,7 +84,7 @@ def calibrate_command(
     say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
     replaced = "threshold and temperature" if temperature else "threshold"
     say(
-        f"A run takes it with vlm_reward: {{calibration: {output}}}, in place of {replaced}"
+        f"A run takes it with `calibration: {output}` under vlm_reward, in place of {replaced}"
         f"{f', and with encoder: {encoder}' if encoder is not None else ''}.",
         markup=False,
     )

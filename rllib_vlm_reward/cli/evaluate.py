@@ -90,7 +90,9 @@ def evaluate_command(
     console = Console()
     console.print(table(assessments))
     for each in assessments:
-        console.print(f"{each.name}: {each.verdict.kind}. {each.verdict.sentence}", markup=False)
+        chosen = " β is the best F1's on these very frames." if each.judged.threshold_chosen else ""
+        verdict = f"{each.verdict.kind}. {each.verdict.sentence}{chosen}"
+        console.print(f"{each.name}: {verdict}", markup=False)
     console.print(f"{output / 'report.html'}", markup=False)
 
 

@@ -62,9 +62,8 @@ class SweepResults:
         statuses = _statuses(Path(grid.experiment_path))
         self.unfinished = trials - statuses[Trial.TERMINATED] - statuses[Trial.ERROR]
         if not self._trials:
-            raise ConfigError(
-                f"sweep: none of {trials} trials reported, expected at least one. {self.left}"
-            )
+            why = "" if self.failures else ", since it was interrupted"
+            raise ConfigError(f"sweep: none of {trials} trials reported{why}. {self.left}")
         # The best last, as a parallel-coordinates picture draws it above the others; none that
         # failed. Of equals the same one each time: a restored search lists them in another order.
         self._trials.sort(
@@ -77,8 +76,7 @@ class SweepResults:
         parts = [f"{self.unfinished} did not end"] if self.unfinished else []
         if self.failures:
             parts.append(f"{len(self.failures)} failed ({'; '.join(self.failures)})")
-        told = " and ".join(parts)
-        return f"Of the trials {told}. The same command goes on with these." if told else ""
+        return f"Trials: {', '.join(parts)}. The same command goes on with these." if parts else ""
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_repor
     assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4, 1e-3]
     assert results.unfinished == 3
     assert results.left == (
-        "Of the trials 3 did not end and 1 failed (ValueError: no such env). "
+        "Trials: 3 did not end, 1 failed (ValueError: no such env). "
         "The same command goes on with these."
     )
 
@@ -107,7 +107,9 @@ def test_a_search_interrupted_before_its_first_report_says_what_is_left(tmp_path
     grid.errors = ()
     for state in tmp_path.glob("experiment_state-*.json"):
         state.unlink()
-    with pytest.raises(ConfigError, match=r"none of 2 trials reported.* 2 did not end\. The same"):
+    with pytest.raises(
+        ConfigError, match=r"none of 2 trials reported, since .* 2 did not end\. The same"
+    ):
         SweepResults(grid, SPACE, trials=2)
 
 
