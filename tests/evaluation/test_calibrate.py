@@ -122,6 +122,8 @@ def test_the_command_writes_what_a_run_takes(place, reward, tmp_path):
     words += ["--false-positives", 0.5, "--temperature", "--output", output]
     result = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    told = f"`calibration: {output}` under vlm_reward, in place of threshold and temperature."
+    assert told in result.stdout
     found = Calibration.load(output)
     assert found.target == Target(false_positives=0.5)
     assert found.false_positives.high <= 0.5
