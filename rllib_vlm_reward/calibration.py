@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pydantic
-import yaml
 from pydantic import Field
 
-from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.errors import ConfigError, LabelError
 from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.section import Positive, Section
+from rllib_vlm_reward.section import Positive, Section, validated
+from rllib_vlm_reward.settings import dump_settings, read_settings
 
 __all__ = ["Calibration", "Estimate", "Target", "inline_calibration"]
 
@@ -160,7 +160,7 @@ class Calibration(Section):
         """Write it as YAML."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = self.model_dump(mode="json", exclude_none=True)
-        path.write_text(yaml.safe_dump(content, sort_keys=False, width=100))
+        path.write_text(dump_settings(content))
 
     @classmethod
     def load(cls, path: Path | str) -> "Calibration":
@@ -170,18 +170,16 @@ class Calibration(Section):
             LabelError: there is no such file, or it holds something else.
         """
         try:
-            return cls.model_validate(yaml.safe_load(Path(path).read_text()))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            settings = read_settings(Path(path))
+        except (OSError, ConfigError) as error:
             raise LabelError(
                 f"calibration: got {str(path)!r}, which cannot be read ({error}), expected the "
                 "path of a file that `rllib-vlm-reward calibrate` wrote."
             ) from error
-        except pydantic.ValidationError as error:
-            told = "; ".join(
-                ": ".join((*map(str, its["loc"]), its["msg"].removeprefix("Value error, ")))
-                for its in error.errors()
-            )
-            raise LabelError(f"calibration {path}: {told}") from error
+        try:
+            return validated(cls, settings, f"calibration {path}")
+        except ConfigError as error:
+            raise LabelError(str(error)) from error
 
     def settings(self, given: dict[str, Any], goals: GoalSet) -> dict[str, float | None]:
         """Return the reward's threshold and temperature, or refuse another reward.

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import Field
 
 from rllib_vlm_reward.calibration import Calibration, inline_calibration
@@ -13,6 +12,7 @@ from rllib_vlm_reward.goal_config import GoalConfig, TemplateConfig, resolve_goa
 from rllib_vlm_reward.goals import OF_CURRICULA, GoalSet, Template, expand_goals
 from rllib_vlm_reward.section import Positive, Section
 from rllib_vlm_reward.serving_config import ServingConfig
+from rllib_vlm_reward.settings import dump_settings, parse_settings
 
 __all__ = ["GoalConfig", "TemplateConfig", "VLMRewardConfig"]
 
@@ -278,13 +278,13 @@ class VLMRewardConfig(ServingConfig):
     @classmethod
     def from_yaml(cls, text: str) -> "VLMRewardConfig":
         """Read the configuration from YAML text."""
-        return cls.model_validate(yaml.safe_load(text))
+        return cls.model_validate(parse_settings(text))
 
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, defaults and what a calibration sets left out."""
         theirs = {"threshold", "temperature"} if self.calibration is not None else set()
         plain = self.model_dump(exclude_defaults=True, exclude=theirs)
-        return yaml.safe_dump(plain, sort_keys=False)
+        return dump_settings(plain)
 
 
 def _plain(section: Section) -> dict[str, Any]:

@@ -4,14 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import pydantic
-import yaml
 from pydantic import Field
 
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import ConfigError, GoalError
 from rllib_vlm_reward.goals import Goal
 from rllib_vlm_reward.grammar import Grammar
-from rllib_vlm_reward.section import Section
+from rllib_vlm_reward.section import Section, validated
+from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["GoalConfig", "GoalFile", "TemplateConfig", "resolve_goals"]
 
@@ -94,14 +93,14 @@ def resolve_goals(settings: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = read_settings(path)
     except OSError as error:
         raise GoalError(
             f"goals: got {str(path)!r}, which cannot be read ({error.strerror}), expected a list "
             "of texts, a grammar, or the path of a YAML file. For a single goal give a list of one."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GoalError(f"{path}: it is no YAML, expected goals. {error}") from error
+    except ConfigError as error:
+        raise GoalError(f"goals: {error}") from error
     if isinstance(content, list):
         content = {"goals": content}
     if not isinstance(content, dict):
@@ -125,10 +124,6 @@ def _given(file: GoalFile) -> dict[str, Any]:
 
 def _validate(section: type[S], content: Any, where: str) -> S:
     try:
-        return section.model_validate(content)
-    except pydantic.ValidationError as error:
-        told = (
-            ": ".join(filter(None, (".".join(map(str, its["loc"])), its["msg"])))
-            for its in error.errors()
-        )
-        raise GoalError(f"{where}: {'; '.join(told)}".replace("Value error, ", "")) from error
+        return validated(section, content, where)
+    except ConfigError as error:
+        raise GoalError(str(error)) from error

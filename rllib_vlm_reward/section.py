@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import pydantic
+from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
-__all__ = ["Positive", "Section"]
+from rllib_vlm_reward.errors import ConfigError
+
+__all__ = ["Positive", "Section", "messages", "validated"]
 
 Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
@@ -47,3 +50,54 @@ class Section(pydantic.BaseModel):
                 hint = f"Did you mean {close[0]!r}?" if close else f"The keys are {names}."
                 raise ValueError(f"unknown key {key!r}. {hint}")
         return given
+
+
+S = TypeVar("S", bound=Section)
+
+
+def validated(section: type[S], settings: Any, where: str) -> S:
+    """Return what settings make of a section.
+
+    Args:
+        section: the class.
+        settings: its keys.
+        where: the file, or whatever else names their origin in the error.
+
+    Raises:
+        ConfigError: an unknown key, or a value outside its range.
+
+    Example:
+        >>> class Stop(Section):
+        ...     env_steps: int
+        >>> validated(Stop, {"env_steps": "many"}, "run.yaml")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: run.yaml: env_steps: got 'many'. Input should be ...
+    """
+    try:
+        return section.model_validate(settings)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{where}: {'; '.join(messages(error))}") from error
+
+
+def messages(error: pydantic.ValidationError) -> list[str]:
+    """Return what is wrong, each with its place and, of a plain value, what was got.
+
+    Example:
+        >>> class Stop(Section):
+        ...     env_steps: int
+        >>> try:
+        ...     Stop(env_steps="many")
+        ... except pydantic.ValidationError as error:
+        ...     messages(error)
+        ["env_steps: got 'many'. Input should be a valid integer, unable to parse string as ..."]
+    """
+    return [_message(each) for each in error.errors()]
+
+
+def _message(error: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("value_error", "missing"):
+        return f"{place}: {message}" if place else message
+    return f"{place}: got {error['input']!r}. {message}."

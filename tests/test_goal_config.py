@@ -78,12 +78,16 @@ def test_an_agents_goals_are_a_grammar_of_its_own():
     [
         ("", "got NoneType, expected a list of goals"),
         ("a ball", "got str, expected a list of goals"),
-        ("[a ball", "it is no YAML"),
+        ("[a ball", "goals.yaml: it is no YAML"),
+        ("goals: [a ball]\ngoals: [a key]", "goals.yaml: .* line 1 and again in line 2"),
         ("[]", "goals.yaml: goals: .*at least 1 item"),
         ("{goals: [a ball], evaluation: [a key]}", "unknown key 'evaluation'"),
         ("{evaluation_goals: [a key]}", "goals.yaml: goals: Field required"),
         ("{goals: [{text: a ball, famly: b}]}", "unknown key 'famly'. Did you mean 'family'"),
-        ("{goals: ['a {b}'], words: {b: [no]}}", "words.b.0: Input should be a valid string"),
+        (
+            "{goals: ['a {b}'], words: {b: [no]}}",
+            "words.b.0: got False. Input should be a valid string",
+        ),
         ("{goals: ['a {b}'], words: {c: [d]}}", "goals.yaml: .*pattern .* got 'b'"),
     ],
 )

@@ -5,8 +5,6 @@ import sys
 from typing import NoReturn
 
 import pydantic
-import yaml
-from pydantic_core import ErrorDetails
 from rich.console import Console
 
 from rllib_vlm_reward.cli import (
@@ -21,6 +19,7 @@ from rllib_vlm_reward.cli import (
 )
 from rllib_vlm_reward.cli.app import app
 from rllib_vlm_reward.errors import ERRORS
+from rllib_vlm_reward.section import messages
 
 __all__ = [
     "app",
@@ -39,7 +38,6 @@ EXPECTED = (
     *ERRORS,
     FileExistsError,
     FileNotFoundError,
-    yaml.YAMLError,
 )
 
 
@@ -52,7 +50,7 @@ def main() -> None:
     try:
         app()
     except pydantic.ValidationError as error:
-        _fail("\n".join(map(_describe, error.errors())))
+        _fail("\n".join(messages(error)))
     except EXPECTED as error:
         _fail(str(error))
 
@@ -65,14 +63,6 @@ def _silence_pygame() -> None:
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-
-
-def _describe(error: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] in ("value_error", "missing"):
-        return f"{place}: {message}" if place else message
-    return f"{place}: got {error['input']!r}. {message}."
 
 
 def _fail(message: str) -> NoReturn:

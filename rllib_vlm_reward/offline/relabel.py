@@ -9,15 +9,16 @@ from typing import Any
 
 import ray
 import ray.data
-import yaml
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, RewardError
 from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
+from rllib_vlm_reward.section import validated
 from rllib_vlm_reward.serving.cluster import joined_cluster
 from rllib_vlm_reward.serving.placement import Demand
+from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["Progress", "read_config", "relabel"]
 
@@ -57,16 +58,16 @@ def read_config(path: Path) -> VLMRewardConfig:
     """Read the reward from a run's YAML, or from one with the keys of ``vlm_reward`` alone.
 
     Raises:
-        ConfigError: the file holds no mapping.
-        pydantic.ValidationError: an unknown key, or a value outside its range.
+        ConfigError: the file holds no mapping, an unknown key, a key twice, or a value outside its
+            range; the file is named.
     """
-    settings = yaml.safe_load(path.read_text())
+    settings = read_settings(path)
     if not isinstance(settings, dict):
         raise ConfigError(
             f"{path}: got {type(settings).__name__}, expected a mapping: a run's YAML with the "
             "section vlm_reward, or the keys of that section alone."
         )
-    return VLMRewardConfig.model_validate(settings.get("vlm_reward", settings))
+    return validated(VLMRewardConfig, settings.get("vlm_reward", settings), str(path))
 
 
 def relabel(

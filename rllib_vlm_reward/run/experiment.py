@@ -4,12 +4,10 @@ import contextlib
 import difflib
 import importlib
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -23,6 +21,7 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.run.progress import Progress
 from rllib_vlm_reward.section import Section
+from rllib_vlm_reward.settings import dump_settings, parse_settings, read_settings
 
 __all__ = ["Experiment", "Policy", "Stop"]
 
@@ -35,31 +34,6 @@ SECTIONS = (
     "fault_tolerance",
     "framework",
     "reporting",
-)
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as a number, as people mean it, and refuses a key that stands twice.
-
-    YAML 1.1 asks for 1.0e-3, and PyYAML takes the last of two.
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[Any, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            first = lines.setdefault(key.value, line) if isinstance(key.value, str) else line
-            if first != line:
-                raise ConfigError(
-                    f"experiment: got the key {key.value!r} in line {first} and again in line "
-                    f"{line}, expected it once. Put what it holds together."
-                )
-        return node
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -148,20 +122,27 @@ class Experiment(Section):
         """Read the experiment from YAML text.
 
         Raises:
-            ConfigError: the text is not a mapping, or a key stands twice in one.
+            ConfigError: the text is no YAML or not a mapping, or a key stands twice in one.
         """
-        settings = yaml.load(text, _Loader)
-        if not isinstance(settings, dict):
-            raise ConfigError(
-                f"experiment: got {type(settings).__name__}, expected a mapping with the keys "
-                "environment, vlm_reward and stop. See configs/quickstart.yaml."
-            )
-        return cls.model_validate(settings)
+        return cls._of(parse_settings(text), "experiment")
 
     @classmethod
     def from_file(cls, path: Path | str) -> "Experiment":
-        """Read the experiment from a YAML file."""
-        return cls.from_yaml(Path(path).read_text())
+        """Read the experiment from a YAML file.
+
+        Raises:
+            ConfigError: as :meth:`from_yaml`; the file is named.
+        """
+        return cls._of(read_settings(Path(path)), str(path))
+
+    @classmethod
+    def _of(cls, settings: Any, where: str) -> "Experiment":
+        if not isinstance(settings, dict):
+            raise ConfigError(
+                f"{where}: got {type(settings).__name__}, expected a mapping with the keys "
+                "environment, vlm_reward and stop. See configs/quickstart.yaml."
+            )
+        return cls.model_validate(settings)
 
     def to_dict(self) -> Settings:
         """Return the settings that were given, in YAML's types and under its keys."""
@@ -169,7 +150,7 @@ class Experiment(Section):
 
     def to_yaml(self) -> str:
         """Return the settings that were given, as YAML text."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+        return dump_settings(self.to_dict())
 
     def to_algorithm_config(self) -> AlgorithmConfig:
         """Return RLlib's configuration, with the reward added.

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch.utils.tensorboard import SummaryWriter
 
@@ -17,6 +16,7 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
+from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["RunFolder"]
 
@@ -76,7 +76,7 @@ class RunFolder:
                 f"resume: no checkpoint in {self.path}, expected {self.checkpoint}. Leave "
                 "--resume out to start the run."
             )
-        before = yaml.safe_load(self._config.read_text())
+        before = read_settings(self._config)
         # A run may be prolonged, and be computed elsewhere; the rest is in the checkpoint.
         was, now = _lasting(before), _lasting(experiment.to_dict())
         changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]

@@ -206,6 +206,14 @@ def test_the_config_is_a_runs_or_its_reward_alone(vlm_config, tmp_path, head):
         read_config(path)
 
 
+@pytest.mark.parametrize("line", ["threshold: 1.5", "treshold: 0.5", "goals: [a box]", "["])
+def test_what_is_wrong_with_a_config_names_its_file(vlm_config, tmp_path, line):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"{vlm_config().to_yaml()}{line}\n")
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: "):
+        read_config(path)
+
+
 def test_ray_data_reads_the_episodes_and_nothing_else(relabelled):
     data = ray.data.read_parquet([str(relabelled[0])])
     assert data.schema().names == ["item"]

@@ -1,0 +1,47 @@
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.settings import dump_settings, parse_settings, read_settings
+
+TEXT = st.text() | st.from_regex(r"[-+]?\d*\.?\d*[eE]?[-+]?\d*", fullmatch=True)
+LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+VALUES = st.recursive(
+    LEAF, lambda its: st.lists(its, max_size=3) | st.dictionaries(st.text(), its, max_size=3)
+)
+
+
+@hypothesis.given(VALUES)
+def test_what_is_written_is_read(value):
+    assert parse_settings(dump_settings(value)) == value
+
+
+@hypothesis.given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_is_read_as_python_writes_it(number):
+    assert parse_settings(f"a: {number!r}") == {"a": number}
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "again"),
+    [
+        ("a: 1\na: 2", 1, 2),
+        ("a:\n  b: 1\n  c: 2\n  b: 1", 2, 4),
+        ("- {a: 1}\n- a: 1\n  a: 1", 2, 3),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(text, first, again):
+    with pytest.raises(ConfigError, match=f"in line {first} and again in line {again}"):
+        parse_settings(text)
+
+
+def test_the_same_key_in_two_mappings_is_none_twice():
+    assert parse_settings("a: {a: 1}\nb: {a: 2}") == {"a": {"a": 1}, "b": {"a": 2}}
+
+
+@pytest.mark.parametrize("content", [b"[1, 2", b"a: 1\na: 2", b"\xff\xfe\x00", b"a: \xe4"])
+def test_what_is_wrong_names_the_file(tmp_path, content):
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: "):
+        read_settings(path)
