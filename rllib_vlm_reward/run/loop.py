@@ -1,7 +1,11 @@
 """Trains, saves, evaluates: one run from its YAML to its summary."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +61,10 @@ def train(
     """
     config = experiment.to_algorithm_config()  # before anything starts, for its errors
     folder = RunFolder(output, experiment, resume=resume)
-    with joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES):
+    with (
+        joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES),
+        _exit_at_sigterm(),
+    ):
         algorithm = None
         try:
             report("building the algorithm and starting the reward actors")
@@ -72,6 +79,19 @@ def train(
             folder.close()
             if algorithm is not None:
                 algorithm.stop()
+
+
+@contextlib.contextmanager
+def _exit_at_sigterm() -> Iterator[None]:
+    """Let a scheduler's SIGTERM be saved like Ctrl-C; Ray 2.60's own handler aborts the driver."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
@@ -104,7 +124,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         _log_watch(folder, callbacks_of(algorithm).watch, env_steps, experiment)
         folder.save_checkpoint(algorithm)
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if folder.history:
             report("interrupted: saving a checkpoint")
             folder.save_checkpoint(algorithm)

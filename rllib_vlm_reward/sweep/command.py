@@ -78,7 +78,7 @@ def command(
         parser.exit(1, f"{error}\n")
     console = Console()
     # What was searched would not fit beside them on a terminal.
-    console.print(_table(results.rows, METRICS))
+    console.print(_table(results.rows, ["trial_id", *METRICS]))
     console.print("The best trial's:")
     for key in results.searched:
         console.print(f"  {key}: {_brief(results.rows[0][key])}")

@@ -80,7 +80,7 @@ class SweepResults:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A trial a row, the best first: what was searched, and the last report's figures."""
+        """A trial a row, the best first: its id, what was searched, the last report's figures."""
         return [self._row(result.config, result.metrics) for result in reversed(self._trials)]
 
     @property
@@ -112,7 +112,7 @@ class SweepResults:
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in (("results.csv", self.rows), ("reports.csv", self.reports)):
             with (folder / name).open("w", newline="") as file:
-                writer = csv.DictWriter(file, [*self.searched, *METRICS])
+                writer = csv.DictWriter(file, ["trial_id", *self.searched, *METRICS])
                 writer.writeheader()
                 writer.writerows(rows)
         (folder / "best.yaml").write_text(self.best.to_yaml())
@@ -120,7 +120,8 @@ class SweepResults:
 
     def _row(self, config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
         drawn = {key: _at(config, key) for key in self.searched}
-        return {**drawn, **{key: report.get(key) for key in METRICS}}
+        figures = {key: report.get(key) for key in METRICS}
+        return {"trial_id": report["trial_id"], **drawn, **figures}
 
     def _draw(self, path: Path) -> None:
         """Draw each trial as a line through what was searched, coloured by its objective."""

@@ -1,6 +1,7 @@
 """One tiny run through the command line, and what it leaves in its folder."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -118,26 +119,29 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
 SAVED = "saved after iteration 1: --resume goes on"
 
 
-def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, sent, raised):
     news, out = [], tmp_path / "out"
     experiment = Experiment.from_file(write_config(tmp_path / "c.yaml", checkpoint_every=100))
 
     def report(it):
         news.append(it)
         if isinstance(it, Progress):
-            raise KeyboardInterrupt
+            signal.raise_signal(sent)
 
     def interrupted(*_):
-        raise KeyboardInterrupt
+        signal.raise_signal(sent)
 
     with monkeypatch.context() as first:
         first.setattr(loop, "iterate", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(raised):
             loop.train(experiment, out, report=report)
     assert "nothing to save" in news[-1]
     assert not (out / "checkpoint").exists()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised):
         loop.train(experiment, out, report=report)  # the folder is free
     assert news[-2:] == ["interrupted: saving a checkpoint", SAVED]
     assert [row.iteration for row in read_progress(out / "checkpoint" / "progress.jsonl")] == [1]

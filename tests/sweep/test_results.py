@@ -35,7 +35,12 @@ def trial(folder, name, objective, *, error=None, **config):
     config, metrics = {**RUN, **config}, {}
     if objective is not None:
         metrics = {"objective": objective, "env_steps": 1000, "trial_id": name}
-    early = {"objective": 0.0, "env_steps": 500, "config": {**config, "seed": 7}}  # before exploit
+    early = {
+        "objective": 0.0,
+        "env_steps": 500,
+        "trial_id": name,
+        "config": {**config, "seed": 7},
+    }  # before exploit
     reports = [
         {**early, "training_iteration": 1},
         {**metrics, "config": config, "training_iteration": 2, "again": False},
@@ -77,6 +82,7 @@ def test_what_is_searched_is_found_at_any_depth():
 def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_reported(results):
     assert [row["objective"] for row in results.rows] == [0.75, 0.5, 0.25, 0.9]
     assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4, 1e-3]
+    assert [row["trial_id"] for row in results.rows] == ["b", "d", "a", "e"]
     assert results.unfinished == 3
     assert results.left == (
         "Trials: 3 did not end, 1 failed (ValueError: no such env). "
@@ -90,7 +96,8 @@ def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
     assert (best.seed, best.training["lr"]) == (1, 1e-2)
     assert best.vlm_reward.pool_name is None
     with (tmp_path / "results.csv").open() as file:
-        assert [float(row["objective"]) for row in csv.DictReader(file)] == [0.75, 0.5, 0.25, 0.9]
+        rows = [(row["trial_id"], float(row["objective"])) for row in csv.DictReader(file)]
+    assert rows == [("b", 0.75), ("d", 0.5), ("a", 0.25), ("e", 0.9)]
     with (tmp_path / "reports.csv").open() as file:
         reports = [(row["seed"], row["env_steps"]) for row in csv.DictReader(file)]
     assert reports == [("7", "500"), ("1", "1000"), *[("7", "500"), ("0", "1000")] * 3]
