@@ -21,15 +21,15 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        lines: dict[Any, int] = {}
+        lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
-            line = key.start_mark.line + 1
-            first = lines.setdefault(key.value, line) if isinstance(key.value, str) else line
-            if first != line:
+            line, own = key.start_mark.line + 1, (key.tag, str(key.value))
+            if own in lines:
                 raise ConfigError(
-                    f"got the key {key.value!r} in line {first} and again in line {line}, expected "
-                    "it once. Put what it holds together."
+                    f"got the key {key.value!r} in line {lines[own]} and again in line {line}, "
+                    "expected it once. Put what it holds together."
                 )
+            lines[own] = line
         return node
 
 

@@ -26,6 +26,7 @@ def test_a_float_is_read_as_python_writes_it(number):
     ("text", "first", "again"),
     [
         ("a: 1\na: 2", 1, 2),
+        ("{a: 1, 'a': 2}", 1, 1),
         ("a:\n  b: 1\n  c: 2\n  b: 1", 2, 4),
         ("- {a: 1}\n- a: 1\n  a: 1", 2, 3),
     ],
