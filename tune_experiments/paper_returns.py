@@ -5,8 +5,9 @@
 Three tasks in a room of two things: face the one that is named, pick it up, put it beside the
 other. CLIP alone pays. The third is learnt with the first two as stages, since alone it is not
 learnt within this budget (docs/curricula.md), and is judged on pairs that training never asked for.
-Over training: what CLIP paid an episode, success by ground truth, the gap between the two, and
-false positives, by which reward hacking would show.
+Over training: what CLIP paid an episode, success by ground truth, and false positives, by which
+reward hacking would show. An episode of the third may go on after success, paid each step: BabyAI
+ends it only if the thing named first was moved.
 
 The full setting: 3 tasks, 5 seeds. docs/findings/paper_returns.json and .png are what it leaves.
 """
@@ -86,9 +87,6 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
                 measure: [interval([r[measure] for r in column]) for column in columns]
                 for measure in ("vlm_return", "success", "false_positives")
             },
-            "gap": [
-                interval([r["vlm_return"] - r["success"] for r in column]) for column in columns
-            ],
             "rank_correlation": rank_correlation(
                 np.array([report["vlm_return"] for report in own]),
                 np.array([report["success"] for report in own]),
@@ -98,24 +96,28 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """Draw both returns of each task over training."""
-    figure, axes = plt.subplots(1, len(figures), figsize=(12, 4), sharey=True, layout="constrained")
-    for place, (name, course) in zip(axes, figures.items(), strict=True):
-        for measure, label in (
-            ("vlm_return", "VLM return"),
-            ("success", "success by ground truth"),
-            ("false_positives", "false positives an episode"),
-        ):
-            means = [point["mean"] for point in course[measure]]
-            (line,) = place.plot(course["env_steps"], means, marker="o", label=label)
+    """Draw both returns of each task over training, one below the other."""
+    figure, rows = plt.subplots(
+        2, len(figures), figsize=(12, 6), sharex=True, layout="constrained", squeeze=False
+    )
+    shown = (
+        ("vlm_return", "VLM return", rows[0]),
+        ("success", "success by ground truth", rows[1]),
+        ("false_positives", "false positives an episode", rows[1]),
+    )
+    for measure, label, row in shown:
+        for axes, course in zip(row, figures.values(), strict=True):
+            steps, means = course["env_steps"], [point["mean"] for point in course[measure]]
+            (line,) = axes.plot(steps, means, marker="o", label=label)
             if course[measure][0]["low"] is not None:
                 low, high = ([point[end] for point in course[measure]] for end in ("low", "high"))
-                place.fill_between(
-                    course["env_steps"], low, high, color=line.get_color(), alpha=0.15
-                )
-        place.set(title=f"{name}: rank correlation {course['rank_correlation']:.2f}")
-        place.set(xlabel="env steps", ylim=(0, 1.05))
-    axes[0].legend()
+                axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.15)
+    for (name, course), above, below in zip(figures.items(), *rows, strict=True):
+        above.set(title=f"{name}: rank correlation {course['rank_correlation']:.2f}")
+        above.set_ylim(bottom=0)
+        below.set(xlabel="env steps", ylim=(0, 1.05))
+    for row in rows:
+        row[0].legend()
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
