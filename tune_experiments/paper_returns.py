@@ -116,6 +116,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         above.set(title=f"{name}: rank correlation {course['rank_correlation']:.2f}")
         above.set_ylim(bottom=0)
         below.set(xlabel="env steps", ylim=(0, 1.05))
+        below.locator_params(axis="x", nbins=4)
     for row in rows:
         row[0].legend()
     figure.savefig(path, dpi=110)
