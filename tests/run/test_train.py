@@ -119,23 +119,28 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
 SAVED = "saved after iteration 1: --resume goes on"
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt  # no signal: a shell's background jobs ignore SIGINT
+
+
+def terminate(*_):
+    signal.raise_signal(signal.SIGTERM)
+
+
 @pytest.mark.parametrize(
-    ("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("strike", "raised"), [(interrupt, KeyboardInterrupt), (terminate, SystemExit)]
 )
-def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, sent, raised):
+def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, strike, raised):
     news, out = [], tmp_path / "out"
     experiment = Experiment.from_file(write_config(tmp_path / "c.yaml", checkpoint_every=100))
 
     def report(it):
         news.append(it)
         if isinstance(it, Progress):
-            signal.raise_signal(sent)
-
-    def interrupted(*_):
-        signal.raise_signal(sent)
+            strike()
 
     with monkeypatch.context() as first:
-        first.setattr(loop, "iterate", interrupted)
+        first.setattr(loop, "iterate", strike)
         with pytest.raises(raised):
             loop.train(experiment, out, report=report)
     assert "nothing to save" in news[-1]
