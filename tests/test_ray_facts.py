@@ -217,6 +217,21 @@ def test_callbacks_may_be_a_list_of_callables_and_keep_their_order(runner):
     assert order == ["first", "second"]
 
 
+def test_on_episode_start_tells_each_episode_once_in_the_order_in_which_they_begin(runner):
+    env_runner, _ = runner()
+    begun = []
+
+    def begin(*, episode, **kwargs):
+        begun.append((episode.id_, int(episode.get_observations(-1)[0])))
+
+    env_runner.config.callbacks_on_episode_start = [begin]
+    chunks = [chunk for _ in range(2) for chunk in env_runner.sample()]
+    # Lengths of 3 and 5, and an autoreset takes a step: 0 begins anew at 4, 1 at 6, 0 at 8.
+    assert [sub_env for _, sub_env in begun[:5]] == [0, 1, 0, 1, 0]
+    assert len({id_ for id_, _ in begun}) == len(begun)
+    assert {id_ for id_, _ in begun} >= {chunk.id_ for chunk in chunks}
+
+
 def test_on_environment_created_comes_before_the_pipeline(runner):
     had_pipeline = []
 

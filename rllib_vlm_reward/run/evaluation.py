@@ -11,6 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_ENV_TO_MODULE_CONNECTOR, COMPONENT_RL_MODULE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils import force_list
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
@@ -18,6 +19,8 @@ from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, w
 from rllib_vlm_reward.connectors.stream import Record
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
+
+STEPS = 16  # of each sub-env, between two looks at who has ended
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,16 +58,28 @@ class Moment:
 class Evaluator:
     """Plays the algorithm's policy, without exploration, on layouts of other seeds.
 
-    In one sub-env, because the first N episodes that several finish together are the short ones,
-    which here are the successful ones.
+    Of N episodes the first N that begin count: the first N that several sub-envs finish are the
+    short ones, which here are the successful ones.
 
     Args:
         algorithm: a built algorithm with a VLM reward, whose reward actors it shares.
+        episodes: that will be played at a time. An eighth as many sub-envs play them, of which the
+            algorithm's env runners have at least as many; so few of their steps are for nothing.
     """
 
-    def __init__(self, algorithm: Algorithm) -> None:
+    def __init__(self, algorithm: Algorithm, *, episodes: int = 1) -> None:
         config = algorithm.config.copy(copy_frozen=False)
-        config.env_runners(num_envs_per_env_runner=1, num_env_runners=0)
+        width = max(1, min(config.num_envs_per_env_runner, episodes // 8))
+        begun: list[str] = []
+
+        # No method: RLlib 2.60's env runner copies its configuration deeply, and what it is of.
+        def begin(*, episode: SingleAgentEpisode, **_: Any) -> None:
+            begun.append(episode.id_)
+
+        self._begun = begun
+        own = force_list(config.callbacks_on_episode_start)
+        config.callbacks(on_episode_start=[*own, begin])
+        config.env_runners(num_envs_per_env_runner=width, num_env_runners=0)
         config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)
         config.freeze()
         self._algorithm = algorithm
@@ -125,8 +140,15 @@ class Evaluator:
         self._sync()
         with self._recording() as record:
             played = self._sample(episodes, goals=self._held_out if held_out else None)
-        infos = {episode.id_: episode.get_infos() for episode in played}
-        return [Moment(*moment, infos[moment[0]][moment[1]]) for moment in record]
+        infos = {
+            (chunk.id_, t): info
+            for chunk in played
+            for t, info in enumerate(chunk.get_infos(), chunk.t_started)
+        }
+        order = {id_: place for place, id_ in enumerate(self._begun[:episodes])}
+        seen = [each for each in record if each[0] in order]
+        seen.sort(key=lambda each: (order[each[0]], each[1]))
+        return [Moment(*each, infos[each[:2]]) for each in seen]
 
     def _sync(self) -> None:
         # RLlib syncs the driver's own env runner with the learner after each update.
@@ -136,19 +158,33 @@ class Evaluator:
     def _sample(
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False
     ) -> list[SingleAgentEpisode]:
+        """Return the chunks of the first N episodes that begin, each from reset to end."""
         if self._drawn is not None:
             self._drawn.pose(goals or self._training)
-        samples: list[SingleAgentEpisode] = self._runner.sample(
-            num_episodes=episodes, explore=False, random_actions=random_actions
-        )
-        return samples
+        chunks: dict[str, list[SingleAgentEpisode]] = {}
+        self._begun.clear()
+        while True:
+            samples = self._runner.sample(
+                num_timesteps=STEPS * self._runner.num_envs,
+                explore=False,
+                random_actions=random_actions,
+                force_reset=not chunks,
+            )
+            for chunk in samples:
+                chunks.setdefault(chunk.id_, []).append(chunk)
+            ended = {id_ for id_, own in chunks.items() if own[-1].is_done}
+            going = {episode.id_ for episode in self._runner._ongoing_episodes}
+            # An env that fails takes its episode along.
+            self._begun[:] = [id_ for id_ in self._begun if id_ in ended | going]
+            wanted = self._begun[:episodes]
+            if len(wanted) == episodes and ended.issuperset(wanted):
+                return [chunk for id_ in wanted for chunk in chunks[id_]]
 
     def _play(
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False
     ) -> Outcome:
-        samples = self._sample(episodes, goals=goals, random_actions=random_actions)
-        done = [episode for episode in samples if episode.is_done]
-        data = [episode.custom_data for episode in done]
+        chunks = self._sample(episodes, goals=goals, random_actions=random_actions)
+        data = [chunk.custom_data for chunk in chunks if chunk.is_done]
         # An env may tell of success alone.
         self._tells = self._tells or any("success" in each for each in data)
         told = [float(each.get("success", False)) for each in data] if self._tells else []
@@ -156,7 +192,7 @@ class Evaluator:
             vlm_return=_mean(data, "vlm_return"),
             ground_truth_return=_mean(data, "env_return"),
             ground_truth_success=float(np.mean(told)) if told else None,
-            false_positives=_false_positives(done, reward_piece(self._runner).config),
+            false_positives=_false_positives(chunks, reward_piece(self._runner).config),
             episodes=len(data),
         )
 
@@ -171,18 +207,16 @@ class Evaluator:
             piece.record(None)
 
 
-def _false_positives(
-    episodes: Sequence[SingleAgentEpisode], config: VLMRewardConfig
-) -> float | None:
-    counts = []
-    for episode in episodes:
-        infos = episode.get_infos()[1:]
+def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConfig) -> float | None:
+    count = 0
+    for chunk in chunks:
+        infos = chunk.get_infos()[1:]
         if config.threshold is None or any(config.success_key not in info for info in infos):
             return None
         env_rewards = np.array([info["env_reward"] for info in infos])
-        fired = np.asarray(episode.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
-        counts.append(sum(fired & ~np.array([bool(info[config.success_key]) for info in infos])))
-    return float(np.mean(counts))
+        fired = np.asarray(chunk.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
+        count += sum(fired & ~np.array([bool(info[config.success_key]) for info in infos]))
+    return float(count / len({chunk.id_ for chunk in chunks}))
 
 
 def _mean(data: list[dict[str, Any]], key: str) -> float:

@@ -153,7 +153,7 @@ def _conclude(
     algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report
 ) -> dict[str, Any]:
     episodes = experiment.evaluation_episodes
-    evaluator = Evaluator(algorithm)
+    evaluator = Evaluator(algorithm, episodes=episodes)
     try:
         report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
         trained = evaluator.trained(episodes)

@@ -46,7 +46,8 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         """Build the algorithm (Tune's hook)."""
         self._experiment = Experiment.model_validate(config)
         self._algorithm = self._experiment.to_algorithm_config().build_algo()
-        self._evaluator = Evaluator(self._algorithm)
+        episodes = self._experiment.evaluation_episodes
+        self._evaluator = Evaluator(self._algorithm, episodes=episodes)
         self._history: list[Progress] = []
 
     def step(self) -> dict[str, Any]:

@@ -1,8 +1,131 @@
+"""Outcomes, against what the env itself remembers of the episodes that it played."""
+
+import dataclasses
+import itertools
+
+import painted
 import pytest
+from painted_fixtures import shared_pool, vlm_config  # noqa: F401
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.run.evaluation import _false_positives
+from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.run.evaluation import STEPS, Evaluator, _false_positives
+
+
+@dataclasses.dataclass
+class Played:
+    length: int
+    success: bool
+    ended: bool = False
+
+
+class RememberedEnv(painted.PaintedEnv):
+    """Success comes after 3 to 29 steps, failure after 60: the first to end are the successful."""
+
+    played: list[Played] = []  # noqa: RUF012  in the order in which they began
+
+    def reset(self, **given):
+        shown = super().reset(**given)
+        success = self.length % 2 == 0
+        self.length = self.length if success else 61
+        self.mine = Played(self.length, success)
+        self.played.append(self.mine)
+        return shown
+
+    def step(self, action):
+        result = super().step(action)
+        self.mine.ended = self.t == self.length
+        return result
+
+
+class FailingEnv(RememberedEnv):
+    """Each 300th step of all fails."""
+
+    taken = itertools.count(1)
+
+    def step(self, action):
+        if next(self.taken) % 300 == 0:
+            raise RuntimeError("a simulator broke down")
+        return super().step(action)
+
+
+@pytest.fixture
+def evaluator(vlm_config, shared_pool):  # noqa: F811
+    """Returns a function: an evaluator of four sub-envs."""
+    opened = []
+
+    def make(env=RememberedEnv, episodes=32, fault_tolerance=None, **vlm):
+        config = (
+            PPOConfig()
+            .environment(env)
+            .env_runners(num_env_runners=0, num_envs_per_env_runner=4)
+            .fault_tolerance(**fault_tolerance or {})
+            .rl_module(model_config={"fcnet_hiddens": [8]})
+        )
+        reward = vlm_config(pool_name=shared_pool, **vlm)
+        algorithm = add_vlm_reward(config, reward).build_algo()
+        opened.append(algorithm)
+        opened.append(Evaluator(algorithm, episodes=episodes))
+        env.played.clear()
+        return opened[-1]
+
+    yield make
+    for each in reversed(opened):
+        each.close() if isinstance(each, Evaluator) else each.stop()
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "deferred"])
+def test_the_first_that_begin_count_whole_and_no_other(evaluator, mode):
+    evaluator = evaluator(mode=mode, threshold=0.34)
+    for episodes in (32, 3, 32):
+        RememberedEnv.played.clear()
+        with evaluator._recording() as record:
+            outcome = evaluator.trained(episodes)
+        counted = RememberedEnv.played[:episodes]
+        assert all(each.ended for each in counted)
+        assert max(each.length for each in counted) > STEPS, "or no episode is ever cut"
+        assert outcome.episodes == episodes
+        assert outcome.ground_truth_success == pytest.approx(
+            sum(each.success for each in counted) / episodes
+        )
+        assert outcome.ground_truth_return == pytest.approx(
+            painted.ENV_REWARD * sum(each.length for each in counted) / episodes
+        )
+        lengths = dict(zip(evaluator._begun[:episodes], counted, strict=True))
+        fired = [(id_, t) for id_, t, _, _, score in record if score > 0.34 and id_ in lengths]
+        assert outcome.vlm_return == pytest.approx(len(fired) / episodes)
+        wrong = sum(t < lengths[id_].length or not lengths[id_].success for id_, t in fired)
+        assert outcome.false_positives == pytest.approx(wrong / episodes)
+    assert 0 < wrong < len(record)
+
+
+def test_few_episodes_are_played_in_few_sub_envs(evaluator):
+    width = [evaluator(episodes=episodes)._runner.num_envs for episodes in (1, 15, 16, 1000)]
+    assert width == [1, 1, 2, 4]
+
+
+def test_an_episode_that_is_lost_with_its_env_does_not_count(evaluator):
+    evaluator = evaluator(FailingEnv, fault_tolerance={"restart_failed_sub_environments": True})
+    outcome = evaluator.trained(32)
+    assert not all(each.ended for each in FailingEnv.played[:32])
+    counted = [each for each in FailingEnv.played if each.ended][:32]
+    assert outcome.episodes == 32
+    assert outcome.ground_truth_return == pytest.approx(
+        painted.ENV_REWARD * sum(each.length for each in counted) / 32
+    )
+
+
+def test_what_is_watched_is_every_frame_in_the_order_of_the_episodes(evaluator):
+    moments = evaluator().watch(5)
+    lengths = [each.length for each in RememberedEnv.played[:5]]
+    assert [moment.t for moment in moments] == [t for n in lengths for t in range(1, n + 1)]
+    assert [moment.info["success"] for moment in moments] == [
+        t == each.length and each.success
+        for each in RememberedEnv.played[:5]
+        for t in range(1, each.length + 1)
+    ]
 
 
 def config(**changes):
