@@ -69,6 +69,10 @@ def landscape_command(
     """
     if (frames is None) != (episode is None) or (grid and frames is not None):
         raise typer.BadParameter("--frames and --episode go together, and without --grid.")
+    if frames is not None and (goal is not None or player is not None):
+        raise typer.BadParameter("--frames were played, with their goal: no --goal, no --player.")
+    if grid and player is not None:
+        raise typer.BadParameter("a grid is not played: no --player.")
     if len(grid or ()) > 2:
         raise typer.BadParameter("a grid has one or two variables: give --grid once or twice.")
     check_output(output, folder=True)
@@ -77,6 +81,7 @@ def landscape_command(
     say_loading()
     from rllib_vlm_reward.evaluation.evaluate import contenders
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.evaluation.landscape import only_goal
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.device import check_device
@@ -86,8 +91,10 @@ def landscape_command(
     quiet()
     check_device(device)
     rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
-    for reward in rewards.values():
-        check_encoder(reward.encoder)  # before the env is played
+    for reward in rewards.values():  # before the env is played
+        check_encoder(reward.encoder)
+        if goal is not None:
+            only_goal(reward, goal)
     if grid:
         told = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
     else:

@@ -233,3 +233,32 @@ def test_an_env_without_states_is_said_before_a_goal_is_asked_for(tmp_path):
     assert isinstance(refused, ConfigError)
     assert "keeps no array in `state`" in str(refused)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--grid", "x=-1:1:3"]])
+def test_a_wrong_goal_is_refused_before_anything_is_seen(options, tmp_path, monkeypatch):
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(LIFT))
+    for road in ("trajectory.play", "grid.render_grid"):
+        monkeypatch.setattr(f"rllib_vlm_reward.evaluation.{road}", pytest.fail)
+    words = [str(tmp_path / "run.yaml"), "--goal", "a pink ball", *options]
+    words += ["--output", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, ["landscape", *words]).exception
+    assert isinstance(refused, GoalError)
+    assert "pink" in str(refused)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--frames", "run.yaml", "--episode", "x", "--goal", "a ball"], "--frames were played"),
+        (["--frames", "run.yaml", "--episode", "x", "--player", "random"], "--frames were played"),
+        (["--grid", "x=-1:1:3", "--player", "random"], "a grid is not played"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(options, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(LIFT))
+    refused = CliRunner().invoke(app, ["landscape", "run.yaml", *options, "--output", "out"])
+    assert refused.exit_code == 2
+    assert says in refused.output
