@@ -1,6 +1,7 @@
 """How good is the trained agent, by ground truth, beside chance and beside a goal-blind self?"""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -58,28 +59,36 @@ class Moment:
 class Evaluator:
     """Plays the algorithm's policy, without exploration, on layouts of other seeds.
 
-    Of N episodes the first N that begin count: the first N that several sub-envs finish are the
-    short ones, which here are the successful ones.
+    Each call plays the same layouts anew. Of N episodes the first N that begin count: the first N
+    that several sub-envs end are the short ones, which here are the successful ones.
 
     Args:
         algorithm: a built algorithm with a VLM reward, whose reward actors it shares.
-        episodes: that will be played at a time. An eighth as many sub-envs play them, of which the
-            algorithm's env runners have at least as many; so few of their steps are for nothing.
+        episodes: that a call will play. An eighth as many sub-envs play them, at most
+            ``num_envs_per_env_runner``; but one where failed sub-envs are restarted, since RLlib
+            2.60 restarts all at once, which would lose the long episodes.
     """
 
     def __init__(self, algorithm: Algorithm, *, episodes: int = 1) -> None:
         config = algorithm.config.copy(copy_frozen=False)
         width = max(1, min(config.num_envs_per_env_runner, episodes // 8))
+        if config.restart_failed_sub_environments:
+            width = 1
         begun: list[str] = []
 
-        # No method: RLlib 2.60's env runner copies its configuration deeply, and what it is of.
+        # A closure: RLlib 2.60's env runner copies a bound method's object deeply.
         def begin(*, episode: SingleAgentEpisode, **_: Any) -> None:
             begun.append(episode.id_)
 
         self._begun = begun
         own = force_list(config.callbacks_on_episode_start)
         config.callbacks(on_episode_start=[*own, begin])
-        config.env_runners(num_envs_per_env_runner=width, num_env_runners=0)
+        config.env_runners(
+            num_envs_per_env_runner=width,
+            num_env_runners=0,
+            # An episode is cut every STEPS: whoever stacks observations finds them behind the cut.
+            episode_lookback_horizon=max(config.episode_lookback_horizon, STEPS),
+        )
         config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)
         config.freeze()
         self._algorithm = algorithm
@@ -145,7 +154,7 @@ class Evaluator:
             for chunk in played
             for t, info in enumerate(chunk.get_infos(), chunk.t_started)
         }
-        order = {id_: place for place, id_ in enumerate(self._begun[:episodes])}
+        order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
         seen = [each for each in record if each[0] in order]
         seen.sort(key=lambda each: (order[each[0]], each[1]))
         return [Moment(*each, infos[each[:2]]) for each in seen]
@@ -158,27 +167,26 @@ class Evaluator:
     def _sample(
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False
     ) -> list[SingleAgentEpisode]:
-        """Return the chunks of the first N episodes that begin, each from reset to end."""
+        """Return the chunks of the first N episodes that begin, in this order, each whole."""
         if self._drawn is not None:
             self._drawn.pose(goals or self._training)
-        chunks: dict[str, list[SingleAgentEpisode]] = {}
         self._begun.clear()
-        while True:
-            samples = self._runner.sample(
-                num_timesteps=STEPS * self._runner.num_envs,
-                explore=False,
-                random_actions=random_actions,
-                force_reset=not chunks,
-            )
-            for chunk in samples:
-                chunks.setdefault(chunk.id_, []).append(chunk)
-            ended = {id_ for id_, own in chunks.items() if own[-1].is_done}
-            going = {episode.id_ for episode in self._runner._ongoing_episodes}
-            # An env that fails takes its episode along.
-            self._begun[:] = [id_ for id_ in self._begun if id_ in ended | going]
-            wanted = self._begun[:episodes]
-            if len(wanted) == episodes and ended.issuperset(wanted):
-                return [chunk for id_ in wanted for chunk in chunks[id_]]
+        play = functools.partial(self._runner.sample, explore=False, random_actions=random_actions)
+        if self._runner.num_envs == 1:
+            chunks = {episode.id_: [episode] for episode in play(num_episodes=episodes)}
+        else:
+            chunks = {}
+            self._runner._needs_initial_reset = True  # else RLlib 2.60 seeds no reset
+            while not self._ended(chunks, episodes):
+                for chunk in play(num_timesteps=STEPS * self._runner.num_envs):
+                    chunks.setdefault(chunk.id_, []).append(chunk)
+            chunks = {id_: chunks[id_] for id_ in self._begun[:episodes]}
+        self._runner.get_metrics()  # until then RLlib 2.60 keeps the episodes
+        return [chunk for own in chunks.values() for chunk in own]
+
+    def _ended(self, chunks: Mapping[str, Sequence[SingleAgentEpisode]], episodes: int) -> bool:
+        ended = {id_ for id_, own in chunks.items() if own[-1].is_done}
+        return len(self._begun) >= episodes and ended.issuperset(self._begun[:episodes])
 
     def _play(
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False

@@ -160,14 +160,12 @@ def _conclude(
         random, blind = evaluator.random(episodes), evaluator.goal_blind(episodes)
         held_out = evaluator.held_out(episodes)
         held_out_blind = evaluator.goal_blind(episodes, held_out=True)
-        report("drawing")
-        save_video(
-            folder.path / "agent.gif",
-            evaluator.watch(VIDEO_EPISODES),
-            experiment.vlm_reward.threshold,
-        )
     finally:
         evaluator.close()
+    report("drawing")
+    with contextlib.closing(Evaluator(algorithm)) as narrow:  # it keeps every sub-env's frames
+        moments = narrow.watch(VIDEO_EPISODES)
+    save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold)
     save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
     last = folder.history[-1]
     if last.curriculum is not None:

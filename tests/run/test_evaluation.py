@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import painted
 import pytest
 from painted_fixtures import shared_pool, vlm_config  # noqa: F401
@@ -22,12 +23,15 @@ class Played:
 
 
 class RememberedEnv(painted.PaintedEnv):
-    """Success comes after 3 to 29 steps, failure after 60: the first to end are the successful."""
+    """Success comes after 4 to 30 steps, failure after 61: the first to end are the successful."""
 
     played: list[Played] = []  # noqa: RUF012  in the order in which they began
 
-    def reset(self, **given):
-        shown = super().reset(**given)
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+            self.episode = 0
+        shown = super().reset()
         success = self.length % 2 == 0
         self.length = self.length if success else 61
         self.mine = Played(self.length, success)
@@ -85,7 +89,7 @@ def test_the_first_that_begin_count_whole_and_no_other(evaluator, mode):
             outcome = evaluator.trained(episodes)
         counted = RememberedEnv.played[:episodes]
         assert all(each.ended for each in counted)
-        assert max(each.length for each in counted) > STEPS, "or no episode is ever cut"
+        assert max(each.length for each in counted) > STEPS, "or no episode is cut"
         assert outcome.episodes == episodes
         assert outcome.ground_truth_success == pytest.approx(
             sum(each.success for each in counted) / episodes
@@ -93,7 +97,8 @@ def test_the_first_that_begin_count_whole_and_no_other(evaluator, mode):
         assert outcome.ground_truth_return == pytest.approx(
             painted.ENV_REWARD * sum(each.length for each in counted) / episodes
         )
-        lengths = dict(zip(evaluator._begun[:episodes], counted, strict=True))
+        ids = [*dict.fromkeys(id_ for id_, *_ in record)][:episodes]  # as they were first scored
+        lengths = dict(zip(ids, counted, strict=True))
         fired = [(id_, t) for id_, t, _, _, score in record if score > 0.34 and id_ in lengths]
         assert outcome.vlm_return == pytest.approx(len(fired) / episodes)
         wrong = sum(t < lengths[id_].length or not lengths[id_].success for id_, t in fired)
@@ -106,15 +111,34 @@ def test_few_episodes_are_played_in_few_sub_envs(evaluator):
     assert width == [1, 1, 2, 4]
 
 
-def test_an_episode_that_is_lost_with_its_env_does_not_count(evaluator):
+def test_each_call_plays_the_same_layouts(evaluator):
+    evaluator = evaluator()
+    seen = []
+    for play in (evaluator.trained, evaluator.random, evaluator.trained):
+        RememberedEnv.played.clear()
+        play(32)
+        seen.append([each.length for each in RememberedEnv.played[:32]])
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_where_sub_envs_are_restarted_no_long_episode_is_lost_for_a_short_one(evaluator):
     evaluator = evaluator(FailingEnv, fault_tolerance={"restart_failed_sub_environments": True})
     outcome = evaluator.trained(32)
-    assert not all(each.ended for each in FailingEnv.played[:32])
-    counted = [each for each in FailingEnv.played if each.ended][:32]
-    assert outcome.episodes == 32
+    assert not all(each.ended for each in FailingEnv.played), "or none failed"
+    counted = [each for each in FailingEnv.played if each.ended]
+    assert outcome.episodes == len(counted) == 32
     assert outcome.ground_truth_return == pytest.approx(
         painted.ENV_REWARD * sum(each.length for each in counted) / 32
     )
+
+
+def test_behind_a_cut_lie_the_observations_before_it(evaluator):
+    cut = [chunk for chunk in evaluator()._sample(32) if chunk.t_started]
+    assert cut
+    for chunk in cut:
+        before = chunk.get_observations(slice(-STEPS, 0), neg_index_as_lookback=True)
+        times = [int(observation[2]) for observation in before]
+        assert times == [*range(max(0, chunk.t_started - STEPS), chunk.t_started)]
 
 
 def test_what_is_watched_is_every_frame_in_the_order_of_the_episodes(evaluator):
