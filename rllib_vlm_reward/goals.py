@@ -219,7 +219,8 @@ class GoalSet:
             return self._indices[text]
         except KeyError:
             close = difflib.get_close_matches(text, self.texts, n=1)
-            near = f"The closest is {close[0]!r}." if close else f"It holds {self.texts[:5]} ..."
+            first = ", ".join(map(repr, self.texts[:5])) + (", ..." if len(self) > 5 else "")
+            near = f"The closest is {close[0]!r}." if close else f"It holds {first}."
             raise GoalError(
                 f"goal set: got the unknown goal {text!r}, expected one of {len(self)}. {near} "
                 "Correct or add it in the goals, or let the env choose among them."

@@ -142,7 +142,8 @@ def over_seeds(rows: Rows, variant: Callable[[dict[str, Any]], str]) -> dict[str
 
 
 def _where(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    options = [f"--{key} {getattr(args, key)}" for key in ("seeds", "steps") if getattr(args, key)]
+    given = {key: getattr(args, key) for key in ("seeds", "steps", "output")}
+    options = [f"--{key} {value}" for key, value in given.items() if value]
     command = " ".join(["python", f"tune_experiments/{name}.py", *["--quick"] * args.quick])
     return {
         "command": " ".join([command, *options]),

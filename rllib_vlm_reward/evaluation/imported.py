@@ -1,6 +1,7 @@
 """Labelled frames from a folder of images and a table."""
 
 import csv
+import difflib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = ["read_folder"]
 
 _TABLES = ("metadata.csv", "labels.csv")
 _NEEDED = ("file_name", "goal", "label")
+_KNOWN = (*_NEEDED, "episode", "step", "steps_to_go", "player")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 
 T = TypeVar("T")
@@ -27,14 +29,16 @@ def read_folder(folder: Path) -> LabelledFrames:
     The table is ``metadata.csv`` or ``labels.csv``, a row a frame, with a header. Columns:
     ``file_name``, relative to the folder; ``goal``, its text; ``label``, true, false, 1 or 0; and,
     as they are known, ``episode``, ``step``, ``steps_to_go`` (a cell may be empty) and ``player``.
-    Frames without episodes are an episode each. Other columns are not read.
+    Frames without episodes are an episode each. Other columns are not read, but a name that nearly
+    is one of these is refused.
 
     Args:
         folder: with the table and the images, in any format that Pillow reads.
 
     Raises:
         FileNotFoundError: there is no table.
-        LabelError: a column is missing, a cell is none of what is expected, or there is no row.
+        LabelError: a column is missing or misspelled, a cell is none of what is expected, or there
+            is no row.
         FrameError: an image is missing or cannot be read.
 
     Example:
@@ -61,6 +65,12 @@ def read_folder(folder: Path) -> LabelledFrames:
             f"{table}: got the columns {list(names)}, expected {list(_NEEDED)}; {missing} are "
             "missing. Separate by commas, with a header."
         )
+    for name in names:
+        near = difflib.get_close_matches(name.strip().lower(), _KNOWN, n=1, cutoff=0.75)
+        if near and near[0] not in names:
+            raise LabelError(
+                f"{table}: got the column {name!r}, which is not read. Did you mean {near[0]!r}?"
+            )
     images = _column(table, rows, "file_name", lambda name: _image(folder, _words(name)))
     known = set(names)
     return LabelledFrames.of(

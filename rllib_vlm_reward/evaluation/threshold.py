@@ -92,12 +92,15 @@ def _out_of_reach(
 
 
 def _too_few(episodes: int, counted: int, target: Target) -> str:
-    of_which = f" in which something fires, of {episodes}" if target.name == "precision" else ""
+    of_which, or_else = "", ""
+    if target.name == "precision":
+        of_which = f" in which something fires, of {episodes}"
+        or_else = ", or with a player that succeeds more often"
     times = _enough(target) / counted
     return (
         f"calibrate: got {counted} episodes{of_which}, expected {_enough(target)} to be sure of "
         f"{target.name} {target.value}. Collect about {math.ceil(episodes * times)} in all, "
-        f"{times:.1f} times as many `--episodes`, or with a player that succeeds more often."
+        f"{times:.1f} times as many `--episodes`{or_else}."
     )
 
 

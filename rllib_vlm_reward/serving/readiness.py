@@ -37,7 +37,7 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
     if waiting:
         _LOG.warning(
             "reward pool: asked for %s; after %g s %d have not started, waiting up to %g s. "
-            "Free: %s.",
+            "Free, besides what they may hold by now: %s.",
             dataclasses.replace(Demand.of(config, living_nodes()), actors=len(actors)),
             *(_PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
             _free(),

@@ -95,6 +95,16 @@ def test_columns_that_are_missing_are_named(folder):
         read_folder(write(folder, "file_name,label", "a.png,1"))
 
 
+@pytest.mark.parametrize("name", ["episod", "Episode", "step to go", "steps_togo"])
+def test_a_column_that_is_nearly_one_of_those_that_are_read_is_refused(folder, name):
+    with pytest.raises(LabelError, match=f"'{name}', which is not read. Did you mean '(ep|step)"):
+        read_folder(write(folder, f"{HEAD},{name}", "a.png,a,true,1"))
+
+
+def test_other_columns_are_not_read(folder):
+    assert len(read_folder(write(folder, f"{HEAD},caption", "a.png,a,true,a door"))) == 1
+
+
 def test_a_table_of_no_row_and_none_at_all(folder):
     with pytest.raises(LabelError, match="at least 1"):
         read_folder(write(folder, HEAD))
