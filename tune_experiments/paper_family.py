@@ -43,6 +43,7 @@ def row(size: str) -> dict[str, Any]:
     return {
         key: metrics[key]
         for key in (
+            "settings",
             "parameters",
             "flops_per_frame",
             "train_seconds",
@@ -70,7 +71,8 @@ def main() -> None:
             print(f"{ray.get(done)} is trained, {len(waiting)} to go", flush=True)
     family = {size: row(size) for size in SIZES}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(family, indent=1) + "\n")
+    told = {"figures": family, "command": "python tune_experiments/paper_family.py"}
+    args.output.write_text(json.dumps(told, indent=1) + "\n")
     for size, its in family.items():
         precise = {
             name: round(its[name][what]["average_precision"], 3)
