@@ -1,6 +1,6 @@
 """Which verdict does a wrong reward get, and how far from its bars does it stay?
 
-    python benchmarks/verdicts.py --out docs/benchmarks/verdicts.json
+    python benchmarks/verdicts.py --out runs/verdicts.json
 
 Judges both embedded CLIPs as they ship, with their weights in random order and with the goals'
 prompts in random order, on sets of 1,000 frames of the quickstart's env. Prints one JSON object
