@@ -1,6 +1,6 @@
 """Which alarm does a wrong reward raise, and when? Trains the quickstart for a few iterations.
 
-    python benchmarks/alarms.py --out docs/benchmarks/alarms.json
+    python benchmarks/alarms.py --out runs/alarms.json
 
 A row is a kind of reward, a CLIP, a head and a seed. Rows that --out holds are not trained again;
 it is written after each. Prints one JSON object last: the rows, the table of docs/alarms.md, and
