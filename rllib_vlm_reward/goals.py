@@ -179,6 +179,11 @@ class GoalSet:
         """The goals' texts, in order."""
         return tuple(goal.text for goal in self.goals)
 
+    @property
+    def excerpt(self) -> str:
+        """The first five texts, for messages."""
+        return ", ".join(map(repr, self.texts[:5])) + (", ..." if len(self) > 5 else "")
+
     @cached_property
     def statements(self) -> tuple[str, ...]:
         """Every distinct text that CLIP must read: prompts, negatives and baselines."""
@@ -219,8 +224,7 @@ class GoalSet:
             return self._indices[text]
         except KeyError:
             close = difflib.get_close_matches(text, self.texts, n=1)
-            first = ", ".join(map(repr, self.texts[:5])) + (", ..." if len(self) > 5 else "")
-            near = f"The closest is {close[0]!r}." if close else f"It holds {first}."
+            near = f"The closest is {close[0]!r}." if close else f"It holds {self.excerpt}."
             raise GoalError(
                 f"goal set: got the unknown goal {text!r}, expected one of {len(self)}. {near} "
                 "Correct or add it in the goals, or let the env choose among them."

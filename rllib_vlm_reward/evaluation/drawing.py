@@ -65,9 +65,10 @@ def save_curves(path: Path, axis: Axis, frames: Frames, lines: Sequence[Line], g
         above.plot(
             axis.values, heights, f"C{number}", label=f"{line.name}: {low:.4f} to {high:.4f}"
         )
-    # The axis fits a score that hardly moves as well as one that does.
-    reach = f"score, {lines[0].scores.min():.4f} to {lines[0].scores.max():.4f}"
-    above.set(ylabel=reach if len(lines) == 1 else "score, least to largest", title=goal)
+    label = "score, least to largest"
+    if len(lines) == 1:  # the axis fits a score that hardly moves as well as one that does
+        label = f"score, {lines[0].scores.min():.4f} to {lines[0].scores.max():.4f}"
+    above.set(ylabel=label, title=goal)
     _save(path, figure, above, axis.name)
 
 

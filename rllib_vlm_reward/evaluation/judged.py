@@ -147,8 +147,7 @@ def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
     unknown = sorted({*frames.goals} - {*goals.texts})
     if unknown:
         close = difflib.get_close_matches(unknown[0], goals.texts, n=1)
-        known = ", ".join(map(repr, goals.texts[:5])) + (", ..." if len(goals) > 5 else "")
-        hint = f"Did you mean {close[0]!r}?" if close else f"It knows {known}."
+        hint = f"Did you mean {close[0]!r}?" if close else f"It knows {goals.excerpt}."
         raise GoalError(
             f"labelled frames: got {len(unknown)} goals that the configuration lacks, "
             f"{unknown[:5]}, expected some of its {len(goals)}. {hint} Add them to `goals`, or "
