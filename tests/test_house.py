@@ -12,6 +12,7 @@ PACKAGE = Path(rllib_vlm_reward.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "errors": set(),
+    "import_path": {"errors"},
     "frames": {"errors"},
     "template": {"errors"},
     "goals": {"errors", "template"},
