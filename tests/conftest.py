@@ -1,14 +1,27 @@
+"""What tests of several folders ask for, and the order in which they run.
+
+Groups, each in one process of pytest-xdist: ``own_ray``, whose tests start Ray or have it started
+by what they test; ``ray``, whose tests share the session's; and each other test by itself.
+"""
+
 import json
-import os
-from pathlib import Path
 
 import open_clip
+import painted
 import pytest
 import ray
+import rays
 import safetensors.torch
 import torch
+from red_pool import RedPool
 
-PAINTED_WORLD = Path(__file__).parent / "connectors"
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors import goal_embedding, reward
+from rllib_vlm_reward.serving.pool import RewardPool
+
+SHARED_POOL = "shared"
+# In this order: a process that has begun with the session's Ray is given no other.
+RAYS = ("own_ray", "own_cluster", "cluster")
 
 TINY_CLIP = {
     "model_cfg": {
@@ -54,25 +67,97 @@ def tiny_clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("clip") / "tiny", TINY_CLIP)
 
 
+@pytest.fixture(scope="session")
+def painted_config(tiny_clip):
+    """Returns a function: the painted world's reward, with changes."""
+
+    def make(**changes):
+        given = {
+            "encoder": tiny_clip,
+            "goals": painted.GOALS,
+            "temperature": 0.3,
+            "num_cpus_per_actor": 1,
+            "precision": "fp32",  # whose scores hardly depend on the batch
+        }
+        return VLMRewardConfig(**{**given, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def vlm_config(painted_config):
+    """What ``painted_config`` is; a folder with another world has its own."""
+    return painted_config
+
+
+@pytest.fixture
+def red_pool(monkeypatch):
+    """A pool that every piece of this process finds under any name."""
+    pool = RedPool()
+    for room in (reward, goal_embedding):
+        monkeypatch.setattr(room.RewardPool, "connect", lambda name, config, run="": pool)
+    return pool
+
+
+@pytest.fixture(scope="session")
+def reader_folder(tmp_path_factory):
+    """An empty folder whose modules the session's Ray finds, like those of a reader's project."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.fixture(scope="session")
+def cluster(reader_folder):
+    """The session's Ray of 8 CPUs on paper, whose workers find what lies beside the tests."""
+    rays.release()
+    with rays.started(reader_folder, num_cpus=8, object_store_memory=500_000_000) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def shared_pool(cluster, painted_config):
+    """The session's pool, which outlives the algorithms that share it; its name."""
+    pool = RewardPool.start(painted_config(), name=SHARED_POOL)
+    yield pool.name
+    pool.close()
+
+
 @pytest.fixture(scope="module")
-def cluster(request):
-    """A Ray of this module's own, whose workers find the envs that lie beside the tests."""
-    folders = [request.path.parent, PAINTED_WORLD, os.environ.get("PYTHONPATH", "")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, filter(None, folders))))
-        ray.init(
-            address="local",
-            num_cpus=8,
-            include_dashboard=False,
-            object_store_memory=200_000_000,
-            log_to_driver=False,
-        )
+def own_ray():
+    """Leave to start Ray, for a test or for the code that it tests; whoever starts it ends it."""
+    with rays.may_start():
         yield
-        ray.shutdown()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_ray_is_started_unasked():
+    """A Ray that a test starts by the way takes seconds, and runs beside the session's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "init", rays.unasked)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_ray_is_left_behind():
-    """A Ray that one file leaves running fails every later one, far from the cause."""
+def _nothing_is_left_behind():
+    """An actor that one file leaves running fails a later one, far from the cause."""
     yield
-    assert not ray.is_initialized()
+    if ray.is_initialized():
+        rays.assert_clean(kept={f"{SHARED_POOL}/0"})
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "xdist_group(name): runs in one process with this group")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    items.sort(key=_turn)
+    for item in items:
+        if (turn := _turn(item)) < len(RAYS):
+            group = "ray" if turn == len(RAYS) - 1 else "own_ray"
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _turn(item):
+    """Return the place of the first of RAYS that a test asks for."""
+    asked = getattr(item, "fixturenames", ())  # a doctest has none
+    return next((turn for turn, name in enumerate(RAYS) if name in asked), len(RAYS))

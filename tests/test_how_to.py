@@ -13,6 +13,7 @@ import pytest
 from rllib_vlm_reward import CurriculumConfig, Experiment
 from rllib_vlm_reward.curriculum import Outcome, make_curriculum
 
+pytestmark = pytest.mark.usefixtures("cluster")  # of the search; the run has its own
 PAGE = (Path(__file__).parents[1] / "docs" / "from-env-to-sweep.md").read_text()
 # ```python my_rooms.py
 BLOCK = re.compile(r"^```\w+ (\S+\.\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -29,9 +30,9 @@ FEWER = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, request):
-    """The reader's folder, and a Ray that was started in it."""
-    path = tmp_path_factory.mktemp("two-rooms")
+def folder(reader_folder):
+    """The reader's folder, in which this process works."""
+    path = reader_folder
     for name, text in BLOCK.findall(PAGE):
         with (path / name).open("a") as file:  # run.yaml is added to
             file.write(text)
@@ -44,7 +45,6 @@ def folder(tmp_path_factory, request):
         patch.chdir(path)
         patch.setenv("PYTHONPATH", str(path))
         patch.syspath_prepend(path)
-        request.getfixturevalue("cluster")
         yield path
 
 

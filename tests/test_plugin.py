@@ -209,7 +209,7 @@ def test_an_unknown_encoder_is_an_error_at_once(vlm_config):
         add_vlm_reward(PPOConfig().environment(OwnEnv), vlm_config(encoder="ViT-B-23/random"))
 
 
-def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(vlm_config):
+def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(cluster, vlm_config):
     """The README's road: gymnasium's env, vlmrm's sentence, a CLIP asked for as random."""
 
     class SeesRewards(RLlibCallback):
@@ -217,13 +217,6 @@ def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(vlm_con
             rewards = np.concatenate([episode.get_rewards() for episode in samples])
             metrics_logger.log_value("env_rewards_seen", int((rewards == 1).sum()), reduce="sum")
 
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        object_store_memory=200_000_000,
-        log_to_driver=False,
-    )
     config = (
         PPOConfig()
         .environment("CartPole-v1")
@@ -243,7 +236,6 @@ def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(vlm_con
         results = [algorithm.train() for _ in range(3)]
     finally:
         algorithm.stop()
-        ray.shutdown()
     sampled = results[-1]["env_runners"]
     assert sampled["vlm_reward"]["frames"] >= 24
     assert 0 < sampled["vlm_reward"]["score_min"] < sampled["vlm_reward"]["score_max"] < 1

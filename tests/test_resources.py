@@ -3,7 +3,6 @@
 import painted
 import pytest
 import ray
-from painted_fixtures import vlm_config  # noqa: F401
 from ray import tune
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -18,7 +17,7 @@ ONE = {"CPU": 1.0}
 
 
 @pytest.fixture
-def config(vlm_config):  # noqa: F811
+def config(vlm_config):
     """Returns a function: a small PPO, rewarded, with changes of the reward."""
 
     def make(env_runners=0, **changes):

@@ -1,7 +1,6 @@
 import painted
 import pytest
 import recount
-from painted_fixtures import red_pool, shared_pool, vlm_config  # noqa: F401
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
@@ -37,7 +36,7 @@ def ppo():
 
 
 @pytest.fixture
-def env_runner(ppo, red_pool):  # noqa: F811
+def env_runner(ppo, red_pool):
     """Returns a function: an env runner of this process, rewarded by the red pool."""
 
     def make(vlm, env=painted.PaintedEnv, **env_runners):

@@ -9,6 +9,7 @@ from rllib_vlm_reward.errors import AlarmError, RewardError
 from rllib_vlm_reward.run import Experiment, train
 from rllib_vlm_reward.run.progress import read_progress
 
+pytestmark = pytest.mark.usefixtures("cluster")
 FIND = """
 environment:
   env: rllib_vlm_reward/Find-v0

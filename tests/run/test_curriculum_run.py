@@ -10,6 +10,7 @@ from test_train import run
 
 from rllib_vlm_reward.run.progress import read_progress
 
+pytestmark = pytest.mark.usefixtures("cluster")
 RUN = """
 environment:
   env: rllib_vlm_reward/Playroom-v0

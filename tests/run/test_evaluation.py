@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import painted
 import pytest
-from painted_fixtures import shared_pool, vlm_config  # noqa: F401
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
@@ -56,7 +55,7 @@ class FailingEnv(RememberedEnv):
 
 
 @pytest.fixture
-def evaluator(vlm_config, shared_pool):  # noqa: F811
+def evaluator(vlm_config, shared_pool):
     """Returns a function: an evaluator of four sub-envs."""
     opened = []
 

@@ -17,6 +17,7 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment, loop
 from rllib_vlm_reward.run.progress import Progress, read_progress
 
+pytestmark = pytest.mark.usefixtures("own_ray")
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
 

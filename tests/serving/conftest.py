@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-import ray
+import rays
 import torch
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -14,19 +14,19 @@ from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """A Ray of this module's own, as large on paper as the tests need; yields its address."""
-    ray.init(
-        address="local",
-        num_cpus=4,
-        num_gpus=1,
-        include_dashboard=False,
-        object_store_memory=200_000_000,
-        log_to_driver=False,
-    )
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+@pytest.fixture(scope="session")
+def own_cluster():
+    """This folder's Ray, as large on paper as the tests need; it ends before the session's starts.
+
+    Yields its address.
+    """
+    yield rays.hold(rays.started(num_cpus=4, num_gpus=1))
+    rays.release()
+
+
+@pytest.fixture(scope="session")
+def cluster(own_cluster):
+    return own_cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,0 @@
-from painted_fixtures import red_pool, shared_pool, vlm_config  # noqa: F401
