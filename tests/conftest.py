@@ -6,6 +6,7 @@ by what they test; ``ray``, whose tests share the session's; and each other test
 
 import json
 
+import hypothesis
 import open_clip
 import painted
 import pytest
@@ -22,6 +23,10 @@ from rllib_vlm_reward.serving.pool import RewardPool
 SHARED_POOL = "shared"
 # In this order: a process that has begun with the session's Ray is given no other.
 RAYS = ("own_ray", "own_cluster", "cluster")
+
+# How long an example takes depends on what runs beside it.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 TINY_CLIP = {
     "model_cfg": {
@@ -142,6 +147,12 @@ def _nothing_is_left_behind():
     yield
     if ray.is_initialized():
         rays.assert_clean(kept={f"{SHARED_POOL}/0"})
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full-matrix", action="store_true", help="each algorithm by each road, not pairwise"
+    )
 
 
 def pytest_configure(config):

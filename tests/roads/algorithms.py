@@ -52,6 +52,8 @@ ALGORITHMS = {
     "SAC, continuous": sac_box,
 }
 
+ON_POLICY = ("PPO", "APPO", "IMPALA")
+
 
 def _asynchronous(config):
     config.training(train_batch_size_per_learner=60)

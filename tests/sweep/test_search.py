@@ -1,7 +1,8 @@
-"""Trials of a search, by Tune itself: what they ask, share, report, save and mutate."""
+"""What a search asks, shares and refuses before Tune trains, and what a trial takes over."""
 
-import signal
+import importlib
 
+import pydantic
 import pytest
 import ray
 from ray import tune
@@ -10,8 +11,9 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from rllib_vlm_reward import ConfigError, Experiment, PoolError, RewardPool
 from rllib_vlm_reward.connectors.course import course_of
 from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.errors import ERRORS
 from rllib_vlm_reward.sweep import ExperimentTrial, search
-from rllib_vlm_reward.sweep.search import _describe
+from rllib_vlm_reward.sweep.search import _any_experiment, _describe, _shared_pool
 
 THINGS = {"color": ["red", "blue"], "kind": ["ball", "box", "key"]}
 RUN = {
@@ -50,14 +52,6 @@ RUN = {
 }
 
 
-class InterruptsAtAReport(FIFOScheduler):
-    """Sends Ctrl-C when a trial reports."""
-
-    def on_trial_result(self, *given):
-        signal.raise_signal(signal.SIGINT)
-        return super().on_trial_result(*given)
-
-
 def with_reward(**changes):
     return {**RUN, "vlm_reward": {**RUN["vlm_reward"], **changes}}
 
@@ -66,38 +60,47 @@ def actors():
     return {actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)}
 
 
-def test_a_search_shares_one_pool_and_leaves_what_it_found(cluster, tmp_path):
-    space = with_reward(pool_name="shared-by-trials", threshold=tune.grid_search([0.4, 0.6]))
-    seen = []
-
-    class Watch(FIFOScheduler):
-        def on_trial_result(self, tune_controller, trial, result):
-            seen.append({name for name in actors() if "shared-by-trials" in name})
-            return super().on_trial_result(tune_controller, trial, result)
-
-    results = search(space, tmp_path, num_samples=1, scheduler=Watch())
-    assert len(results.rows) == 2
-    assert all(len(names) == 1 for names in seen)
-    assert len(seen) == 8  # Tune tells of a trial's last report elsewhere
-    assert not any("shared-by-trials" in name for name in actors())
-    assert sorted(row["vlm_reward.threshold"] for row in results.rows) == [0.4, 0.6]
-    assert all(0 <= row["objective"] <= 1 and row["env_steps"] == 320 for row in results.rows)
-    best = Experiment.from_file(tmp_path / "best.yaml")
-    assert best.vlm_reward.threshold == results.rows[0]["vlm_reward.threshold"]
-    again = search(space, tmp_path, num_samples=1, scheduler=Watch())
-    assert again.rows == results.rows  # their wall_seconds too: nothing was trained again
+# The second is an experiment, whose reward refuses its curriculum.
+REFUSED = {
+    "curriculum": {**RUN, "curriculum": {"kind": "success_window", "low": 0.95}},
+    "threshold": with_reward(threshold=None),
+}
 
 
-def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(cluster):
-    own = ExperimentTrial.default_resource_request(with_reward(num_cpus_per_actor=1, num_actors=2))
-    assert own.required_resources["CPU"] == 3
+@pytest.fixture(scope="module")
+def small_pool(cluster):
+    """A pool of RUN's model; its name."""
     config = Experiment.model_validate(with_reward(num_cpus_per_actor=1)).vlm_reward
     pool = RewardPool.start(config, name="for-all")
+    yield pool.name
+    pool.close()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The pools that a search starts, (encoder, name), or ends, (None, name); here none is real."""
+    seen = []
+
+    class Pool:
+        def __init__(self, config, name):
+            self.name = name
+            seen.append((config.encoder, name))
+
+        def close(self):
+            seen.append((None, self.name))
+
+    module = importlib.import_module("rllib_vlm_reward.sweep.search")
+    monkeypatch.setattr(module.RewardPool, "start", Pool)
+    return seen
+
+
+def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(small_pool):
+    own = ExperimentTrial.default_resource_request(with_reward(num_cpus_per_actor=1, num_actors=2))
+    assert own.required_resources["CPU"] == 3
     shared = ExperimentTrial.default_resource_request(
-        with_reward(num_cpus_per_actor=1, pool_name="for-all")
+        with_reward(num_cpus_per_actor=1, pool_name=small_pool)
     )
     assert shared.required_resources["CPU"] == 1
-    pool.close()
 
 
 def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
@@ -118,14 +121,26 @@ def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
-def test_whole_rewards_to_search_share_one_pool_too(cluster, tmp_path):
+def test_whole_rewards_to_search_share_one_pool_too(started):
     one = with_reward(pool_name="whole", threshold=0.4)["vlm_reward"]
     each = [one, {**one, "threshold": 0.6, "precision": "auto"}]  # the default, named
-    space = {**RUN, "vlm_reward": tune.grid_search(each), "stop": {"env_steps": 64}}
-    results = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
-    assert results.unfinished == 0
-    assert sorted(row["vlm_reward"]["threshold"] for row in results.rows) == [0.4, 0.6]
-    assert not {name for name in actors() if name.startswith("whole")}
+    space = {**RUN, "vlm_reward": tune.grid_search(each)}
+    with _shared_pool(space, _any_experiment(space)):
+        assert started == [("small", "whole")]
+    assert started == [("small", "whole"), (None, "whole")]
+
+
+def test_without_a_name_no_pool_is_shared(started):
+    space = {**RUN, "seed": tune.grid_search([0, 1])}
+    with _shared_pool(space, _any_experiment(space)):
+        assert started == []
+
+
+def test_the_shared_pool_ends_with_a_search_that_fails(started):
+    space = with_reward(pool_name="brief")
+    with pytest.raises(ValueError, match="a bug"), _shared_pool(space, _any_experiment(space)):
+        raise ValueError("a bug")
+    assert started[-1] == (None, "brief")
 
 
 def test_whole_rewards_of_several_models_are_refused_one_pool(cluster, tmp_path):
@@ -135,21 +150,22 @@ def test_whole_rewards_of_several_models_are_refused_one_pool(cluster, tmp_path)
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
-def test_a_draw_that_the_reward_refuses_ends_no_search(cluster, tmp_path):
-    space = with_reward(threshold=tune.grid_search([None, 0.5]))  # of which one fires
-    results = search(
-        {**space, "stop": {"env_steps": 64}}, tmp_path, num_samples=1, scheduler=FIFOScheduler()
-    )
-    assert [row["vlm_reward.threshold"] for row in results.rows] == [0.5]
-    assert (results.unfinished, len(results.failures)) == (0, 1)
-    assert "threshold" in results.left
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
+def test_a_draw_that_is_refused_fails_alone(refused):
+    """The search goes by another draw; this trial asks for room, and fails in its setup."""
+    changed = next(key for key in RUN if refused[key] != RUN[key])
+    space = {**RUN, changed: tune.grid_search([refused[changed], RUN[changed]])}
+    assert _any_experiment(space) == Experiment.model_validate(RUN)
+    assert ExperimentTrial.default_resource_request(refused).required_resources == {"CPU": 1}
+    with pytest.raises((pydantic.ValidationError, *ERRORS)):
+        ExperimentTrial(config=refused)
 
 
-def test_an_interrupted_search_says_what_is_left(cluster, tmp_path):
-    space = {**RUN, "stop": {"env_steps": 6400}}
-    results = search(space, tmp_path, num_samples=2, scheduler=InterruptsAtAReport())
-    assert results.unfinished == 2
-    assert results.rows
+def test_a_space_of_which_no_draw_is_an_experiment_is_refused(tmp_path):
+    space = {**REFUSED["curriculum"], "seed": tune.randint(0, 5)}
+    with pytest.raises(pydantic.ValidationError, match="low"):
+        search(space, tmp_path / "out", num_samples=1, scheduler=FIFOScheduler())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_search_is_known_by_what_it_draws_and_how():
@@ -168,20 +184,15 @@ def test_a_search_is_known_by_what_it_draws_and_how():
     assert len({asked(**drawn), *others}) == 6
 
 
-def test_a_draw_that_is_no_experiment_fails_alone(cluster, tmp_path):
-    curriculum = {"kind": "success_window", "low": tune.grid_search([0.95, 0.1])}
-    space = {**RUN, "curriculum": curriculum, "stop": {"env_steps": 64}}
-    results = search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
-    assert [row["curriculum.low"] for row in results.rows] == [0.1]
-
-
-def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(cluster, tmp_path):
-    donor = ExperimentTrial(config=with_reward(threshold=0.3))
+def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(small_pool, tmp_path):
+    shared = {"pool_name": small_pool, "num_cpus_per_actor": 1}
+    donor = ExperimentTrial(config=with_reward(threshold=0.3, **shared))
     for _ in range(2):
         donor.train()
     donor.save_checkpoint(str(tmp_path))
     mutated = {"training": {**RUN["training"], "lr": 0.002}}
-    heir = ExperimentTrial(config={**with_reward(threshold=0.9, num_negatives=2), **mutated})
+    theirs = with_reward(threshold=0.9, num_negatives=2, **shared)
+    heir = ExperimentTrial(config={**theirs, **mutated})
     heir.load_checkpoint(str(tmp_path))
     (rates,) = heir._algorithm.learner_group.foreach_learner(
         lambda learner: [

@@ -107,7 +107,12 @@ class Watch(FIFOScheduler):
 
 
 @pytest.fixture(scope="module")
-def searched(cluster, tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("four")
+
+
+@pytest.fixture(scope="module")
+def searched(cluster, folder):
     """Returns what a search found, and its watch."""
     space = {**with_reward(pool_name=POOL), "seed": tune.grid_search(SEEDS)}
     watch = Watch(space["vlm_reward"])
@@ -115,7 +120,7 @@ def searched(cluster, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         module = importlib.import_module("rllib_vlm_reward.sweep.search")
         patch.setattr(module, "ExperimentTrial", Mortal)
-        results = search(space, tmp_path_factory.mktemp("four"), num_samples=1, scheduler=watch)
+        results = search(space, folder, num_samples=1, scheduler=watch)
     yield results, watch
     ray.kill(meeting)
 
@@ -129,6 +134,18 @@ def test_the_others_end_as_if_nothing_had_happened(searched):
     assert death[0] == VICTIM
     after = [result["seed"] for result in watch.reports[death[1] :]]
     assert all(after.count(seed) >= 3 for seed in (0, 1, 2))
+
+
+def test_what_it_found_is_written(searched, folder):
+    results, watch = searched
+    objectives = {result["seed"]: result["objective"] for result in watch.completed}
+    assert {row["seed"]: row["objective"] for row in results.rows[:3]} == objectives
+    assert [row["objective"] for row in results.rows[:3]] == sorted(objectives.values())[::-1]
+    assert results.rows[3]["seed"] == VICTIM  # what failed comes last
+    assert (results.unfinished, len(results.failures)) == (0, 1)
+    best = Experiment.from_file(folder / "best.yaml")
+    assert best.seed == results.rows[0]["seed"]
+    assert best.vlm_reward.pool_name is None
 
 
 def test_the_pool_outlives_the_killed_trial(searched):
