@@ -40,7 +40,6 @@ ROOMS = {
     "metrics": set(),
     "pretraining": {"errors", "frames", "goals", "envs", "metrics", "reward_model"},
     "plugin": {"errors", "config", "curriculum", "reward_model", "connectors"},
-    "resources": {"config", "serving", "plugin"},
     "offline": {
         "errors",
         "frames",
@@ -73,7 +72,7 @@ ROOMS = {
         "reward_model",
         "run",
     },
-    "sweep": {"errors", "resources", "run", "serving", "serving_config"},
+    "sweep": {"config", "errors", "plugin", "run", "serving", "serving_config"},
     "bench": {
         "errors",
         "frames",
@@ -104,7 +103,6 @@ LIBRARIES = {
         "connectors",
         "policies",
         "plugin",
-        "resources",
         "run",
         "sweep",
         "offline",
@@ -114,7 +112,6 @@ LIBRARIES = {
         "connectors",
         "policies",
         "plugin",
-        "resources",
         "run",
         "sweep",
         "offline",

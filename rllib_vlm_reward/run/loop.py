@@ -14,18 +14,17 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import AlarmError
-from rllib_vlm_reward.run.course import draw_course
-from rllib_vlm_reward.run.evaluation import Evaluator
+from rllib_vlm_reward.run.charts import draw_curriculum, save_curve
+from rllib_vlm_reward.run.evaluator import Evaluator
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.folder import RunFolder
-from rllib_vlm_reward.run.pictures import (
+from rllib_vlm_reward.run.frame_pictures import (
     draw_highlights,
-    save_curve,
     save_frames,
     save_video,
     strip,
 )
 from rllib_vlm_reward.run.progress import Progress, iterate
+from rllib_vlm_reward.run.run_folder import RunFolder
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
 __all__ = ["train"]
@@ -112,11 +111,11 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                 folder.save_checkpoint(algorithm)
             if progress.env_steps >= picture_at:
                 picture_at = progress.env_steps + stop.env_steps // 10
-                frames = strip(evaluator.watch(1), experiment.vlm_reward.threshold)
+                frames = strip(evaluator.record(1), experiment.vlm_reward.threshold)
                 folder.log_frames("episode", frames, progress.env_steps)
                 if progress.curriculum is not None:
-                    course = draw_course(folder.history)
-                    folder.log_frames("curriculum", course, progress.env_steps)
+                    picture = draw_curriculum(folder.history)
+                    folder.log_frames("curriculum", picture, progress.env_steps)
     except AlarmError:
         report("alarm: saving a checkpoint, for --resume")
         # The alarm kept the iteration's own progress back.
@@ -164,12 +163,12 @@ def _conclude(
         evaluator.close()
     report("drawing")
     with contextlib.closing(Evaluator(algorithm)) as narrow:  # it keeps every sub-env's frames
-        moments = narrow.watch(VIDEO_EPISODES)
+        moments = narrow.record(VIDEO_EPISODES)
     save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold)
     save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
     last = folder.history[-1]
     if last.curriculum is not None:
-        save_frames(folder.path / "curriculum.png", draw_course(folder.history))
+        save_frames(folder.path / "curriculum.png", draw_curriculum(folder.history))
     summary = {
         "env_steps": last.env_steps,
         "wall_seconds": last.wall_seconds,

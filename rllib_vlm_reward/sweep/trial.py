@@ -9,10 +9,10 @@ from ray import tune
 from ray.rllib.core.learner.learner import Learner
 
 from rllib_vlm_reward.errors import ERRORS
-from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.run.evaluation import Evaluator
+from rllib_vlm_reward.run.evaluator import Evaluator
 from rllib_vlm_reward.run.progress import Progress, iterate, read_progress, write_progress
+from rllib_vlm_reward.sweep.resources import trial_resources
 
 __all__ = ["REPORTS", "ExperimentTrial"]
 

@@ -12,7 +12,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.run.evaluation import STEPS, Evaluator, _false_positives
+from rllib_vlm_reward.run.evaluator import STEPS, Evaluator, _false_positives
 
 
 @dataclasses.dataclass
@@ -141,8 +141,8 @@ def test_behind_a_cut_lie_the_observations_before_it(evaluator):
         assert times == [*range(max(0, chunk.t_started - STEPS), chunk.t_started)]
 
 
-def test_what_is_watched_is_every_frame_in_the_order_of_the_episodes(evaluator):
-    moments = evaluator().watch(5)
+def test_what_is_recorded_is_every_frame_in_the_order_of_the_episodes(evaluator):
+    moments = evaluator().record(5)
     lengths = [each.length for each in RememberedEnv.played[:5]]
     assert [moment.t for moment in moments] == [t for n in lengths for t in range(1, n + 1)]
     assert [moment.info["success"] for moment in moments] == [

@@ -8,15 +8,15 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.run.evaluation import Evaluator, Moment
+from rllib_vlm_reward.run.evaluator import Evaluator, Moment
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
-__all__ = ["watch_checkpoint"]
+__all__ = ["record_rollout"]
 
 
-def watch_checkpoint(
+def record_rollout(
     folder: Path, environment: dict[str, Any], *, episodes: int, seed: int, held_out: bool = False
 ) -> list[Moment]:
     """Play a trained policy, without exploration, until the env ends each episode.
@@ -39,7 +39,7 @@ def watch_checkpoint(
 
     Example:
         >>> folder, room = Path("runs/quickstart"), {"env": "rllib_vlm_reward/Lift-v0"}
-        >>> watch_checkpoint(folder, room, episodes=1, seed=0)[0].t  # doctest: +SKIP
+        >>> record_rollout(folder, room, episodes=1, seed=0)[0].t  # doctest: +SKIP
         1
     """
     experiment = Experiment.from_file(folder / "config.yaml")
@@ -55,7 +55,7 @@ def watch_checkpoint(
         try:
             evaluator = Evaluator(algorithm)
             try:
-                return evaluator.watch(episodes, held_out=held_out)
+                return evaluator.record(episodes, held_out=held_out)
             finally:
                 evaluator.close()
         finally:

@@ -1,6 +1,7 @@
-"""What a curriculum did: which goals were drawn, and how they went, over training."""
+"""A run's progress as charts: returns and success, and what its curriculum did."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -14,12 +15,33 @@ from matplotlib.axes import Axes
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.progress import Progress
 
-__all__ = ["draw_course"]
+__all__ = ["draw_curriculum", "save_curve"]
 
 _NAMED = 40  # goals whose names fit beside the picture
 
 
-def draw_course(history: Sequence[Progress]) -> Frames:
+def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
+    """Save VLM return, ground-truth return and success over env steps as a PNG."""
+    steps = [row.env_steps for row in history]
+    lines: list[tuple[str, list[float | None], dict[str, Any]]] = [
+        # VLM return and success often coincide: one is seen around the other.
+        ("VLM return", [row.vlm_return for row in history], {"linewidth": 5, "alpha": 0.4}),
+        ("ground-truth return", [row.ground_truth_return for row in history], {}),
+        ("ground-truth success", [row.ground_truth_success for row in history], {"ls": "--"}),
+    ]
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for label, values, style in lines:
+        points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    axes.set(xlabel="env steps", ylabel="mean over the last 100 episodes", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_curriculum(history: Sequence[Progress]) -> Frames:
     """Draw each goal's weight, and the mean of its signal, over env steps; stages as lines.
 
     Args:
@@ -29,18 +51,18 @@ def draw_course(history: Sequence[Progress]) -> Frames:
         uint8 ``[H, W, 3]``.
     """
     rows = [row for row in history if row.curriculum is not None]
-    courses: list[dict[str, Any]] = [row.curriculum for row in rows if row.curriculum is not None]
-    steps, goals = [row.env_steps for row in rows], list(courses[-1]["goals"])
+    curricula: list[dict[str, Any]] = [row.curriculum for row in rows if row.curriculum is not None]
+    steps, goals = [row.env_steps for row in rows], list(curricula[-1]["goals"])
     figure, (above, below) = plt.subplots(
         2, figsize=(9, 2.5 + 0.3 * min(len(goals), _NAMED)), sharex=True, layout="constrained"
     )
-    weights = _grid(courses, goals, "weight")
+    weights = _grid(curricula, goals, "weight")
     _draw(figure, above, weights, "weight")
-    _draw(figure, below, _grid(courses, goals, "mean"), "mean of the signal")
+    _draw(figure, below, _grid(curricula, goals, "mean"), "mean of the signal")
     for axes in (above, below):
         axes.set_yticks(range(len(goals)) if len(goals) <= _NAMED else [])
         axes.set_yticklabels(goals if len(goals) <= _NAMED else [], fontsize=7)
-        for column in _promotions(courses):
+        for column in _promotions(curricula):
             axes.axvline(column - 0.5, color="white", linewidth=1)
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).astype(int))
     below.set_xticks(shown, [f"{steps[column]:,}" for column in shown])
@@ -51,9 +73,10 @@ def draw_course(history: Sequence[Progress]) -> Frames:
     return picture
 
 
-def _grid(courses: Sequence[dict[str, Any]], goals: Sequence[str], key: str) -> Any:
+def _grid(curricula: Sequence[dict[str, Any]], goals: Sequence[str], key: str) -> Any:
     """Return a goal a row and an iteration a column; NaN where nothing is known."""
-    known = [[course["goals"].get(goal, {}).get(key) for course in courses] for goal in goals]
+    goals_of = [curriculum["goals"] for curriculum in curricula]
+    known = [[each.get(goal, {}).get(key) for each in goals_of] for goal in goals]
     return np.array(known, float)
 
 
@@ -65,7 +88,7 @@ def _draw(figure: Any, axes: Axes, grid: Any, name: str) -> None:
     figure.colorbar(image, ax=axes, label=name)
 
 
-def _promotions(courses: Sequence[dict[str, Any]]) -> list[int]:
+def _promotions(curricula: Sequence[dict[str, Any]]) -> list[int]:
     """Return the iterations at which a stage began."""
-    stages = [course.get("stage") for course in courses]
+    stages = [curriculum.get("stage") for curriculum in curricula]
     return [column for column in range(1, len(stages)) if stages[column] != stages[column - 1]]

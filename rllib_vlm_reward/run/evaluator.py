@@ -140,7 +140,7 @@ class Evaluator:
         self._runner.env.action_space.seed(self._runner.config.seed)
         return self._play(episodes, random_actions=True)
 
-    def watch(self, episodes: int, *, held_out: bool = False) -> list[Moment]:
+    def record(self, episodes: int, *, held_out: bool = False) -> list[Moment]:
         """Return every scored frame of some episodes of the present policy, in order.
 
         With ``held_out``, of goals held out of training, where :meth:`held_out` is not None.

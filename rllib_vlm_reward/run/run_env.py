@@ -9,10 +9,10 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_vlm_reward.run.experiment import Experiment
 
-__all__ = ["make_world"]
+__all__ = ["make_env"]
 
 
-def make_world(experiment: Experiment) -> gym.vector.SyncVectorEnv:
+def make_env(experiment: Experiment) -> gym.vector.SyncVectorEnv:
     """Make a run's env as RLlib's env runner does, in its wrappers, as one sub-env in this process.
 
     With a curriculum it draws the goals of training, each as likely as another. Needs no Ray.
@@ -28,7 +28,7 @@ def make_world(experiment: Experiment) -> gym.vector.SyncVectorEnv:
             :meth:`.Experiment.to_algorithm_config` refuses.
 
     Example:
-        >>> world = make_world(Experiment.from_yaml('''
+        >>> world = make_env(Experiment.from_yaml('''
         ... environment: {env: rllib_vlm_reward/Find-v0, env_config: {room_size: 5}}
         ... vlm_reward: {encoder: small, goals: ["go to the red {ball|box|key}"]}
         ... stop: {env_steps: 1}

@@ -9,7 +9,7 @@ import yaml
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.run.watched import watch_checkpoint
+from rllib_vlm_reward.run.recorded_rollout import record_rollout
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -52,4 +52,4 @@ def test_every_step_is_seen_in_the_env_that_was_asked_for(cluster, folder, exper
 
 def test_goals_that_nobody_can_pose_are_refused_before_anything_starts(folder, experiment):
     with pytest.raises(GoalError, match="the run lacks one"):
-        watch_checkpoint(folder, experiment.environment, episodes=1, seed=0, held_out=True)
+        record_rollout(folder, experiment.environment, episodes=1, seed=0, held_out=True)
