@@ -23,7 +23,7 @@ ROOMS = {
     "serving_config": {"section"},
     "calibration": {"errors", "goals", "section", "settings"},
     "config": {"calibration", "goals", "goal_config", "section", "serving_config", "settings"},
-    "curriculum": {"errors", "goals", "section"},
+    "curriculum": {"errors", "goals", "import_path", "section"},
     "reward_model": {"errors", "frames", "goals", "config"},
     "serving": {"errors", "frames", "config", "reward_model"},
     "connectors": {
@@ -53,6 +53,7 @@ ROOMS = {
     "run": {
         "errors",
         "frames",
+        "import_path",
         "section",
         "settings",
         "config",

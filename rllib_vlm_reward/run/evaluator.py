@@ -18,6 +18,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, weights_piece
 from rllib_vlm_reward.connectors.stream import Record
+from rllib_vlm_reward.run.rllib_private import pipeline_of, seed_next_reset
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
@@ -96,7 +97,7 @@ class Evaluator:
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
         self._tells = False
-        self._drawn = weights_piece(self._runner._env_to_module)
+        self._drawn = weights_piece(pipeline_of(self._runner))
         training, known = len(piece.config.training_goals), len(piece.config.goal_set)
         self._training, self._held_out = range(training), range(training, known)
 
@@ -125,7 +126,7 @@ class Evaluator:
         None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one; with
         ``held_out``, also where :meth:`held_out` is None.
         """
-        pieces = self._runner._env_to_module.connectors
+        pieces = pipeline_of(self._runner).connectors
         told = [piece for piece in pieces if isinstance(piece, GoalEmbedding)]
         if not told or len(told[0].config.goal_set) < 2:
             return None
@@ -176,7 +177,7 @@ class Evaluator:
             chunks = {episode.id_: [episode] for episode in play(num_episodes=episodes)}
         else:
             chunks = {}
-            self._runner._needs_initial_reset = True  # else RLlib 2.60 seeds no reset
+            seed_next_reset(self._runner)
             while not self._ended(chunks, episodes):
                 for chunk in play(num_timesteps=STEPS * self._runner.num_envs):
                     chunks.setdefault(chunk.id_, []).append(chunk)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pydantic
 from ray import tune
-from ray.rllib.core.learner.learner import Learner
 
 from rllib_vlm_reward.errors import ERRORS
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.evaluator import Evaluator
 from rllib_vlm_reward.run.progress import Progress, iterate, read_progress, write_progress
+from rllib_vlm_reward.run.rllib_private import set_configured_lr
 from rllib_vlm_reward.sweep.resources import trial_resources
 
 __all__ = ["REPORTS", "ExperimentTrial"]
@@ -76,7 +76,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         """
         folder = Path(checkpoint).resolve()
         self._algorithm.restore_from_path(str(folder / "algorithm"))
-        self._algorithm.learner_group.foreach_learner(_keep_own_lr)
+        self._algorithm.learner_group.foreach_learner(set_configured_lr)
         self._history = read_progress(folder / "progress.jsonl")
 
     def cleanup(self) -> None:
@@ -124,14 +124,3 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
             "done": self._is_over(),
         }
         return {key: value for key, value in report.items() if value is not None}
-
-
-def _keep_own_lr(learner: Learner) -> None:
-    """Set the configuration's learning rate, where it is a number.
-
-    The checkpoint's optimiser brings its own along, and RLlib 2.60 would set ours only after the
-    first update. A schedule goes by the steps, so there the checkpoint's is right.
-    """
-    for optimizer, schedule in learner._optimizer_lr_schedules.items():
-        if not schedule.use_schedule:
-            learner._set_optimizer_lr(optimizer, float(schedule.get_current_value()))
