@@ -13,27 +13,35 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.progress import FIGURES, Progress
 
 __all__ = ["draw_curriculum", "save_curve"]
 
 _NAMED = 40  # goals whose names fit beside the picture
+# VLM return and success often coincide: one is seen around the other.
+_STYLES: dict[str, dict[str, Any]] = dict(
+    zip(FIGURES, ({"linewidth": 5, "alpha": 0.4}, {}, {"ls": "--"}), strict=True)
+)
 
 
 def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
-    """Save VLM return, ground-truth return and success over env steps as a PNG."""
-    steps = [row.env_steps for row in history]
-    lines: list[tuple[str, list[float | None], dict[str, Any]]] = [
-        # VLM return and success often coincide: one is seen around the other.
-        ("VLM return", [row.vlm_return for row in history], {"linewidth": 5, "alpha": 0.4}),
-        ("ground-truth return", [row.ground_truth_return for row in history], {}),
-        ("ground-truth success", [row.ground_truth_success for row in history], {"ls": "--"}),
-    ]
+    """Save VLM return, ground-truth return and success over env steps as a PNG.
+
+    Args:
+        path: of the PNG.
+        history: of a run; of several agents each has a colour.
+        title: above the chart.
+    """
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for label, values, style in lines:
-        points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+    agents: list[str | None] = [*sorted({agent for row in history for agent in row.agents})]
+    for index, agent in enumerate(agents or [None]):
+        for name, style in _STYLES.items():
+            values = [(row.env_steps, row.figures(agent)[name]) for row in history]
+            points = [(step, value) for step, value in values if value is not None]
+            shade: dict[str, Any] = {"color": f"C{index}"} if agents else {}
+            label = f"{agent or ''} {name.replace('_', ' ')}".strip()
+            if points:
+                axes.plot(*zip(*points, strict=True), label=label, **style, **shade)
     axes.set(xlabel="env steps", ylabel="mean over the last 100 episodes", title=title)
     axes.grid(alpha=0.3)
     axes.legend()

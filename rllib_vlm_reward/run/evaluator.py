@@ -1,4 +1,4 @@
-"""How good is the trained agent, by ground truth, beside chance and beside a goal-blind self?"""
+"""How good is a trained agent by ground truth, beside random actions and a goal-blind agent?"""
 
 import dataclasses
 import functools
@@ -18,11 +18,15 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, weights_piece
 from rllib_vlm_reward.connectors.stream import Record
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run.rllib_private import pipeline_of, seed_next_reset
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
 STEPS = 16  # of each sub-env, between two looks at who has ended
+# Keys of an episode's custom_data, and of a step's info, that the connectors write.
+_VLM_RETURN, _ENV_RETURN, _SUCCESS = "vlm_return", "env_return", "success"
+_ENV_REWARD = "env_reward"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,18 +34,19 @@ class Outcome:
     """The mean over a number of episodes.
 
     Attributes:
-        vlm_return: what the VLM paid.
-        ground_truth_return: the env's own return.
-        ground_truth_success: share of episodes with success at any step; None if the env is mute.
-        false_positives: rewards an episode that fired at a step without success; None if the env
-            is mute or there is no threshold.
+        vlm_return_mean: what the VLM paid.
+        ground_truth_return_mean: the env's own return.
+        ground_truth_success: share of episodes with success at any step; None if the env reports
+            none.
+        false_positives_per_episode: rewards that fired at a step without success; None if the env
+            reports no success or there is no threshold.
         episodes: how many.
     """
 
-    vlm_return: float
-    ground_truth_return: float
+    vlm_return_mean: float
+    ground_truth_return_mean: float
     ground_truth_success: float | None
-    false_positives: float | None
+    false_positives_per_episode: float | None
     episodes: int
 
 
@@ -68,10 +73,18 @@ class Evaluator:
         episodes: that a call will play. An eighth as many sub-envs play them, at most
             ``num_envs_per_env_runner``; but one where failed sub-envs are restarted, since RLlib
             2.60 restarts all at once, which would lose the long episodes.
+
+    Raises:
+        ConfigError: the algorithm has several agents, see :func:`.evaluate_agents`.
     """
 
     def __init__(self, algorithm: Algorithm, *, episodes: int = 1) -> None:
         config = algorithm.config.copy(copy_frozen=False)
+        if config.is_multi_agent:
+            raise ConfigError(
+                f"multi_agent: got the policies {sorted(config.policies)}, expected a single agent "
+                "to play. `train` evaluates several agents at the end of their run."
+            )
         width = max(1, min(config.num_envs_per_env_runner, episodes // 8))
         if config.restart_failed_sub_environments:
             width = 1
@@ -96,7 +109,7 @@ class Evaluator:
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
-        self._tells = False
+        self._reports = False
         self._drawn = weights_piece(pipeline_of(self._runner))
         training, known = len(piece.config.training_goals), len(piece.config.goal_set)
         self._training, self._held_out = range(training), range(training, known)
@@ -121,20 +134,20 @@ class Evaluator:
         return self._play(episodes, goals=self._held_out)
 
     def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
-        """Return the outcome of the present policy when it is told other goals than its own.
+        """Return the outcome of the present policy when it is shown wrong goals.
 
-        None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one; with
+        None if :class:`GoalEmbedding` shows it no goal, or if there is only one; with
         ``held_out``, also where :meth:`held_out` is None.
         """
         pieces = pipeline_of(self._runner).connectors
-        told = [piece for piece in pieces if isinstance(piece, GoalEmbedding)]
-        if not told or len(told[0].config.goal_set) < 2:
+        shown = next((piece for piece in pieces if isinstance(piece, GoalEmbedding)), None)
+        if shown is None or len(shown.config.goal_set) < 2:
             return None
-        told[0].shuffle = True
+        shown.shuffle = True
         try:
             return self.held_out(episodes) if held_out else self.trained(episodes)
         finally:
-            told[0].shuffle = False
+            shown.shuffle = False
 
     def random(self, episodes: int) -> Outcome:
         """Return the outcome of uniformly random actions."""
@@ -194,14 +207,14 @@ class Evaluator:
     ) -> Outcome:
         chunks = self._sample(episodes, goals=goals, random_actions=random_actions)
         data = [chunk.custom_data for chunk in chunks if chunk.is_done]
-        # An env may tell of success alone.
-        self._tells = self._tells or any("success" in each for each in data)
-        told = [float(each.get("success", False)) for each in data] if self._tells else []
+        # An env may report success alone, and failure never.
+        self._reports = self._reports or any(_SUCCESS in each for each in data)
+        successes = [float(each.get(_SUCCESS, False)) for each in data] if self._reports else []
         return Outcome(
-            vlm_return=_mean(data, "vlm_return"),
-            ground_truth_return=_mean(data, "env_return"),
-            ground_truth_success=float(np.mean(told)) if told else None,
-            false_positives=_false_positives(chunks, reward_piece(self._runner).config),
+            vlm_return_mean=_mean(data, _VLM_RETURN),
+            ground_truth_return_mean=_mean(data, _ENV_RETURN),
+            ground_truth_success=float(np.mean(successes)) if successes else None,
+            false_positives_per_episode=_false_positives(chunks, reward_piece(self._runner).config),
             episodes=len(data),
         )
 
@@ -222,7 +235,7 @@ def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConf
         infos = chunk.get_infos()[1:]
         if config.threshold is None or any(config.success_key not in info for info in infos):
             return None
-        env_rewards = np.array([info["env_reward"] for info in infos])
+        env_rewards = np.array([info[_ENV_REWARD] for info in infos])
         fired = np.asarray(chunk.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
         count += sum(fired & ~np.array([bool(info[config.success_key]) for info in infos]))
     return float(count / len({chunk.id_ for chunk in chunks}))

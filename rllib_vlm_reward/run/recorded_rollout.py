@@ -74,6 +74,7 @@ def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> A
                 "num_env_runners": 0,
                 "num_envs_per_env_runner": 1,
             },
+            "evaluation": {},  # whose env runners would have nothing to do
             "vlm_reward": experiment.vlm_reward.model_copy(update=every_frame),
         }
     ).to_algorithm_config()

@@ -29,10 +29,10 @@ __all__ = ["METRICS", "SweepResults", "interval", "searched"]
 LABEL, CONTEXT = 28, 8  # characters between two axes of the picture, of them before a difference
 METRICS = (
     "objective",
-    "success",
+    "ground_truth_success",
     "goal_blind_success",
-    "vlm_return",
-    "false_positives",
+    "vlm_return_mean",
+    "false_positives_per_episode",
     "goals",
     "env_steps",
     "wall_seconds",
