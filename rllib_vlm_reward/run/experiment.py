@@ -81,7 +81,8 @@ class Policy(Section):
     """The RLModule.
 
     Attributes:
-        module: import path of the class; None takes RLlib's default for the observation space.
+        module: import path of the class; None takes RLlib's default for the observation space,
+            with ``model_config``.
         model_config_: its ``model_config``, a mapping that the class reads; ours read ``hidden``,
             ``patch_size`` and ``channels``.
     """

@@ -1,6 +1,8 @@
 """Several agents, from a YAML to the summary."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import painted_run
@@ -131,3 +133,25 @@ def test_a_command_that_plays_one_agent_refuses_several(trained, tmp_path):
     config, *_ = trained
     result = run("collect", config, "--output", tmp_path / "frames.parquet")
     assert "expected a run of a single agent" in str(result.exception)
+
+
+def test_the_documented_yaml_trains(cluster, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "multi-agent.md").read_text()
+    (settings,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    env, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "run.yaml").write_text(settings)
+    (tmp_path / "two_rooms.py").write_text(env)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as the program does with the working directory
+    small = ["stop.env_steps=128", "training.train_batch_size_per_learner=128"]
+    small += ["training.num_epochs=1", "evaluation_episodes=2", "vlm_reward.encoder=small"]
+    result = run(
+        "train", "run.yaml", "--output", "out", *(w for it in small for w in ("--set", it))
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["evaluation_episodes"] == 2
+    assert {*summary["agents"]} == {"seeker", "lifter"}
+    for figures in summary["agents"].values():
+        assert figures["ground_truth_success"] in (0, 0.5, 1)
+        assert figures["vlm_return_mean"] is not None
