@@ -1,4 +1,4 @@
-"""Plays what a run's folder holds: its checkpoint's policy."""
+"""The recorded rollout of a run's policy: its checkpoint, played without exploration."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.run.evaluator import Evaluator, Moment
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
+from rllib_vlm_reward.run.rllib_private import registered_env
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
 __all__ = ["record_rollout"]
@@ -31,10 +32,11 @@ def record_rollout(
         held_out: pose the goals that are held out of the run's training.
 
     Returns:
-        Every frame of the episodes, in order; where the env is a gymnasium id and offers
-        ``steps_to_go()``, its infos hold that too.
+        Every frame of the episodes, in order; where the env has a method ``steps_to_go()``, the
+        infos hold what it returned.
 
     Raises:
+        ConfigError: a run of several agents.
         GoalError: ``held_out``, but the run cannot have such goals posed.
 
     Example:
@@ -45,8 +47,9 @@ def record_rollout(
     experiment = Experiment.from_file(folder / "config.yaml")
     if held_out and (experiment.curriculum is None or not experiment.vlm_reward.evaluation_goals):
         raise GoalError(
-            f"{folder}: held out goals need evaluation_goals and a curriculum, which poses them, "
-            "but the run lacks one. Choose another player, or play with the goals of training."
+            f"{folder}: got a run that lacks evaluation_goals or a curriculum, which poses them, "
+            "expected both for held-out goals. Choose another player, or play with the goals of "
+            "training."
         )
     config = _config(experiment, environment, seed)
     with joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES):
@@ -78,24 +81,33 @@ def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> A
             "vlm_reward": experiment.vlm_reward.model_copy(update=every_frame),
         }
     ).to_algorithm_config()
-    _tell_steps(config)
+    _report_steps_to_go(config)
     return config
 
 
-class _ToldSteps(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts the env's ``steps_to_go()`` into the infos, which is all that RLlib keeps."""
+def _report_steps_to_go(config: AlgorithmConfig) -> None:
+    """Put what ``steps_to_go()`` of the env returns into the infos, which RLlib keeps."""
+    create = registered_env(config.env)
+    if create is None and isinstance(config.env, str):  # RLlib 2.60 passes these to make_vec
+        wrappers = [*config.env_config.get("wrappers", ()), _with_steps_to_go]
+        config.env_config = {**config.env_config, "wrappers": wrappers}
+        return
+    make = create or config.env
 
+    class ReportingEnv:
+        """An env "class", the form that RLlib accepts."""
+
+        def __new__(cls, context: Any) -> Any:
+            return _with_steps_to_go(make(context))
+
+    config.env = ReportingEnv
+
+
+class _StepsToGo(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> Any:
         *result, info = self.env.step(action)
         return *result, {**info, "steps_to_go": self.env.get_wrapper_attr("steps_to_go")()}
 
 
-def _tell_steps(config: AlgorithmConfig) -> None:
-    if not isinstance(config.env, str) or config.env not in gym.registry:
-        return
-    wrappers = [*config.env_config.get("wrappers", ()), _told]
-    config.env_config = {**config.env_config, "wrappers": wrappers}
-
-
-def _told(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    return _ToldSteps(env) if env.has_wrapper_attr("steps_to_go") else env
+def _with_steps_to_go(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return _StepsToGo(env) if env.has_wrapper_attr("steps_to_go") else env
