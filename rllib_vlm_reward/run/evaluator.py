@@ -31,7 +31,7 @@ _ENV_REWARD = "env_reward"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """The mean over a number of episodes.
+    """Means over a number of episodes.
 
     Attributes:
         vlm_return_mean: what the VLM paid.
@@ -65,14 +65,14 @@ class Moment:
 class Evaluator:
     """Plays the algorithm's policy, without exploration, on layouts of other seeds.
 
-    Each call plays the same layouts anew. Of N episodes the first N that begin count: the first N
-    that several sub-envs end are the short ones, which here are the successful ones.
+    Each call plays the same layouts anew, and counts the first N episodes that begin. The first N
+    to end in several sub-envs would be the short ones, which often are the successful ones.
 
     Args:
         algorithm: a built algorithm with a VLM reward, whose reward actors it shares.
-        episodes: that a call will play. An eighth as many sub-envs play them, at most
-            ``num_envs_per_env_runner``; but one where failed sub-envs are restarted, since RLlib
-            2.60 restarts all at once, which would lose the long episodes.
+        episodes: how many a call will play. An eighth as many sub-envs play them, at most
+            ``num_envs_per_env_runner``. Where failed sub-envs are restarted there is only one,
+            since RLlib 2.60 restarts all at once, which would lose the long episodes.
 
     Raises:
         ConfigError: the algorithm has several agents, see :func:`.evaluate_agents`.
@@ -95,12 +95,12 @@ class Evaluator:
             begun.append(episode.id_)
 
         self._begun = begun
-        own = force_list(config.callbacks_on_episode_start)
-        config.callbacks(on_episode_start=[*own, begin])
+        users = force_list(config.callbacks_on_episode_start)
+        config.callbacks(on_episode_start=[*users, begin])
         config.env_runners(
             num_envs_per_env_runner=width,
             num_env_runners=0,
-            # An episode is cut every STEPS: whoever stacks observations finds them behind the cut.
+            # An episode is cut every STEPS; stacked observations reach back over the cut.
             episode_lookback_horizon=max(config.episode_lookback_horizon, STEPS),
         )
         config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)

@@ -1,4 +1,4 @@
-"""The folder a run leaves behind, and resumes from."""
+"""The folder that a run writes, and resumes from."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["RunFolder"]
 
-# RLlib's settings of where a run is computed.
+# RLlib's settings of where a run is computed, which may change when it is resumed.
 ELSEWHERE = {
     "num_env_runners",
     "num_cpus_per_env_runner",
