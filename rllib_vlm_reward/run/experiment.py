@@ -104,8 +104,9 @@ class Experiment(Section):
             arguments of the method of that name of RLlib's ``AlgorithmConfig``. ``env`` is a
             gymnasium id, or the import path of an env class, or of a function that returns an env,
             called with ``env_config``.
-        multi_agent, evaluation, callbacks: the same; functions and classes, such as
-            ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, by import path.
+        multi_agent, evaluation, callbacks: keyword arguments of these methods; functions and
+            classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, by
+            import path.
         policy: the RLModule; None takes RLlib's default for the observation space.
         vlm_reward: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
         curriculum: draws each episode's goal, see :class:`.CurriculumConfig`; None leaves the

@@ -68,7 +68,7 @@ class SweepResults:
             why = "" if self.failures else ", since it was interrupted"
             raise ConfigError(f"sweep: none of {trials} trials reported{why}. {self.left}")
         # The best last, as a parallel-coordinates picture draws it above the others; none that
-        # failed. Of equals the same one each time: a restored search lists them in another order.
+        # failed. Ties are broken by the id, since a restored search lists trials in another order.
         self._trials.sort(
             key=lambda it: (it.error is None, it.metrics["objective"], it.metrics["trial_id"])
         )

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_train import run
 
 from rllib_vlm_reward.run.progress import read_progress
+from rllib_vlm_reward.sweep import ExperimentTrial
 
 RUN = """
 environment:
@@ -155,3 +156,18 @@ def test_the_documented_yaml_trains(cluster, tmp_path, monkeypatch):
     for figures in summary["agents"].values():
         assert figures["ground_truth_success"] in (0, 0.5, 1)
         assert figures["vlm_return_mean"] is not None
+
+
+def test_a_trial_of_a_search_reports_by_agent(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # Tune makes an empty folder there
+    trial = ExperimentTrial(yaml.safe_load(RUN) | {"stop": {"env_steps": 128}})
+    try:
+        painted_run.ReportingAgents.played.clear()
+        report = trial.train()
+        last = painted_run.ReportingAgents.played[-4:]
+    finally:
+        trial.stop()
+    even = [each["a0"] % 2 == 0 for each in last]
+    assert report["objective"] == report["ground_truth_success"] == pytest.approx(np.mean(even))
+    assert tuple(report["agents"]) == AGENTS
+    assert report["done"]
