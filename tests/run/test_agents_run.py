@@ -160,7 +160,9 @@ def test_the_documented_yaml_trains(cluster, tmp_path, monkeypatch):
 
 def test_a_trial_of_a_search_reports_by_agent(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))  # Tune makes an empty folder there
-    trial = ExperimentTrial(yaml.safe_load(RUN) | {"stop": {"env_steps": 128}})
+    remote = {"num_env_runners": 1, "num_envs_per_env_runner": 2}
+    changes = {"stop": {"env_steps": 128}, "env_runners": remote}
+    trial = ExperimentTrial(yaml.safe_load(RUN) | changes)
     try:
         painted_run.ReportingAgents.played.clear()
         report = trial.train()
