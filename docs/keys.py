@@ -19,7 +19,7 @@ from rllib_vlm_reward.section import Section
 from rllib_vlm_reward.serving_config import ServingConfig
 from rllib_vlm_reward.template import Template
 
-# Title, where the keys stand, whose keys they are, and whose docstring tells of them.
+# Title, where the keys stand, whose keys they are, and whose docstring documents them.
 PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
     ("A run", "the file itself", Experiment, Experiment),
     ("When it ends", "`stop`", Stop, Stop),
@@ -40,10 +40,11 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
 HEAD = """\
 # Every key of a run's YAML
 
-Printed by `python docs/keys.py` from the docstrings of the classes, which check each key; one that
-none of them knows is an error that names the nearest, but within `policy.model_config`, which only
-the module reads. `none` is YAML's `null`, or an empty list or mapping. `configs/quickstart.yaml` is
-a commented example.
+Printed by `python docs/keys.py` from the docstrings of the classes, which check each key. An unknown
+key is an error that names the nearest one, except within `policy.model_config`, which only the module
+reads. `none` is YAML's `null`, or an empty list or mapping. `configs/quickstart.yaml` is a commented
+example. `rllib-vlm-reward train --set KEY=VALUE` replaces a value, with dots between the keys:
+`--set vlm_reward.threshold=0.6`.
 """
 
 
@@ -52,8 +53,8 @@ def page() -> str:
     return "\n".join([HEAD, *(line for part in PARTS for line in _table(*part))])
 
 
-def _table(title: str, place: str, section: type[Section], told: type) -> Iterator[str]:
-    meanings = _meanings(told)
+def _table(title: str, place: str, section: type[Section], documented: type) -> Iterator[str]:
+    meanings = _meanings(documented)
     inherited = {
         name for base in section.__bases__ for name in vars(base).get("__annotations__", {})
     }
@@ -65,9 +66,9 @@ def _table(title: str, place: str, section: type[Section], told: type) -> Iterat
     yield ""
 
 
-def _meanings(told: type) -> dict[str, str]:
-    """Return what a docstring's ``Attributes`` say of each; two that share a line share it here."""
-    text = inspect.cleandoc(told.__doc__ or "").split("Attributes:\n")[1]
+def _meanings(documented: type) -> dict[str, str]:
+    """Return what a docstring's ``Attributes`` say of each key; keys on one line share its text."""
+    text = inspect.cleandoc(documented.__doc__ or "").split("Attributes:\n")[1]
     lines = re.split(r"\n\n\S", text)[0]
     found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", lines, re.MULTILINE)
     return {

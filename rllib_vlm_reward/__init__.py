@@ -23,12 +23,12 @@ if TYPE_CHECKING:
         GoalConditionedQModule,
         GoalConditionedSACModule,
     )
-    from rllib_vlm_reward.resources import rewarded, trial_resources
     from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
     from rllib_vlm_reward.reward_model.model import RewardModel
     from rllib_vlm_reward.reward_model.scorer import Scorer
     from rllib_vlm_reward.run import Experiment, train
     from rllib_vlm_reward.serving import RewardPool
+    from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
 
 __all__ = [
     "CLIPEncoder",
@@ -71,12 +71,12 @@ _HOMES = {
         "GoalConditionedQModule",
         "GoalConditionedSACModule",
     },
-    "resources": {"rewarded", "trial_resources"},
     "reward_model.encoder": {"CLIPEncoder"},
     "reward_model.model": {"RewardModel"},
     "reward_model.scorer": {"Scorer"},
     "run": {"Experiment", "train"},
     "serving": {"RewardPool"},
+    "sweep.resources": {"rewarded", "trial_resources"},
 }
 
 

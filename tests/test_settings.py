@@ -3,7 +3,12 @@ import pytest
 from hypothesis import strategies as st
 
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.settings import dump_settings, parse_settings, read_settings
+from rllib_vlm_reward.settings import (
+    assign_settings,
+    dump_settings,
+    parse_settings,
+    read_settings,
+)
 
 TEXT = st.text() | st.from_regex(r"[-+]?\d*\.?\d*[eE]?[-+]?\d*", fullmatch=True)
 LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
@@ -46,3 +51,31 @@ def test_what_is_wrong_names_the_file(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"wrong\.yaml: "):
         read_settings(path)
+
+
+def test_an_assignment_leads_by_keys_and_places_and_leaves_what_was_given():
+    given = {"a": {"b": [1, {"c": 2}]}, "n": None}
+    changed = assign_settings(given, ["a.b.1.c=[3, 1e-3]", "n.new.key=x: y", "a.d=", "t=a=b"])
+    assert changed == {
+        "a": {"b": [1, {"c": [3, 1e-3]}], "d": None},
+        "n": {"new": {"key": {"x": "y"}}},
+        "t": "a=b",
+    }
+    assert given == {"a": {"b": [1, {"c": 2}]}, "n": None}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("a", "got 'a', expected KEY=VALUE"),
+        ("=1", "expected KEY=VALUE"),
+        ("a..b=1", "expected KEY=VALUE"),
+        ("a.b.2=1", "'a.b' is a list of 2"),
+        ("a.b.c=1", "'a.b' is a list of 2"),
+        ("a.b.0.c=1", "'a.b.0' holds 1, expected a mapping"),
+        ("a=[1", "--set a=\\[1: it is no YAML"),
+    ],
+)
+def test_a_wrong_assignment_is_named(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        assign_settings({"a": {"b": [1, 2]}}, [assignment])

@@ -93,7 +93,7 @@ def test_each_curriculums_course_has_every_seed_of_each_report(gain):
             "curriculum.kind": kind,
             "seed": seed,
             "env_steps": steps,
-            "success": value * steps / 200,
+            "ground_truth_success": value * steps / 200,
             "goal_blind_success": 0.0,
             "wall_seconds": steps / 10,
         }
@@ -162,9 +162,13 @@ def test_a_goals_negatives_are_drawn_anew_each_episode(finding):
 
 
 def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):
-    measures = {"vlm_return": 1.0, "false_positives": None, "goal_blind_success": 0.0}
+    measures = {
+        "vlm_return_mean": 1.0,
+        "false_positives_per_episode": None,
+        "goal_blind_success": 0.0,
+    }
     rows = [
-        {"which": which, "success": success, "wall_seconds": 1.0, **measures}
+        {"which": which, "ground_truth_success": success, "wall_seconds": 1.0, **measures}
         for which, success in (("b", 0.2), ("a", 0.5), ("b", 0.4))
     ]
     told = finding("paper_finding")["over_seeds"](rows, lambda row: row["which"])

@@ -80,7 +80,9 @@ def summarise(reports: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
         columns = [*zip(*by_seed, strict=True)]  # a report of every seed
         courses[kind] = {
             "env_steps": [round(fmean(r["env_steps"] for r in column)) for column in columns],
-            "success": [interval([r["success"] for r in column]) for column in columns],
+            "success": [
+                interval([r["ground_truth_success"] for r in column]) for column in columns
+            ],
             "goal_blind_success": [
                 interval([r["goal_blind_success"] for r in column]) for column in columns
             ],

@@ -78,7 +78,7 @@ def main() -> None:
     if results.left:
         parser.exit(1, f"{results.left}\n")
     figures = {
-        "held_out_success": interval([row["success"] for row in results.rows]),
+        "held_out_success": interval([row["ground_truth_success"] for row in results.rows]),
         "goal_blind_success": interval([row["goal_blind_success"] for row in results.rows]),
         "held_out_goals": list(results.best.vlm_reward.evaluation_goals),
         "training_goals": len(results.best.vlm_reward.training_goals),

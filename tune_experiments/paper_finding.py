@@ -29,7 +29,14 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 FINDINGS = Path(__file__).parent.parent / "docs" / "findings"
 CLIPS = Path(__file__).parent.resolve() / "paper_clips"
 EPISODES = 300  # of each player
-MEASURES = ("success", "vlm_return", "false_positives", "goal_blind_success", "wall_seconds")
+# Under these names findings hold what a search's reports call otherwise.
+MEASURES = {
+    "success": "ground_truth_success",
+    "vlm_return": "vlm_return_mean",
+    "false_positives": "false_positives_per_episode",
+    "goal_blind_success": "goal_blind_success",
+    "wall_seconds": "wall_seconds",
+}
 
 Rows = list[dict[str, Any]]
 
@@ -134,9 +141,9 @@ def over_seeds(rows: Rows, variant: Callable[[dict[str, Any]], str]) -> dict[str
     for name in dict.fromkeys(variant(row) for row in sorted(rows, key=variant)):
         own = [row for row in rows if variant(row) == name]
         told[name] = {
-            measure: interval([row[measure] for row in own])
-            for measure in MEASURES
-            if all(row[measure] is not None for row in own)
+            measure: interval([row[key] for row in own])
+            for measure, key in MEASURES.items()
+            if all(row[key] is not None for row in own)
         }
     return told
 

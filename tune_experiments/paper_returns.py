@@ -19,7 +19,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from curriculum_gain import THINGS, goals
-from paper_finding import CONFIGS, finding
+from paper_finding import CONFIGS, MEASURES, finding
 from ray import tune
 
 from rllib_vlm_reward import Experiment
@@ -84,12 +84,12 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
         told[name] = {
             "env_steps": [round(fmean(r["env_steps"] for r in column)) for column in columns],
             **{
-                measure: [interval([r[measure] for r in column]) for column in columns]
+                measure: [interval([r[MEASURES[measure]] for r in column]) for column in columns]
                 for measure in ("vlm_return", "success", "false_positives")
             },
             "rank_correlation": rank_correlation(
-                np.array([report["vlm_return"] for report in own]),
-                np.array([report["success"] for report in own]),
+                np.array([report["vlm_return_mean"] for report in own]),
+                np.array([report["ground_truth_success"] for report in own]),
             ),
         }
     return told

@@ -62,7 +62,7 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
         "frames": len(frames),
         "successes": int(frames.labels.sum()),
         "rank_correlation": rank_correlation(
-            np.array(precise), np.array([row["success"] for row in rows])
+            np.array(precise), np.array([row["ground_truth_success"] for row in rows])
         ),
     }
 

@@ -18,12 +18,12 @@ app = typer.Typer(
 
 
 def say_loading() -> None:
-    """Say why nothing else is said for some seconds: Ray and PyTorch are imported."""
+    """Print why nothing else is printed for some seconds: Ray and PyTorch are imported."""
     Console(stderr=True).print("loading PyTorch and Ray")
 
 
 def quiet() -> None:
-    """Leave the terminal to the run: Ray 2.60 warns of its own defaults at every start."""
+    """Silence the warnings about default settings that Ray 2.60 prints at every start."""
     for name in ("ray", "ray.rllib", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="gymnasium")

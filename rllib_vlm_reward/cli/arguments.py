@@ -1,15 +1,27 @@
-"""What the commands refuse of their arguments, before anything heavy is imported."""
+"""Arguments that several commands share, and refusals that need no heavy import."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-__all__ = ["check_output", "refuse_twice"]
+__all__ = ["Assignments", "check_output", "refuse_twice"]
+
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A value in place of CONFIG's, as vlm_reward.threshold=0.6; the value is YAML. "
+        "Repeat it for several.",
+    ),
+]
+"""``--set`` of a command that reads a run's YAML, for :meth:`.Experiment.from_file`."""
 
 
 def check_output(path: Path, *, folder: bool = False) -> None:
-    """Refuse to replace what is there; an empty folder may become the output's.
+    """Refuse to replace what is there; an empty folder may become the output.
 
     Args:
         path: of the output.
@@ -30,7 +42,7 @@ def check_output(path: Path, *, folder: bool = False) -> None:
 
 
 def refuse_twice(name: str, values: Sequence[object]) -> None:
-    """Refuse a value that is given more than once, which would be judged but once.
+    """Refuse a value that is given more than once.
 
     Args:
         name: of the argument or option.
@@ -44,4 +56,4 @@ def refuse_twice(name: str, values: Sequence[object]) -> None:
     """
     for value in values:
         if values.count(value) > 1:
-            raise typer.BadParameter(f"got {name} {value} twice, expected each once.")
+            raise typer.BadParameter(f"got {name} {value} twice, expected it once.")

@@ -111,8 +111,8 @@ def landscape_command(
 def _trajectory(seen: "Trajectory", rewards: Rewards, output: Path, device: str) -> dict[str, Any]:
     from rllib_vlm_reward.evaluation.drawing import save_trajectory
     from rllib_vlm_reward.evaluation.landscape import lines
-    from rllib_vlm_reward.run.evaluation import Moment
-    from rllib_vlm_reward.run.pictures import save_video
+    from rllib_vlm_reward.run.evaluator import Moment
+    from rllib_vlm_reward.run.frame_pictures import save_video
 
     drawn = lines(rewards, seen.frames, seen.goal, device=device)
     output.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,16 @@
 """``rllib-vlm-reward train``: a run from its YAML."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
+from rllib_vlm_reward.cli.arguments import Assignments
+
+if TYPE_CHECKING:
+    from rllib_vlm_reward.run import Experiment
 
 
 @app.command("train")
@@ -19,7 +23,16 @@ def train_command(
         Path | None,
         typer.Option(metavar="DIR", help="Folder that the run leaves; runs/CONFIG by default."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from DIR's checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint in DIR.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Build the run, load the CLIP, score one step, and write nothing."
+        ),
+    ] = False,
+    assignments: Assignments = None,
     seed: Annotated[int | None, typer.Option(help="In place of CONFIG's seed.")] = None,
 ) -> None:
     """Train an agent from its goals in words, evaluate it, and draw what it does.
@@ -27,23 +40,42 @@ def train_command(
     CONFIG.yaml holds RLlib's own settings under RLlib's own names (`environment`, `env_runners`,
     `training`, ...) beside `vlm_reward`; configs/quickstart.yaml is a commented example.
 
-    DIR ends with `checkpoint/`, TensorBoard events, `summary.json`, `returns.png` and
-    `agent.gif`. Watch it meanwhile with `tensorboard --logdir DIR`.
+    DIR ends with `checkpoint/`, TensorBoard events, `summary.json`, `returns.png` and, with a
+    single agent, `agent.gif`. Watch it meanwhile with `tensorboard --logdir DIR`.
 
     Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
 
-    Example: `rllib-vlm-reward train configs/quickstart.yaml --output runs/quickstart`
+    Examples: `rllib-vlm-reward train configs/quickstart.yaml --output runs/quickstart`,
+    `rllib-vlm-reward train configs/quickstart.yaml --check --set vlm_reward.threshold=0.6`
     """
     say_loading()
-    from rllib_vlm_reward.run import Display, Experiment, train
+    from rllib_vlm_reward.run import Experiment
 
     quiet()
-    folder = output or Path("runs", config.stem)
-    experiment = Experiment.from_file(config)
+    experiment = Experiment.from_file(config, assignments or ())
     if seed is not None:
         experiment = experiment.model_copy(update={"seed": seed})
+    if check:
+        _check(experiment, config)
+    else:
+        _train(experiment, output or Path("runs", config.stem), resume=resume)
+
+
+def _check(experiment: "Experiment", config: Path) -> None:
+    from rllib_vlm_reward.run import check
+
+    say = Console(stderr=True, highlight=False, markup=False)
+    Console().print_json(data=check(experiment, report=say.print))
+    say.print(f"{config} can be trained.", soft_wrap=True)
+
+
+def _train(experiment: "Experiment", folder: Path, *, resume: bool) -> None:
+    from rllib_vlm_reward.run import Display, train
+
     with Display(experiment.stop.env_steps) as display:
         summary = train(experiment, folder, resume=resume, report=display.update)
-    told = {key: it for key, it in summary["training"].items() if key != "curriculum"}
-    Console().print_json(data={**summary, "training": told})
-    Console().print(f"{folder} holds the checkpoint, summary.json, returns.png and agent.gif.")
+    training = {key: value for key, value in summary["training"].items() if key != "curriculum"}
+    Console().print_json(data={**summary, "training": training})
+    names = ["checkpoint", "summary.json", "returns.png", "agent.gif"]
+    there = [name for name in names if (folder / name).exists()]
+    Console().print(f"{folder} holds {', '.join(there[:-1])} and {there[-1]}.", highlight=False)

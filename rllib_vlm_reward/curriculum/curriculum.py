@@ -1,7 +1,6 @@
 """What every curriculum keeps of a run's episodes, and how one is made."""
 
 import functools
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections import deque
@@ -13,6 +12,7 @@ from rllib_vlm_reward.curriculum.config import KINDS, CurriculumConfig
 from rllib_vlm_reward.curriculum.outcome import Outcome
 from rllib_vlm_reward.errors import ConfigError, RewardError
 from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.import_path import load_object
 
 __all__ = ["Curriculum", "make_curriculum"]
 
@@ -171,14 +171,7 @@ def make_curriculum(goals: GoalSet, config: CurriculumConfig) -> Curriculum:
         [0.5, 0.5]
     """
     path = KINDS.get(config.kind, config.kind)
-    module, _, name = path.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"curriculum: cannot import kind {path!r} ({error}), expected package.module.Class. "
-            "Install its package, or set PYTHONPATH."
-        ) from error
+    made = load_object(path, "curriculum.kind")
     if not (isinstance(made, type) and issubclass(made, Curriculum)):
         raise ConfigError(
             f"curriculum: kind {path!r} is {made!r}, expected a class derived from "

@@ -11,7 +11,7 @@ from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
 from rllib_vlm_reward.evaluation.stage import Act, Stage
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.watched import watch_checkpoint
+from rllib_vlm_reward.run.recorded_rollout import record_rollout
 
 __all__ = ["check_labels", "collect"]
 
@@ -178,7 +178,7 @@ def _label(info: Mapping[str, Any], key: str) -> bool:
 def _watched(
     player: str, experiment: Experiment, episodes: int, seed: int, *, held_out: bool
 ) -> LabelledFrames:
-    moments = watch_checkpoint(
+    moments = record_rollout(
         Path(player),
         experiment.environment,
         episodes=episodes,

@@ -12,7 +12,7 @@ from rllib_vlm_reward.connectors.collector import collect_frames
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.world import make_world
+from rllib_vlm_reward.run.run_env import make_env
 
 __all__ = ["Axis", "render_grid"]
 
@@ -90,7 +90,7 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         ...
         rllib_vlm_reward.errors.ConfigError: grid: Lift keeps no array in `state` ...
     """
-    world = make_world(experiment)
+    world = make_env(experiment)
     try:
         env = world.envs[0]
         observation, info = env.reset(seed=seed)

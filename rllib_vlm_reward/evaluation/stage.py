@@ -7,7 +7,7 @@ from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.world import make_world
+from rllib_vlm_reward.run.run_env import make_env
 
 __all__ = ["Act", "Stage"]
 
@@ -40,7 +40,7 @@ class Stage:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        self._world, self._config = make_world(experiment), experiment.vlm_reward
+        self._world, self._config = make_env(experiment), experiment.vlm_reward
         env: Any = self._world.envs[0]
         self._env = env
         self.acts: dict[str, Act] = {"random": env.action_space.sample}

@@ -2,13 +2,15 @@
 
 import contextlib
 import difflib
-import importlib
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium as gym
 from pydantic import Field
+from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS
@@ -18,23 +20,44 @@ from ray.tune.registry import get_trainable_cls
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.import_path import load_object
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.rllib_private import registered_env
 from rllib_vlm_reward.section import Section
-from rllib_vlm_reward.settings import dump_settings, parse_settings, read_settings
+from rllib_vlm_reward.settings import (
+    assign_settings,
+    dump_settings,
+    parse_settings,
+    read_settings,
+)
 
 __all__ = ["Experiment", "Policy", "Stop"]
 
 Settings = dict[str, Any]
+# In this order: the default evaluation depends on whether there are several agents.
 SECTIONS = (
     "environment",
     "env_runners",
     "training",
     "learners",
+    "multi_agent",
+    "evaluation",
+    "callbacks",
     "fault_tolerance",
     "framework",
     "reporting",
 )
+# Arguments that are classes or functions: YAML names them by import path. So are all callbacks.
+_OBJECTS = {
+    "env_runners": {"env_to_module_connector", "module_to_env_connector"},
+    "multi_agent": {"policy_mapping_fn", "policies_to_train"},
+    "evaluation": {"custom_evaluation_function"},
+}
+_VERSIONED = re.compile(r"-v\d+$")  # how a gymnasium id ends
+# Iterations between RLlib's evaluations of a run that asks for none but the one at the end.
+_NEVER = 10**9
+_EVALUATION_SEED = 1_000_003  # added to the run's, for layouts of other seeds
 
 
 class Stop(Section):
@@ -58,31 +81,39 @@ class Policy(Section):
     """The RLModule.
 
     Attributes:
-        module: import path of the class.
+        module: import path of the class; None takes RLlib's default for the observation space,
+            with ``model_config``.
         model_config_: its ``model_config``, a mapping that the class reads; ours read ``hidden``,
             ``patch_size`` and ``channels``.
     """
 
-    module: str = "rllib_vlm_reward.policies.GoalConditionedModule"
+    module: str | None = "rllib_vlm_reward.policies.GoalConditionedModule"
     model_config_: Settings = Field(default_factory=dict, alias="model_config")
 
 
 class Experiment(Section):
     """What ``rllib-vlm-reward train`` runs.
 
-    A run evaluates at its end; for RLlib's own evaluation, build the configuration in Python.
+    A run evaluates at its end. ``evaluation`` adds RLlib's own evaluation, whose figures are in
+    TensorBoard; a run of several agents is evaluated by that at its end too.
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
         seed: of envs, policy and learner.
         environment, env_runners, training, learners, fault_tolerance, framework, reporting: keyword
-            arguments of the method of that name of RLlib's ``AlgorithmConfig``.
+            arguments of the method of that name of RLlib's ``AlgorithmConfig``. ``env`` is a
+            gymnasium id, or the import path of an env class, or of a function that returns an env,
+            called with ``env_config``.
+        multi_agent, evaluation, callbacks: keyword arguments of these methods; functions and
+            classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, by
+            import path.
         policy: the RLModule; None takes RLlib's default for the observation space.
         vlm_reward: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
         curriculum: draws each episode's goal, see :class:`.CurriculumConfig`; None leaves the
             choice to the env.
         stop: when training ends.
-        evaluation_episodes: episodes of each evaluation at the end: trained, random, goal-blind.
+        evaluation_episodes: episodes of each evaluation at the end: trained, random, goal-blind;
+            of several agents trained alone.
         checkpoint_every: iterations between checkpoints.
 
     Raises:
@@ -107,6 +138,9 @@ class Experiment(Section):
     env_runners: Settings = Field(default_factory=dict)
     training: Settings = Field(default_factory=dict)
     learners: Settings = Field(default_factory=dict)
+    multi_agent: Settings = Field(default_factory=dict)
+    evaluation: Settings = Field(default_factory=dict)
+    callbacks: Settings = Field(default_factory=dict)
     fault_tolerance: Settings = Field(default_factory=dict)
     framework: Settings = Field(default_factory=dict)
     reporting: Settings = Field(default_factory=dict)
@@ -127,13 +161,18 @@ class Experiment(Section):
         return cls._of(parse_settings(text), "experiment")
 
     @classmethod
-    def from_file(cls, path: Path | str) -> "Experiment":
+    def from_file(cls, path: Path | str, assignments: Sequence[str] = ()) -> "Experiment":
         """Read the experiment from a YAML file.
 
+        Args:
+            path: the file.
+            assignments: ``key=value`` each, in place of what the file says, see
+                :func:`.assign_settings`.
+
         Raises:
-            ConfigError: as :meth:`from_yaml`; the file is named.
+            ConfigError: as :meth:`from_yaml`, and the file is named; a wrong assignment.
         """
-        return cls._of(read_settings(Path(path)), str(path))
+        return cls._of(assign_settings(read_settings(Path(path)), assignments), str(path))
 
     @classmethod
     def _of(cls, settings: Any, where: str) -> "Experiment":
@@ -156,22 +195,39 @@ class Experiment(Section):
         """Return RLlib's configuration, with the reward added.
 
         Raises:
-            ConfigError: a setting that the AlgorithmConfig's method does not know or refuses.
+            ConfigError: a setting that the AlgorithmConfig's method does not know or refuses, or
+                an import path that leads nowhere.
         """
         config: AlgorithmConfig = _algorithm(self.algorithm).get_default_config()
         for section in SECTIONS:
+            if section == "evaluation" and config.is_multi_agent:
+                self._evaluate_several_agents(config)
             _apply(config, section, getattr(self, section))
+        if config.is_multi_agent:
+            _check_several_agents(config, self.multi_agent)
         config.debugging(seed=self.seed)
         if self.policy is not None:
-            # Not in the spec: RLlib 2.60 then forgets the algorithm's own, as DQN's double_q.
-            config.rl_module(
-                rl_module_spec=RLModuleSpec(module_class=_import(self.policy.module)),
-                model_config=self.policy.model_config_,
-            )
+            _set_policy(config, self.policy)
         add_vlm_reward(config, self.vlm_reward, self.curriculum)
         with _refusals("experiment", self.model_dump(include=set(SECTIONS), exclude_unset=True)):
             config.validate()
         return config
+
+    def _evaluate_several_agents(self, config: AlgorithmConfig) -> None:
+        """Set what RLlib's evaluation does unless the run's section says otherwise.
+
+        One sub-env, since of several the first episodes to end are the short ones.
+        """
+        config.evaluation(
+            evaluation_interval=_NEVER,  # RLlib 2.60 then makes evaluation env runners
+            evaluation_duration=self.evaluation_episodes,
+            evaluation_duration_unit="episodes",
+            evaluation_config={
+                "explore": False,
+                "num_envs_per_env_runner": 1,
+                "seed": self.seed + _EVALUATION_SEED,
+            },
+        )
 
 
 def _algorithm(name: str) -> type[Algorithm]:
@@ -181,6 +237,35 @@ def _algorithm(name: str) -> type[Algorithm]:
         )
     algorithm: type[Algorithm] = get_trainable_cls(name)
     return algorithm
+
+
+def _set_policy(config: AlgorithmConfig, policy: Policy) -> None:
+    """Set the RLModule.
+
+    The model_config does not go into the spec: RLlib 2.60 then forgets the algorithm's own, as
+    DQN's double_q.
+    """
+    if policy.module is not None:
+        spec = RLModuleSpec(module_class=load_object(policy.module, "policy.module"))
+        config.rl_module(rl_module_spec=spec)
+    config.rl_module(model_config=policy.model_config_)
+
+
+def _check_several_agents(config: AlgorithmConfig, given: Settings) -> None:
+    """Refuse what RLlib 2.60 would only fail at when the first episode begins, or at the end."""
+    if "policy_mapping_fn" not in given:
+        raise ConfigError(
+            f"multi_agent: got the policies {sorted(config.policies)} without policy_mapping_fn, "
+            "expected the import path of a function (agent, episode, **kwargs) -> policy. Add "
+            "policy_mapping_fn: package.module.function."
+        )
+    if config.evaluation_duration == "auto":
+        raise ConfigError(
+            "evaluation: got evaluation_duration 'auto' with several agents, expected a number: "
+            "the evaluation at the end runs beside no training. Give evaluation_duration."
+        )
+    if not config.evaluation_interval:
+        config.evaluation(evaluation_interval=_NEVER)
 
 
 def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
@@ -194,13 +279,52 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
     for name in settings:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It knows {sorted(names)}."
+            hint = f"Did you mean {close[0]!r}?" if close else f"The settings are {sorted(names)}."
             raise ConfigError(
                 f"{section}: got the unknown setting {name!r}, expected an argument of "
                 f"{type(config).__name__}.{section}(). {hint}"
             )
+    loaded = {name: _loaded(section, name, value) for name, value in settings.items()}
     with _refusals(section, settings):
-        method(**settings)
+        method(**loaded)
+
+
+def _loaded(section: str, name: str, value: Any) -> Any:
+    """Return what an argument of RLlib's is, where YAML can only name it."""
+    if (section, name) == ("environment", "env"):
+        return _env(value)
+    if section != "callbacks" and name not in _OBJECTS.get(section, ()):
+        return value
+    what = f"{section}.{name}"
+    if isinstance(value, list):
+        # A list of policies to train names no objects.
+        return [load_object(it, what) for it in value] if section == "callbacks" else value
+    return load_object(value, what) if isinstance(value, str) else value
+
+
+def _env(env: Any) -> Any:
+    """Return what RLlib makes the env from: an id as it is, a class that an import path names.
+
+    RLlib 2.60 takes no function, so one is registered under its path.
+    """
+    is_path = (
+        isinstance(env, str)
+        and "." in env
+        and not {*":/"} & {*env}
+        and not _VERSIONED.search(env)
+        and env not in gym.registry
+        and registered_env(env) is None
+    )
+    made = load_object(env, "environment.env") if is_path else env
+    if not is_path or isinstance(made, type):
+        return made
+    if not callable(made):
+        raise ConfigError(
+            f"environment.env: {env!r} is {made!r}, expected an env class or a function that "
+            "returns an env. Correct the path."
+        )
+    tune.register_env(env, made)
+    return env
 
 
 @contextlib.contextmanager
@@ -208,19 +332,8 @@ def _refusals(section: str, settings: Settings) -> Iterator[None]:
     """Say which settings RLlib refuses; its own error often names none."""
     try:
         yield
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise ConfigError(
             f"{section}: RLlib refuses {settings} ({type(error).__name__}: {error}), expected "
             "arguments of the AlgorithmConfig. Correct their types and values."
-        ) from error
-
-
-def _import(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"policy: cannot import {path!r} ({error}), expected package.module.Class. "
-            "Install its package, or set PYTHONPATH."
         ) from error

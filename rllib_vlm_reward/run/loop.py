@@ -14,18 +14,18 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import AlarmError
-from rllib_vlm_reward.run.course import draw_course
-from rllib_vlm_reward.run.evaluation import Evaluator
+from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
+from rllib_vlm_reward.run.charts import draw_curriculum, save_curve
+from rllib_vlm_reward.run.evaluator import Evaluator, Outcome
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.folder import RunFolder
-from rllib_vlm_reward.run.pictures import (
+from rllib_vlm_reward.run.frame_pictures import (
     draw_highlights,
-    save_curve,
     save_frames,
     save_video,
     strip,
 )
-from rllib_vlm_reward.run.progress import Progress, iterate
+from rllib_vlm_reward.run.progress import FIGURES, Progress, iterate
+from rllib_vlm_reward.run.run_folder import RunFolder
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
 __all__ = ["train"]
@@ -50,14 +50,15 @@ def train(
 
     Args:
         experiment: what to run.
-        output: folder of checkpoint, TensorBoard events, ``summary.json``, ``returns.png``,
-            ``agent.gif`` and, with a curriculum, ``curriculum.png``.
+        output: folder of checkpoint, TensorBoard events, ``summary.json``, ``returns.png``, with a
+            single agent ``agent.gif``, and with a curriculum ``curriculum.png``.
         resume: go on from the checkpoint in ``output``.
         report: called with the progress of each iteration, and with a line of what is done next.
 
     Returns:
         What ``summary.json`` holds. Returns and success are means over the evaluation's episodes,
-        which do not explore; ``wall_seconds`` are those of the training iterations.
+        which do not explore, of several agents under ``agents`` too; ``wall_seconds`` are those of
+        the training iterations.
     """
     config = experiment.to_algorithm_config()  # before anything starts, for its errors
     folder = RunFolder(output, experiment, resume=resume)
@@ -99,95 +100,126 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
     if history and stop.is_reached(history[-1]):
         report("the run is complete: it is evaluated again")
         return
-    evaluator = Evaluator(algorithm)
+    # An episode of several agents is no one strip of frames.
+    evaluator = None if algorithm.config.is_multi_agent else Evaluator(algorithm)
     picture_at = 0
     callbacks_of(algorithm).show_highlights(algorithm)
     try:
         while not (history and stop.is_reached(history[-1])):
             progress, result = iterate(algorithm, history[-1] if history else None)
             folder.log(progress, result)
-            _log_watch(folder, callbacks_of(algorithm).watch, progress.env_steps, experiment)
+            _log_scores(folder, callbacks_of(algorithm).watch, progress.env_steps, experiment)
             report(progress)
             if progress.iteration % experiment.checkpoint_every == 0:
                 folder.save_checkpoint(algorithm)
-            if progress.env_steps >= picture_at:
+            if evaluator is not None and progress.env_steps >= picture_at:
                 picture_at = progress.env_steps + stop.env_steps // 10
-                frames = strip(evaluator.watch(1), experiment.vlm_reward.threshold)
-                folder.log_frames("episode", frames, progress.env_steps)
-                if progress.curriculum is not None:
-                    course = draw_course(folder.history)
-                    folder.log_frames("curriculum", course, progress.env_steps)
+                _log_pictures(folder, evaluator, progress, experiment)
     except AlarmError:
         report("alarm: saving a checkpoint, for --resume")
         # The alarm kept the iteration's own progress back.
-        env_steps = folder.history[-1].env_steps if folder.history else 0
-        _log_watch(folder, callbacks_of(algorithm).watch, env_steps, experiment)
+        env_steps = history[-1].env_steps if history else 0
+        _log_scores(folder, callbacks_of(algorithm).watch, env_steps, experiment)
         folder.save_checkpoint(algorithm)
         raise
     except (KeyboardInterrupt, SystemExit):
-        if folder.history:
+        if history:
             report("interrupted: saving a checkpoint")
             folder.save_checkpoint(algorithm)
-            last = folder.history[-1]
-            report(f"saved after iteration {last.iteration}: --resume goes on")
+            report(f"saved after iteration {history[-1].iteration}: --resume goes on")
         else:
             report("interrupted in the first iteration: there is nothing to save")
         raise
     finally:
-        evaluator.close()
+        if evaluator is not None:
+            evaluator.close()
     folder.save_checkpoint(algorithm)
 
 
-def _log_watch(
-    folder: RunFolder, watch: RewardWatch, env_steps: int, experiment: Experiment
+def _log_pictures(
+    folder: RunFolder, evaluator: Evaluator, progress: Progress, experiment: Experiment
+) -> None:
+    """Show an episode of the present policy in TensorBoard, and what the curriculum did."""
+    frames = strip(evaluator.record(1), experiment.vlm_reward.threshold)
+    folder.log_frames("episode", frames, progress.env_steps)
+    if progress.curriculum is not None:
+        folder.log_frames("curriculum", draw_curriculum(folder.history), progress.env_steps)
+
+
+def _log_scores(
+    folder: RunFolder, monitor: RewardWatch, env_steps: int, experiment: Experiment
 ) -> None:
     """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
-    for name, counts, low in watch.histograms():
+    for name, counts, low in monitor.histograms():
         folder.log_scores(f"scores/{name}", counts, env_steps, low=low)
-    if watch.highlights:
-        picture = draw_highlights(watch.highlights, experiment.vlm_reward.threshold)
+    if monitor.highlights:
+        picture = draw_highlights(monitor.highlights, experiment.vlm_reward.threshold)
         folder.log_frames("highest scores", picture, env_steps)
 
 
 def _conclude(
     algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report
 ) -> dict[str, Any]:
-    episodes = experiment.evaluation_episodes
-    evaluator = Evaluator(algorithm, episodes=episodes)
-    try:
-        report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
-        trained = evaluator.trained(episodes)
-        random, blind = evaluator.random(episodes), evaluator.goal_blind(episodes)
-        held_out = evaluator.held_out(episodes)
-        held_out_blind = evaluator.goal_blind(episodes, held_out=True)
-    finally:
-        evaluator.close()
-    report("drawing")
-    with contextlib.closing(Evaluator(algorithm)) as narrow:  # it keeps every sub-env's frames
-        moments = narrow.watch(VIDEO_EPISODES)
-    save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold)
-    save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
+    """Evaluate, draw, and write the summary."""
     last = folder.history[-1]
+    if algorithm.config.is_multi_agent:
+        evaluated = _evaluate_agents(algorithm, folder, report)
+    else:
+        evaluated = _evaluate(algorithm, experiment, folder, report)
+    save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
     if last.curriculum is not None:
-        save_frames(folder.path / "curriculum.png", draw_course(folder.history))
+        save_frames(folder.path / "curriculum.png", draw_curriculum(folder.history))
     summary = {
         "env_steps": last.env_steps,
         "wall_seconds": last.wall_seconds,
-        "vlm_return_mean": trained.vlm_return,
-        "ground_truth_return_mean": trained.ground_truth_return,
-        "ground_truth_success": trained.ground_truth_success,
-        "false_positives": trained.false_positives,
-        "random_policy_success": random.ground_truth_success,
-        "goal_blind_success": blind.ground_truth_success if blind else None,
-        "held_out_success": held_out.ground_truth_success if held_out else None,
-        "held_out_goal_blind_success": (
-            held_out_blind.ground_truth_success if held_out_blind else None
-        ),
+        **evaluated,
         "alarms": sorted({kind for row in folder.history for kind in row.alarms}),
-        "evaluation_episodes": trained.episodes,
         "seed": experiment.seed,
         "encoder": experiment.vlm_reward.encoder,
         "training": dataclasses.asdict(last),
     }
     folder.save_summary(summary)
     return summary
+
+
+def _evaluate(
+    algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report
+) -> dict[str, Any]:
+    """Evaluate a single agent beside chance and a goal-blind agent, and draw some episodes."""
+    episodes = experiment.evaluation_episodes
+    report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
+    with contextlib.closing(Evaluator(algorithm, episodes=episodes)) as evaluator:
+        trained, chance = evaluator.trained(episodes), evaluator.random(episodes)
+        blind, held_out = evaluator.goal_blind(episodes), evaluator.held_out(episodes)
+        held_out_blind = evaluator.goal_blind(episodes, held_out=True)
+    report("drawing")
+    with contextlib.closing(Evaluator(algorithm)) as narrow:  # it keeps every sub-env's frames
+        moments = narrow.record(VIDEO_EPISODES)
+    save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold)
+    return {
+        **{name: getattr(trained, name) for name in FIGURES},
+        "false_positives_per_episode": trained.false_positives_per_episode,
+        "random_policy_success": chance.ground_truth_success,
+        "goal_blind_success": _success(blind),
+        "held_out_success": _success(held_out),
+        "held_out_goal_blind_success": _success(held_out_blind),
+        "evaluation_episodes": trained.episodes,
+    }
+
+
+def _evaluate_agents(algorithm: Algorithm, folder: RunFolder, report: Report) -> dict[str, Any]:
+    """Evaluate several agents as RLlib does; what it says of each goes to TensorBoard too."""
+    unit = algorithm.config.evaluation_duration_unit
+    report(f"evaluating: {algorithm.config.evaluation_duration} {unit} of the agents together")
+    outcome = evaluate_agents(algorithm)
+    folder.log_evaluation(outcome.result)
+    report("drawing")
+    return {
+        **outcome.together,
+        "agents": outcome.agents,
+        "evaluation_episodes": outcome.episodes,
+    }
+
+
+def _success(outcome: Outcome | None) -> float | None:
+    return None if outcome is None else outcome.ground_truth_success

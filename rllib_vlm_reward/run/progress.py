@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,21 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.course import course_of
 
-__all__ = ["Progress", "iterate", "read_progress", "write_progress"]
+__all__ = [
+    "FIGURES",
+    "Figures",
+    "Progress",
+    "figures_of",
+    "iterate",
+    "read_progress",
+    "write_progress",
+]
+
+FIGURES = ("vlm_return_mean", "ground_truth_return_mean", "ground_truth_success")
+"""What is known of the episodes, under the names of the metrics in TensorBoard."""
+
+Figures = dict[str, float | None]
+"""A value for each of :data:`FIGURES`; None where it is not known."""
 
 _SAMPLED = ("env_runners", "num_env_steps_sampled_lifetime")
 
@@ -25,23 +39,25 @@ class Progress:
         iteration: from 1.
         env_steps: sampled since the start of the run.
         wall_seconds: of training, resumed parts added up.
-        vlm_return: what the VLM paid an episode; None before the first one ended.
-        ground_truth_return: the env's own return.
-        ground_truth_success: share of episodes; None if the env is mute.
-        frames_per_second: scored in this iteration.
+        vlm_return_mean: what the VLM paid an episode; None before the first one ended.
+        ground_truth_return_mean: the env's own return.
+        ground_truth_success: share of episodes with success; None if the env reports none.
+        env_steps_per_second: sampled in this iteration.
         curriculum: what it has come to, see :func:`.course_of`; None without one.
         alarms: kinds of the reward's alarms that hold, see :mod:`.connectors.alarm`.
+        agents: the three figures of each agent, by its name; empty with a single agent.
     """
 
     iteration: int
     env_steps: int
     wall_seconds: float
-    vlm_return: float | None
-    ground_truth_return: float | None
+    vlm_return_mean: float | None
+    ground_truth_return_mean: float | None
     ground_truth_success: float | None
-    frames_per_second: float
+    env_steps_per_second: float
     curriculum: dict[str, Any] | None = None
     alarms: list[str] = dataclasses.field(default_factory=list)
+    agents: dict[str, Figures] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_result(
@@ -67,19 +83,56 @@ class Progress:
         """
         # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
         runners = result.get("env_runners", {})
-        reward = runners.get("vlm_reward", {})
+        together, agents = figures_of(runners)
         env_steps = int(runners.get("num_env_steps_sampled_lifetime", sampled_before))
         return cls(
             iteration=before.iteration + 1 if before else 1,
             env_steps=env_steps,
             wall_seconds=round((before.wall_seconds if before else 0.0) + seconds, 3),
-            vlm_return=_number(reward.get("vlm_return_mean")),
-            ground_truth_return=_number(reward.get("ground_truth_return_mean")),
-            ground_truth_success=_number(reward.get("ground_truth_success")),
-            frames_per_second=round((env_steps - sampled_before) / seconds, 1),
+            env_steps_per_second=round((env_steps - sampled_before) / seconds, 1),
             curriculum=curriculum,
             alarms=list(alarms),
+            agents=agents,
+            **together,
         )
+
+    def figures(self, agent: str | None = None) -> Figures:
+        """Return the figures of all episodes, or an agent's; None where one is not known."""
+        if agent is None:
+            return {name: getattr(self, name) for name in FIGURES}
+        return self.agents.get(agent, dict.fromkeys(FIGURES))
+
+
+def figures_of(runners: Mapping[str, Any]) -> tuple[Figures, dict[str, Figures]]:
+    """Read :data:`FIGURES` from the env runners' part of an RLlib result.
+
+    Args:
+        runners: ``result["env_runners"]``, of training or of RLlib's evaluation.
+
+    Returns:
+        those of all episodes, and those of each agent by its name. An agent that keeps the env's
+        reward has that alone.
+
+    Example:
+        >>> seen = {"agents": {"a": {"vlm_return_mean": 2}}, "vlm_return_mean": 2}
+        >>> _, agents = figures_of({"vlm_reward": seen, "agent_episode_returns_mean": {"b": 1}})
+        >>> agents["a"]["vlm_return_mean"], agents["b"]["ground_truth_return_mean"]
+        (2.0, 1.0)
+    """
+    reward = runners.get("vlm_reward", {})
+    # RLlib 2.60 logs this of multi-agent envs alone; here are those without a VLM reward too.
+    unpaid = {
+        str(agent): {"ground_truth_return_mean": value}
+        for agent, value in runners.get("agent_episode_returns_mean", {}).items()
+    }
+    rewarded = {str(agent): seen for agent, seen in reward.get("agents", {}).items()}
+    several = {**unpaid, **rewarded}
+    return _figures(reward), {agent: _figures(several[agent]) for agent in sorted(several)}
+
+
+def _figures(seen: Mapping[str, Any]) -> Figures:
+    values = {name: seen.get(name) for name in FIGURES}
+    return {name: None if value is None else float(value) for name, value in values.items()}
 
 
 def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, dict[str, Any]]:
@@ -97,10 +150,6 @@ def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, di
         alarms=callbacks_of(algorithm).watch.in_force,
     )
     return progress, result
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def write_progress(path: Path, history: list[Progress]) -> None:

@@ -1,15 +1,14 @@
 """Searches over experiments with Ray Tune.
 
 * :mod:`trial`: an experiment as Tune trains it;
-* :mod:`results`: what a search found, as a table, a picture and a YAML;
-* :mod:`interval`: how sure a mean over seeds is;
+* :mod:`resources`: what a trial asks of the cluster, its reward actors included;
 * :mod:`search`: a search from its space to its results, with one pool for all trials;
-* :mod:`command`: what an experiment can be asked on the command line.
+* :mod:`results`: what a search found, as a table, a picture and a YAML, and means over seeds;
+* :mod:`command`: the command line that all scripts of ``tune_experiments/`` share.
 """
 
 from rllib_vlm_reward.sweep.command import Setting, command
-from rllib_vlm_reward.sweep.interval import interval
-from rllib_vlm_reward.sweep.results import SweepResults
+from rllib_vlm_reward.sweep.results import SweepResults, interval
 from rllib_vlm_reward.sweep.search import search
 from rllib_vlm_reward.sweep.trial import REPORTS, ExperimentTrial
 

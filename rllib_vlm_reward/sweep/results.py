@@ -1,10 +1,12 @@
-"""What a search found: a table, a picture, and the best experiment's YAML."""
+"""What a search found: a table, a picture, the best experiment's YAML, and means over seeds."""
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import matplotlib
@@ -17,19 +19,20 @@ from ray.tune import ResultGrid
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_RESULT_FILE
 from ray.tune.search.sample import Domain
+from scipy.stats import t as student
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment
 
-__all__ = ["METRICS", "SweepResults", "searched"]
+__all__ = ["METRICS", "SweepResults", "interval", "searched"]
 
 LABEL, CONTEXT = 28, 8  # characters between two axes of the picture, of them before a difference
 METRICS = (
     "objective",
-    "success",
+    "ground_truth_success",
     "goal_blind_success",
-    "vlm_return",
-    "false_positives",
+    "vlm_return_mean",
+    "false_positives_per_episode",
     "goals",
     "env_steps",
     "wall_seconds",
@@ -65,7 +68,7 @@ class SweepResults:
             why = "" if self.failures else ", since it was interrupted"
             raise ConfigError(f"sweep: none of {trials} trials reported{why}. {self.left}")
         # The best last, as a parallel-coordinates picture draws it above the others; none that
-        # failed. Of equals the same one each time: a restored search lists them in another order.
+        # failed. Ties are broken by the id, since a restored search lists trials in another order.
         self._trials.sort(
             key=lambda it: (it.error is None, it.metrics["objective"], it.metrics["trial_id"])
         )
@@ -161,6 +164,31 @@ def searched(space: Mapping[str, Any] | list[Any], prefix: str = "") -> Iterator
             yield f"{prefix}{key}"
         elif isinstance(value, Mapping | list):
             yield from searched(value, f"{prefix}{key}.")
+
+
+def interval(values: Sequence[float]) -> dict[str, Any]:
+    """Return a mean, its 95 % interval (Student's t), and the values.
+
+    Args:
+        values: one of each seed.
+
+    Returns:
+        ``mean``, ``low``, ``high`` (None where there is but one value) and ``each``.
+
+    Example:
+        >>> {key: round(end, 2) for key, end in interval([0.7, 0.8, 0.9]).items() if key != "each"}
+        {'mean': 0.8, 'low': 0.55, 'high': 1.05}
+    """
+    mean, count = fmean(values), len(values)
+    half = None
+    if count > 1:
+        half = float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
+    return {
+        "mean": mean,
+        "low": None if half is None else mean - half,
+        "high": None if half is None else mean + half,
+        "each": [*values],
+    }
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:

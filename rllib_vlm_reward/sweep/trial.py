@@ -6,13 +6,20 @@ from typing import Any
 
 import pydantic
 from ray import tune
-from ray.rllib.core.learner.learner import Learner
 
 from rllib_vlm_reward.errors import ERRORS
-from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.run.evaluation import Evaluator
-from rllib_vlm_reward.run.progress import Progress, iterate, read_progress, write_progress
+from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
+from rllib_vlm_reward.run.evaluator import Evaluator
+from rllib_vlm_reward.run.progress import (
+    FIGURES,
+    Progress,
+    iterate,
+    read_progress,
+    write_progress,
+)
+from rllib_vlm_reward.run.rllib_private import set_configured_lr
+from rllib_vlm_reward.sweep.resources import trial_resources
 
 __all__ = ["REPORTS", "ExperimentTrial"]
 
@@ -29,11 +36,12 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
 
     A report holds ``objective``, larger is better: success by ground truth over
     ``evaluation_episodes`` on the goals held out of training (on those of training where none is
-    held out), or what the VLM paid where the env is mute: then search no key of the reward, or the
-    most generous one wins. Also ``success``, ``vlm_return``, ``ground_truth_return`` and
-    ``false_positives`` of these episodes, ``goal_blind_success`` where the policy is told other
-    goals than these, ``env_steps``, ``wall_seconds``, the training's own means under ``training``,
-    and the curriculum's families under ``curriculum``.
+    held out), or what the VLM paid where the env reports no success: then search no key of the
+    reward, or the most generous one wins. Also ``ground_truth_success``, ``vlm_return_mean``,
+    ``ground_truth_return_mean`` and ``false_positives_per_episode`` of these episodes,
+    ``goal_blind_success`` where the policy is shown other goals than these, ``env_steps``,
+    ``wall_seconds``, the means of the training under ``training``, the curriculum's families under
+    ``curriculum``, and each of several agents under ``agents``.
 
     Example:
         >>> from ray import tune
@@ -46,8 +54,10 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         """Build the algorithm (Tune's hook)."""
         self._experiment = Experiment.model_validate(config)
         self._algorithm = self._experiment.to_algorithm_config().build_algo()
-        episodes = self._experiment.evaluation_episodes
-        self._evaluator = Evaluator(self._algorithm, episodes=episodes)
+        self._evaluator: Evaluator | None = None
+        if not self._algorithm.config.is_multi_agent:
+            episodes = self._experiment.evaluation_episodes
+            self._evaluator = Evaluator(self._algorithm, episodes=episodes)
         self._history: list[Progress] = []
 
     def step(self) -> dict[str, Any]:
@@ -76,12 +86,13 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         """
         folder = Path(checkpoint).resolve()
         self._algorithm.restore_from_path(str(folder / "algorithm"))
-        self._algorithm.learner_group.foreach_learner(_keep_own_lr)
+        self._algorithm.learner_group.foreach_learner(set_configured_lr)
         self._history = read_progress(folder / "progress.jsonl")
 
     def cleanup(self) -> None:
         """Stop the algorithm (Tune's hook)."""
-        self._evaluator.close()
+        if self._evaluator is not None:
+            self._evaluator.close()
         self._algorithm.stop()
 
     @classmethod
@@ -104,19 +115,12 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         return bool(self._history) and self._experiment.stop.is_reached(self._history[-1])
 
     def _report(self, result: dict[str, Any]) -> dict[str, Any]:
-        episodes, last = self._experiment.evaluation_episodes, self._history[-1]
-        held_out = self._evaluator.held_out(episodes)
-        judged = held_out or self._evaluator.trained(episodes)
-        blind = self._evaluator.goal_blind(episodes, held_out=held_out is not None)
-        success = judged.ground_truth_success
+        last = self._history[-1]
+        evaluated = self._evaluate()
+        success = evaluated["ground_truth_success"]
         report = {
-            "objective": judged.vlm_return if success is None else success,
-            "success": success,
-            "goal_blind_success": blind.ground_truth_success if blind else None,
-            "false_positives": judged.false_positives,
-            "vlm_return": judged.vlm_return,
-            "ground_truth_return": judged.ground_truth_return,
-            "goals": "held out" if held_out else "of training",
+            "objective": evaluated["vlm_return_mean"] if success is None else success,
+            **evaluated,
             "env_steps": last.env_steps,
             "wall_seconds": last.wall_seconds,
             "training": dataclasses.asdict(dataclasses.replace(last, curriculum=None)),
@@ -125,13 +129,18 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         }
         return {key: value for key, value in report.items() if value is not None}
 
-
-def _keep_own_lr(learner: Learner) -> None:
-    """Set the configuration's learning rate, where it is a number.
-
-    The checkpoint's optimiser brings its own along, and RLlib 2.60 would set ours only after the
-    first update. A schedule goes by the steps, so there the checkpoint's is right.
-    """
-    for optimizer, schedule in learner._optimizer_lr_schedules.items():
-        if not schedule.use_schedule:
-            learner._set_optimizer_lr(optimizer, float(schedule.get_current_value()))
+    def _evaluate(self) -> dict[str, Any]:
+        """Return the figures of the present policy; of several agents, those of all together."""
+        if self._evaluator is None:
+            outcome = evaluate_agents(self._algorithm)
+            return {**outcome.together, "agents": outcome.agents, "goals": "of training"}
+        episodes = self._experiment.evaluation_episodes
+        held_out = self._evaluator.held_out(episodes)
+        played = held_out or self._evaluator.trained(episodes)
+        blind = self._evaluator.goal_blind(episodes, held_out=held_out is not None)
+        return {
+            **{name: getattr(played, name) for name in FIGURES},
+            "goal_blind_success": blind.ground_truth_success if blind else None,
+            "false_positives_per_episode": played.false_positives_per_episode,
+            "goals": "held out" if held_out else "of training",
+        }

@@ -161,8 +161,8 @@ def test_wrong_weights_name_the_class(kind, weights):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("own_curricula.Absent", "cannot import kind 'own_curricula.Absent'"),
-        ("absent_package.Own", "cannot import kind 'absent_package.Own'"),
+        ("own_curricula.Absent", "curriculum.kind: cannot import 'own_curricula.Absent'"),
+        ("absent_package.Own", "curriculum.kind: cannot import 'absent_package.Own'"),
         ("own_curricula.NoCurriculum", "expected a class derived from"),
         ("own_curricula.__doc__", "expected a class derived from"),
     ],

@@ -65,7 +65,7 @@ def test_its_course_is_kept_drawn_and_summed_up(trained):
     summary = json.loads((out / "summary.json").read_text())
     assert 0 <= summary["held_out_success"] <= 1
     assert 0 <= summary["held_out_goal_blind_success"] <= 1
-    assert summary["false_positives"] >= 0
+    assert summary["false_positives_per_episode"] >= 0
     events = EventAccumulator(str(out)).Reload()
     assert "curriculum" in events.Tags()["images"]
     assert "curriculum/families/find/weight" in events.Tags()["scalars"]

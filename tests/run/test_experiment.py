@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import painted_agents
+import painted_run
 import pydantic
 import pytest
 import yaml
 
+from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
 from rllib_vlm_reward.envs.level import COLORS, KINDS
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
@@ -72,6 +75,14 @@ def test_bad_yaml_is_named(settings, message):
         changed(**settings)
 
 
+AGENTS = {"policies": ["a", "b"], "policy_mapping_fn": "painted_run.policy_of"}
+AUTO = {
+    "evaluation_duration": "auto",
+    "evaluation_parallel_to_training": True,
+    "evaluation_num_env_runners": 1,
+}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -80,6 +91,16 @@ def test_bad_yaml_is_named(settings, message):
         ({"policy": {"module": "no.such.Class"}}, "cannot import 'no.such.Class'"),
         ({"algorithm": "PPOO"}, "PPOO"),
         ({"training": {"self": 1}}, "unknown setting 'self'"),
+        ({"callbacks": {"on_episode_and": "x.y"}}, "Did you mean 'on_episode_end'"),
+        ({"callbacks": {"on_episode_end": "x.y"}}, "callbacks.on_episode_end: cannot import 'x.y'"),
+        ({"evaluation": {"evaluation_duration": 0}}, "must be an int and >0"),
+        ({"multi_agent": {"policies": ["a", "b"]}}, "without policy_mapping_fn"),
+        (
+            {"multi_agent": {**AGENTS, "policies_to_train": "a"}},
+            "multi_agent.policies_to_train: cannot import 'a'",
+        ),
+        ({"multi_agent": AGENTS, "evaluation": AUTO}, "evaluation_duration 'auto' with several"),
+        ({"environment": {"env": "no.such.Env"}}, "environment.env: cannot import 'no.such.Env'"),
     ],
 )
 def test_bad_rllib_settings_are_named(settings, message):
@@ -109,3 +130,103 @@ def test_numbers_are_read_as_people_write_them(text, number):
 def test_words_with_an_e_stay_words():
     settings = Experiment.from_yaml(QUICKSTART.read_text() + "learners: {a: e3, b: '1e3'}\n")
     assert settings.learners == {"a": "e3", "b": "1e3"}
+
+
+def several(**settings):
+    """The configuration of a run of two policies."""
+    reward = {"encoder": "small", "goals": ["a wall", "a ball"], "frame_source": "info:rgb"}
+    run = {
+        "environment": {"env": "painted_agents.PaintedAgents"},
+        "multi_agent": AGENTS,
+        "vlm_reward": reward,
+        "stop": {"env_steps": 1},
+        "evaluation_episodes": 7,
+    }
+    return Experiment.model_validate({**run, **settings}).to_algorithm_config()
+
+
+def test_import_paths_reach_rllib_as_what_they_name():
+    config = several(
+        callbacks={
+            "callbacks_class": ["painted_run.Counting"],
+            "on_episode_end": ["painted_run.note_episode"],
+            "on_train_result": "painted_run.note_episode",
+        },
+        evaluation={"custom_evaluation_function": "painted_run.note_episode"},
+    )
+    assert config.env is painted_agents.PaintedAgents
+    assert config.policy_mapping_fn is painted_run.policy_of
+    ours, theirs = config.callbacks_class
+    assert (ours.func, theirs) == (VLMRewardCallbacks, painted_run.Counting)
+    assert config.callbacks_on_episode_end == [painted_run.note_episode]
+    assert config.callbacks_on_train_result is painted_run.note_episode
+    assert config.custom_evaluation_function is painted_run.note_episode
+
+
+def test_policies_to_train_may_be_a_list_or_a_function():
+    config = several(multi_agent={**AGENTS, "policies_to_train": ["b"]})
+    assert config.policies_to_train == ["b"]
+    path = {**AGENTS, "policies_to_train": "painted_run.note_episode"}
+    assert several(multi_agent=path).policies_to_train is painted_run.note_episode
+
+
+def test_several_agents_are_evaluated_without_exploration_in_one_sub_env():
+    evaluation = several(seed=5).get_evaluation_config_object()
+    assert (evaluation.evaluation_duration, evaluation.evaluation_duration_unit) == (7, "episodes")
+    assert (evaluation.explore, evaluation.num_envs_per_env_runner) == (False, 1)
+    assert evaluation.seed != 5
+    assert several().evaluation_interval > 10**6  # or RLlib makes no evaluation env runner
+    changed = several(
+        evaluation={
+            "evaluation_interval": None,
+            "evaluation_duration": 3,
+            "evaluation_config": {"num_envs_per_env_runner": 2},
+        }
+    )
+    assert changed.evaluation_interval > 10**6
+    assert changed.evaluation_duration == 3
+    evaluation = changed.get_evaluation_config_object()
+    assert (evaluation.explore, evaluation.num_envs_per_env_runner) == (False, 2)
+
+
+def test_a_single_agents_evaluation_is_rllibs_own():
+    assert Experiment.from_file(QUICKSTART).to_algorithm_config().evaluation_interval is None
+    assert changed(evaluation={"evaluation_interval": 2}).to_algorithm_config().explore is True
+
+
+def test_a_policy_without_a_module_is_rllibs():
+    policy = {"module": None, "model_config": {"fcnet_hiddens": [8]}}
+    config = several(policy=policy)
+    assert config.model_config["fcnet_hiddens"] == [8]
+    assert config._rl_module_spec is None
+
+
+def test_a_value_may_be_set_in_place_of_the_files():
+    given = ["vlm_reward.threshold=0.6", "stop.env_steps=7", "env_runners.num_env_runners=2"]
+    experiment = Experiment.from_file(QUICKSTART, [*given, "policy.model_config.hidden=32"])
+    assert experiment.vlm_reward.threshold == 0.6
+    assert experiment.stop.env_steps == 7
+    assert experiment.env_runners["num_env_runners"] == 2
+    assert experiment.policy.model_config_["hidden"] == 32
+    config = experiment.to_algorithm_config()
+    assert config.num_env_runners == 2
+    assert config.num_envs_per_env_runner == 32, "what is beside it in the section stays"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("vlm_reward.treshold=0.6", "Did you mean 'threshold'"),
+        ("sead=1", "Did you mean 'seed'"),
+        ("stop.env_steps=many", "valid integer"),
+    ],
+)
+def test_a_set_key_is_checked_as_the_files_are(assignment, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        Experiment.from_file(QUICKSTART, [assignment])
+
+
+def test_a_set_key_of_rllibs_is_checked_as_the_files_are():
+    experiment = Experiment.from_file(QUICKSTART, ["training.gama=0.9"])
+    with pytest.raises(ConfigError, match="Did you mean 'gamma'"):
+        experiment.to_algorithm_config()

@@ -25,4 +25,4 @@ def test_an_iteration_without_samples_keeps_the_count():
 def test_steps_of_an_interrupted_iteration_are_not_the_next_ones_speed():
     first = Progress.from_result(result(100), seconds=2.0, sampled_before=0, before=None)
     resumed = Progress.from_result(result(260), seconds=2.0, sampled_before=200, before=first)
-    assert (resumed.env_steps, resumed.frames_per_second) == (260, 30.0)
+    assert (resumed.env_steps, resumed.env_steps_per_second) == (260, 30.0)

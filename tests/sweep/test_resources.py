@@ -7,11 +7,11 @@ from ray import tune
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_vlm_reward import resources
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.resources import rewarded, trial_resources
 from rllib_vlm_reward.serving.placement import NAMESPACE
+from rllib_vlm_reward.sweep import resources
+from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
 
 ONE = {"CPU": 1.0}
 

@@ -1,9 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from rllib_vlm_reward.run.evaluation import Moment
-from rllib_vlm_reward.run.pictures import GREEN, draw_moment, save_curve, save_video, strip
-from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.evaluator import Moment
+from rllib_vlm_reward.run.frame_pictures import GREEN, draw_moment, save_video, strip
 
 
 def moment(t=1, score=0.9, episode="a"):
@@ -41,12 +40,3 @@ def test_the_strip_shows_the_first_moments_side_by_side():
     one = strip([moment()], 0.5)
     many = strip([moment(t) for t in range(1, 20)], 0.5, most=3)
     assert many.shape == (one.shape[0], 3 * one.shape[1], 3)
-
-
-def test_the_curve_skips_what_is_unknown(tmp_path):
-    history = [
-        Progress(1, 100, 1.0, None, None, None, 9.0),
-        Progress(2, 200, 2.0, 0.5, 0.4, None, 9.0),
-    ]
-    save_curve(tmp_path / "c.png", history, "Lift")
-    assert np.asarray(Image.open(tmp_path / "c.png")).std() > 1

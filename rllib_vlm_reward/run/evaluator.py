@@ -1,4 +1,4 @@
-"""How good is the trained agent, by ground truth, beside chance and beside a goal-blind self?"""
+"""How good is a trained agent by ground truth, beside random actions and a goal-blind agent?"""
 
 import dataclasses
 import functools
@@ -18,29 +18,35 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, weights_piece
 from rllib_vlm_reward.connectors.stream import Record
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.run.rllib_private import pipeline_of, seed_next_reset
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
 STEPS = 16  # of each sub-env, between two looks at who has ended
+# Keys of an episode's custom_data, and of a step's info, that the connectors write.
+_VLM_RETURN, _ENV_RETURN, _SUCCESS = "vlm_return", "env_return", "success"
+_ENV_REWARD = "env_reward"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """The mean over a number of episodes.
+    """Means over a number of episodes.
 
     Attributes:
-        vlm_return: what the VLM paid.
-        ground_truth_return: the env's own return.
-        ground_truth_success: share of episodes with success at any step; None if the env is mute.
-        false_positives: rewards an episode that fired at a step without success; None if the env
-            is mute or there is no threshold.
+        vlm_return_mean: what the VLM paid.
+        ground_truth_return_mean: the env's own return.
+        ground_truth_success: share of episodes with success at any step; None if the env reports
+            none.
+        false_positives_per_episode: rewards that fired at a step without success; None if the env
+            reports no success or there is no threshold.
         episodes: how many.
     """
 
-    vlm_return: float
-    ground_truth_return: float
+    vlm_return_mean: float
+    ground_truth_return_mean: float
     ground_truth_success: float | None
-    false_positives: float | None
+    false_positives_per_episode: float | None
     episodes: int
 
 
@@ -59,18 +65,26 @@ class Moment:
 class Evaluator:
     """Plays the algorithm's policy, without exploration, on layouts of other seeds.
 
-    Each call plays the same layouts anew. Of N episodes the first N that begin count: the first N
-    that several sub-envs end are the short ones, which here are the successful ones.
+    Each call plays the same layouts anew, and counts the first N episodes that begin. The first N
+    to end in several sub-envs would be the short ones, which often are the successful ones.
 
     Args:
         algorithm: a built algorithm with a VLM reward, whose reward actors it shares.
-        episodes: that a call will play. An eighth as many sub-envs play them, at most
-            ``num_envs_per_env_runner``; but one where failed sub-envs are restarted, since RLlib
-            2.60 restarts all at once, which would lose the long episodes.
+        episodes: how many a call will play. An eighth as many sub-envs play them, at most
+            ``num_envs_per_env_runner``. Where failed sub-envs are restarted there is only one,
+            since RLlib 2.60 restarts all at once, which would lose the long episodes.
+
+    Raises:
+        ConfigError: the algorithm has several agents, see :func:`.evaluate_agents`.
     """
 
     def __init__(self, algorithm: Algorithm, *, episodes: int = 1) -> None:
         config = algorithm.config.copy(copy_frozen=False)
+        if config.is_multi_agent:
+            raise ConfigError(
+                f"multi_agent: got the policies {sorted(config.policies)}, expected a single agent "
+                "to play. `train` evaluates several agents at the end of their run."
+            )
         width = max(1, min(config.num_envs_per_env_runner, episodes // 8))
         if config.restart_failed_sub_environments:
             width = 1
@@ -81,12 +95,12 @@ class Evaluator:
             begun.append(episode.id_)
 
         self._begun = begun
-        own = force_list(config.callbacks_on_episode_start)
-        config.callbacks(on_episode_start=[*own, begin])
+        users = force_list(config.callbacks_on_episode_start)
+        config.callbacks(on_episode_start=[*users, begin])
         config.env_runners(
             num_envs_per_env_runner=width,
             num_env_runners=0,
-            # An episode is cut every STEPS: whoever stacks observations finds them behind the cut.
+            # An episode is cut every STEPS; stacked observations reach back over the cut.
             episode_lookback_horizon=max(config.episode_lookback_horizon, STEPS),
         )
         config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)
@@ -95,8 +109,8 @@ class Evaluator:
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
-        self._tells = False
-        self._drawn = weights_piece(self._runner._env_to_module)
+        self._reports = False
+        self._drawn = weights_piece(pipeline_of(self._runner))
         training, known = len(piece.config.training_goals), len(piece.config.goal_set)
         self._training, self._held_out = range(training), range(training, known)
 
@@ -120,27 +134,27 @@ class Evaluator:
         return self._play(episodes, goals=self._held_out)
 
     def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
-        """Return the outcome of the present policy when it is told other goals than its own.
+        """Return the outcome of the present policy when it is shown wrong goals.
 
-        None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one; with
+        None if :class:`GoalEmbedding` shows it no goal, or if there is only one; with
         ``held_out``, also where :meth:`held_out` is None.
         """
-        pieces = self._runner._env_to_module.connectors
-        told = [piece for piece in pieces if isinstance(piece, GoalEmbedding)]
-        if not told or len(told[0].config.goal_set) < 2:
+        pieces = pipeline_of(self._runner).connectors
+        shown = next((piece for piece in pieces if isinstance(piece, GoalEmbedding)), None)
+        if shown is None or len(shown.config.goal_set) < 2:
             return None
-        told[0].shuffle = True
+        shown.shuffle = True
         try:
             return self.held_out(episodes) if held_out else self.trained(episodes)
         finally:
-            told[0].shuffle = False
+            shown.shuffle = False
 
     def random(self, episodes: int) -> Outcome:
         """Return the outcome of uniformly random actions."""
         self._runner.env.action_space.seed(self._runner.config.seed)
         return self._play(episodes, random_actions=True)
 
-    def watch(self, episodes: int, *, held_out: bool = False) -> list[Moment]:
+    def record(self, episodes: int, *, held_out: bool = False) -> list[Moment]:
         """Return every scored frame of some episodes of the present policy, in order.
 
         With ``held_out``, of goals held out of training, where :meth:`held_out` is not None.
@@ -176,7 +190,7 @@ class Evaluator:
             chunks = {episode.id_: [episode] for episode in play(num_episodes=episodes)}
         else:
             chunks = {}
-            self._runner._needs_initial_reset = True  # else RLlib 2.60 seeds no reset
+            seed_next_reset(self._runner)
             while not self._ended(chunks, episodes):
                 for chunk in play(num_timesteps=STEPS * self._runner.num_envs):
                     chunks.setdefault(chunk.id_, []).append(chunk)
@@ -193,14 +207,14 @@ class Evaluator:
     ) -> Outcome:
         chunks = self._sample(episodes, goals=goals, random_actions=random_actions)
         data = [chunk.custom_data for chunk in chunks if chunk.is_done]
-        # An env may tell of success alone.
-        self._tells = self._tells or any("success" in each for each in data)
-        told = [float(each.get("success", False)) for each in data] if self._tells else []
+        # An env may report success alone, and failure never.
+        self._reports = self._reports or any(_SUCCESS in each for each in data)
+        successes = [float(each.get(_SUCCESS, False)) for each in data] if self._reports else []
         return Outcome(
-            vlm_return=_mean(data, "vlm_return"),
-            ground_truth_return=_mean(data, "env_return"),
-            ground_truth_success=float(np.mean(told)) if told else None,
-            false_positives=_false_positives(chunks, reward_piece(self._runner).config),
+            vlm_return_mean=_mean(data, _VLM_RETURN),
+            ground_truth_return_mean=_mean(data, _ENV_RETURN),
+            ground_truth_success=float(np.mean(successes)) if successes else None,
+            false_positives_per_episode=_false_positives(chunks, reward_piece(self._runner).config),
             episodes=len(data),
         )
 
@@ -221,7 +235,7 @@ def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConf
         infos = chunk.get_infos()[1:]
         if config.threshold is None or any(config.success_key not in info for info in infos):
             return None
-        env_rewards = np.array([info["env_reward"] for info in infos])
+        env_rewards = np.array([info[_ENV_REWARD] for info in infos])
         fired = np.asarray(chunk.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
         count += sum(fired & ~np.array([bool(info[config.success_key]) for info in infos]))
     return float(count / len({chunk.id_ for chunk in chunks}))

@@ -1,4 +1,4 @@
-"""Plays what a run's folder holds: its checkpoint's policy."""
+"""The recorded rollout of a run's policy: its checkpoint, played without exploration."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,16 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.run.evaluation import Evaluator, Moment
+from rllib_vlm_reward.run.evaluator import Evaluator, Moment
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
+from rllib_vlm_reward.run.rllib_private import registered_env
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
-__all__ = ["watch_checkpoint"]
+__all__ = ["record_rollout"]
 
 
-def watch_checkpoint(
+def record_rollout(
     folder: Path, environment: dict[str, Any], *, episodes: int, seed: int, held_out: bool = False
 ) -> list[Moment]:
     """Play a trained policy, without exploration, until the env ends each episode.
@@ -31,22 +32,24 @@ def watch_checkpoint(
         held_out: pose the goals that are held out of the run's training.
 
     Returns:
-        Every frame of the episodes, in order; where the env is a gymnasium id and offers
-        ``steps_to_go()``, its infos hold that too.
+        Every frame of the episodes, in order; where the env has a method ``steps_to_go()``, the
+        infos hold what it returned.
 
     Raises:
+        ConfigError: a run of several agents.
         GoalError: ``held_out``, but the run cannot have such goals posed.
 
     Example:
         >>> folder, room = Path("runs/quickstart"), {"env": "rllib_vlm_reward/Lift-v0"}
-        >>> watch_checkpoint(folder, room, episodes=1, seed=0)[0].t  # doctest: +SKIP
+        >>> record_rollout(folder, room, episodes=1, seed=0)[0].t  # doctest: +SKIP
         1
     """
     experiment = Experiment.from_file(folder / "config.yaml")
     if held_out and (experiment.curriculum is None or not experiment.vlm_reward.evaluation_goals):
         raise GoalError(
-            f"{folder}: held out goals need evaluation_goals and a curriculum, which poses them, "
-            "but the run lacks one. Choose another player, or play with the goals of training."
+            f"{folder}: got a run that lacks evaluation_goals or a curriculum, which poses them, "
+            "expected both for held-out goals. Choose another player, or play with the goals of "
+            "training."
         )
     config = _config(experiment, environment, seed)
     with joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES):
@@ -55,7 +58,7 @@ def watch_checkpoint(
         try:
             evaluator = Evaluator(algorithm)
             try:
-                return evaluator.watch(episodes, held_out=held_out)
+                return evaluator.record(episodes, held_out=held_out)
             finally:
                 evaluator.close()
         finally:
@@ -74,27 +77,37 @@ def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> A
                 "num_env_runners": 0,
                 "num_envs_per_env_runner": 1,
             },
+            "evaluation": {},  # whose env runners would have nothing to do
             "vlm_reward": experiment.vlm_reward.model_copy(update=every_frame),
         }
     ).to_algorithm_config()
-    _tell_steps(config)
+    _report_steps_to_go(config)
     return config
 
 
-class _ToldSteps(gym.Wrapper[Any, Any, Any, Any]):
-    """Puts the env's ``steps_to_go()`` into the infos, which is all that RLlib keeps."""
+def _report_steps_to_go(config: AlgorithmConfig) -> None:
+    """Put what ``steps_to_go()`` of the env returns into the infos, which RLlib keeps."""
+    create = registered_env(config.env)
+    if create is None and isinstance(config.env, str):  # RLlib 2.60 passes these to make_vec
+        wrappers = [*config.env_config.get("wrappers", ()), _with_steps_to_go]
+        config.env_config = {**config.env_config, "wrappers": wrappers}
+        return
+    make = create or config.env
 
+    class ReportingEnv:
+        """An env "class", the form that RLlib accepts."""
+
+        def __new__(cls, context: Any) -> Any:
+            return _with_steps_to_go(make(context))
+
+    config.env = ReportingEnv
+
+
+class _StepsToGo(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> Any:
         *result, info = self.env.step(action)
         return *result, {**info, "steps_to_go": self.env.get_wrapper_attr("steps_to_go")()}
 
 
-def _tell_steps(config: AlgorithmConfig) -> None:
-    if not isinstance(config.env, str) or config.env not in gym.registry:
-        return
-    wrappers = [*config.env_config.get("wrappers", ()), _told]
-    config.env_config = {**config.env_config, "wrappers": wrappers}
-
-
-def _told(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    return _ToldSteps(env) if env.has_wrapper_attr("steps_to_go") else env
+def _with_steps_to_go(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return _StepsToGo(env) if env.has_wrapper_attr("steps_to_go") else env

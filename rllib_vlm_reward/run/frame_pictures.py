@@ -1,48 +1,21 @@
-"""What a run looks like: the curve of both returns, and the agent at work."""
+"""Scored frames as a strip, a GIF or a PNG, with goal and score drawn in."""
 
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rllib_vlm_reward.connectors.highlights import Highlight
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.run.evaluation import Moment
-from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.evaluator import Moment
 
-__all__ = ["draw_highlights", "draw_moment", "save_curve", "save_frames", "save_video", "strip"]
+__all__ = ["draw_highlights", "draw_moment", "save_frames", "save_video", "strip"]
 
 SIDE, BAND = 224, 44
 WHITE, GREEN, RED, DARK = (255, 255, 255), (80, 220, 120), (240, 70, 60), (24, 24, 28)
-
-
-def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
-    """Save VLM return, ground-truth return and success over env steps as a PNG."""
-    steps = [row.env_steps for row in history]
-    lines: list[tuple[str, list[float | None], dict[str, Any]]] = [
-        # VLM return and success often coincide: one is seen around the other.
-        ("VLM return", [row.vlm_return for row in history], {"linewidth": 5, "alpha": 0.4}),
-        ("ground-truth return", [row.ground_truth_return for row in history], {}),
-        ("ground-truth success", [row.ground_truth_success for row in history], {"ls": "--"}),
-    ]
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for label, values, style in lines:
-        points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
-    axes.set(xlabel="env steps", ylabel="mean over the last 100 episodes", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def save_frames(path: Path, frames: Frames) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.run.folder import RunFolder
 from rllib_vlm_reward.run.progress import Progress, write_progress
+from rllib_vlm_reward.run.run_folder import RunFolder
 
 ROW = Progress(1, 100, 1.0, None, None, None, 9.0)
 EXPERIMENT = Experiment.from_file(Path(__file__).parents[2] / "configs" / "quickstart.yaml")

@@ -1,6 +1,7 @@
 """A run on the terminal: a bar with the time left, and a live table."""
 
 import logging
+from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -9,17 +10,18 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.progress import FIGURES, Figures, Progress
 
 __all__ = ["Display"]
 
 _LOG = logging.getLogger("rllib_vlm_reward")
 ROWS = 10
-COLUMNS = ("iteration", "env steps", "VLM return", "true return", "success", "frames/s")
+# Figures have the names of TensorBoard's and of summary.json's, with blanks to wrap at.
+COLUMNS = ("iteration", "env_steps", *FIGURES, "env_steps_per_second")
 
 
 class _Warnings(logging.Handler):
-    """Shows what the package warns of above the bar, which a line on stderr would tear."""
+    """Shows the package's warnings above the bar, which a line on stderr would tear."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
@@ -81,21 +83,37 @@ class Display:
         self._bar.update(self._task, completed=news.env_steps, description="training")
         left = self._bar.tasks[0].time_remaining
         eta = "" if left is None else f"  ETA {left / 60:.1f} min"
-        labels = zip(COLUMNS, _cells(news), strict=True)
+        labels = zip(map(_label, COLUMNS), _cells(news), strict=True)
         self._say("  ".join(f"{label} {cell}" for label, cell in labels) + eta)
+        for agent, figures in news.agents.items():
+            labels = zip(map(_label, FIGURES), _shown(figures), strict=True)
+            self._say("  ".join([f"  agent {agent}", *(f"{name} {cell}" for name, cell in labels)]))
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:
-            self._console.print(line, soft_wrap=True, highlight=False)
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _render(self) -> Group:
-        table = Table(*COLUMNS, title="means over the last 100 episodes")
+        table = Table(*map(_label, COLUMNS), title="means over the last 100 episodes")
         for row in self._rows[-ROWS:]:
             table.add_row(*_cells(row))
-        return Group(table, self._bar)
+        agents = self._rows[-1].agents if self._rows else {}
+        if not agents:
+            return Group(table, self._bar)
+        by_agent = Table("agent", *map(_label, FIGURES))
+        for agent, figures in agents.items():
+            by_agent.add_row(agent, *_shown(figures))
+        return Group(table, by_agent, self._bar)
 
 
 def _cells(row: Progress) -> tuple[str, ...]:
-    means = (row.vlm_return, row.ground_truth_return, row.ground_truth_success)
-    shown = ("-" if value is None else f"{value:.3f}" for value in means)
-    return (f"{row.iteration}", f"{row.env_steps:,}", *shown, f"{row.frames_per_second:,.0f}")
+    rate = f"{row.env_steps_per_second:,.0f}"
+    return (f"{row.iteration}", f"{row.env_steps:,}", *_shown(row.figures()), rate)
+
+
+def _shown(figures: Figures) -> Iterator[str]:
+    return ("-" if figures[name] is None else f"{figures[name]:.3f}" for name in FIGURES)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")

@@ -2,13 +2,14 @@
 
 import gymnasium as gym
 import numpy as np
+import painted
 import pytest
 from ray.rllib.env.env_context import EnvContext
 
 from rllib_vlm_reward.connectors.drawn_goal import DrawnGoal
-from rllib_vlm_reward.errors import FrameError
+from rllib_vlm_reward.errors import ConfigError, FrameError
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.world import make_world
+from rllib_vlm_reward.run.run_env import make_env
 
 
 class Made(gym.Env):
@@ -33,26 +34,26 @@ def experiment(env, env_config, **settings):
 
 
 def test_an_id_is_made_with_its_keywords_and_asked_to_render():
-    world = make_world(experiment("CartPole-v1", {"sutton_barto_reward": True}))
-    assert world.envs[0].unwrapped._sutton_barto_reward
-    world.reset(seed=0)
-    assert world.render()[0].shape == (400, 600, 3)
+    made = make_env(experiment("CartPole-v1", {"sutton_barto_reward": True}))
+    assert made.envs[0].unwrapped._sutton_barto_reward
+    made.reset(seed=0)
+    assert made.render()[0].shape == (400, 600, 3)
 
 
 def test_an_id_may_name_its_module():
     env_id = "gymnasium.envs.classic_control:CartPole-v1"
-    assert make_world(experiment(env_id, {})).envs[0].spec.id == "CartPole-v1"
+    assert make_env(experiment(env_id, {})).envs[0].spec.id == "CartPole-v1"
 
 
 def test_a_class_is_made_with_rllibs_context():
-    config = make_world(experiment(Made, {"size": 3})).envs[0].config
+    config = make_env(experiment(Made, {"size": 3})).envs[0].config
     assert isinstance(config, EnvContext)
     assert dict(config) == {"size": 3}
 
 
 def test_a_curriculum_reaches_the_env():
     find = experiment("rllib_vlm_reward/Find-v0", {}, curriculum={"kind": "uniform"})
-    env = make_world(find).envs[0]
+    env = make_env(find).envs[0]
     assert isinstance(env, DrawnGoal)
     goals = {env.reset(seed=seed)[1]["goal"] for seed in range(20)}
     assert goals == {"go to the red ball", "go to the red key"}
@@ -60,4 +61,24 @@ def test_a_curriculum_reaches_the_env():
 
 def test_an_env_that_cannot_be_made_is_an_error():
     with pytest.raises(FrameError, match="cannot make it"):
-        make_world(experiment("CartPole-v9", {}))
+        make_env(experiment("CartPole-v9", {}))
+
+
+@pytest.mark.parametrize("path", ["painted.PaintedEnv", "painted_run.make_painted"])
+def test_an_import_path_names_a_class_or_a_function(path):
+    env = make_env(experiment(path, {"size": 3})).envs[0]
+    assert isinstance(env, painted.PaintedEnv)
+    assert env.config == {"size": 3} | ({"made": True} if "make" in path else {})
+    assert env.reset(seed=0)[1]["goal"] in painted.GOALS
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("painted.Absent", "environment.env: cannot import 'painted.Absent'"),
+        ("painted_run.NOT_AN_ENV", "expected an env class or a function"),
+    ],
+)
+def test_a_path_that_leads_to_no_env_is_an_error(path, message):
+    with pytest.raises(ConfigError, match=message):
+        make_env(experiment(path, {}))

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import painted
 import pytest
 import yaml
+from ray.rllib.env.env_context import EnvContext
 
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.run.watched import watch_checkpoint
+from rllib_vlm_reward.run.recorded_rollout import _config, record_rollout
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -51,5 +53,27 @@ def test_every_step_is_seen_in_the_env_that_was_asked_for(cluster, folder, exper
 
 
 def test_goals_that_nobody_can_pose_are_refused_before_anything_starts(folder, experiment):
-    with pytest.raises(GoalError, match="the run lacks one"):
-        watch_checkpoint(folder, experiment.environment, episodes=1, seed=0, held_out=True)
+    with pytest.raises(GoalError, match="a run that lacks evaluation_goals or a curriculum"):
+        record_rollout(folder, experiment.environment, episodes=1, seed=0, held_out=True)
+
+
+class CountedEnv(painted.PaintedEnv):
+    def steps_to_go(self):
+        return self.length - self.t
+
+
+def make_counted(config):
+    return CountedEnv(config)
+
+
+@pytest.mark.parametrize("name", ["CountedEnv", "make_counted"])
+def test_an_env_that_an_import_path_names_reports_its_steps_to_go(experiment, name):
+    settings = experiment.to_dict() | {"policy": None}
+    settings["vlm_reward"] = {"encoder": "small", "goals": [*painted.GOALS]}
+    room = {"env": f"test_recorded_rollout.{name}"}
+    run = Experiment.model_validate({**settings, "environment": room})
+    env = _config(run, room, seed=0).env(EnvContext({}, worker_index=0))
+    env.reset()
+    ends = [env.step(0) for _ in range(3)]
+    length = env.unwrapped.length
+    assert [info["steps_to_go"] for *_, info in ends] == [length - 1, length - 2, length - 3]

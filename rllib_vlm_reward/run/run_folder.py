@@ -1,4 +1,4 @@
-"""The folder a run leaves behind, and resumes from."""
+"""The folder that a run writes, and resumes from."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["RunFolder"]
 
-# RLlib's settings of where a run is computed.
+# RLlib's settings of where a run is computed, which may change when it is resumed.
 ELSEWHERE = {
     "num_env_runners",
     "num_cpus_per_env_runner",
@@ -114,6 +114,11 @@ class RunFolder:
         for name, value in _scalars(result):
             self._board.add_scalar(name, value, progress.env_steps)
 
+    def log_evaluation(self, result: dict[str, Any]) -> None:
+        """Add every scalar of an evaluation at the end of the run to TensorBoard."""
+        for name, value in _scalars(result, "evaluation/"):
+            self._board.add_scalar(name, value, self.history[-1].env_steps)
+
     def log_frames(self, name: str, frames: Frames, env_steps: int) -> None:
         """Add a picture, uint8 ``[H, W, 3]``, to TensorBoard."""
         self._board.add_image(name, frames, env_steps, dataformats="HWC")
@@ -152,7 +157,7 @@ def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
         if isinstance(its, dict)
         else its
         for section, its in settings.items()
-        if section not in ("stop", "vlm_reward", "fault_tolerance", "reporting")
+        if section not in ("stop", "vlm_reward", "fault_tolerance", "reporting", "evaluation")
     }
 
 

@@ -11,7 +11,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.run.evaluation import STEPS, Evaluator, _false_positives
+from rllib_vlm_reward.run.evaluator import STEPS, Evaluator, _false_positives
 
 
 @dataclasses.dataclass
@@ -93,15 +93,15 @@ def test_the_first_that_begin_count_whole_and_no_other(evaluator, mode):
         assert outcome.ground_truth_success == pytest.approx(
             sum(each.success for each in counted) / episodes
         )
-        assert outcome.ground_truth_return == pytest.approx(
+        assert outcome.ground_truth_return_mean == pytest.approx(
             painted.ENV_REWARD * sum(each.length for each in counted) / episodes
         )
         ids = [*dict.fromkeys(id_ for id_, *_ in record)][:episodes]  # as they were first scored
         lengths = dict(zip(ids, counted, strict=True))
         fired = [(id_, t) for id_, t, _, _, score in record if score > 0.34 and id_ in lengths]
-        assert outcome.vlm_return == pytest.approx(len(fired) / episodes)
+        assert outcome.vlm_return_mean == pytest.approx(len(fired) / episodes)
         wrong = sum(t < lengths[id_].length or not lengths[id_].success for id_, t in fired)
-        assert outcome.false_positives == pytest.approx(wrong / episodes)
+        assert outcome.false_positives_per_episode == pytest.approx(wrong / episodes)
     assert 0 < wrong < len(record)
 
 
@@ -126,7 +126,7 @@ def test_where_sub_envs_are_restarted_no_long_episode_is_lost_for_a_short_one(ev
     assert not all(each.ended for each in FailingEnv.played), "or none failed"
     counted = [each for each in FailingEnv.played if each.ended]
     assert outcome.episodes == len(counted) == 32
-    assert outcome.ground_truth_return == pytest.approx(
+    assert outcome.ground_truth_return_mean == pytest.approx(
         painted.ENV_REWARD * sum(each.length for each in counted) / 32
     )
 
@@ -140,8 +140,8 @@ def test_behind_a_cut_lie_the_observations_before_it(evaluator):
         assert times == [*range(max(0, chunk.t_started - STEPS), chunk.t_started)]
 
 
-def test_what_is_watched_is_every_frame_in_the_order_of_the_episodes(evaluator):
-    moments = evaluator().watch(5)
+def test_what_is_recorded_is_every_frame_in_the_order_of_the_episodes(evaluator):
+    moments = evaluator().record(5)
     lengths = [each.length for each in RememberedEnv.played[:5]]
     assert [moment.t for moment in moments] == [t for n in lengths for t in range(1, n + 1)]
     assert [moment.info["success"] for moment in moments] == [
