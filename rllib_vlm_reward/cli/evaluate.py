@@ -44,8 +44,8 @@ def evaluate_command(
 ) -> None:
     """Tell how good a reward is, before a run is spent on it.
 
-    Each configuration with each encoder is a contender. All score the same labelled frames; the
-    truth says how often each is right. DIR gets report.html, evaluation.json and the pictures.
+    Each configuration with each encoder is a candidate. All score the same labelled frames; the
+    truth says how often each is right. DIR gets report.html, evaluation.json and the charts.
 
     Examples: `rllib-vlm-reward evaluate configs/quickstart.yaml --output runs/evaluation`,
     `rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base
@@ -55,8 +55,8 @@ def evaluate_command(
     refuse_twice("CONFIG.yaml", configs)
     refuse_twice("--encoder", encoder or [])
     say_loading()
-    from rllib_vlm_reward.evaluation.evaluate import Assessment, contenders, evaluate, ranked
-    from rllib_vlm_reward.evaluation.save import save, table
+    from rllib_vlm_reward.evaluation.evaluate import Assessment, candidates, evaluate, ranked
+    from rllib_vlm_reward.evaluation.report import save, table
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.device import check_device
     from rllib_vlm_reward.reward_model.encoder import check_encoder
@@ -64,7 +64,7 @@ def evaluate_command(
     quiet()
     say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print
     check_device(device)
-    rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
+    rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():
         check_encoder(reward.encoder)  # before the env is played
     given = _frames(configs[0], frames, output)
@@ -84,13 +84,13 @@ def evaluate_command(
             say(f"the frames are kept: give --frames {output / 'frames.parquet'} and another DIR")
         if 0 < len(found) < len(rewards):
             missing = sorted({*rewards} - {each.name for each in found})
-            say(f"{output} gets what was judged, without {', '.join(missing)}")
+            say(f"{output} gets what was scored, without {', '.join(missing)}")
             save(output, ranked(found), command=command, missing=missing)
         raise
     console = Console()
     console.print(table(assessments))
     for each in assessments:
-        chosen = " β is the best F1's on these very frames." if each.judged.threshold_chosen else ""
+        chosen = " β is the best F1's on these very frames." if each.scored.threshold_chosen else ""
         verdict = f"{each.verdict.kind}. {each.verdict.sentence}{chosen}"
         console.print(f"{each.name}: {verdict}", markup=False)
     console.print(f"{output / 'report.html'}", markup=False)

@@ -9,7 +9,7 @@ import numpy as np
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
-from rllib_vlm_reward.evaluation.stage import Act, Stage
+from rllib_vlm_reward.evaluation.players import Act, PlayedEnv
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.watched import watch_checkpoint
 
@@ -68,26 +68,26 @@ def collect(
         ((1, 56, 56, 3), 2, 'expert-0-0')
     """
     config, parts = experiment.vlm_reward, []
-    with Stage(experiment) as stage:
+    with PlayedEnv(experiment) as played:
         posed = _posed(config, held_out=held_out)
-        chosen = [*dict.fromkeys(players or stage.acts)]
+        chosen = [*dict.fromkeys(players or played.acts)]
         for player in chosen:
-            _check(stage, player)
+            _check(played, player)
         for player in chosen:
             report(player, 0)
-            if player not in stage.acts:
+            if player not in played.acts:
                 parts.append(_watched(player, experiment, episodes, seed, held_out=held_out))
                 report(player, episodes)
                 continue
             for index in range(episodes):
                 goal = posed[index % len(posed)]
-                parts.append(_episode(stage, player, seed, index, goal, config.success_key))
+                parts.append(_episode(played, player, seed, index, goal, config.success_key))
                 report(player, index + 1)
     return LabelledFrames.join(parts)
 
 
 def check_labels(frames: LabelledFrames) -> None:
-    """See that something can be judged.
+    """See that something can be scored.
 
     Raises:
         LabelError: every frame shows its goal, or none does.
@@ -121,22 +121,22 @@ def _posed(config: VLMRewardConfig, *, held_out: bool) -> Sequence[str | None]:
     return texts
 
 
-def _check(stage: Stage, player: str) -> None:
+def _check(played: PlayedEnv, player: str) -> None:
     if not Path(player, "checkpoint").is_dir():
-        stage.act(player)
+        played.act(player)
 
 
 def _episode(
-    stage: Stage, player: str, seed: int, index: int, posed: str | None, key: str
+    played: PlayedEnv, player: str, seed: int, index: int, posed: str | None, key: str
 ) -> LabelledFrames:
     """Play one episode; ``key`` is the info key of success."""
     reset_seed, play_seed = _seeds(seed, index)
-    goal = stage.reset(seed=reset_seed, goal=posed)
+    goal = played.reset(seed=reset_seed, goal=posed)
     images, labels, to_go = [], [], []
-    for frame, info in stage.play(_act(stage, player, play_seed), seed=play_seed):
+    for frame, info in played.play(_act(played, player, play_seed), seed=play_seed):
         images.append(encode(frame))
         labels.append(_label(info, key))
-        to_go.append(stage.steps_to_go())
+        to_go.append(played.steps_to_go())
     return LabelledFrames.of(
         images,
         [goal] * len(images),
@@ -148,10 +148,10 @@ def _episode(
     )
 
 
-def _act(stage: Stage, player: str, seed: int) -> Act:
+def _act(played: PlayedEnv, player: str, seed: int) -> Act:
     if player != "expert":
-        return stage.act(player)
-    rng, advise, stray = np.random.default_rng(seed), stage.act(player), stage.act("random")
+        return played.act(player)
+    rng, advise, stray = np.random.default_rng(seed), played.act(player), played.act("random")
 
     def act() -> Any:
         advice = advise()  # At each step, as an expert may keep track of them.

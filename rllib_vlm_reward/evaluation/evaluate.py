@@ -10,78 +10,78 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import Figures, by_family, by_goal, figures, or_none
-from rllib_vlm_reward.evaluation.judged import (
-    Judged,
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.models import with_each_model
+from rllib_vlm_reward.evaluation.scored_frames import (
+    ScoredFrames,
     indices_of,
-    judge_with,
+    score_with_model,
     unseen_goals,
     with_encoder,
 )
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.verdict import Verdict, decide
 from rllib_vlm_reward.metrics.reliability import reliability
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["Assessment", "contenders", "evaluate", "ranked"]
+__all__ = ["Assessment", "candidates", "evaluate", "ranked"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """One contender: what it scored, its figures, and the verdict.
+    """One candidate: what it scored, its figures, and the verdict.
 
     Attributes:
-        name: unique among the contenders.
-        judged: the frames as it scores them.
+        name: unique among the candidates.
+        scored: the frames as it scores them.
     """
 
     name: str
-    judged: Judged
+    scored: ScoredFrames
 
     @cached_property
     def figures(self) -> Figures:
         """Of all frames."""
-        return figures(self.judged)
+        return figures(self.scored)
 
     @cached_property
     def families(self) -> dict[str, Figures]:
         """Of each family's frames."""
-        return by_family(self.judged)
+        return by_family(self.scored)
 
     @cached_property
     def goals(self) -> dict[str, Figures]:
         """Of each goal's frames."""
-        return by_goal(self.judged)
+        return by_goal(self.scored)
 
     @cached_property
     def verdict(self) -> Verdict:
         """What to think of it."""
-        return decide(self.judged, self.figures)
+        return decide(self.scored, self.figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it for JSON; None where a figure is not defined."""
         return {
             "name": self.name,
-            "encoder": self.judged.config.encoder,
-            "fingerprint": self.judged.fingerprint,
-            "vlm_reward": self.judged.config.model_dump(mode="json", exclude_defaults=True),
-            "threshold": self.judged.threshold,
-            "threshold_chosen_here": self.judged.threshold_chosen,
+            "encoder": self.scored.config.encoder,
+            "fingerprint": self.scored.fingerprint,
+            "vlm_reward": self.scored.config.model_dump(mode="json", exclude_defaults=True),
+            "threshold": self.scored.threshold,
+            "threshold_chosen_here": self.scored.threshold_chosen,
             "verdict": dataclasses.asdict(self.verdict),
             "all": self.figures.to_dict(),
             "families": {name: each.to_dict() for name, each in self.families.items()},
             "goals": {name: each.to_dict() for name, each in self.goals.items()},
-            "unseen_goals": unseen_goals(self.judged.frames, self.judged.config),
-            "taken_for_another": self.judged.recognition.mistaken,
+            "unseen_goals": unseen_goals(self.scored.frames, self.scored.config),
+            "taken_for_another": self.scored.goal_accuracy.mistaken,
             "reliability": self._reliability,
         }
 
     @property
     def _reliability(self) -> dict[str, Any] | None:
-        if not self.judged.are_probabilities:
+        if not self.scored.are_probabilities:
             return None
-        told = reliability(self.judged.scores, self.judged.frames.labels)
+        told = reliability(self.scored.scores, self.scored.frames.labels)
         return {
             "edges": told.edges.tolist(),
             "frames": told.frames.tolist(),
@@ -90,7 +90,7 @@ class Assessment:
         }
 
 
-def contenders(
+def candidates(
     configs: Mapping[Path, VLMRewardConfig], encoders: Sequence[str] = ()
 ) -> dict[str, VLMRewardConfig]:
     """Return each configuration with each encoder, by a name that tells them apart.
@@ -101,7 +101,7 @@ def contenders(
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
-        >>> list(contenders({Path("run.yaml"): config}, ["small", "base"]))
+        >>> list(candidates({Path("run.yaml"): config}, ["small", "base"]))
         ['run, small', 'run, base']
     """
     pairs = [
@@ -129,15 +129,15 @@ def evaluate(
     Rewards of one encoder and precision share the model, and each frame's embedding.
 
     Args:
-        rewards: by name, see :func:`contenders`.
+        rewards: by name, see :func:`candidates`.
         frames: N frames.
         device: such as ``"cpu"`` or ``"cuda"``.
-        report: told the name of what is judged next.
+        report: told the name of what is scored next.
         found: given each assessment when it is made, in case a later one fails.
 
     Raises:
         GoalError: the frames have goals that a configuration lacks.
-        CheckpointError, FrameError, RewardError: see :func:`.judge`.
+        CheckpointError, FrameError, RewardError: see :func:`.score_labelled`.
 
     Example:
         >>> from rllib_vlm_reward.evaluation.labelled import encode
@@ -152,7 +152,7 @@ def evaluate(
         indices_of(frames, config.goal_set)
 
     def assess(name: str, model: RewardModel) -> Assessment:
-        assessment = Assessment(name, judge_with(model, rewards[name], frames))
+        assessment = Assessment(name, score_with_model(model, rewards[name], frames))
         found(assessment)
         return assessment
 

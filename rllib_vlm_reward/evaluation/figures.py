@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.evaluation.judged import Judged, indices_of
+from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames, indices_of
 from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
 from rllib_vlm_reward.metrics.epic import epic_distance
 from rllib_vlm_reward.metrics.fires import Fires
@@ -28,7 +28,7 @@ _FEW = 3
 FIGURES: Mapping[str, str] = {
     "average_precision": "AP",
     "auroc": "AUROC",
-    "recognised": "recognised",
+    "goal_accuracy": "goal_accuracy",
     "precision": "precision at β",
     "recall": "recall at β",
     "false_positives": "false positives an episode",
@@ -48,11 +48,11 @@ class Figures:
     Attributes:
         frames, successes, episodes: how many.
         succeeded, failed: episodes with a success, and with a frame that is none.
-        chance: what ``recognised`` is for a score that knows nothing.
+        chance: what ``goal_accuracy`` is for a score that knows nothing.
         average_precision, auroc: without β. A score that tells nothing has the share of successes
             and 0.5.
-        recognised: share of the successes at which the own goal's prompt scores highest in its
-            family, see :class:`.Recognition`.
+        goal_accuracy: share of the successes at which the own goal's prompt scores highest in its
+            family, see :class:`.GoalAccuracy`.
         precision, recall, false_positives, missed_episodes: at β, see :class:`.Fires`.
         calibration_error: ECE, of scores that are probabilities.
         epic_score, epic_reward: EPIC distance from the labels, of the score and of 1[score > β].
@@ -67,7 +67,7 @@ class Figures:
     chance: float
     average_precision: Interval
     auroc: Interval
-    recognised: Interval
+    goal_accuracy: Interval
     precision: Interval
     recall: Interval
     false_positives: Interval
@@ -90,31 +90,31 @@ class Figures:
         return {**given, "chance": or_none(self.chance)}
 
 
-def figures(judged: Judged, rows: npt.NDArray[np.integer] | None = None) -> Figures:
+def figures(scored: ScoredFrames, rows: npt.NDArray[np.integer] | None = None) -> Figures:
     """Return the figures of all frames, or of some.
 
     Args:
-        judged: the scored frames.
+        scored: the scored frames.
         rows: which; None takes all.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
-        >>> from rllib_vlm_reward.evaluation.judged import judge
+        >>> from rllib_vlm_reward.evaluation.scored_frames import score_labelled
         >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
-        >>> judged = judge(config, frames)
-        >>> figures(judged).share, figures(judged, np.array([0])).share
+        >>> scored = score_labelled(config, frames)
+        >>> figures(scored).share, figures(scored, np.array([0])).share
         (0.5, 1.0)
-        >>> [*by_goal(judged)], [*by_family(judged)]
+        >>> [*by_goal(scored)], [*by_family(scored)]
         (['a ball', 'a key'], ['{}'])
     """
-    rows = np.arange(len(judged.scores)) if rows is None else rows
-    frames, scores = judged.frames, judged.scores[rows]
+    rows = np.arange(len(scored.scores)) if rows is None else rows
+    frames, scores = scored.frames, scored.scores[rows]
     labels, episodes = frames.labels[rows], frames.episode_indices[rows]
-    hits, chance = judged.recognition.hits[rows], judged.recognition.chance[rows]
-    rewards, value = pay(scores, judged.threshold), -frames.steps_to_go[rows]
+    hits, chance = scored.goal_accuracy.hits[rows], scored.goal_accuracy.chance[rows]
+    rewards, value = pay(scores, scored.threshold), -frames.steps_to_go[rows]
     truth = labels.astype(np.float32)
     succeeded = np.unique(episodes[labels])
 
@@ -130,10 +130,10 @@ def figures(judged: Judged, rows: npt.NDArray[np.integer] | None = None) -> Figu
         chance=float(np.nanmean(chance)) if np.isfinite(chance).any() else math.nan,
         average_precision=of(lambda r: average_precision(scores[r], labels[r])),
         auroc=of(lambda r: auroc(scores[r], labels[r])),
-        recognised=of(lambda r: float(hits[r].mean()), np.isfinite(hits)),
-        **_at_threshold(Fires.at(judged.threshold, scores, labels, episodes)),
+        goal_accuracy=of(lambda r: float(hits[r].mean()), np.isfinite(hits)),
+        **_at_threshold(Fires.at(scored.threshold, scores, labels, episodes)),
         calibration_error=of(lambda r: reliability(scores[r], labels[r]).expected_error)
-        if judged.are_probabilities
+        if scored.are_probabilities
         else _UNDEFINED,
         epic_score=of(lambda r: epic_distance(scores[r], truth[r])),
         epic_reward=of(lambda r: epic_distance(rewards[r], truth[r])),
@@ -141,20 +141,20 @@ def figures(judged: Judged, rows: npt.NDArray[np.integer] | None = None) -> Figu
     )
 
 
-def by_family(judged: Judged) -> dict[str, Figures]:
+def by_family(scored: ScoredFrames) -> dict[str, Figures]:
     """Return the figures of each family that the frames have."""
-    goals = judged.config.goal_set
-    families = np.array([goals[index].family for index in indices_of(judged.frames, goals)])
-    return _of_each(judged, families)
+    goals = scored.config.goal_set
+    families = np.array([goals[index].family for index in indices_of(scored.frames, goals)])
+    return _of_each(scored, families)
 
 
-def by_goal(judged: Judged) -> dict[str, Figures]:
+def by_goal(scored: ScoredFrames) -> dict[str, Figures]:
     """Return the figures of each goal that the frames have."""
-    return _of_each(judged, np.array(judged.frames.goals))
+    return _of_each(scored, np.array(scored.frames.goals))
 
 
-def _of_each(judged: Judged, names: npt.NDArray[np.str_]) -> dict[str, Figures]:
-    return {str(name): figures(judged, np.flatnonzero(names == name)) for name in np.unique(names)}
+def _of_each(scored: ScoredFrames, names: npt.NDArray[np.str_]) -> dict[str, Figures]:
+    return {str(name): figures(scored, np.flatnonzero(names == name)) for name in np.unique(names)}
 
 
 def _interval(

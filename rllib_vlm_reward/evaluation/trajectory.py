@@ -7,7 +7,7 @@ import numpy as np
 
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.stage import Stage
+from rllib_vlm_reward.evaluation.players import PlayedEnv
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 
@@ -92,10 +92,10 @@ def play(
         LabelError: an unknown player, or an env without an expert.
     """
     frames, success = [], []
-    with Stage(experiment) as stage:
-        player = player or ("expert" if "expert" in stage.acts else "random")
-        act, told = stage.act(player), stage.reset(seed=seed, goal=goal)
-        for frame, info in stage.play(act, seed=seed):
+    with PlayedEnv(experiment) as played:
+        player = player or ("expert" if "expert" in played.acts else "random")
+        act, told = played.act(player), played.reset(seed=seed, goal=goal)
+        for frame, info in played.play(act, seed=seed):
             frames.append(frame.copy())
             success.append(info.get(experiment.vlm_reward.success_key))
     return Trajectory(

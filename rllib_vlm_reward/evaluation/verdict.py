@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 
 from rllib_vlm_reward.evaluation.figures import Figures
-from rllib_vlm_reward.evaluation.judged import Judged, best_threshold, unseen_goals
-from rllib_vlm_reward.evaluation.recognition import Recognition
+from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy
+from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames, best_threshold, unseen_goals
 from rllib_vlm_reward.reward_model.scorer import Scores
 
-__all__ = ["GOOD", "RANKS", "RECOGNISES", "TOLD", "Kind", "Verdict", "decide"]
+__all__ = ["ENOUGH_EPISODES", "GOOD", "KNOWS_GOALS", "RANKS", "Kind", "Verdict", "decide"]
 
 Kind = Literal["good", "poor", "nothing", "shuffled", "contrary", "constant", "too few"]
 
@@ -19,9 +19,9 @@ GOOD = 0.8
 RANKS = 0.65
 """It tells something only if AUROC's interval lies above this: random weights see enough of what
 changes in a frame to lie above 0.5 themselves (docs/evaluation.md has the figures)."""
-RECOGNISES = 0.25
-"""It knows its goals only if ``recognised`` lies so far on the way from chance to 1."""
-TOLD = 10
+KNOWS_GOALS = 0.25
+"""It knows its goals only if ``goal_accuracy`` lies so far on the way from chance to 1."""
+ENOUGH_EPISODES = 10
 """Episodes with a success, and with a failure, below which an interval is no use."""
 
 _DISTINCT = 0.75
@@ -46,39 +46,39 @@ class Verdict:
     sentence: str
 
 
-def decide(judged: Judged, figures: Figures) -> Verdict:
+def decide(scored: ScoredFrames, figures: Figures) -> Verdict:
     """Return the verdict: the first of constant, too few, shuffled, contrary, nothing that holds.
 
     The sentence ends with the goals of training that no frame has: it says nothing of these.
 
     Args:
-        judged: the scored frames.
+        scored: the scored frames.
         figures: of all of them.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
-        >>> from rllib_vlm_reward.evaluation.judged import judge
+        >>> from rllib_vlm_reward.evaluation.scored_frames import score_labelled
         >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
         >>> from rllib_vlm_reward.evaluation.figures import figures
-        >>> judged = judge(config, frames)
-        >>> decide(judged, figures(judged)).sentence
+        >>> scored = score_labelled(config, frames)
+        >>> decide(scored, figures(scored)).sentence
         '1 successes in 1 episodes, and failures in 1: at least 10 episodes of each are needed to \
 tell.'
     """
-    found = _constant(judged) or _too_few(figures) or _shuffled(judged.recognition)
-    found = found or _contrary(figures) or _nothing(figures) or _by_precision(judged, figures)
-    return dataclasses.replace(found, sentence=found.sentence + _unseen(judged))
+    found = _constant(scored) or _too_few(figures) or _shuffled(scored.goal_accuracy)
+    found = found or _contrary(figures) or _nothing(figures) or _by_precision(scored, figures)
+    return dataclasses.replace(found, sentence=found.sentence + _unseen(scored))
 
 
-def _constant(judged: Judged) -> Verdict | None:
-    goals, images = np.array(judged.frames.goals), np.array(judged.frames.images, object)
+def _constant(scored: ScoredFrames) -> Verdict | None:
+    goals, images = np.array(scored.frames.goals), np.array(scored.frames.images, object)
     differ = [rows for goal in np.unique(goals) if len({*images[rows := goals == goal]}) > 1]
-    if not differ or not all(_alike(judged.scores[rows]) for rows in differ):
+    if not differ or not all(_alike(scored.scores[rows]) for rows in differ):
         return None
-    score = f"{judged.scores[0]:.3g}" if _alike(judged.scores) else "the same as others of its goal"
+    score = f"{scored.scores[0]:.3g}" if _alike(scored.scores) else "the same as others of its goal"
     return Verdict(
         "constant",
         f"Each frame scores {score}, though the frames differ. Check the encoder and its weights, "
@@ -92,26 +92,26 @@ def _alike(scores: Scores) -> bool:
 
 
 def _too_few(figures: Figures) -> Verdict | None:
-    if figures.succeeded >= TOLD and figures.failed >= TOLD:
+    if figures.succeeded >= ENOUGH_EPISODES and figures.failed >= ENOUGH_EPISODES:
         return None
     return Verdict(
         "too few",
         f"{figures.successes} successes in {figures.succeeded} episodes, and failures in "
-        f"{figures.failed}: at least {TOLD} episodes of each are needed to tell.",
+        f"{figures.failed}: at least {ENOUGH_EPISODES} episodes of each are needed to tell.",
     )
 
 
-def _shuffled(recognition: Recognition) -> Verdict | None:
+def _shuffled(goal_accuracy: GoalAccuracy) -> Verdict | None:
     """Judge the goals shuffled if most are taken for others, and these are as distinct as they.
 
     A score that knows nothing takes all goals for the same one or two.
     """
-    taken = recognition.taken_for
-    if len(recognition.mistaken) < 2 or 2 * len(recognition.mistaken) < len(taken):
+    taken = goal_accuracy.taken_for
+    if len(goal_accuracy.mistaken) < 2 or 2 * len(goal_accuracy.mistaken) < len(taken):
         return None
     if len(set(taken.values())) < _DISTINCT * len(taken):
         return None
-    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(recognition)}.")
+    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(goal_accuracy)}.")
 
 
 def _contrary(figures: Figures) -> Verdict | None:
@@ -125,12 +125,12 @@ def _contrary(figures: Figures) -> Verdict | None:
 
 
 def _nothing(figures: Figures) -> Verdict | None:
-    precision, known = figures.average_precision, figures.recognised
+    precision, known = figures.average_precision, figures.goal_accuracy
     if not precision.low > figures.share:
         said = f"AP {precision.value:.2f} where a score that tells nothing has {figures.share:.2f}"
     elif not figures.auroc.low > RANKS:
         said = f"AUROC {figures.auroc.value:.2f}, not surely above {RANKS}"
-    elif known.low <= figures.chance + RECOGNISES * (1 - figures.chance):
+    elif known.low <= figures.chance + KNOWS_GOALS * (1 - figures.chance):
         return Verdict(
             "nothing",
             f"The score does not tell one goal from another: it knows {known.value:.0%} of the "
@@ -141,22 +141,22 @@ def _nothing(figures: Figures) -> Verdict | None:
     return Verdict("nothing", f"The score does not tell success from failure: {said}.")
 
 
-def _by_precision(judged: Judged, figures: Figures) -> Verdict:
+def _by_precision(scored: ScoredFrames, figures: Figures) -> Verdict:
     good = figures.average_precision.low > GOOD
     wrong, missed = figures.false_positives.value, figures.missed_episodes.value
     sentence = (
-        f"AP {figures.average_precision.value:.3f}; at β = {judged.threshold:.3g} it fires wrongly "
+        f"AP {figures.average_precision.value:.3f}; at β = {scored.threshold:.3g} it fires wrongly "
         f"{wrong:.2g} times an episode and misses {missed:.0%} of the episodes with a success."
-        + _better_threshold(judged)
+        + _better_threshold(scored)
     )
-    if judged.recognition.mistaken:
-        sentence += f" Look at the prompts: {_mistaken(judged.recognition)}."
+    if scored.goal_accuracy.mistaken:
+        sentence += f" Look at the prompts: {_mistaken(scored.goal_accuracy)}."
     return Verdict("good" if good else "poor", sentence)
 
 
-def _better_threshold(judged: Judged) -> str:
-    better = best_threshold(judged.scores, judged.frames.labels)
-    here, there = _f1(judged, judged.threshold), _f1(judged, better)
+def _better_threshold(scored: ScoredFrames) -> str:
+    better = best_threshold(scored.scores, scored.frames.labels)
+    here, there = _f1(scored, scored.threshold), _f1(scored, better)
     if there - here < _MUCH:
         return ""
     return (
@@ -165,21 +165,21 @@ def _better_threshold(judged: Judged) -> str:
     )
 
 
-def _unseen(judged: Judged) -> str:
-    unseen, goals = unseen_goals(judged.frames, judged.config), judged.config.training_goals
+def _unseen(scored: ScoredFrames) -> str:
+    unseen, goals = unseen_goals(scored.frames, scored.config), scored.config.training_goals
     if not unseen:
         return ""
     shown = list(unseen[:_SHOWN])
     return f" {len(unseen)} of its {len(goals)} goals of training had no frame, such as {shown}."
 
 
-def _f1(judged: Judged, threshold: float) -> float:
-    fired, labels = judged.scores > threshold, judged.frames.labels
+def _f1(scored: ScoredFrames, threshold: float) -> float:
+    fired, labels = scored.scores > threshold, scored.frames.labels
     return float(2 * (fired & labels).sum() / (fired.sum() + labels.sum()))
 
 
-def _mistaken(recognition: Recognition) -> str:
-    mistaken = recognition.mistaken
+def _mistaken(goal_accuracy: GoalAccuracy) -> str:
+    mistaken = goal_accuracy.mistaken
     shown = [f"frames of {a!r} score highest for {b!r}" for a, b in [*mistaken.items()][:_SHOWN]]
     rest = f", and {len(mistaken) - _SHOWN} more" if len(mistaken) > _SHOWN else ""
     return "; ".join(shown) + rest

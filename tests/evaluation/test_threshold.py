@@ -5,7 +5,7 @@ import pytest
 
 from rllib_vlm_reward.calibration import Target
 from rllib_vlm_reward.errors import LabelError
-from rllib_vlm_reward.evaluation.threshold import choose_threshold
+from rllib_vlm_reward.evaluation.calibrate import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from rllib_vlm_reward.errors import FrameError, LabelError
-from rllib_vlm_reward.evaluation.imported import read_folder
+from rllib_vlm_reward.evaluation.image_folder import read_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), np.uint8)
 HEAD = "file_name,goal,label"

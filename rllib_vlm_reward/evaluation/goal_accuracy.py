@@ -11,13 +11,13 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
-__all__ = ["Recognition", "recognise", "rivals"]
+__all__ = ["GoalAccuracy", "measure_goal_accuracy", "rivals"]
 
 RIVALS = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Recognition:
+class GoalAccuracy:
     """Which goal's prompt scores highest where a goal is reached: CLIP as a classifier of goals.
 
     A score that knows only *that* something is reached ranks frames well and is yet the reward of
@@ -31,7 +31,7 @@ class Recognition:
             there, on average; itself, if all is well.
 
     Example:
-        >>> Recognition(np.array([1.0, 0.0]), np.array([0.5, 0.5]), {"a": "a", "b": "a"}).mistaken
+        >>> GoalAccuracy(np.array([1.0, 0.0]), np.array([0.5, 0.5]), {"a": "a", "b": "a"}).mistaken
         {'b': 'a'}
     """
 
@@ -70,9 +70,9 @@ def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int,
     return found
 
 
-def recognise(
+def measure_goal_accuracy(
     model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
-) -> Recognition:
+) -> GoalAccuracy:
     """Score each success against the other goals of its family.
 
     Args:
@@ -94,7 +94,7 @@ def recognise(
         chance[rows] = 1 / len(compared)
         best = compared[int(scores.mean(axis=0).argmax())]
         taken_for[scorer.goals[goal].text] = scorer.goals[best].text
-    return Recognition(hits, chance, taken_for)
+    return GoalAccuracy(hits, chance, taken_for)
 
 
 def _score(

@@ -8,21 +8,21 @@ import numpy.typing as npt
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy, measure_goal_accuracy
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
-from rllib_vlm_reward.evaluation.recognition import Recognition, recognise
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
 __all__ = [
-    "Judged",
+    "ScoredFrames",
     "best_threshold",
     "indices_of",
-    "judge",
-    "judge_with",
     "score_frames",
+    "score_labelled",
+    "score_with_model",
     "unseen_goals",
     "with_encoder",
 ]
@@ -31,7 +31,7 @@ _PROBABILITIES = ("softmax", "sigmoid")
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
+class ScoredFrames:
     """What one reward says of N labelled frames.
 
     Attributes:
@@ -39,7 +39,7 @@ class Judged:
         fingerprint: SHA-256 of the encoder's weights.
         frames: the frames.
         scores: finite, float32 ``[N]``.
-        recognition: whether one goal is told from another.
+        goal_accuracy: whether one goal is told from another.
         threshold: β: the configuration's; where it has none, the one with the best F1 here.
     """
 
@@ -47,7 +47,7 @@ class Judged:
     fingerprint: str
     frames: LabelledFrames
     scores: Scores
-    recognition: Recognition
+    goal_accuracy: GoalAccuracy
     threshold: float
 
     @property
@@ -61,13 +61,13 @@ class Judged:
         return self.config.head in _PROBABILITIES
 
 
-def judge(
+def score_labelled(
     config: VLMRewardConfig,
     frames: LabelledFrames,
     *,
     encoder: str | None = None,
     device: str = "cpu",
-) -> Judged:
+) -> ScoredFrames:
     """Score labelled frames, each alone: ``window`` and ``scored_steps`` play no part.
 
     Args:
@@ -85,29 +85,32 @@ def judge(
         >>> from rllib_vlm_reward.evaluation.labelled import encode
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> frames = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
-        >>> judged = judge(config, LabelledFrames.of(frames, ["a ball", "a key"], [True, False]))
-        >>> judged.scores.shape, judged.threshold
+        >>> labelled = LabelledFrames.of(frames, ["a ball", "a key"], [True, False])
+        >>> scored = score_labelled(config, labelled)
+        >>> scored.scores.shape, scored.threshold
         ((2,), 0.5)
     """
     if encoder is not None:
         config = with_encoder(config, encoder)
     indices_of(frames, config.goal_set)
-    return judge_with(load_model(config, frames=len(frames), device=device), config, frames)
+    return score_with_model(load_model(config, frames=len(frames), device=device), config, frames)
 
 
-def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Judged:
-    """Score labelled frames with a model that is loaded already; see :func:`judge`."""
+def score_with_model(
+    model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames
+) -> ScoredFrames:
+    """Score labelled frames with a model that is loaded already; see :func:`score_labelled`."""
     config.check_weights(model.encoder.fingerprint)
     scorer = Scorer.from_config(config)
     goals = indices_of(frames, scorer.goals)
     scores = score_frames(model, scorer, frames, goals)
     threshold = config.threshold
-    return Judged(
+    return ScoredFrames(
         config=config,
         fingerprint=model.encoder.fingerprint,
         frames=frames,
         scores=scores,
-        recognition=recognise(model, scorer, frames, goals),
+        goal_accuracy=measure_goal_accuracy(model, scorer, frames, goals),
         threshold=best_threshold(scores, frames.labels) if threshold is None else threshold,
     )
 

@@ -9,13 +9,13 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.world import make_world
 
-__all__ = ["Act", "Stage"]
+__all__ = ["Act", "PlayedEnv"]
 
 Act = Callable[[], Any]
 """Returns the next action."""
 
 
-class Stage:
+class PlayedEnv:
     """A run's env; close it, or use it in ``with``.
 
     Args:
@@ -32,9 +32,9 @@ class Stage:
         ... vlm_reward: {encoder: small, goals: ["go to the red {ball|box|key}"]}
         ... stop: {env_steps: 1}
         ... ''')
-        >>> with Stage(experiment) as stage:
-        ...     goal = stage.reset(seed=0, goal="go to the red key")
-        ...     infos = [info for _, info in stage.play(stage.act("expert"), seed=0)]
+        >>> with PlayedEnv(experiment) as played:
+        ...     goal = played.reset(seed=0, goal="go to the red key")
+        ...     infos = [info for _, info in played.play(played.act("expert"), seed=0)]
         >>> goal, infos[-1]["success"]
         ('go to the red key', True)
     """
@@ -49,7 +49,7 @@ class Stage:
         tells = env.has_wrapper_attr("steps_to_go")
         self.steps_to_go: Act = env.get_wrapper_attr("steps_to_go") if tells else lambda: None
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "PlayedEnv":
         return self
 
     def __exit__(self, *_: object) -> None:
