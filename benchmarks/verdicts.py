@@ -48,7 +48,7 @@ def judged(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) 
         "ap": _ends(told, "average_precision"),
         "auroc": _ends(told, "auroc"),
         "goal_accuracy": [_way(told, end) for end in _ends(told, "goal_accuracy")],
-        "ap_above_share": told.average_precision.low > told.share,
+        "ap_above_share": told["average_precision"].low > told.share,
     }
 
 
@@ -91,7 +91,7 @@ def in_brief(found: list[Row]) -> dict[str, Row]:
 
 
 def _ends(told: Figures, name: str) -> list[float]:
-    interval = getattr(told, name)
+    interval = told[name]
     return [round(interval.low, 4), round(interval.high, 4)]
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation looks like: five charts, all candidates in each."""
+"""Charts of an evaluation: five, with all candidates in each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ Assessments = Sequence[Assessment]
 CHARTS = {
     "precision_recall": "Precision and recall over β; the point is β itself",
     "scores": "Scores of successes and of the other frames",
-    "reliability": "Reliability: is a score of 0.8 right in 80 %?",
+    "reliability": "Reliability: are 80 % of the frames with a score of 0.8 successes?",
     "steps_to_go": "Score by the oracle's steps to go: median and quartiles",
     "goals": "Average precision by goal, with 95 % intervals",
 }
-"""The pictures' names and what they show."""
+"""The charts' names and what they show."""
 
 _MOST_GOALS = 36
 _LABEL = 40
@@ -33,11 +33,11 @@ _GREY = "#888888"
 
 
 def save_charts(folder: Path, assessments: Assessments) -> list[str]:
-    """Save the pictures as PNG, each as its name in :data:`CHARTS`.
+    """Save the charts as PNG files, named as in :data:`CHARTS`.
 
     Returns:
-        the names of those that are saved: reliability needs a score that is a probability, and
-        steps_to_go frames of which an oracle told them.
+        the names of the charts that were saved: ``reliability`` needs a score that is a
+        probability, and ``steps_to_go`` frames for which an oracle knows them.
     """
     drawn = {
         "precision_recall": (_draw_curves, True),
@@ -68,12 +68,12 @@ def _draw_curves(axes: Axes, assessments: Assessments) -> None:
     for number, assessment in enumerate(assessments):
         scored, figures = assessment.scored, assessment.figures
         curve = precision_recall(scored.scores, scored.frames.labels)
-        label = f"{_short(assessment.name)}: AP {figures.average_precision.value:.3f}"
+        label = f"{_short(assessment.name)}: AP {figures['average_precision'].value:.3f}"
         # Curves of good scores lie on one another: the first is seen around the next.
         width = min(6, 2 + 1.3 * (len(assessments) - 1 - number))
         drawn = axes.step(curve.recall, curve.precision, where="post", label=label, lw=width)
         drawn[0].set_color(f"C{number}")
-        point = figures.recall.value, figures.precision.value
+        point = figures["recall"].value, figures["precision"].value
         axes.plot(*point, "o", color=f"C{number}", mec="black", ms=7, clip_on=False, zorder=3)
     share = assessments[0].figures.share
     axes.axhline(share, color=_GREY, ls=":", label=f"share of successes {share:.3f}")
@@ -81,7 +81,7 @@ def _draw_curves(axes: Axes, assessments: Assessments) -> None:
 
 
 def _draw_histograms(axes: Axes, assessments: Assessments) -> None:
-    """Draw a row a candidate: the frames without success below its line, those with it above."""
+    """Draw a row for each candidate: successes above a line, the other frames below."""
     for row, assessment in enumerate(assessments):
         scored = assessment.scored
         low, high = float(scored.scores.min()), float(scored.scores.max())
@@ -107,12 +107,12 @@ def _draw_reliability(axes: Axes, assessments: Assessments) -> None:
             continue
         told = reliability(scored.scores, scored.frames.labels)
         filled = told.frames > 0
-        error = assessment.figures.calibration_error.value
+        error = assessment.figures["calibration_error"].value
         label = f"{_short(assessment.name)}: ECE {error:.3f}"
         places = told.predicted[filled], told.observed[filled]
         axes.plot(*places, "-", color=f"C{number}", label=label)
         axes.scatter(*places, 8 + 20 * np.log10(told.frames[filled]), color=f"C{number}")
-    axes.plot([0, 1], [0, 1], ":", color=_GREY, label="as it should be")
+    axes.plot([0, 1], [0, 1], ":", color=_GREY, label="perfectly calibrated")
     axes.set(xlabel="score (larger dots: more frames)", ylabel="share of successes")
 
 
@@ -131,13 +131,13 @@ def _draw_steps_to_go(axes: Axes, assessments: Assessments) -> None:
 
 
 def _draw_goals(axes: Axes, assessments: Assessments) -> None:
-    """Draw a bar a goal and candidate; of many goals those that the first knows least."""
+    """Draw bars by goal; of many goals those with the least AP of the first candidate."""
     first = assessments[0].goals
     known = [goal for goal in first if first[goal].successes]
-    shown = sorted(known, key=lambda goal: first[goal].average_precision.value)[:_MOST_GOALS]
+    shown = sorted(known, key=lambda goal: first[goal]["average_precision"].value)[:_MOST_GOALS]
     width = 0.8 / len(assessments)
     for number, assessment in enumerate(assessments):
-        intervals = [assessment.goals[goal].average_precision for goal in shown]
+        intervals = [assessment.goals[goal]["average_precision"] for goal in shown]
         values = np.array([each.value for each in intervals])
         ends = np.array([(each.low, each.high) for each in intervals]).reshape(-1, 2).T
         errors = np.abs(ends - values)  # NaN, which is not drawn, where there is no interval

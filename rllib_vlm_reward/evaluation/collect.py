@@ -8,7 +8,8 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError, LabelError
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.players import Act, PlayedEnv
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.watched import watch_checkpoint

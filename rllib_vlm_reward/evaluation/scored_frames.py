@@ -82,7 +82,7 @@ def score_labelled(
             :meth:`RewardModel.score`.
 
     Example:
-        >>> from rllib_vlm_reward.evaluation.labelled import encode
+        >>> from rllib_vlm_reward.evaluation.images import encode
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> frames = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> labelled = LabelledFrames.of(frames, ["a ball", "a key"], [True, False])

@@ -42,7 +42,7 @@ class Trajectory:
             LabelError: no such episode, or one with several goals.
 
         Example:
-            >>> from rllib_vlm_reward.evaluation.labelled import encode
+            >>> from rllib_vlm_reward.evaluation.images import encode
             >>> black = encode(np.zeros((8, 8, 3), np.uint8))
             >>> frames = LabelledFrames.of([black] * 2, ["lift"] * 2, [False, True])
             >>> Trajectory.of(frames, "1").success

@@ -1,4 +1,4 @@
-"""Is the reward worth a run? One word and one sentence, from its figures."""
+"""Is the reward worth a run? One word and a few sentences, from its figures."""
 
 import dataclasses
 from typing import Literal
@@ -15,14 +15,14 @@ __all__ = ["ENOUGH_EPISODES", "GOOD", "KNOWS_GOALS", "RANKS", "Kind", "Verdict",
 Kind = Literal["good", "poor", "nothing", "shuffled", "contrary", "constant", "too few"]
 
 GOOD = 0.8
-"""A reward is good if AP's interval lies above this."""
+"""A reward is good if the interval of the average precision lies above this."""
 RANKS = 0.65
-"""It tells something only if AUROC's interval lies above this: random weights see enough of what
-changes in a frame to lie above 0.5 themselves (docs/evaluation.md has the figures)."""
+"""A score tells success from failure only if AUROC's interval lies above this: random weights see
+enough of what changes in a frame to lie above 0.5 (docs/evaluation.md has the figures)."""
 KNOWS_GOALS = 0.25
-"""It knows its goals only if ``goal_accuracy`` lies so far on the way from chance to 1."""
+"""A score tells goals apart only if the goal accuracy lies this far on the way from chance to 1."""
 ENOUGH_EPISODES = 10
-"""Episodes with a success, and with a failure, below which an interval is no use."""
+"""With fewer episodes with a success, or with a failure, an interval is of no use."""
 
 _DISTINCT = 0.75
 _NOISE = 1e-4
@@ -35,10 +35,10 @@ class Verdict:
     """What to think of a reward.
 
     Attributes:
-        kind: ``good``; ``poor``: it tells success from failure, but errs often; ``nothing``: it
-            does not; ``shuffled``: each goal's successes score highest for another goal;
-            ``contrary``: failures score above successes; ``constant``: every frame of a goal
-            scores alike; ``too few``: there is too little to tell.
+        kind: ``good``; ``poor``: the score tells success from failure, but errs often;
+            ``nothing``: it does not; ``shuffled``: each goal's successes score highest for another
+            goal; ``contrary``: failures score above successes; ``constant``: every frame of a goal
+            has the same score; ``too few``: there are too few episodes for a verdict.
         sentence: says why.
     """
 
@@ -49,24 +49,26 @@ class Verdict:
 def decide(scored: ScoredFrames, figures: Figures) -> Verdict:
     """Return the verdict: the first of constant, too few, shuffled, contrary, nothing that holds.
 
-    The sentence ends with the goals of training that no frame has: it says nothing of these.
+    The sentence ends with the goals of training that no frame has: the verdict does not cover
+    these.
 
     Args:
         scored: the scored frames.
-        figures: of all of them.
+        figures: the figures of all of them.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
+        >>> from rllib_vlm_reward.evaluation.figures import figures
+        >>> from rllib_vlm_reward.evaluation.images import encode
+        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames
         >>> from rllib_vlm_reward.evaluation.scored_frames import score_labelled
-        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
-        >>> from rllib_vlm_reward.evaluation.figures import figures
         >>> scored = score_labelled(config, frames)
         >>> decide(scored, figures(scored)).sentence
-        '1 successes in 1 episodes, and failures in 1: at least 10 episodes of each are needed to \
-tell.'
+        '1 successes in 1 episodes, and failures in 1: a verdict needs at least 10 episodes of \
+each.'
     """
     found = _constant(scored) or _too_few(figures) or _shuffled(scored.goal_accuracy)
     found = found or _contrary(figures) or _nothing(figures) or _by_precision(scored, figures)
@@ -87,7 +89,7 @@ def _constant(scored: ScoredFrames) -> Verdict | None:
 
 
 def _alike(scores: Scores) -> bool:
-    """Whether scores are the same, but for what a batch's size does to them."""
+    """Whether scores are equal, up to the rounding that depends on a batch's size."""
     return bool(np.ptp(scores) <= _NOISE * np.abs(scores).max())
 
 
@@ -97,61 +99,63 @@ def _too_few(figures: Figures) -> Verdict | None:
     return Verdict(
         "too few",
         f"{figures.successes} successes in {figures.succeeded} episodes, and failures in "
-        f"{figures.failed}: at least {ENOUGH_EPISODES} episodes of each are needed to tell.",
+        f"{figures.failed}: a verdict needs at least {ENOUGH_EPISODES} episodes of each.",
     )
 
 
-def _shuffled(goal_accuracy: GoalAccuracy) -> Verdict | None:
-    """Judge the goals shuffled if most are taken for others, and these are as distinct as they.
+def _shuffled(accuracy: GoalAccuracy) -> Verdict | None:
+    """Say shuffled if most goals are taken for others, and these others are nearly as many.
 
     A score that knows nothing takes all goals for the same one or two.
     """
-    taken = goal_accuracy.taken_for
-    if len(goal_accuracy.mistaken) < 2 or 2 * len(goal_accuracy.mistaken) < len(taken):
+    taken = accuracy.taken_for
+    if len(accuracy.mistaken) < 2 or 2 * len(accuracy.mistaken) < len(taken):
         return None
     if len(set(taken.values())) < _DISTINCT * len(taken):
         return None
-    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(goal_accuracy)}.")
+    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(accuracy)}.")
 
 
 def _contrary(figures: Figures) -> Verdict | None:
-    if not figures.auroc.high < 1 - RANKS:
+    auroc = figures["auroc"]
+    if not auroc.high < 1 - RANKS:
         return None
     return Verdict(
         "contrary",
-        f"Failures score above successes, AUROC {figures.auroc.value:.2f}. Are labels, or goal "
-        "and baseline, swapped?",
+        f"Failures score above successes, AUROC {auroc.value:.2f}. Check whether labels, or goal "
+        "and baseline, are swapped.",
     )
 
 
 def _nothing(figures: Figures) -> Verdict | None:
-    precision, known = figures.average_precision, figures.goal_accuracy
+    precision, auroc = figures["average_precision"], figures["auroc"]
+    accuracy, chance = figures["goal_accuracy"], figures.chance
     if not precision.low > figures.share:
-        said = f"AP {precision.value:.2f} where a score that tells nothing has {figures.share:.2f}"
-    elif not figures.auroc.low > RANKS:
-        said = f"AUROC {figures.auroc.value:.2f}, not surely above {RANKS}"
-    elif known.low <= figures.chance + KNOWS_GOALS * (1 - figures.chance):
+        why = f"AP {precision.value:.2f}, where an uninformative score has {figures.share:.2f}"
+    elif not auroc.low > RANKS:
+        why = f"AUROC {auroc.value:.2f}, not surely above {RANKS}"
+    elif accuracy.low <= chance + KNOWS_GOALS * (1 - chance):
         return Verdict(
             "nothing",
-            f"The score does not tell one goal from another: it knows {known.value:.0%} of the "
-            f"successes for their own goal's, where chance is {figures.chance:.0%}.",
+            "The score does not tell one goal from another: the right goal ranks first in "
+            f"{accuracy.value:.0%} of the successes (chance: {chance:.0%}).",
         )
     else:
         return None
-    return Verdict("nothing", f"The score does not tell success from failure: {said}.")
+    return Verdict("nothing", f"The score does not tell success from failure: {why}.")
 
 
 def _by_precision(scored: ScoredFrames, figures: Figures) -> Verdict:
-    good = figures.average_precision.low > GOOD
-    wrong, missed = figures.false_positives.value, figures.missed_episodes.value
+    precision = figures["average_precision"]
+    wrong, missed = figures["false_positives"].value, figures["missed_episodes"].value
     sentence = (
-        f"AP {figures.average_precision.value:.3f}; at β = {scored.threshold:.3g} it fires wrongly "
+        f"AP {precision.value:.3f}; at β = {scored.threshold:.3g} the reward fires wrongly "
         f"{wrong:.2g} times an episode and misses {missed:.0%} of the episodes with a success."
         + _better_threshold(scored)
     )
     if scored.goal_accuracy.mistaken:
         sentence += f" Look at the prompts: {_mistaken(scored.goal_accuracy)}."
-    return Verdict("good" if good else "poor", sentence)
+    return Verdict("good" if precision.low > GOOD else "poor", sentence)
 
 
 def _better_threshold(scored: ScoredFrames) -> str:
@@ -160,7 +164,7 @@ def _better_threshold(scored: ScoredFrames) -> str:
     if there - here < _MUCH:
         return ""
     return (
-        f" β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
+        f" This β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
         "`rllib-vlm-reward calibrate` finds one."
     )
 
@@ -170,7 +174,7 @@ def _unseen(scored: ScoredFrames) -> str:
     if not unseen:
         return ""
     shown = list(unseen[:_SHOWN])
-    return f" {len(unseen)} of its {len(goals)} goals of training had no frame, such as {shown}."
+    return f" {len(unseen)} of the {len(goals)} goals of training had no frame, such as {shown}."
 
 
 def _f1(scored: ScoredFrames, threshold: float) -> float:
@@ -178,8 +182,8 @@ def _f1(scored: ScoredFrames, threshold: float) -> float:
     return float(2 * (fired & labels).sum() / (fired.sum() + labels.sum()))
 
 
-def _mistaken(goal_accuracy: GoalAccuracy) -> str:
-    mistaken = goal_accuracy.mistaken
+def _mistaken(accuracy: GoalAccuracy) -> str:
+    mistaken = accuracy.mistaken
     shown = [f"frames of {a!r} score highest for {b!r}" for a, b in [*mistaken.items()][:_SHOWN]]
     rest = f", and {len(mistaken) - _SHOWN} more" if len(mistaken) > _SHOWN else ""
     return "; ".join(shown) + rest

@@ -3,7 +3,8 @@
 import numpy as np
 
 from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames
 
 

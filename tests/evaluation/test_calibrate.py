@@ -13,7 +13,8 @@ from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate, choose_threshold, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled, unseen_goals
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires

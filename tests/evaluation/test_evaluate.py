@@ -16,7 +16,8 @@ from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
 from rllib_vlm_reward.evaluation import collect as played
 from rllib_vlm_reward.evaluation import models
 from rllib_vlm_reward.evaluation.evaluate import candidates, evaluate
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.report import save, table
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
@@ -68,7 +69,9 @@ def test_the_best_comes_first_and_one_model_serves_all_of_its_rewards(
     told = []
     found = evaluate(rewards, some, report=told.append)
     assert found[-1].name == "wrong"
-    assert found[0].figures.average_precision.value > found[-1].figures.average_precision.value
+    assert (
+        found[0].figures["average_precision"].value > found[-1].figures["average_precision"].value
+    )
     assert sorted(loaded) == ["base", "small"]
     assert sorted(told) == ["other", "right", "wrong"]
     alone = score_labelled(quickstart, some)
@@ -101,7 +104,7 @@ def test_json_holds_all_and_no_nan(quickstart, some, tmp_path):
     assert candidate["goals"].keys() == {*few.goals}
     unseen = {*quickstart.training_goals.texts} - {*few.goals}
     assert {*candidate["unseen_goals"]} == unseen
-    said = f" {len(unseen)} of its 18 goals of training had no frame"
+    said = f" {len(unseen)} of the 18 goals of training had no frame"
     assert said in candidate["verdict"]["sentence"]
     assert candidate["families"].keys() == {"pick up {}"}
     assert sum(candidate["reliability"]["frames"]) == 20

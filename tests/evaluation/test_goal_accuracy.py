@@ -5,7 +5,8 @@ import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.goal_accuracy import measure_goal_accuracy, rivals
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import indices_of
 from rllib_vlm_reward.goals import Goal, GoalSet
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder

@@ -12,7 +12,8 @@ from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.grid import Axis, render_grid
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
