@@ -11,7 +11,8 @@ from scipy.optimize import minimize_scalar
 from rllib_vlm_reward.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import LabelError
-from rllib_vlm_reward.evaluation.cosines import OF_SOFTMAX, Cosines
+from rllib_vlm_reward.evaluation.cosines import Cosines
+from rllib_vlm_reward.evaluation.head_traits import has_temperature, read_settings
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, unseen_goals
@@ -44,14 +45,14 @@ def calibrate(
     """Choose β, and on request τ, for a reward on labelled frames.
 
     Args:
-        config: the reward; its own threshold plays no part.
-        frames: whose goals are among the reward's.
-        target: what β must reach for sure, see :func:`.choose_threshold`.
+        config: the reward; a threshold in it plays no part.
+        frames: labelled frames whose goals are among the reward's.
+        target: what β must reach with confidence, see :func:`choose_threshold`.
         temperature: also choose τ, by :func:`fit_temperature`, and then β at that τ.
-        device: of the CLIP, such as ``"cpu"`` or ``"cuda"``.
+        device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        LabelError: what :func:`.choose_threshold` refuses; a window of several frames; τ of a
+        LabelError: what :func:`choose_threshold` refuses; a window of several frames; τ for a
             head that has none.
         GoalError: a frame's goal is not among the reward's.
         CheckpointError: see :meth:`.CLIPEncoder.load`.
@@ -63,8 +64,7 @@ def calibrate(
         batches = (pixels for _, pixels in frames.batches())
         cosines = Cosines.of(model, Scorer.from_config(config), goals, batches)
         fitted = fit_temperature(cosines, frames.labels)
-        # An older calibration, of another temperature, is left behind.
-        older = {"calibration": None, "threshold": config.threshold}
+        older = {"calibration": None, "threshold": config.threshold}  # of another temperature
         config = config.model_copy(update={**older, "temperature": fitted})
     scorer = Scorer.from_config(config)
     scores = score_frames(model, scorer, frames, goals)
@@ -77,7 +77,7 @@ def calibrate(
         encoder_precision=model.precision(scorer),
         frame_source=config.frame_source,
         head=config.head,
-        alpha=config.alpha if config.head == "goal_baseline" else None,
+        alpha=read_settings(config).get("alpha"),
         temperature=config.temperature,
         goals=config.goal_set.texts,
         unseen_goals=unseen_goals(frames, config),
@@ -95,11 +95,11 @@ def calibrate(
 def fit_temperature(cosines: Cosines, labels: Labels) -> float:
     """Return the τ at which the softmax's p is most likely to have made the labels.
 
-    Temperature scaling (Guo et al., arXiv 1706.04599): the least mean of -log p over successes and
-    -log(1 - p) over the others, with τ between 0.001 and 10.
+    Temperature scaling (Guo et al., arXiv 1706.04599) minimises the mean of -log p over successes
+    and -log(1 - p) over the other frames, with τ between 0.001 and 10.
 
     Args:
-        cosines: of N frames.
+        cosines: the cosines of N frames.
         labels: bool ``[N]``, true where a frame shows its goal.
 
     Example:
@@ -127,10 +127,10 @@ def _check(config: VLMRewardConfig, temperature: bool) -> None:
             f"calibrate: got a window of {config.window} frames, expected 1, since labelled frames "
             "are scored one by one. Set window: 1."
         )
-    if temperature and config.head not in OF_SOFTMAX:
+    if temperature and not has_temperature(config):
         raise LabelError(
-            f"calibrate: got the head {config.head!r}, which has no temperature, expected one of "
-            f"{OF_SOFTMAX}. Leave --temperature out."
+            f"calibrate: got the head {config.head!r}, which has no temperature, expected one with "
+            "a softmax. Leave --temperature out."
         )
 
 
@@ -147,12 +147,12 @@ def _estimate(interval: Interval) -> Estimate:
 def choose_threshold(
     scores: Scores, labels: Labels, episodes: Episodes, target: Target
 ) -> Interval:
-    """Return the β with the largest recall that reaches the target for sure.
+    """Return the β with the largest recall that reaches the target with confidence.
 
-    For sure: of 500 draws of the episodes (the bootstrap of :mod:`rllib_vlm_reward.metrics`), no
-    more than 2.5 % miss the target; and there are so many episodes that none of them failing
-    would tell as much, 3 / (1 - precision) that fire, or 3 / false positives in all (the rule of
-    three, Hanley and Lippman-Hand, 1983), since draws of a few that are all right are all right.
+    Two conditions hold. At most 2.5 % of 500 draws of the episodes (the bootstrap of
+    :mod:`rllib_vlm_reward.metrics`) miss the target. And there are enough episodes: 3 / (1 -
+    precision) in which something fires, or 3 / false positives in all (the rule of three, Hanley
+    and Lippman-Hand, 1983), since a bootstrap of a few faultless episodes sees no fault.
 
     Args:
         scores: float32 ``[N]``.
@@ -161,11 +161,11 @@ def choose_threshold(
         target: see :class:`.Target`.
 
     Returns:
-        β in [0, 1], just under a success: in the middle between its score and the next below. Its
-        interval is where a draw first reaches the target.
+        β in [0, 1], halfway between the score of a success and the next lower score. The interval
+        is where 95 % of the draws first reach the target.
 
     Raises:
-        LabelError: too few episodes to be sure, or no β reaches the target.
+        LabelError: there are too few episodes, or no β reaches the target.
 
     Example:
         >>> scores = np.tile(np.float32([0.1, 0.2, 0.8]), 100)
@@ -205,11 +205,11 @@ def _out_of_reach(
     low, high = bounds
     nearest = int(np.where(enough, low if target.name == "precision" else -high, -np.inf).argmax())
     return (
-        f"calibrate: no threshold in [0, 1] reaches {target.name} {target.value} for sure. The "
-        f"best has {target.name} {value[nearest]:.3f} (95 % interval {low[nearest]:.3f} to "
+        f"calibrate: no threshold in [0, 1] reaches {target.name} {target.value} with confidence. "
+        f"The best has {target.name} {value[nearest]:.3f} (95 % interval {low[nearest]:.3f} to "
         f"{high[nearest]:.3f}) at β = {thresholds[nearest]:.4g}. Collect more frames if the "
         "interval is wide, else try another template, more negatives or a better CLIP: "
-        "`rllib-vlm-reward evaluate` tells what is wrong."
+        "`rllib-vlm-reward evaluate` shows what is wrong."
     )
 
 
@@ -255,10 +255,10 @@ def _candidates(scores: Scores, labels: Labels) -> Scores:
 
 @dataclasses.dataclass(frozen=True)
 class _Counted:
-    """What fires in each of E episodes at each of C thresholds.
+    """How many frames score above each of C thresholds in each of E episodes.
 
     Attributes:
-        right: fires at a success, float64 ``[E, C]``.
+        right: those that are a success, float64 ``[E, C]``.
         fires: all of them, float64 ``[E, C]``.
     """
 

@@ -18,8 +18,9 @@ from matplotlib.ticker import MaxNLocator
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.evaluation.cosines import OF_SOFTMAX, Cosines
+from rllib_vlm_reward.evaluation.cosines import Cosines
 from rllib_vlm_reward.evaluation.grid import Axis
+from rllib_vlm_reward.evaluation.head_traits import has_temperature, read_settings
 from rllib_vlm_reward.evaluation.labelled import FRAMES_AT_ONCE
 from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.trajectory import Trajectory
@@ -44,13 +45,13 @@ class Line:
     """One reward's scores of N frames against one goal.
 
     Attributes:
-        name: of the reward.
-        config: of the reward.
+        name: the reward's name.
+        config: the reward.
         weights: SHA-256 of the CLIP's weights.
         scores: float32 ``[N]``.
         temperature: τ of the softmax; None for a head without one.
-        others: p of the other statements that come highest at any frame, at most two, each
-            float32 ``[N]``; none for a head without a softmax.
+        others: p of the other statements, at most two, that reach the highest p at any frame,
+            float32 ``[N]`` for each; empty for a head without a softmax.
     """
 
     name: str
@@ -61,9 +62,9 @@ class Line:
     others: Mapping[str, Numbers]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON, with the settings that the head reads."""
+        """Return the line for JSON, with the settings that the head reads."""
         config = self.config
-        read: dict[str, float] = {"alpha": config.alpha} if config.head == "goal_baseline" else {}
+        read = read_settings(config)
         if self.temperature is not None:
             read["temperature"] = self.temperature
         return {
@@ -86,12 +87,12 @@ def lines(
     Args:
         rewards: by name, see :func:`.candidates`.
         frames: uint8 ``[N, H, W, 3]``.
-        goal: its text, in each reward's goals.
-        device: of the CLIPs.
+        goal: a text among each reward's goals.
+        device: where the CLIPs compute.
 
     Raises:
         GoalError: a reward does not have the goal.
-        LabelError: a reward's calibration is of other weights.
+        LabelError: a reward's calibration was made with other weights.
         CheckpointError, FrameError, RewardError: see :meth:`.CLIPEncoder.load` and
             :meth:`.RewardModel.score`.
 
@@ -111,10 +112,10 @@ def lines(
 
 
 def only_goal(config: VLMRewardConfig, goal: str | None) -> str:
-    """Return the goal that is asked for, or the only one.
+    """Return the requested goal, or the only one.
 
     Raises:
-        GoalError: there are several, or not the one that is asked for.
+        GoalError: there are several and none is requested, or the requested one is unknown.
 
     Example:
         >>> only_goal(VLMRewardConfig(encoder="small", goals=["a key"], head="cosine"), None)
@@ -123,8 +124,8 @@ def only_goal(config: VLMRewardConfig, goal: str | None) -> str:
     goals = config.goal_set
     if goal is None and len(goals) > 1:
         raise GoalError(
-            f"goal: got none, expected one of {len(goals)}, since a state names none. Give --goal, "
-            f"such as {goals.texts[0]!r}."
+            f"goal: got none, expected one of {len(goals)}, since a state names no goal. Pass "
+            f"--goal, such as {goals.texts[0]!r}."
         )
     return goals[0 if goal is None else goals.index(goal)].text
 
@@ -139,7 +140,7 @@ def _line(
     scores = [model.score(batch, indices[: len(batch)], scorer) for batch in batches]
     temperature: float | None = None
     others: dict[str, Numbers] = {}
-    if config.head in OF_SOFTMAX:
+    if has_temperature(config):
         cosines = Cosines.of(model, scorer, indices, batches)
         temperature = config.temperature or cosines.temperature
         others = _others(cosines, temperature)
@@ -160,9 +161,9 @@ def _plain(values: Numbers) -> list[float]:
 
 
 def save_trajectory(path: Path, trajectory: Trajectory, lines: Sequence[Line]) -> None:
-    """Save the scores along an episode as a PNG, with β, the truth, and the frames beneath."""
+    """Save the scores along an episode as a PNG, with β, ground truth, and the frames below."""
     steps = np.array(trajectory.steps, np.float64)
-    figure, above = _stage(steps, trajectory.frames)
+    figure, above = _above_frames(steps, trajectory.frames)
     above.xaxis.set_major_locator(MaxNLocator(integer=True))
     for step, success in zip(steps, trajectory.success or (), strict=False):
         if success:
@@ -181,12 +182,12 @@ def save_trajectory(path: Path, trajectory: Trajectory, lines: Sequence[Line]) -
 
 
 def save_curves(path: Path, axis: Axis, frames: Frames, lines: Sequence[Line], goal: str) -> None:
-    """Save the scores over one variable of the state as a PNG, a few states beneath.
+    """Save the scores over one variable of the state as a PNG, with a few states below.
 
-    Several lines are drawn each from its least to its largest score, or their offsets would hide
-    their shapes.
+    With several lines, each is scaled from its least to its largest score: otherwise their offsets
+    would hide their shapes.
     """
-    figure, above = _stage(axis.values, frames)
+    figure, above = _above_frames(axis.values, frames)
     if len(lines) == 1:
         _draw_line(above, axis.values, lines[0], "C0")
     for number, line in enumerate(lines if len(lines) > 1 else ()):
@@ -196,7 +197,7 @@ def save_curves(path: Path, axis: Axis, frames: Frames, lines: Sequence[Line], g
             axis.values, heights, f"C{number}", label=f"{line.name}: {low:.4f} to {high:.4f}"
         )
     label = "score, least to largest"
-    if len(lines) == 1:  # the axis fits a score that hardly moves as well as one that does
+    if len(lines) == 1:  # the axis alone would not show how little a score moves
         label = f"score, {lines[0].scores.min():.4f} to {lines[0].scores.max():.4f}"
     above.set(ylabel=label, title=goal)
     _save(path, figure, above, axis.name)
@@ -205,14 +206,14 @@ def save_curves(path: Path, axis: Axis, frames: Frames, lines: Sequence[Line], g
 def save_heat(
     path: Path, axes: Sequence[Axis], frames: Frames, lines: Sequence[Line], goal: str
 ) -> None:
-    """Save the scores over two variables as heat maps, the first one's states beneath.
+    """Save the scores over two variables as heat maps, with states of the first one below.
 
     Args:
-        path: of the PNG.
-        axes: two of them, the first is drawn to the right.
+        path: the PNG file.
+        axes: two axes; the first one is drawn to the right.
         frames: uint8 ``[N1, N2, H, W, 3]``.
-        lines: each with N1 · N2 scores.
-        goal: its text.
+        lines: one for each reward, with N1 · N2 scores.
+        goal: the goal's text.
     """
     across, up = axes
     figure = plt.figure(figsize=(_MOST_HEAT * max(len(lines), 2), 5.6), layout="constrained")
@@ -248,8 +249,8 @@ def _draw_line(axes: Axes, places: Places, line: Line, color: str) -> None:
     axes.axhline(threshold, color=color, ls=":", label=f"β = {threshold:.3g}; ● fires")
 
 
-def _stage(places: Places, frames: Frames) -> tuple[Figure, Axes]:
-    """Return a figure with axes for scores, and each shown frame below the place that it has."""
+def _above_frames(places: Places, frames: Frames) -> tuple[Figure, Axes]:
+    """Return a figure with axes for scores, and some frames below their places."""
     shown = _spread(len(places), _MOST_FRAMES)
     width = _INCHES - _LEFT - _RIGHT
     gap = places[shown[-1]] - places[shown[-2]] if len(shown) > 1 else 1.0
@@ -273,7 +274,7 @@ def _stage(places: Places, frames: Frames) -> tuple[Figure, Axes]:
 
 
 def _spread(number: int, most: int) -> list[int]:
-    """Return evenly spaced rows, the last among them, where a success is."""
+    """Return evenly spaced rows; the last one, which may be a success, is among them."""
     stride = max(-(-(number - 1) // (most - 1)), 1)
     return list(range((number - 1) % stride, number, stride))
 

@@ -123,7 +123,7 @@ def test_play_is_seeded_and_random_where_asked():
 def test_an_env_without_truth_or_expert_is_played_at_random():
     seen = play(Experiment.model_validate(classic("CartPole-v1")))
     assert (seen.player, seen.success, seen.goal) == ("random", None, "a pole")
-    with pytest.raises(LabelError, match="players are \\['random'\\]"):
+    with pytest.raises(LabelError, match="the players \\['random'\\]"):
         play(Experiment.model_validate(classic("CartPole-v1")), player="expert")
 
 
