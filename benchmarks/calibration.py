@@ -19,10 +19,10 @@ from report import finish, parser, say
 from rllib_vlm_reward import Experiment, Scorer
 from rllib_vlm_reward.calibration import Target
 from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.evaluation.calibrate import choose_threshold
 from rllib_vlm_reward.evaluation.collect import collect
-from rllib_vlm_reward.evaluation.judged import indices_of, score_frames, with_encoder
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.threshold import choose_threshold
+from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, with_encoder
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.metrics.precision_recall import average_precision

@@ -19,8 +19,8 @@ from wrong_rewards import mixed, save_clip, shuffled
 from rllib_vlm_reward import Experiment, VLMRewardConfig
 from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.evaluation.figures import Figures, figures
-from rllib_vlm_reward.evaluation.judged import judge_with, with_encoder
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.scored_frames import score_with_model, with_encoder
 from rllib_vlm_reward.evaluation.verdict import decide
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
@@ -41,14 +41,14 @@ def lift(run: Experiment, seed: int, number: int) -> LabelledFrames:
 
 def judged(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Row:
     """Return a reward's verdict, and the figures that its bars are set for."""
-    its = judge_with(model, config, frames)
+    its = score_with_model(model, config, frames)
     told = figures(its)
     return {
         "verdict": decide(its, told).kind,
         "ap": _ends(told, "average_precision"),
         "auroc": _ends(told, "auroc"),
-        "recognised": [_way(told, end) for end in _ends(told, "recognised")],
-        "ap_above_share": told.average_precision.low > told.share,
+        "goal_accuracy": [_way(told, end) for end in _ends(told, "goal_accuracy")],
+        "ap_above_share": told["average_precision"].low > told.share,
     }
 
 
@@ -83,21 +83,21 @@ def in_brief(found: list[Row]) -> dict[str, Row]:
             "verdicts": {name: verdicts.count(name) for name in dict.fromkeys(verdicts)},
             "ap_high": _range(row["ap"][1] for row in own),
             "auroc_low": _range(row["auroc"][0] for row in own),
-            "recognised_low": _range(row["recognised"][0] for row in own),
-            "recognised_high": _range(row["recognised"][1] for row in own),
+            "goal_accuracy_low": _range(row["goal_accuracy"][0] for row in own),
+            "goal_accuracy_high": _range(row["goal_accuracy"][1] for row in own),
             "ap_above_share": sum(row["ap_above_share"] for row in own),
         }
     return told
 
 
 def _ends(told: Figures, name: str) -> list[float]:
-    interval = getattr(told, name)
+    interval = told[name]
     return [round(interval.low, 4), round(interval.high, 4)]
 
 
-def _way(told: Figures, recognised: float) -> float:
+def _way(told: Figures, goal_accuracy: float) -> float:
     """Return how far on the way from chance to 1."""
-    return round((recognised - told.chance) / (1 - told.chance), 4)
+    return round((goal_accuracy - told.chance) / (1 - told.chance), 4)
 
 
 def _range(values: Iterator[float]) -> dict[str, float]:

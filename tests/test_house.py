@@ -64,6 +64,7 @@ ROOMS = {
     },
     "evaluation": {
         "errors",
+        "import_path",
         "frames",
         "goals",
         "config",
@@ -86,6 +87,7 @@ ROOMS = {
     },
     "cli": {
         "errors",
+        "goals",
         "section",
         "config",
         "calibration",

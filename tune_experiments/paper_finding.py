@@ -21,8 +21,8 @@ from ray.tune.schedulers import FIFOScheduler
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.evaluation.collect import collect
-from rllib_vlm_reward.evaluation.judged import Judged, judge
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames, score_labelled
 from rllib_vlm_reward.sweep import SweepResults, interval, search
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -68,13 +68,15 @@ def labelled_lift() -> LabelledFrames:
     return collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
 
 
-def judge_lift(**reward: Any) -> Judged:
+def judge_lift(**reward: Any) -> ScoredFrames:
     """Return the fixed set as a reward scores it.
 
     Args:
         **reward: keys of ``vlm_reward``.
     """
-    return judge(Experiment.model_validate(lift(0, 1, **reward)).vlm_reward, labelled_lift())
+    return score_labelled(
+        Experiment.model_validate(lift(0, 1, **reward)).vlm_reward, labelled_lift()
+    )
 
 
 def at_best_f1(**reward: Any) -> dict[str, Any]:

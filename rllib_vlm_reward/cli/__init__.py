@@ -14,6 +14,7 @@ from rllib_vlm_reward.cli import (
     evaluate,
     landscape,
     relabel,
+    score,
     train,
     train_clip,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "landscape",
     "main",
     "relabel",
+    "score",
     "train",
     "train_clip",
 ]

@@ -57,8 +57,8 @@ def calibrate_command(
     target = Target(precision=precision, false_positives=false_positives)
     say_loading()
     from rllib_vlm_reward.evaluation.calibrate import calibrate
-    from rllib_vlm_reward.evaluation.judged import with_encoder
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.evaluation.scored_frames import with_encoder
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.device import check_device
 

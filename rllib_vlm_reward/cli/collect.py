@@ -63,7 +63,7 @@ def collect_command(
     check_output(output)
     say_loading()
     from rllib_vlm_reward.evaluation.collect import check_labels
-    from rllib_vlm_reward.evaluation.imported import read_folder
+    from rllib_vlm_reward.evaluation.image_folder import read_folder
     from rllib_vlm_reward.run import Experiment
 
     quiet()

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from rllib_vlm_reward.cli.app import app, quiet, say_loading
 from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
 
 if TYPE_CHECKING:
+    from rllib_vlm_reward.config import VLMRewardConfig
+    from rllib_vlm_reward.evaluation.evaluate import Assessment
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
 
@@ -20,17 +23,17 @@ def evaluate_command(
     configs: Annotated[
         list[Path],
         typer.Argument(
-            help="Runs' YAMLs, of which `vlm_reward` counts, or the keys of that alone.",
+            help="YAML of a run, or of the section `vlm_reward` alone; one or several.",
             exists=True,
             dir_okay=False,
             metavar="CONFIG.yaml...",
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder, new or empty.", metavar="DIR")],
+    output: Annotated[Path, typer.Option(help="New or empty folder.", metavar="DIR")],
     frames: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled frames; without, the first run's env is played.",
+            help="Labelled frames. Without them, the first run's env is played.",
             exists=True,
             dir_okay=False,
             metavar="FRAMES.parquet",
@@ -38,14 +41,26 @@ def evaluate_command(
     ] = None,
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help="A CLIP in place of the configurations' own; may come again."),
+        typer.Option(
+            help="CLIP that replaces the configurations' encoder. Repeat it to compare several.",
+            metavar="NAME",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Import path of a function (scores, labels, episodes) -> float; its value is "
+            "reported beside the built-in figures. Repeatable.",
+            metavar="PATH",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
 ) -> None:
-    """Tell how good a reward is, before a run is spent on it.
+    """Measure how good a reward is, before you spend a run on it.
 
-    Each configuration with each encoder is a contender. All score the same labelled frames; the
-    truth says how often each is right. DIR gets report.html, evaluation.json and the pictures.
+    Each configuration with each encoder is a candidate. All candidates score the same labelled
+    frames, and ground truth shows how often each is right. DIR receives report.html,
+    evaluation.json and the charts.
 
     Examples: `rllib-vlm-reward evaluate configs/quickstart.yaml --output runs/evaluation`,
     `rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base
@@ -54,50 +69,84 @@ def evaluate_command(
     check_output(output, folder=True)
     refuse_twice("CONFIG.yaml", configs)
     refuse_twice("--encoder", encoder or [])
+    refuse_twice("--metric", metric or [])
     say_loading()
-    from rllib_vlm_reward.evaluation.evaluate import Assessment, contenders, evaluate, ranked
-    from rllib_vlm_reward.evaluation.save import save, table
+    from rllib_vlm_reward.evaluation.evaluate import candidates
+    from rllib_vlm_reward.evaluation.user_metrics import load_metrics
     from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.device import check_device
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     quiet()
-    say = Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print
     check_device(device)
-    rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
-    for reward in rewards.values():
-        check_encoder(reward.encoder)  # before the env is played
-    given = _frames(configs[0], frames, output)
+    rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
+    for reward in rewards.values():  # wrong names are found before the env is played
+        check_encoder(reward.encoder)
+    load_metrics(metric or [])
+    try:
+        assessments = _evaluate(
+            rewards, _frames(configs[0], frames, output), metric or [], output, device
+        )
+    except BaseException:
+        kept = output / "frames.parquet"
+        if kept.exists():
+            _say(f"the frames are kept: pass --frames {kept} and another --output")
+        raise
+    _print(assessments)
+    Console().print(f"{output / 'report.html'}", markup=False)
+
+
+def _evaluate(
+    rewards: "Mapping[str, VLMRewardConfig]",
+    frames: "LabelledFrames",
+    metrics: list[str],
+    output: Path,
+    device: str,
+) -> "list[Assessment]":
+    """Evaluate and save; what was scored is saved though a later reward fails."""
+    from rllib_vlm_reward.evaluation.evaluate import Assessment, evaluate, ranked
+    from rllib_vlm_reward.evaluation.report import save
+
     found: list[Assessment] = []
     command = shlex.join(["rllib-vlm-reward", *sys.argv[1:]])
     try:
         assessments = evaluate(
             rewards,
-            given,
+            frames,
+            metrics=metrics,
             device=device,
-            report=lambda name: say(f"judging {name}"),
+            report=lambda name: _say(f"scoring {name}"),
             found=found.append,
         )
-        save(output, assessments, command=command)
     except BaseException:
-        if frames is None:
-            say(f"the frames are kept: give --frames {output / 'frames.parquet'} and another DIR")
         if 0 < len(found) < len(rewards):
             missing = sorted({*rewards} - {each.name for each in found})
-            say(f"{output} gets what was judged, without {', '.join(missing)}")
+            _say(f"{output} holds what was scored, without {', '.join(missing)}")
             save(output, ranked(found), command=command, missing=missing)
         raise
+    save(output, assessments, command=command)
+    return assessments
+
+
+def _print(assessments: "list[Assessment]") -> None:
+    from rllib_vlm_reward.evaluation.report import table
+
     console = Console()
     console.print(table(assessments))
     for each in assessments:
-        chosen = " β is the best F1's on these very frames." if each.judged.threshold_chosen else ""
+        chosen = ""
+        if each.scored.threshold_chosen:
+            chosen = " β was chosen to maximise F1 on these frames, which is optimistic."
         verdict = f"{each.verdict.kind}. {each.verdict.sentence}{chosen}"
         console.print(f"{each.name}: {verdict}", markup=False)
-    console.print(f"{output / 'report.html'}", markup=False)
+
+
+def _say(line: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
 
 
 def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
-    """Read the frames, or play the run's env and keep what was seen."""
+    """Read the frames, or play the run's env and save its frames."""
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     if given is not None:

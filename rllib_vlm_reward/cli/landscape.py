@@ -79,7 +79,7 @@ def landscape_command(
     refuse_twice("CONFIG.yaml", configs)
     refuse_twice("--encoder", encoder or [])
     say_loading()
-    from rllib_vlm_reward.evaluation.evaluate import contenders
+    from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.landscape import only_goal
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
@@ -90,7 +90,7 @@ def landscape_command(
 
     quiet()
     check_device(device)
-    rewards = contenders({path: read_config(path) for path in configs}, encoder or [])
+    rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():  # before the env is played
         check_encoder(reward.encoder)
         if goal is not None:
@@ -109,8 +109,7 @@ def landscape_command(
 
 
 def _trajectory(seen: "Trajectory", rewards: Rewards, output: Path, device: str) -> dict[str, Any]:
-    from rllib_vlm_reward.evaluation.drawing import save_trajectory
-    from rllib_vlm_reward.evaluation.landscape import lines
+    from rllib_vlm_reward.evaluation.landscape import lines, save_trajectory
     from rllib_vlm_reward.run.evaluator import Moment
     from rllib_vlm_reward.run.frame_pictures import save_video
 
@@ -142,9 +141,8 @@ def _grid(
     seed: int,
     device: str,
 ) -> dict[str, Any]:
-    from rllib_vlm_reward.evaluation.drawing import save_curves, save_heat
     from rllib_vlm_reward.evaluation.grid import Axis, render_grid
-    from rllib_vlm_reward.evaluation.landscape import lines, only_goal
+    from rllib_vlm_reward.evaluation.landscape import lines, only_goal, save_curves, save_heat
 
     axes = [Axis.parse(text) for text in grid]
     frames = render_grid(experiment, axes, seed=seed)

@@ -1,6 +1,7 @@
 """The threshold of a reward, and its temperature, from labelled frames."""
 
 import dataclasses
+import math
 from functools import partial
 
 import numpy as np
@@ -10,21 +11,27 @@ from scipy.optimize import minimize_scalar
 from rllib_vlm_reward.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import LabelError
-from rllib_vlm_reward.evaluation.cosines import OF_SOFTMAX, Cosines
-from rllib_vlm_reward.evaluation.judged import indices_of, score_frames, unseen_goals
+from rllib_vlm_reward.evaluation.cosines import Cosines
+from rllib_vlm_reward.evaluation.head_traits import has_temperature, read_settings
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
-from rllib_vlm_reward.evaluation.threshold import choose_threshold
-from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
+from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, unseen_goals
+from rllib_vlm_reward.metrics.bootstrap import REPEATS, Interval, bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
-__all__ = ["calibrate", "fit_temperature"]
+__all__ = ["calibrate", "choose_threshold", "fit_temperature"]
 
+Scores = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.bool_]
+Episodes = npt.NDArray[np.integer]
+Counts = npt.NDArray[np.float64]
+
+_MOST_CANDIDATES = 500
+_FEWEST = 10  # episodes with a success
+_TAILS = (0.025, 0.975)
 _TEMPERATURES = (1e-3, 10.0)
 _SMALLEST = 1e-7  # a float32 is no nearer to 1
-
-Labels = npt.NDArray[np.bool_]
 
 
 def calibrate(
@@ -38,14 +45,14 @@ def calibrate(
     """Choose β, and on request τ, for a reward on labelled frames.
 
     Args:
-        config: the reward; its own threshold plays no part.
-        frames: whose goals are among the reward's.
-        target: what β must reach for sure, see :func:`.choose_threshold`.
+        config: the reward; a threshold in it plays no part.
+        frames: labelled frames whose goals are among the reward's.
+        target: what β must reach with confidence, see :func:`choose_threshold`.
         temperature: also choose τ, by :func:`fit_temperature`, and then β at that τ.
-        device: of the CLIP, such as ``"cpu"`` or ``"cuda"``.
+        device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        LabelError: what :func:`.choose_threshold` refuses; a window of several frames; τ of a
+        LabelError: what :func:`choose_threshold` refuses; a window of several frames; τ for a
             head that has none.
         GoalError: a frame's goal is not among the reward's.
         CheckpointError: see :meth:`.CLIPEncoder.load`.
@@ -57,8 +64,7 @@ def calibrate(
         batches = (pixels for _, pixels in frames.batches())
         cosines = Cosines.of(model, Scorer.from_config(config), goals, batches)
         fitted = fit_temperature(cosines, frames.labels)
-        # An older calibration, of another temperature, is left behind.
-        older = {"calibration": None, "threshold": config.threshold}
+        older = {"calibration": None, "threshold": config.threshold}  # of another temperature
         config = config.model_copy(update={**older, "temperature": fitted})
     scorer = Scorer.from_config(config)
     scores = score_frames(model, scorer, frames, goals)
@@ -71,7 +77,7 @@ def calibrate(
         encoder_precision=model.precision(scorer),
         frame_source=config.frame_source,
         head=config.head,
-        alpha=config.alpha if config.head == "goal_baseline" else None,
+        alpha=read_settings(config).get("alpha"),
         temperature=config.temperature,
         goals=config.goal_set.texts,
         unseen_goals=unseen_goals(frames, config),
@@ -89,11 +95,11 @@ def calibrate(
 def fit_temperature(cosines: Cosines, labels: Labels) -> float:
     """Return the τ at which the softmax's p is most likely to have made the labels.
 
-    Temperature scaling (Guo et al., arXiv 1706.04599): the least mean of -log p over successes and
-    -log(1 - p) over the others, with τ between 0.001 and 10.
+    Temperature scaling (Guo et al., arXiv 1706.04599) minimises the mean of -log p over successes
+    and -log(1 - p) over the other frames, with τ between 0.001 and 10.
 
     Args:
-        cosines: of N frames.
+        cosines: the cosines of N frames.
         labels: bool ``[N]``, true where a frame shows its goal.
 
     Example:
@@ -121,10 +127,10 @@ def _check(config: VLMRewardConfig, temperature: bool) -> None:
             f"calibrate: got a window of {config.window} frames, expected 1, since labelled frames "
             "are scored one by one. Set window: 1."
         )
-    if temperature and config.head not in OF_SOFTMAX:
+    if temperature and not has_temperature(config):
         raise LabelError(
-            f"calibrate: got the head {config.head!r}, which has no temperature, expected one of "
-            f"{OF_SOFTMAX}. Leave --temperature out."
+            f"calibrate: got the head {config.head!r}, which has no temperature, expected one with "
+            "a softmax. Leave --temperature out."
         )
 
 
@@ -136,3 +142,159 @@ def _achieved(fires: Fires) -> dict[str, Estimate]:
 
 def _estimate(interval: Interval) -> Estimate:
     return Estimate(**dataclasses.asdict(interval))
+
+
+def choose_threshold(
+    scores: Scores, labels: Labels, episodes: Episodes, target: Target
+) -> Interval:
+    """Return the β with the largest recall that reaches the target with confidence.
+
+    Two conditions hold. At most 2.5 % of 500 draws of the episodes (the bootstrap of
+    :mod:`rllib_vlm_reward.metrics`) miss the target. And there are enough episodes: 3 / (1 -
+    precision) in which something fires, or 3 / false positives in all (the rule of three, Hanley
+    and Lippman-Hand, 1983), since a bootstrap of a few faultless episodes sees no fault.
+
+    Args:
+        scores: float32 ``[N]``.
+        labels: bool ``[N]``, true where a frame shows its goal.
+        episodes: each frame's episode, integer ``[N]``.
+        target: see :class:`.Target`.
+
+    Returns:
+        β in [0, 1], halfway between the score of a success and the next lower score. The interval
+        is where 95 % of the draws first reach the target.
+
+    Raises:
+        LabelError: there are too few episodes, or no β reaches the target.
+
+    Example:
+        >>> scores = np.tile(np.float32([0.1, 0.2, 0.8]), 100)
+        >>> labels = np.tile([False, False, True], 100)
+        >>> found = choose_threshold(
+        ...     scores, labels, np.arange(300) // 3, Target(precision=0.95)
+        ... )
+        >>> round(found.value, 3)
+        0.5
+    """
+    episodes = np.unique(episodes, return_inverse=True)[1]
+    succeeded = len(np.unique(episodes[labels]))
+    if succeeded < _FEWEST:
+        raise LabelError(
+            f"calibrate: got {succeeded} episodes with a success, expected at least {_FEWEST}. "
+            "Collect more, with a player that succeeds."
+        )
+    thresholds = _candidates(scores, labels)
+    counted = _Counted.of(thresholds, scores, labels, episodes)
+    enough = counted.episodes(target) >= _enough(target)
+    if not enough.any():
+        raise LabelError(_too_few(len(counted.fires), int(counted.episodes(target).max()), target))
+    drawn = counted.drawn(target)
+    bounds = np.quantile(drawn, _TAILS, axis=0)
+    sure = target.reached(bounds[0 if target.name == "precision" else 1]) & enough
+    if not sure.any():
+        raise LabelError(_out_of_reach(thresholds, counted.value(target), bounds, enough, target))
+    fine = target.reached(drawn)
+    first = np.where(fine.any(axis=1), fine.argmax(axis=1), len(thresholds) - 1)
+    low, high = np.quantile(thresholds[first], _TAILS)
+    return Interval(float(thresholds[sure.argmax()]), float(low), float(high))
+
+
+def _out_of_reach(
+    thresholds: Scores, value: Counts, bounds: Counts, enough: Labels, target: Target
+) -> str:
+    low, high = bounds
+    nearest = int(np.where(enough, low if target.name == "precision" else -high, -np.inf).argmax())
+    return (
+        f"calibrate: no threshold in [0, 1] reaches {target.name} {target.value} with confidence. "
+        f"The best has {target.name} {value[nearest]:.3f} (95 % interval {low[nearest]:.3f} to "
+        f"{high[nearest]:.3f}) at β = {thresholds[nearest]:.4g}. Collect more frames if the "
+        "interval is wide, else try another template, more negatives or a better CLIP: "
+        "`rllib-vlm-reward evaluate` shows what is wrong."
+    )
+
+
+def _too_few(episodes: int, counted: int, target: Target) -> str:
+    of_which, or_else = "", ""
+    if target.name == "precision":
+        of_which = f" in which something fires, of {episodes}"
+        or_else = ", or with a player that succeeds more often"
+    times = _enough(target) / counted
+    return (
+        f"calibrate: got {counted} episodes{of_which}, expected {_enough(target)} to be sure of "
+        f"{target.name} {target.value}. Collect about {math.ceil(episodes * times)} in all, "
+        f"{times:.1f} times as many `--episodes`{or_else}."
+    )
+
+
+def _enough(target: Target) -> int:
+    tolerated = 1 - target.value if target.name == "precision" else target.value
+    return math.ceil(3 / tolerated - 1e-9)
+
+
+def _candidates(scores: Scores, labels: Labels) -> Scores:
+    """Return thresholds between neighbouring scores, each just under a success, ascending."""
+    distinct = np.unique(scores)
+    below, above = distinct[:-1], distinct[1:]
+    middles = below + (above - below) / 2
+    middles = np.where(middles < above, middles, below)  # neighbouring floats have none
+    chosen = np.unique(scores[labels])
+    if len(chosen) > _MOST_CANDIDATES:
+        shares = np.linspace(0, 1, _MOST_CANDIDATES)
+        chosen = np.unique(np.quantile(scores[labels], shares, method="nearest"))
+    places = np.searchsorted(distinct, chosen) - 1
+    found: Scores = middles[places[places >= 0]]
+    found = found[(found >= 0) & (found <= 1)]
+    if not len(found):
+        raise LabelError(
+            f"calibrate: got {len(distinct)} distinct scores from {distinct[0]:.4f} to "
+            f"{distinct[-1]:.4f}, expected some threshold in [0, 1] to lie under a success and "
+            "above another frame. Choose another head or CLIP."
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+    """How many frames score above each of C thresholds in each of E episodes.
+
+    Attributes:
+        right: those that are a success, float64 ``[E, C]``.
+        fires: all of them, float64 ``[E, C]``.
+    """
+
+    right: Counts
+    fires: Counts
+
+    @classmethod
+    def of(
+        cls, thresholds: Scores, scores: Scores, labels: Labels, episodes: Episodes
+    ) -> "_Counted":
+        # A frame fires at all thresholds below its score.
+        below = np.searchsorted(thresholds, scores)
+        counts = np.zeros((2, episodes.max() + 1, len(thresholds) + 1))
+        np.add.at(counts, (labels.astype(int), episodes, below), 1)
+        wrong, right = counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1][:, :, 1:]
+        return cls(right, right + wrong)
+
+    def episodes(self, target: Target) -> Counts:
+        """Return how many episodes a figure rests on, ``[C]``."""
+        each = self.fires > 0 if target.name == "precision" else np.ones_like(self.fires)
+        return np.asarray(each.sum(axis=0))
+
+    def value(self, target: Target) -> Counts:
+        """Return the target's figure at each threshold, ``[C]``."""
+        return np.asarray(self._figure(np.ones((1, len(self.fires))), target)[0])
+
+    def drawn(self, target: Target) -> Counts:
+        """Return the target's figure in each draw of the episodes, ``[R, C]``."""
+        rng, number = np.random.default_rng(0), len(self.fires)
+        draws = (rng.integers(number, size=number) for _ in range(REPEATS))
+        weights = np.stack([np.bincount(draw, minlength=number) for draw in draws])
+        return self._figure(weights.astype(np.float64), target)
+
+    def _figure(self, weights: Counts, target: Target) -> Counts:
+        right, fires = weights @ self.right, weights @ self.fires
+        if target.name == "false_positives":
+            return np.asarray((fires - right) / len(self.fires))
+        # A draw may hold none of the few episodes that fire.
+        return np.divide(right, fires, out=np.zeros_like(fires), where=fires > 0)

@@ -1,4 +1,4 @@
-"""Plays a run's env and labels what is seen by ground truth."""
+"""Plays a run's env and labels the frames by ground truth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,18 +8,19 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError, LabelError
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
-from rllib_vlm_reward.evaluation.stage import Act, Stage
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.players import Act, PlayedEnv
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.recorded_rollout import record_rollout
 
 __all__ = ["check_labels", "collect"]
 
-# So that an expert's failures and recoveries are seen too.
+# The share of random actions, so that an expert's failures and recoveries are seen too.
 DETOURS = 0.2
 
 Report = Callable[[str, int], None]
-Seeds = tuple[int, int]  # of the reset, and of the play
+Seeds = tuple[int, int]  # one for the reset, one for random actions
 
 
 def collect(
@@ -33,24 +34,25 @@ def collect(
 ) -> LabelledFrames:
     """Play episodes of a run's env and return each step's frame with its goal and the truth.
 
-    The frame of step t >= 1 is what CLIP would see after action t (``frame_source``), the goal the
-    one that the reset names (``goal_source``), the label ``info[success_key]``. Episodes end where
-    the env ends them. Another ``seed`` gives fresh layouts; two players of one seed meet the same.
+    The frame of step t >= 1 is what CLIP would see after action t (``frame_source``), the goal is
+    the one that the reset names (``goal_source``), and the label is ``info[success_key]``. The env
+    decides when an episode ends. Another ``seed`` gives new layouts; players with the same seed
+    meet the same layouts.
 
     Args:
         experiment: the run.
-        players: ``random``; ``expert``, the env's ``expert_action()``, of which one action in
-            five is random; or the folder of a run, whose checkpoint plays. None takes random, and
-            expert where the env has one.
-        episodes: of each player.
-        seed: of layouts and play.
-        held_out: pose the run's ``evaluation_goals`` in turn, by
+        players: ``random``; ``expert``, the env's ``expert_action()`` with one action in five
+            replaced by a random one; or the folder of a run, whose checkpoint plays. None takes
+            random, and expert where the env has one.
+        episodes: how many for each player.
+        seed: seed of layouts and random actions.
+        held_out: request the run's ``evaluation_goals`` in turn, by
             ``reset(options={"goal": text})``. Otherwise the env chooses, or the curriculum's goals
             are drawn evenly.
-        report: called with a player and how many of its episodes are finished.
+        report: called with a player and the number of that player's finished episodes.
 
     Raises:
-        GoalError: the env names none of the run's goals, or there are none held out.
+        GoalError: the env names no goal of the run, or no goals are held out.
         FrameError: the env gives no frame.
         LabelError: an unknown player, or an env without ground truth.
 
@@ -68,26 +70,26 @@ def collect(
         ((1, 56, 56, 3), 2, 'expert-0-0')
     """
     config, parts = experiment.vlm_reward, []
-    with Stage(experiment) as stage:
+    with PlayedEnv(experiment) as played:
         posed = _posed(config, held_out=held_out)
-        chosen = [*dict.fromkeys(players or stage.acts)]
+        chosen = [*dict.fromkeys(players or played.acts)]
         for player in chosen:
-            _check(stage, player)
+            _check(played, player)
         for player in chosen:
             report(player, 0)
-            if player not in stage.acts:
+            if player not in played.acts:
                 parts.append(_watched(player, experiment, episodes, seed, held_out=held_out))
                 report(player, episodes)
                 continue
             for index in range(episodes):
                 goal = posed[index % len(posed)]
-                parts.append(_episode(stage, player, seed, index, goal, config.success_key))
+                parts.append(_episode(played, player, seed, index, goal, config.success_key))
                 report(player, index + 1)
     return LabelledFrames.join(parts)
 
 
 def check_labels(frames: LabelledFrames) -> None:
-    """See that something can be judged.
+    """Check that the frames can tell a good reward from a bad one.
 
     Raises:
         LabelError: every frame shows its goal, or none does.
@@ -112,31 +114,34 @@ succeeds.
 
 
 def _posed(config: VLMRewardConfig, *, held_out: bool) -> Sequence[str | None]:
-    """Return the goals to pose in turn; None leaves the choice to the env."""
+    """Return the goals to request in turn; None leaves the choice to the env."""
     if not held_out:
         return (None,)
     texts = config.goal_set.texts[len(config.training_goals) :]
     if not texts:
-        raise GoalError("held out: the run has no evaluation_goals. Give it some.")
+        raise GoalError(
+            "held out: got a run without evaluation_goals, expected some. Add them to vlm_reward, "
+            "or leave --held-out out."
+        )
     return texts
 
 
-def _check(stage: Stage, player: str) -> None:
+def _check(played: PlayedEnv, player: str) -> None:
     if not Path(player, "checkpoint").is_dir():
-        stage.act(player)
+        played.act(player)
 
 
 def _episode(
-    stage: Stage, player: str, seed: int, index: int, posed: str | None, key: str
+    played: PlayedEnv, player: str, seed: int, index: int, posed: str | None, key: str
 ) -> LabelledFrames:
     """Play one episode; ``key`` is the info key of success."""
     reset_seed, play_seed = _seeds(seed, index)
-    goal = stage.reset(seed=reset_seed, goal=posed)
+    goal = played.reset(seed=reset_seed, goal=posed)
     images, labels, to_go = [], [], []
-    for frame, info in stage.play(_act(stage, player, play_seed), seed=play_seed):
+    for frame, info in played.play(_act(played, player, play_seed), seed=play_seed):
         images.append(encode(frame))
         labels.append(_label(info, key))
-        to_go.append(stage.steps_to_go())
+        to_go.append(played.steps_to_go())
     return LabelledFrames.of(
         images,
         [goal] * len(images),
@@ -148,13 +153,13 @@ def _episode(
     )
 
 
-def _act(stage: Stage, player: str, seed: int) -> Act:
+def _act(played: PlayedEnv, player: str, seed: int) -> Act:
     if player != "expert":
-        return stage.act(player)
-    rng, advise, stray = np.random.default_rng(seed), stage.act(player), stage.act("random")
+        return played.act(player)
+    rng, advise, stray = np.random.default_rng(seed), played.act(player), played.act("random")
 
     def act() -> Any:
-        advice = advise()  # At each step, as an expert may keep track of them.
+        advice = advise()  # at each step, since an expert may keep track of the steps
         return stray() if rng.random() < DETOURS else advice
 
     return act
@@ -168,9 +173,9 @@ def _seeds(seed: int, index: int) -> Seeds:
 def _label(info: Mapping[str, Any], key: str) -> bool:
     if key not in info:
         raise LabelError(
-            f"success_key {key!r}: the env's step gave the info keys {sorted(info)}, expected "
-            f"ground truth under {key!r}, a bool at every step. Put it there, name another "
-            "success_key, or label a folder of images: rllib-vlm-reward collect --folder."
+            f"success_key {key!r}: the env's step returned the info keys {sorted(info)}, expected "
+            f"ground truth under {key!r}, a bool at every step. Add it, set another success_key, "
+            "or label a folder of images: rllib-vlm-reward collect --folder."
         )
     return bool(info[key])
 

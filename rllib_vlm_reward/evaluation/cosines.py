@@ -1,4 +1,4 @@
-"""The cosines of frames with every statement of a goal set, and the softmax over a goal's own."""
+"""Cosines of frames with every statement of a goal set, and the softmax over some of them."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -11,10 +11,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
-__all__ = ["OF_SOFTMAX", "Cosines"]
-
-OF_SOFTMAX = ("softmax", "dense")
-"""The heads whose score comes of that softmax, and which have a temperature."""
+__all__ = ["Cosines"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +21,10 @@ class Cosines:
     Attributes:
         statements: of the goal set, S texts.
         values: float32 ``[N, S]``, in [-1, 1].
-        own: each frame's goal's prompt, as a statement's index, ``[N]``.
-        weighed: the goal's L of the paper's equation 1, the prompt and its negatives, bool
-            ``[N, S]``.
-        temperature: the model's own τ.
+        own: index of the statement that is the prompt of each frame's goal, ``[N]``.
+        weighed: the statements of L in the paper's equation 1, the prompt and the negatives of
+            each frame's goal, bool ``[N, S]``.
+        temperature: τ of the model.
 
     Example:
         >>> from rllib_vlm_reward.goals import GoalSet
@@ -55,7 +52,14 @@ class Cosines:
         indices: npt.NDArray[np.integer],
         batches: Iterable[Frames],
     ) -> "Cosines":
-        """Encode frames in batches of uint8 ``[B, H, W, 3]``; ``indices`` are their goals."""
+        """Encode frames and statements.
+
+        Args:
+            model: the CLIP.
+            scorer: the goals.
+            indices: each frame's goal, ``[N]``.
+            batches: the frames, uint8 ``[B, H, W, 3]`` each, N in all.
+        """
         goals = scorer.goals
         columns = {text: column for column, text in enumerate(goals.statements)}
         weighed = np.zeros((len(goals), len(columns)), np.bool_)
@@ -73,6 +77,10 @@ class Cosines:
         )
 
     def probabilities(self, temperature: float | None = None) -> npt.NDArray[np.float32]:
-        """Return the softmax over L at a τ, 0 for other statements, float32 ``[N, S]``."""
+        """Return the softmax over L, 0 for other statements, float32 ``[N, S]``.
+
+        Args:
+            temperature: τ; None takes that of the model.
+        """
         scaled = self.values / np.float32(temperature or self.temperature)
         return np.asarray(softmax(np.where(self.weighed, scaled, -np.inf), axis=1))

@@ -10,98 +10,104 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import Figures, by_family, by_goal, figures, or_none
-from rllib_vlm_reward.evaluation.judged import (
-    Judged,
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.models import with_each_model
+from rllib_vlm_reward.evaluation.scored_frames import (
+    ScoredFrames,
     indices_of,
-    judge_with,
+    score_with_model,
     unseen_goals,
     with_encoder,
 )
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.models import with_each_model
+from rllib_vlm_reward.evaluation.user_metrics import UserMetric, load_metrics
 from rllib_vlm_reward.evaluation.verdict import Verdict, decide
+from rllib_vlm_reward.metrics.metric import Metric
 from rllib_vlm_reward.metrics.reliability import reliability
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["Assessment", "contenders", "evaluate", "ranked"]
+__all__ = ["Assessment", "candidates", "evaluate", "ranked"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """One contender: what it scored, its figures, and the verdict.
+    """One candidate: the frames that it scored, the figures, and the verdict.
+
+    Figures are computed when they are first read.
 
     Attributes:
-        name: unique among the contenders.
-        judged: the frames as it scores them.
+        name: unique among the candidates.
+        scored: the frames with this candidate's scores.
+        metrics: the user's metrics, by import path.
     """
 
     name: str
-    judged: Judged
+    scored: ScoredFrames
+    metrics: Mapping[str, UserMetric] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def figures(self) -> Figures:
-        """Of all frames."""
-        return figures(self.judged)
+        """The figures of all frames."""
+        return figures(self.scored, metrics=self.metrics)
 
     @cached_property
     def families(self) -> dict[str, Figures]:
-        """Of each family's frames."""
-        return by_family(self.judged)
+        """The figures of each family's frames."""
+        return by_family(self.scored, self.metrics)
 
     @cached_property
     def goals(self) -> dict[str, Figures]:
-        """Of each goal's frames."""
-        return by_goal(self.judged)
+        """The figures of each goal's frames."""
+        return by_goal(self.scored, self.metrics)
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What to think of it."""
-        return decide(self.judged, self.figures)
+        """What to think of the candidate."""
+        return decide(self.scored, self.figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it for JSON; None where a figure is not defined."""
         return {
             "name": self.name,
-            "encoder": self.judged.config.encoder,
-            "fingerprint": self.judged.fingerprint,
-            "vlm_reward": self.judged.config.model_dump(mode="json", exclude_defaults=True),
-            "threshold": self.judged.threshold,
-            "threshold_chosen_here": self.judged.threshold_chosen,
+            "encoder": self.scored.config.encoder,
+            "fingerprint": self.scored.fingerprint,
+            "vlm_reward": self.scored.config.model_dump(mode="json", exclude_defaults=True),
+            "threshold": self.scored.threshold,
+            "threshold_chosen_here": self.scored.threshold_chosen,
             "verdict": dataclasses.asdict(self.verdict),
             "all": self.figures.to_dict(),
             "families": {name: each.to_dict() for name, each in self.families.items()},
             "goals": {name: each.to_dict() for name, each in self.goals.items()},
-            "unseen_goals": unseen_goals(self.judged.frames, self.judged.config),
-            "taken_for_another": self.judged.recognition.mistaken,
+            "unseen_goals": unseen_goals(self.scored.frames, self.scored.config),
+            "taken_for_another": self.scored.goal_accuracy.mistaken,
             "reliability": self._reliability,
         }
 
     @property
     def _reliability(self) -> dict[str, Any] | None:
-        if not self.judged.are_probabilities:
+        if not self.scored.are_probabilities:
             return None
-        told = reliability(self.judged.scores, self.judged.frames.labels)
+        found = reliability(self.scored.scores, self.scored.frames.labels)
         return {
-            "edges": told.edges.tolist(),
-            "frames": told.frames.tolist(),
-            "predicted": [*map(or_none, told.predicted.tolist())],
-            "observed": [*map(or_none, told.observed.tolist())],
+            "edges": found.edges.tolist(),
+            "frames": found.frames.tolist(),
+            "predicted": [*map(or_none, found.predicted.tolist())],
+            "observed": [*map(or_none, found.observed.tolist())],
         }
 
 
-def contenders(
+def candidates(
     configs: Mapping[Path, VLMRewardConfig], encoders: Sequence[str] = ()
 ) -> dict[str, VLMRewardConfig]:
-    """Return each configuration with each encoder, by a name that tells them apart.
+    """Return each configuration with each encoder, by a unique name.
 
     Args:
         configs: by the file that each was read from.
-        encoders: in place of the configurations' own; none leaves them.
+        encoders: replace the encoders of the configurations; without any these stay.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
-        >>> list(contenders({Path("run.yaml"): config}, ["small", "base"]))
+        >>> list(candidates({Path("run.yaml"): config}, ["small", "base"]))
         ['run, small', 'run, base']
     """
     pairs = [
@@ -120,39 +126,50 @@ def evaluate(
     rewards: Mapping[str, VLMRewardConfig],
     frames: LabelledFrames,
     *,
+    metrics: Iterable[str | Metric] = (),
     device: str = "cpu",
     report: Callable[[str], None] = lambda _: None,
     found: Callable[[Assessment], None] = lambda _: None,
 ) -> list[Assessment]:
-    """Judge rewards by the same labelled frames, the best AP first.
+    """Score the same labelled frames with each reward; the best AP comes first.
 
     Rewards of one encoder and precision share the model, and each frame's embedding.
 
     Args:
-        rewards: by name, see :func:`contenders`.
+        rewards: by name, see :func:`candidates`.
         frames: N frames.
+        metrics: functions of the user, or their import paths, see :class:`.Metric`. Each is a
+            figure beside the built-in ones, under its import path; it is called some 300 times
+            for all frames, each family and each goal.
         device: such as ``"cpu"`` or ``"cuda"``.
-        report: told the name of what is judged next.
-        found: given each assessment when it is made, in case a later one fails.
+        report: called with the name of each candidate before it is scored.
+        found: called with each assessment when it is made, in case a later one fails.
 
     Raises:
         GoalError: the frames have goals that a configuration lacks.
-        CheckpointError, FrameError, RewardError: see :func:`.judge`.
+        ConfigError: a metric cannot be imported, raises, or returns no number.
+        CheckpointError, FrameError, RewardError: see :func:`.score_labelled`.
 
     Example:
-        >>> from rllib_vlm_reward.evaluation.labelled import encode
+        >>> from rllib_vlm_reward.evaluation.images import encode
+        >>> def highest(scores, labels, episodes):
+        ...     return scores.max()
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
-        >>> [assessment.verdict.kind for assessment in evaluate({"run": config}, frames)]
-        ['too few']
+        >>> (assessment,) = evaluate({"run": config}, frames, metrics=[highest])
+        >>> assessment.verdict.kind, [*assessment.metrics][0].rpartition(".")[2]
+        ('too few', 'highest')
     """
+    loaded = load_metrics(metrics)
+    for metric in loaded.values():
+        metric.try_out(frames)
     for config in rewards.values():
         check_encoder(config.encoder)
         indices_of(frames, config.goal_set)
 
     def assess(name: str, model: RewardModel) -> Assessment:
-        assessment = Assessment(name, judge_with(model, rewards[name], frames))
+        assessment = Assessment(name, score_with_model(model, rewards[name], frames), loaded)
         found(assessment)
         return assessment
 
@@ -161,13 +178,13 @@ def evaluate(
 
 
 def ranked(assessments: Iterable[Assessment]) -> list[Assessment]:
-    """Return the one of the best AP first."""
-    return sorted(assessments, key=_worth, reverse=True)
+    """Return assessments by their average precision, the best first."""
+    return sorted(assessments, key=_average_precision, reverse=True)
 
 
 def _last_two(encoder: str) -> str:
     return "/".join(encoder.rstrip("/").split("/")[-2:])
 
 
-def _worth(assessment: Assessment) -> float:
-    return float(np.nan_to_num(assessment.figures.average_precision.value, nan=-1))
+def _average_precision(assessment: Assessment) -> float:
+    return float(np.nan_to_num(assessment.figures["average_precision"].value, nan=-1))

@@ -1,4 +1,4 @@
-"""The figures of a reward: in all, of each family, of each goal."""
+"""The figures of a reward: of all frames, of each family, of each goal."""
 
 import dataclasses
 import math
@@ -9,54 +9,71 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.evaluation.judged import Judged, indices_of
-from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap
-from rllib_vlm_reward.metrics.epic import epic_distance
+from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames, indices_of
+from rllib_vlm_reward.evaluation.user_metrics import UserMetric
+from rllib_vlm_reward.metrics.bootstrap import Interval, bootstrap, bootstrap_metric
 from rllib_vlm_reward.metrics.fires import Fires
-from rllib_vlm_reward.metrics.precision_recall import average_precision
-from rllib_vlm_reward.metrics.ranking import auroc, rank_correlation
+from rllib_vlm_reward.metrics.metric import METRICS, Metric
+from rllib_vlm_reward.metrics.ranking import rank_correlation
 from rllib_vlm_reward.metrics.reliability import reliability
 from rllib_vlm_reward.reward_model.scorer import pay
 
-__all__ = ["FIGURES", "Figures", "by_family", "by_goal", "figures", "or_none"]
+__all__ = ["Figures", "by_family", "by_goal", "figures", "or_none", "title_of"]
 
 Rows = npt.NDArray[np.intp]
+Metrics = Mapping[str, UserMetric]
 _UNDEFINED = Interval(math.nan, math.nan, math.nan)
 _REPEATS = 300
 _FEW = 3
 
-FIGURES: Mapping[str, str] = {
+_TITLES = {
     "average_precision": "AP",
     "auroc": "AUROC",
-    "recognised": "recognised",
+    "epic_score": "EPIC of the score",
     "precision": "precision at β",
     "recall": "recall at β",
     "false_positives": "false positives an episode",
-    "missed_episodes": "missed episodes",
     "calibration_error": "ECE",
-    "epic_score": "EPIC of the score",
     "epic_reward": "EPIC of the reward at β",
     "rank_correlation": "rank correlation with the oracle",
 }
-"""The figures' names, and what tables call them."""
+
+
+def title_of(figure: str) -> str:
+    """Return what tables call a figure; a user's metric has the name of its function.
+
+    Example:
+        >>> title_of("average_precision"), title_of("goal_accuracy"), title_of("mine.best_f1")
+        ('AP', 'goal accuracy', 'best_f1')
+    """
+    _, dot, name = figure.rpartition(".")
+    return name if dot else _TITLES.get(figure, figure.replace("_", " "))
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
     """Figures of some frames, each with its 95 % interval; NaN where one is not defined.
 
+    A figure is read by its name, as in ``figures["auroc"]``. There are those of
+    :data:`.METRICS`, which need scores and labels alone; those of the user's metrics, by their
+    import path; and
+
+    * ``goal_accuracy``: share of the successes at which the frame's goal has the highest score of
+      its family, see :class:`.GoalAccuracy`;
+    * ``precision``, ``recall``, ``false_positives``, ``missed_episodes``: at β, see
+      :class:`.Fires`;
+    * ``calibration_error``: ECE, of scores that are probabilities;
+    * ``epic_reward``: EPIC distance of 1[score > β] from the labels;
+    * ``rank_correlation``: of the score with minus the oracle's steps to go, where known.
+
     Attributes:
-        frames, successes, episodes: how many.
-        succeeded, failed: episodes with a success, and with a frame that is none.
-        chance: what ``recognised`` is for a score that knows nothing.
-        average_precision, auroc: without β. A score that tells nothing has the share of successes
-            and 0.5.
-        recognised: share of the successes at which the own goal's prompt scores highest in its
-            family, see :class:`.Recognition`.
-        precision, recall, false_positives, missed_episodes: at β, see :class:`.Fires`.
-        calibration_error: ECE, of scores that are probabilities.
-        epic_score, epic_reward: EPIC distance from the labels, of the score and of 1[score > β].
-        rank_correlation: of the score with minus the oracle's steps to go, where known.
+        frames: how many.
+        successes: how many frames show their goal.
+        episodes: how many.
+        succeeded: how many episodes have a success.
+        failed: how many episodes have a frame that is no success.
+        chance: the ``goal_accuracy`` of a score that knows nothing.
+        values: the figures by name.
     """
 
     frames: int
@@ -65,110 +82,141 @@ class Figures:
     succeeded: int
     failed: int
     chance: float
-    average_precision: Interval
-    auroc: Interval
-    recognised: Interval
-    precision: Interval
-    recall: Interval
-    false_positives: Interval
-    missed_episodes: Interval
-    calibration_error: Interval
-    epic_score: Interval
-    epic_reward: Interval
-    rank_correlation: Interval
+    values: Mapping[str, Interval]
+
+    def __getitem__(self, name: str) -> Interval:
+        return self.values[name]
 
     @property
     def share(self) -> float:
-        """Share of successes: the AP of a score that tells nothing."""
+        """Share of the frames that are a success."""
         return self.successes / self.frames
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it for JSON; None where a figure is not defined."""
-        given = dataclasses.asdict(self)
-        for name in FIGURES:
-            given[name] = {end: or_none(each) for end, each in given[name].items()}
-        return {**given, "chance": or_none(self.chance)}
+        """Return counts and figures for JSON; None where one is not defined."""
+        counts = dataclasses.asdict(self)
+        values = counts.pop("values")
+        ends = {
+            name: {end: or_none(each) for end, each in value.items()}
+            for name, value in values.items()
+        }
+        return {**counts, "chance": or_none(self.chance), **ends}
 
 
-def figures(judged: Judged, rows: npt.NDArray[np.integer] | None = None) -> Figures:
+def figures(
+    scored: ScoredFrames,
+    rows: npt.NDArray[np.integer] | None = None,
+    metrics: Metrics | None = None,
+) -> Figures:
     """Return the figures of all frames, or of some.
 
     Args:
-        judged: the scored frames.
-        rows: which; None takes all.
+        scored: the scored frames.
+        rows: which frames; None takes all.
+        metrics: the user's, see :func:`.load_metrics`.
+
+    Raises:
+        ConfigError: a user's metric fails, or is not finite for all frames.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
-        >>> from rllib_vlm_reward.evaluation.judged import judge
-        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+        >>> from rllib_vlm_reward.evaluation.images import encode
+        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+        >>> from rllib_vlm_reward.evaluation.scored_frames import score_labelled
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
-        >>> judged = judge(config, frames)
-        >>> figures(judged).share, figures(judged, np.array([0])).share
+        >>> scored = score_labelled(config, frames)
+        >>> figures(scored).share, figures(scored, np.array([0])).share
         (0.5, 1.0)
-        >>> [*by_goal(judged)], [*by_family(judged)]
+        >>> [*by_goal(scored)], [*by_family(scored)]
         (['a ball', 'a key'], ['{}'])
     """
-    rows = np.arange(len(judged.scores)) if rows is None else rows
-    frames, scores = judged.frames, judged.scores[rows]
-    labels, episodes = frames.labels[rows], frames.episode_indices[rows]
-    hits, chance = judged.recognition.hits[rows], judged.recognition.chance[rows]
-    rewards, value = pay(scores, judged.threshold), -frames.steps_to_go[rows]
-    truth = labels.astype(np.float32)
-    succeeded = np.unique(episodes[labels])
+    kept = np.arange(len(scored.scores)) if rows is None else rows
+    labels, episodes = scored.frames.labels[kept], scored.frames.episode_indices[kept]
+    chance = scored.goal_accuracy.chance[kept]
+    succeeded = len(np.unique(episodes[labels]))
+    repeats = _REPEATS if succeeded >= _FEW else 0
 
-    def of(statistic: Callable[[Rows], float], where: npt.NDArray[np.bool_] | None = None) -> Any:
-        return _interval(statistic, episodes, len(succeeded), where)
+    def measured(metric: Metric) -> Interval:
+        return bootstrap_metric(metric, scored.scores[kept], labels, episodes, repeats=repeats)
 
+    values = {name: measured(metric) for name, metric in METRICS.items()}
+    values |= _other_figures(scored, kept, repeats)
+    for path, metric in (metrics or {}).items():
+        values[path] = measured(metric)
+        if rows is None:
+            metric.check(values[path].value)
     return Figures(
-        frames=len(rows),
+        frames=len(kept),
         successes=int(labels.sum()),
         episodes=len(np.unique(episodes)),
-        succeeded=len(succeeded),
+        succeeded=succeeded,
         failed=len(np.unique(episodes[~labels])),
         chance=float(np.nanmean(chance)) if np.isfinite(chance).any() else math.nan,
-        average_precision=of(lambda r: average_precision(scores[r], labels[r])),
-        auroc=of(lambda r: auroc(scores[r], labels[r])),
-        recognised=of(lambda r: float(hits[r].mean()), np.isfinite(hits)),
-        **_at_threshold(Fires.at(judged.threshold, scores, labels, episodes)),
-        calibration_error=of(lambda r: reliability(scores[r], labels[r]).expected_error)
-        if judged.are_probabilities
-        else _UNDEFINED,
-        epic_score=of(lambda r: epic_distance(scores[r], truth[r])),
-        epic_reward=of(lambda r: epic_distance(rewards[r], truth[r])),
-        rank_correlation=of(lambda r: rank_correlation(scores[r], value[r]), np.isfinite(value)),
+        values=values,
     )
 
 
-def by_family(judged: Judged) -> dict[str, Figures]:
+def by_family(scored: ScoredFrames, metrics: Metrics | None = None) -> dict[str, Figures]:
     """Return the figures of each family that the frames have."""
-    goals = judged.config.goal_set
-    families = np.array([goals[index].family for index in indices_of(judged.frames, goals)])
-    return _of_each(judged, families)
+    goals = scored.config.goal_set
+    families = np.array([goals[index].family for index in indices_of(scored.frames, goals)])
+    return _of_each(scored, families, metrics)
 
 
-def by_goal(judged: Judged) -> dict[str, Figures]:
+def by_goal(scored: ScoredFrames, metrics: Metrics | None = None) -> dict[str, Figures]:
     """Return the figures of each goal that the frames have."""
-    return _of_each(judged, np.array(judged.frames.goals))
+    return _of_each(scored, np.array(scored.frames.goals), metrics)
 
 
-def _of_each(judged: Judged, names: npt.NDArray[np.str_]) -> dict[str, Figures]:
-    return {str(name): figures(judged, np.flatnonzero(names == name)) for name in np.unique(names)}
+def _of_each(
+    scored: ScoredFrames, names: npt.NDArray[np.str_], metrics: Metrics | None
+) -> dict[str, Figures]:
+    return {
+        str(name): figures(scored, np.flatnonzero(names == name), metrics)
+        for name in np.unique(names)
+    }
+
+
+def _other_figures(
+    scored: ScoredFrames, rows: npt.NDArray[np.integer], repeats: int
+) -> dict[str, Interval]:
+    """Return the figures that need more than scores, labels and episodes."""
+    frames, scores = scored.frames, scored.scores[rows]
+    labels, episodes = frames.labels[rows], frames.episode_indices[rows]
+    hits, value = scored.goal_accuracy.hits[rows], -frames.steps_to_go[rows]
+    rewards = pay(scores, scored.threshold)
+
+    def of(
+        statistic: Callable[[Rows], float], where: npt.NDArray[np.bool_] | None = None
+    ) -> Interval:
+        return _interval(statistic, episodes, repeats, where)
+
+    error = _UNDEFINED
+    if scored.are_probabilities:
+        error = of(lambda r: reliability(scores[r], labels[r]).expected_error)
+    epic = bootstrap_metric(METRICS["epic_score"], rewards, labels, episodes, repeats=repeats)
+    return {
+        "goal_accuracy": of(lambda r: float(hits[r].mean()), np.isfinite(hits)),
+        **_at_threshold(Fires.at(scored.threshold, scores, labels, episodes)),
+        "calibration_error": error,
+        "epic_reward": epic,
+        "rank_correlation": of(lambda r: rank_correlation(scores[r], value[r]), np.isfinite(value)),
+    }
 
 
 def _interval(
     statistic: Callable[[Rows], float],
     episodes: Rows,
-    rests_on: int,
+    repeats: int,
     where: npt.NDArray[np.bool_] | None = None,
 ) -> Interval:
-    """Return a figure; its interval too, if enough episodes bear it to draw from."""
+    """Return a figure of all frames, or of those where it is known."""
     kept = np.arange(len(episodes)) if where is None else np.flatnonzero(where)
-    value = statistic(kept) if len(kept) else math.nan
-    if math.isnan(value) or rests_on < _FEW:
-        return Interval(value, math.nan, math.nan)
-    return bootstrap(lambda rows: statistic(kept[rows]), episodes[kept], repeats=_REPEATS)
+    if not len(kept):
+        return _UNDEFINED
+    return bootstrap(lambda rows: statistic(kept[rows]), episodes[kept], repeats=repeats)
 
 
 def _at_threshold(fires: Fires) -> dict[str, Interval]:
@@ -180,7 +228,9 @@ def _at_threshold(fires: Fires) -> dict[str, Interval]:
     }
     each = np.arange(len(fires))
     return {
-        name: _interval(partial(fires.of, name), each, int(np.count_nonzero(borne)))
+        name: _interval(
+            partial(fires.of, name), each, _REPEATS if np.count_nonzero(borne) >= _FEW else 0
+        )
         for name, borne in rest_on.items()
     }
 

@@ -63,14 +63,14 @@ class Axis:
 
 
 def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) -> Frames:
-    """Render every state of a grid; what the axes do not name stays as the reset left it.
+    """Render every state of a grid; other variables stay as the reset left them.
 
     Args:
         experiment: a run whose env keeps its state, an array, in ``env.unwrapped.state``, as
             gymnasium's classic control does, and whose frames are rendered.
-        axes: A of them, each another variable: ``x``, ``x_dot``, ``theta``, ``theta_dot`` of
-            CartPole, ``position`` and ``velocity`` of MountainCar, of others its index.
-        seed: of the reset.
+        axes: A different variables: ``x``, ``x_dot``, ``theta``, ``theta_dot`` of CartPole,
+            ``position`` and ``velocity`` of MountainCar; for other envs the variable's index.
+        seed: seed of the reset.
 
     Returns:
         uint8 ``[N1, ..., NA, H, W, 3]``.
@@ -113,8 +113,8 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
 def _check_source(source: str) -> None:
     if source != "render":
         raise ConfigError(
-            f"grid: got frame_source {source!r}, expected 'render': an observation does not follow "
-            "when a state is set. Set frame_source: render."
+            f"grid: got frame_source {source!r}, expected 'render', since observations do not "
+            "change when a state is set. Set frame_source: render."
         )
 
 
@@ -123,7 +123,7 @@ def _places(env: Any, axes: Sequence[Axis]) -> list[int]:
     if state.ndim != 1:
         raise ConfigError(
             f"grid: {type(env).__name__} keeps no array in `state` that could be set, expected an "
-            "env as gymnasium's classic control. Leave --grid out."
+            "env like those of gymnasium's classic control. Leave --grid out."
         )
     numbers = tuple(map(str, range(len(state))))
     names = _NAMES.get(type(env).__name__, numbers)
@@ -131,6 +131,6 @@ def _places(env: Any, axes: Sequence[Axis]) -> list[int]:
     if len(set(wanted)) < len(wanted) or not set(wanted) <= {*names, *numbers}:
         raise ConfigError(
             f"grid: got {wanted}, expected different variables of {list(names)}, the state of "
-            f"{type(env).__name__}."
+            f"{type(env).__name__}. Correct --grid."
         )
     return [(names if name in names else numbers).index(name) for name in wanted]

@@ -1,7 +1,6 @@
-"""Frames whose truth is known, in memory and as Parquet."""
+"""Frames with goals and ground truth, in memory and as Parquet."""
 
 import dataclasses
-import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
-from PIL import Image
 
 from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.images import decode
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["FRAMES_AT_ONCE", "LabelledFrames", "encode"]
+__all__ = ["FRAMES_AT_ONCE", "LabelledFrames"]
 
 FRAMES_AT_ONCE = 256
-"""Frames that are decoded and encoded together, which bounds the memory they take."""
+"""How many frames are decoded and encoded together, which bounds the memory that they take."""
 
 _COLUMNS: dict[str, pyarrow.DataType] = {
     "image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
@@ -38,21 +37,22 @@ _FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 
 @dataclasses.dataclass(frozen=True)
 class LabelledFrames:
-    """N frames, each with one goal and whether it shows it.
+    """N frames, each with one goal and whether the frame shows that goal.
 
     Attributes:
         images: each frame as an encoded image (PNG, JPEG), RGB.
         goals: each frame's goal text.
         labels: whether the frame shows its goal, bool ``[N]``.
         episodes: each frame's episode; frames that belong to none are an episode each.
-        steps: after which step of its episode, int64 ``[N]``.
+        steps: the number of the episode's step that the frame follows, int64 ``[N]``.
         steps_to_go: an oracle's steps to success, float32 ``[N]``; NaN where none is known.
-        players: who played: ``random``, ``expert``, a checkpoint's name.
+        players: who played: ``random``, ``expert``, or the folder of a run.
 
     Raises:
         LabelError: no frame, or attributes of different lengths.
 
     Example:
+        >>> from rllib_vlm_reward.evaluation.images import encode
         >>> black = encode(np.zeros((8, 8, 3), np.uint8))
         >>> frames = LabelledFrames.of([black, black], ["lift", "lift"], [True, False])
         >>> len(frames), frames.frames([0]).shape
@@ -127,7 +127,9 @@ class LabelledFrames:
         Raises:
             FrameError: an image that cannot be read, or of another size than the first.
         """
-        decoded = [_decode(self.images[row], row) for row in rows]
+        decoded = [
+            decode(self.images[row], f"labelled frames: the image of row {row}") for row in rows
+        ]
         for frame in decoded:
             if frame.shape != decoded[0].shape:
                 raise FrameError(
@@ -195,24 +197,6 @@ class LabelledFrames:
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(LabelledFrames))
-
-
-def encode(frame: Frames) -> bytes:
-    """Encode a frame, uint8 ``[H, W, 3]``, as PNG, without loss."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _decode(image: bytes, row: int) -> Frames:
-    try:
-        with Image.open(io.BytesIO(image)) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except OSError as error:
-        raise FrameError(
-            f"labelled frames: the image of row {row} cannot be read ({error}), expected PNG, "
-            "JPEG or another format that Pillow knows."
-        ) from error
 
 
 def _read(path: Path) -> pyarrow.Table:

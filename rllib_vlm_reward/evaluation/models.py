@@ -1,4 +1,4 @@
-"""The CLIPs that judge: loaded once, one at a time, and no frame encoded twice."""
+"""The CLIPs of an evaluation: each is loaded once, one at a time; no frame is encoded twice."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -18,7 +18,8 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
     Args:
         config: the reward.
-        frames: how many it will see; it keeps the embeddings of all, 2 KB each of a ViT-B-32's.
+        frames: how many frames it will see. It keeps the embeddings of all of them, of 2 KB for
+            each frame with a ViT-B-32.
         device: such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
@@ -41,16 +42,16 @@ def with_each_model(
     device: str,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, _Found]:
-    """Return what the work on each reward found; those of one encoder and precision share a CLIP.
+    """Return the results of some work on each reward.
 
-    One CLIP is in memory at a time.
+    Rewards of one encoder and precision share a CLIP, and one CLIP is in memory at a time.
 
     Args:
         rewards: by name, in any order.
-        work: given a reward's name and its CLIP, which it must not keep.
+        work: called with a reward's name and the loaded CLIP, to which it must keep no reference.
         frames: see :func:`load_model`.
         device: see :func:`load_model`.
-        report: told the name of what comes next, before its CLIP is loaded.
+        report: called with the name of the next reward, before its CLIP is loaded.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
@@ -68,7 +69,7 @@ def with_each_model(
 
     found, model = {}, None
     for _, names in itertools.groupby(sorted(rewards, key=clip_of), clip_of):
-        model = None  # frees the last one before the next is loaded
+        model = None  # frees this CLIP before the next one is loaded
         for name in names:
             report(name)
             model = model or load_model(rewards[name], frames=frames, device=device)

@@ -7,7 +7,7 @@ import numpy as np
 
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.stage import Stage
+from rllib_vlm_reward.evaluation.players import PlayedEnv
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 
@@ -19,12 +19,12 @@ class Trajectory:
     """T steps towards one goal.
 
     Attributes:
-        episode: its name.
-        player: who played it.
+        episode: name of the episode.
+        player: who played: ``random``, ``expert`` or the folder of a run.
         goal: the goal's text.
-        frames: what is seen after each action, uint8 ``[T, H, W, 3]``.
-        steps: the number of each action in its episode, from 1.
-        success: whether each frame shows the goal; None where the env does not tell.
+        frames: the frame after each action, uint8 ``[T, H, W, 3]``.
+        steps: the number of each action in the episode, from 1.
+        success: whether each frame shows the goal; None where the env has no ground truth.
     """
 
     episode: str
@@ -42,7 +42,7 @@ class Trajectory:
             LabelError: no such episode, or one with several goals.
 
         Example:
-            >>> from rllib_vlm_reward.evaluation.labelled import encode
+            >>> from rllib_vlm_reward.evaluation.images import encode
             >>> black = encode(np.zeros((8, 8, 3), np.uint8))
             >>> frames = LabelledFrames.of([black] * 2, ["lift"] * 2, [False, True])
             >>> Trajectory.of(frames, "1").success
@@ -56,7 +56,7 @@ class Trajectory:
         if len(goals) != 1:
             raise LabelError(
                 f"episode {episode!r}: got {len(rows)} frames of {len(goals)} goals, expected one "
-                "goal, which its score is drawn against. Choose another, or part its frames."
+                "goal to score against. Choose another episode, or split this one."
             )
         return cls(
             episode,
@@ -83,25 +83,25 @@ def play(
         experiment: the run.
         player: ``random``, or ``expert``, the env's ``expert_action()``; None takes the expert
             where there is one.
-        seed: of the layout and of random play.
-        goal: posed by ``reset(options={"goal": goal})``; None leaves the choice to the env.
+        seed: seed of the layout and of random actions.
+        goal: passed to ``reset(options={"goal": goal})``; None leaves the choice to the env.
 
     Raises:
-        GoalError: the env names no goal of the run, or another than the one posed.
+        GoalError: the env names no goal of the run, or another goal than the requested one.
         FrameError: the env gives no frame.
         LabelError: an unknown player, or an env without an expert.
     """
     frames, success = [], []
-    with Stage(experiment) as stage:
-        player = player or ("expert" if "expert" in stage.acts else "random")
-        act, told = stage.act(player), stage.reset(seed=seed, goal=goal)
-        for frame, info in stage.play(act, seed=seed):
+    with PlayedEnv(experiment) as played:
+        player = player or ("expert" if "expert" in played.acts else "random")
+        act, goal = played.act(player), played.reset(seed=seed, goal=goal)
+        for frame, info in played.play(act, seed=seed):
             frames.append(frame.copy())
             success.append(info.get(experiment.vlm_reward.success_key))
     return Trajectory(
         f"seed {seed}",
         player,
-        told,
+        goal,
         np.stack(frames),
         tuple(range(1, len(frames) + 1)),
         None if None in success else tuple(map(bool, success)),

@@ -1,4 +1,4 @@
-"""Is the reward worth a run? One word and one sentence, from its figures."""
+"""Is the reward worth a run? One word and a few sentences, from its figures."""
 
 import dataclasses
 from typing import Literal
@@ -6,23 +6,23 @@ from typing import Literal
 import numpy as np
 
 from rllib_vlm_reward.evaluation.figures import Figures
-from rllib_vlm_reward.evaluation.judged import Judged, best_threshold, unseen_goals
-from rllib_vlm_reward.evaluation.recognition import Recognition
+from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy
+from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames, best_threshold, unseen_goals
 from rllib_vlm_reward.reward_model.scorer import Scores
 
-__all__ = ["GOOD", "RANKS", "RECOGNISES", "TOLD", "Kind", "Verdict", "decide"]
+__all__ = ["ENOUGH_EPISODES", "GOOD", "KNOWS_GOALS", "RANKS", "Kind", "Verdict", "decide"]
 
 Kind = Literal["good", "poor", "nothing", "shuffled", "contrary", "constant", "too few"]
 
 GOOD = 0.8
-"""A reward is good if AP's interval lies above this."""
+"""A reward is good if the interval of the average precision lies above this."""
 RANKS = 0.65
-"""It tells something only if AUROC's interval lies above this: random weights see enough of what
-changes in a frame to lie above 0.5 themselves (docs/evaluation.md has the figures)."""
-RECOGNISES = 0.25
-"""It knows its goals only if ``recognised`` lies so far on the way from chance to 1."""
-TOLD = 10
-"""Episodes with a success, and with a failure, below which an interval is no use."""
+"""A score tells success from failure only if AUROC's interval lies above this: random weights see
+enough of what changes in a frame to lie above 0.5 (docs/evaluation.md has the figures)."""
+KNOWS_GOALS = 0.25
+"""A score tells goals apart only if the goal accuracy lies this far on the way from chance to 1."""
+ENOUGH_EPISODES = 10
+"""With fewer episodes with a success, or with a failure, an interval is of no use."""
 
 _DISTINCT = 0.75
 _NOISE = 1e-4
@@ -35,10 +35,10 @@ class Verdict:
     """What to think of a reward.
 
     Attributes:
-        kind: ``good``; ``poor``: it tells success from failure, but errs often; ``nothing``: it
-            does not; ``shuffled``: each goal's successes score highest for another goal;
-            ``contrary``: failures score above successes; ``constant``: every frame of a goal
-            scores alike; ``too few``: there is too little to tell.
+        kind: ``good``; ``poor``: the score tells success from failure, but errs often;
+            ``nothing``: it does not; ``shuffled``: each goal's successes score highest for another
+            goal; ``contrary``: failures score above successes; ``constant``: every frame of a goal
+            has the same score; ``too few``: there are too few episodes for a verdict.
         sentence: says why.
     """
 
@@ -46,39 +46,41 @@ class Verdict:
     sentence: str
 
 
-def decide(judged: Judged, figures: Figures) -> Verdict:
+def decide(scored: ScoredFrames, figures: Figures) -> Verdict:
     """Return the verdict: the first of constant, too few, shuffled, contrary, nothing that holds.
 
-    The sentence ends with the goals of training that no frame has: it says nothing of these.
+    The sentence ends with the goals of training that no frame has: the verdict does not cover
+    these.
 
     Args:
-        judged: the scored frames.
-        figures: of all of them.
+        scored: the scored frames.
+        figures: the figures of all of them.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
-        >>> from rllib_vlm_reward.evaluation.judged import judge
-        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+        >>> from rllib_vlm_reward.evaluation.figures import figures
+        >>> from rllib_vlm_reward.evaluation.images import encode
+        >>> from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+        >>> from rllib_vlm_reward.evaluation.scored_frames import score_labelled
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
         >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
         >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
-        >>> from rllib_vlm_reward.evaluation.figures import figures
-        >>> judged = judge(config, frames)
-        >>> decide(judged, figures(judged)).sentence
-        '1 successes in 1 episodes, and failures in 1: at least 10 episodes of each are needed to \
-tell.'
+        >>> scored = score_labelled(config, frames)
+        >>> decide(scored, figures(scored)).sentence
+        '1 successes in 1 episodes, and failures in 1: a verdict needs at least 10 episodes of \
+each.'
     """
-    found = _constant(judged) or _too_few(figures) or _shuffled(judged.recognition)
-    found = found or _contrary(figures) or _nothing(figures) or _by_precision(judged, figures)
-    return dataclasses.replace(found, sentence=found.sentence + _unseen(judged))
+    found = _constant(scored) or _too_few(figures) or _shuffled(scored.goal_accuracy)
+    found = found or _contrary(figures) or _nothing(figures) or _by_precision(scored, figures)
+    return dataclasses.replace(found, sentence=found.sentence + _unseen(scored))
 
 
-def _constant(judged: Judged) -> Verdict | None:
-    goals, images = np.array(judged.frames.goals), np.array(judged.frames.images, object)
+def _constant(scored: ScoredFrames) -> Verdict | None:
+    goals, images = np.array(scored.frames.goals), np.array(scored.frames.images, object)
     differ = [rows for goal in np.unique(goals) if len({*images[rows := goals == goal]}) > 1]
-    if not differ or not all(_alike(judged.scores[rows]) for rows in differ):
+    if not differ or not all(_alike(scored.scores[rows]) for rows in differ):
         return None
-    score = f"{judged.scores[0]:.3g}" if _alike(judged.scores) else "the same as others of its goal"
+    score = f"{scored.scores[0]:.3g}" if _alike(scored.scores) else "the same as others of its goal"
     return Verdict(
         "constant",
         f"Each frame scores {score}, though the frames differ. Check the encoder and its weights, "
@@ -87,99 +89,101 @@ def _constant(judged: Judged) -> Verdict | None:
 
 
 def _alike(scores: Scores) -> bool:
-    """Whether scores are the same, but for what a batch's size does to them."""
+    """Whether scores are equal, up to the rounding that depends on a batch's size."""
     return bool(np.ptp(scores) <= _NOISE * np.abs(scores).max())
 
 
 def _too_few(figures: Figures) -> Verdict | None:
-    if figures.succeeded >= TOLD and figures.failed >= TOLD:
+    if figures.succeeded >= ENOUGH_EPISODES and figures.failed >= ENOUGH_EPISODES:
         return None
     return Verdict(
         "too few",
         f"{figures.successes} successes in {figures.succeeded} episodes, and failures in "
-        f"{figures.failed}: at least {TOLD} episodes of each are needed to tell.",
+        f"{figures.failed}: a verdict needs at least {ENOUGH_EPISODES} episodes of each.",
     )
 
 
-def _shuffled(recognition: Recognition) -> Verdict | None:
-    """Judge the goals shuffled if most are taken for others, and these are as distinct as they.
+def _shuffled(accuracy: GoalAccuracy) -> Verdict | None:
+    """Say shuffled if most goals are taken for others, and these others are nearly as many.
 
     A score that knows nothing takes all goals for the same one or two.
     """
-    taken = recognition.taken_for
-    if len(recognition.mistaken) < 2 or 2 * len(recognition.mistaken) < len(taken):
+    taken = accuracy.taken_for
+    if len(accuracy.mistaken) < 2 or 2 * len(accuracy.mistaken) < len(taken):
         return None
     if len(set(taken.values())) < _DISTINCT * len(taken):
         return None
-    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(recognition)}.")
+    return Verdict("shuffled", f"Goals look shuffled: {_mistaken(accuracy)}.")
 
 
 def _contrary(figures: Figures) -> Verdict | None:
-    if not figures.auroc.high < 1 - RANKS:
+    auroc = figures["auroc"]
+    if not auroc.high < 1 - RANKS:
         return None
     return Verdict(
         "contrary",
-        f"Failures score above successes, AUROC {figures.auroc.value:.2f}. Are labels, or goal "
-        "and baseline, swapped?",
+        f"Failures score above successes, AUROC {auroc.value:.2f}. Check whether labels, or goal "
+        "and baseline, are swapped.",
     )
 
 
 def _nothing(figures: Figures) -> Verdict | None:
-    precision, known = figures.average_precision, figures.recognised
+    precision, auroc = figures["average_precision"], figures["auroc"]
+    accuracy, chance = figures["goal_accuracy"], figures.chance
     if not precision.low > figures.share:
-        said = f"AP {precision.value:.2f} where a score that tells nothing has {figures.share:.2f}"
-    elif not figures.auroc.low > RANKS:
-        said = f"AUROC {figures.auroc.value:.2f}, not surely above {RANKS}"
-    elif known.low <= figures.chance + RECOGNISES * (1 - figures.chance):
+        why = f"AP {precision.value:.2f}, where an uninformative score has {figures.share:.2f}"
+    elif not auroc.low > RANKS:
+        why = f"AUROC {auroc.value:.2f}, not surely above {RANKS}"
+    elif accuracy.low <= chance + KNOWS_GOALS * (1 - chance):
         return Verdict(
             "nothing",
-            f"The score does not tell one goal from another: it knows {known.value:.0%} of the "
-            f"successes for their own goal's, where chance is {figures.chance:.0%}.",
+            "The score does not tell one goal from another: the right goal ranks first in "
+            f"{accuracy.value:.0%} of the successes (chance: {chance:.0%}).",
         )
     else:
         return None
-    return Verdict("nothing", f"The score does not tell success from failure: {said}.")
+    return Verdict("nothing", f"The score does not tell success from failure: {why}.")
 
 
-def _by_precision(judged: Judged, figures: Figures) -> Verdict:
-    good = figures.average_precision.low > GOOD
-    wrong, missed = figures.false_positives.value, figures.missed_episodes.value
+def _by_precision(scored: ScoredFrames, figures: Figures) -> Verdict:
+    precision = figures["average_precision"]
+    wrong, missed = figures["false_positives"].value, figures["missed_episodes"].value
     sentence = (
-        f"AP {figures.average_precision.value:.3f}; at β = {judged.threshold:.3g} it fires wrongly "
+        f"AP {precision.value:.3f}; at β = {scored.threshold:.3g} the reward fires wrongly "
         f"{wrong:.2g} times an episode and misses {missed:.0%} of the episodes with a success."
-        + _better_threshold(judged)
+        + _better_threshold(scored)
     )
-    if judged.recognition.mistaken:
-        sentence += f" Look at the prompts: {_mistaken(judged.recognition)}."
-    return Verdict("good" if good else "poor", sentence)
+    if scored.goal_accuracy.mistaken:
+        sentence += f" Look at the prompts: {_mistaken(scored.goal_accuracy)}."
+    return Verdict("good" if precision.low > GOOD else "poor", sentence)
 
 
-def _better_threshold(judged: Judged) -> str:
-    better = best_threshold(judged.scores, judged.frames.labels)
-    here, there = _f1(judged, judged.threshold), _f1(judged, better)
+def _better_threshold(scored: ScoredFrames) -> str:
+    better = best_threshold(scored.scores, scored.frames.labels)
+    here, there = _f1(scored, scored.threshold), _f1(scored, better)
     if there - here < _MUCH:
         return ""
     return (
-        f" β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
+        f" This β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
         "`rllib-vlm-reward calibrate` finds one."
     )
 
 
-def _unseen(judged: Judged) -> str:
-    unseen, goals = unseen_goals(judged.frames, judged.config), judged.config.training_goals
+def _unseen(scored: ScoredFrames) -> str:
+    unseen, goals = unseen_goals(scored.frames, scored.config), scored.config.training_goals
     if not unseen:
         return ""
     shown = list(unseen[:_SHOWN])
-    return f" {len(unseen)} of its {len(goals)} goals of training had no frame, such as {shown}."
+    return f" {len(unseen)} of the {len(goals)} goals of training had no frame, such as {shown}."
 
 
-def _f1(judged: Judged, threshold: float) -> float:
-    fired, labels = judged.scores > threshold, judged.frames.labels
+def _f1(scored: ScoredFrames, threshold: float) -> float:
+    fired, labels = scored.scores > threshold, scored.frames.labels
     return float(2 * (fired & labels).sum() / (fired.sum() + labels.sum()))
 
 
-def _mistaken(recognition: Recognition) -> str:
-    mistaken = recognition.mistaken
+def _mistaken(accuracy: GoalAccuracy) -> str:
+    mistaken = accuracy.mistaken
     shown = [f"frames of {a!r} score highest for {b!r}" for a, b in [*mistaken.items()][:_SHOWN]]
     rest = f", and {len(mistaken) - _SHOWN} more" if len(mistaken) > _SHOWN else ""
     return "; ".join(shown) + rest

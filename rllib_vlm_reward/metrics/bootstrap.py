@@ -1,14 +1,17 @@
 """How sure a figure is, by drawing the episodes again."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "bootstrap"]
+from rllib_vlm_reward.metrics.metric import Metric
+
+__all__ = ["Interval", "bootstrap", "bootstrap_metric"]
 
 Rows = npt.NDArray[np.intp]
+Episodes = npt.NDArray[np.integer]
 
 REPEATS = 500
 _INSIDE = 0.95
@@ -31,39 +34,89 @@ class Interval:
 
 def bootstrap(
     statistic: Callable[[Rows], float],
-    episodes: npt.NDArray[np.integer],
+    episodes: Episodes,
     *,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Interval:
     """Return a figure with its percentile bootstrap interval (Efron, 1979).
 
-    Whole episodes are drawn, since the frames of one resemble each other.
+    Whole episodes are drawn, since the frames of one episode resemble each other.
 
     Args:
-        statistic: of frames, given as their rows; a row may come more than once.
+        statistic: a function of frames, which are given as their rows; a row may come more than
+            once.
         episodes: each frame's episode, integer ``[N]``.
-        repeats: how many draws.
-        seed: of the draws.
+        repeats: how many draws; without any there is no interval.
+        seed: seed of the draws.
 
     Example:
         >>> values = np.array([1.0, 1.0, 3.0, 3.0])
         >>> bootstrap(lambda rows: float(values[rows].mean()), np.array([0, 0, 1, 1]))
         Interval(value=2.0, low=1.0, high=3.0)
     """
+    members = _members(episodes)
+    drawn = [statistic(np.concatenate(draw)) for draw in _draws(members, repeats, seed)]
+    return _interval(statistic(np.concatenate(members)), drawn)
+
+
+def bootstrap_metric(
+    metric: Metric,
+    scores: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.bool_],
+    episodes: Episodes,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Interval:
+    """Return a metric with its percentile bootstrap interval, from the draws of :func:`bootstrap`.
+
+    The metric sees each draw as if its episodes had been played: an episode that is drawn twice
+    comes as two, with two numbers.
+
+    Args:
+        metric: see :class:`.Metric`.
+        scores: float ``[N]``.
+        labels: bool ``[N]``.
+        episodes: each frame's episode, integer ``[N]``.
+        repeats: see :func:`bootstrap`.
+        seed: see :func:`bootstrap`.
+
+    Example:
+        >>> def episodes_with_a_success(scores, labels, episodes):
+        ...     return float(len(set(episodes[labels])))
+        >>> labels, episodes = np.array([True, False, True]), np.array([7, 7, 3])
+        >>> bootstrap_metric(episodes_with_a_success, np.zeros(3), labels, episodes)
+        Interval(value=2.0, low=2.0, high=2.0)
+    """
+
+    def measure(draw: Sequence[Rows]) -> float:
+        rows = np.concatenate(draw)
+        numbers = np.repeat(np.arange(len(draw)), [len(each) for each in draw])
+        return metric(scores[rows], labels[rows], numbers)
+
+    members = _members(episodes)
+    return _interval(measure(members), [*map(measure, _draws(members, repeats, seed))])
+
+
+def _members(episodes: Episodes) -> list[Rows]:
+    """Return the rows of each episode, in their order."""
     order = np.argsort(episodes, kind="stable")
     starts = np.flatnonzero(np.diff(episodes[order], prepend=episodes.min() - 1))
-    members = np.split(order, starts[1:])
+    return np.split(order, starts[1:])
+
+
+def _draws(members: list[Rows], repeats: int, seed: int) -> Iterator[list[Rows]]:
+    """Yield as many episodes as there are, drawn with replacement."""
     rng = np.random.default_rng(seed)
-    drawn = np.array([statistic(_draw(members, rng)) for _ in range(repeats)])
-    known = drawn[np.isfinite(drawn)]
+    for _ in range(repeats):
+        yield [members[i] for i in rng.integers(len(members), size=len(members))]
+
+
+def _interval(value: float, drawn: Sequence[float]) -> Interval:
+    known = np.array(drawn)[np.isfinite(drawn)]
     low, high = float("nan"), float("nan")
-    if len(known) * 2 > repeats:
+    if len(known) * 2 > len(drawn):
         tail = (1 - _INSIDE) / 2
         low, high = (float(end) for end in np.quantile(known, (tail, 1 - tail)))
-    return Interval(statistic(order), low, high)
-
-
-def _draw(members: list[Rows], rng: np.random.Generator) -> Rows:
-    """Return the rows of as many episodes as there are, drawn with replacement."""
-    return np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+    return Interval(value, low, high)

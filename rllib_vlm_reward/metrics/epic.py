@@ -6,7 +6,9 @@ import numpy.typing as npt
 __all__ = ["epic_distance"]
 
 
-def epic_distance(rewards: npt.NDArray[np.number], truth: npt.NDArray[np.number]) -> float:
+def epic_distance(
+    rewards: npt.NDArray[np.number], truth: npt.NDArray[np.number] | npt.NDArray[np.bool_]
+) -> float:
     """Return √((1 - ρ) / 2), ρ Pearson's correlation, in [0, 1].
 
     EPIC (Gleave et al., arXiv 2006.13900) of rewards that depend on the state alone, as vlmrm

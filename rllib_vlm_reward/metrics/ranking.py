@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 __all__ = ["auroc", "rank_correlation"]
 
@@ -28,13 +28,16 @@ def auroc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> fl
 def rank_correlation(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
     """Return Spearman's rank correlation, in [-1, 1]; NaN where either is constant.
 
-    QVal (arXiv 2606.32034) judges a reward signal by that with an oracle's value.
+    QVal (arXiv 2606.32034) rates a reward signal by its correlation with an oracle's value.
+
+    Args:
+        a: float ``[N]``.
+        b: float ``[N]``.
 
     Example:
         >>> rank_correlation(np.array([0.1, 0.2, 0.9]), np.array([-9.0, -3.0, 0.0]))
         1.0
     """
-    first, second = rankdata(a), rankdata(b)
-    if len(a) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if len(a) < 2 or a.min() == a.max() or b.min() == b.max():
         return float("nan")
-    return float(np.corrcoef(first, second)[0, 1].round(12))
+    return float(spearmanr(a, b).statistic.round(12))

@@ -2,12 +2,15 @@
 
 import numpy as np
 
-from rllib_vlm_reward.evaluation.judged import Judged
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
-from rllib_vlm_reward.evaluation.recognition import Recognition
+from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames
 
 
-def scored(config, scores, labels, *, goals=None, episodes=None, steps_to_go=None, **recognition):
+def made_up_scores(
+    config, scores, labels, *, goals=None, episodes=None, steps_to_go=None, **accuracy
+):
     """Return frames, each another grey, as a made-up reward scores them."""
     number = len(scores)
     frames = LabelledFrames.of(
@@ -18,12 +21,12 @@ def scored(config, scores, labels, *, goals=None, episodes=None, steps_to_go=Non
         steps_to_go=steps_to_go,
     )
     unknown = np.full(number, np.nan)
-    known = {"hits": unknown, "chance": unknown, "taken_for": {}, **recognition}
-    return Judged(
+    known = {"hits": unknown, "chance": unknown, "taken_for": {}, **accuracy}
+    return ScoredFrames(
         config=config,
         fingerprint="0" * 64,
         frames=frames,
         scores=np.asarray(scores, np.float32),
-        recognition=Recognition(**known),
+        goal_accuracy=GoalAccuracy(**known),
         threshold=0.5 if config.threshold is None else config.threshold,
     )

@@ -11,11 +11,11 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.envs.captions import TEMPLATES, captions
 from rllib_vlm_reward.envs.tiles import draw
 from rllib_vlm_reward.errors import GoalError, LabelError
-from rllib_vlm_reward.evaluation.calibrate import calibrate, fit_temperature
+from rllib_vlm_reward.evaluation.calibrate import calibrate, choose_threshold, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.judged import judge, unseen_goals
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
-from rllib_vlm_reward.evaluation.threshold import choose_threshold
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.scored_frames import score_labelled, unseen_goals
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.pretraining.play import STEPS, play
@@ -47,7 +47,7 @@ def place():
 @pytest.fixture(scope="module")
 def scores(place, reward):
     """What it says of them."""
-    return judge(reward, place[0]).scores
+    return score_labelled(reward, place[0]).scores
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_temperature_is_where_the_labels_are_likeliest(place, reward):
     fitted = fit_temperature(cosines, few.labels)
 
     def loss(temperature):
-        scores = judge(reward.model_copy(update={"temperature": temperature}), few).scores
+        scores = score_labelled(reward.model_copy(update={"temperature": temperature}), few).scores
         return -np.log(np.where(few.labels, scores, 1 - scores).clip(1e-7)).mean()
 
     around = [loss(fitted * factor) for factor in (0.5, 0.9, 1.1, 2)]

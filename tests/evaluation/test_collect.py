@@ -14,7 +14,8 @@ from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.envs.makers import make_playroom
 from rllib_vlm_reward.errors import FrameError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.collect import check_labels, collect
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.run.experiment import Experiment
 
 LIFT = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -183,12 +184,12 @@ def test_a_curriculum_poses_its_own_goals():
         (lambda: corridor(env_config={"mute": True}), {}, LabelError, "--folder"),
         (lambda: corridor("corridor"), {"players": ["expert"]}, LabelError, r"expert_action\(\)"),
         (lambda: corridor(), {"players": ["runs/none"]}, LabelError, "no folder of a run"),
-        (lambda: corridor(), {"held_out": True}, GoalError, "no evaluation_goals"),
+        (lambda: corridor(), {"held_out": True}, GoalError, "without evaluation_goals"),
         (
             lambda: corridor(held_out=True, env_config={"deaf": True}),
             {"held_out": True},
             GoalError,
-            "chose its own, 'a grey wall'",
+            "chose .a grey wall.",
         ),
         (lambda: corridor(frame_source="info:none"), {}, FrameError, "info:none"),
         (lambda: corridor(goals=["a door", "a hall"]), {}, GoalError, "a grey wall"),

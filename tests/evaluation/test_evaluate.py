@@ -15,10 +15,11 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
 from rllib_vlm_reward.evaluation import collect as played
 from rllib_vlm_reward.evaluation import models
-from rllib_vlm_reward.evaluation.evaluate import contenders, evaluate
-from rllib_vlm_reward.evaluation.judged import judge
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
-from rllib_vlm_reward.evaluation.save import save, table
+from rllib_vlm_reward.evaluation.evaluate import candidates, evaluate
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.report import save, table
+from rllib_vlm_reward.evaluation.scored_frames import score_labelled
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 
 ROOT = Path(__file__).parents[2]
@@ -36,16 +37,16 @@ def some(lift):
 
 
 def test_each_configuration_meets_each_encoder():
-    named = contenders({Path("a/one.yaml"): CONFIG, Path("two.yaml"): CONFIG}, ["small", "x/y/z"])
+    named = candidates({Path("a/one.yaml"): CONFIG, Path("two.yaml"): CONFIG}, ["small", "x/y/z"])
     assert [*named] == ["one, small", "one, y/z", "two, small", "two, y/z"]
     assert named["two, y/z"].encoder == "x/y/z"
-    assert contenders({Path("one.yaml"): CONFIG})["one, small"] == CONFIG
+    assert candidates({Path("one.yaml"): CONFIG})["one, small"] == CONFIG
 
 
 def test_names_tell_contenders_apart():
-    named = contenders({Path("a/run.yaml"): CONFIG, Path("b/run.yaml"): CONFIG})
+    named = candidates({Path("a/run.yaml"): CONFIG, Path("b/run.yaml"): CONFIG})
     assert [*named] == ["a/run.yaml, small", "b/run.yaml, small"]
-    named = contenders({Path("run.yaml"): CONFIG}, ["a/b/c", "x/b/c"])
+    named = candidates({Path("run.yaml"): CONFIG}, ["a/b/c", "x/b/c"])
     assert [*named] == ["run.yaml, a/b/c", "run.yaml, x/b/c"]
 
 
@@ -68,11 +69,13 @@ def test_the_best_comes_first_and_one_model_serves_all_of_its_rewards(
     told = []
     found = evaluate(rewards, some, report=told.append)
     assert found[-1].name == "wrong"
-    assert found[0].figures.average_precision.value > found[-1].figures.average_precision.value
+    assert (
+        found[0].figures["average_precision"].value > found[-1].figures["average_precision"].value
+    )
     assert sorted(loaded) == ["base", "small"]
     assert sorted(told) == ["other", "right", "wrong"]
-    alone = judge(quickstart, some)
-    together = next(each for each in found if each.name == "right").judged
+    alone = score_labelled(quickstart, some)
+    together = next(each for each in found if each.name == "right").scored
     np.testing.assert_array_equal(alone.scores, together.scores)
 
 
@@ -93,18 +96,18 @@ def test_json_holds_all_and_no_nan(quickstart, some, tmp_path):
     told = json.loads(text, parse_constant=refuse_nan)
     assert told["command"] == "evaluate run.yaml"
     assert told["frames"]["successes"] == 0
-    (contender,) = told["contenders"]
-    assert contender["fingerprint"] == assessment.judged.fingerprint
-    assert contender["verdict"]["kind"] == "too few"
-    assert contender["all"]["average_precision"] == {"value": None, "low": None, "high": None}
-    assert VLMRewardConfig.model_validate(contender["vlm_reward"]) == quickstart
-    assert contender["goals"].keys() == {*few.goals}
+    (candidate,) = told["candidates"]
+    assert candidate["fingerprint"] == assessment.scored.fingerprint
+    assert candidate["verdict"]["kind"] == "too few"
+    assert candidate["all"]["average_precision"] == {"value": None, "low": None, "high": None}
+    assert VLMRewardConfig.model_validate(candidate["vlm_reward"]) == quickstart
+    assert candidate["goals"].keys() == {*few.goals}
     unseen = {*quickstart.training_goals.texts} - {*few.goals}
-    assert {*contender["unseen_goals"]} == unseen
-    said = f" {len(unseen)} of its 18 goals of training had no frame"
-    assert said in contender["verdict"]["sentence"]
-    assert contender["families"].keys() == {"pick up {}"}
-    assert sum(contender["reliability"]["frames"]) == 20
+    assert {*candidate["unseen_goals"]} == unseen
+    said = f" {len(unseen)} of the 18 goals of training had no frame"
+    assert said in candidate["verdict"]["sentence"]
+    assert candidate["families"].keys() == {"pick up {}"}
+    assert sum(candidate["reliability"]["frames"]) == 20
     console = Console(width=80)
     with console.capture() as captured:
         console.print(table(found))
@@ -124,7 +127,7 @@ def test_the_command_writes_a_report_and_says_the_verdicts(quickstart, some, tmp
     assert "right, base: good." in ran.output
     assert "wrong, base: shuffled." in ran.output
     told = json.loads(Path("out/evaluation.json").read_text())
-    assert [each["name"] for each in told["contenders"]] == ["right, base", "wrong, base"]
+    assert [each["name"] for each in told["candidates"]] == ["right, base", "wrong, base"]
     names = {path.name for path in Path("out").iterdir()}
     assert names == {
         *("evaluation.json", "report.html", "precision_recall.png", "scores.png"),
@@ -143,7 +146,7 @@ def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
     assert {*frames.players} == {"random", "expert"}
     told = json.loads(Path("out/evaluation.json").read_text())
     assert told["frames"]["frames"] == len(frames)
-    assert told["contenders"][0]["verdict"]["kind"] == "good"
+    assert told["candidates"][0]["verdict"]["kind"] == "good"
 
 
 @pytest.mark.parametrize(
@@ -182,9 +185,9 @@ def test_what_was_played_and_judged_is_kept_though_a_later_reward_fails(
     assert "--frames out/frames.parquet" in ran.output
     assert len(LabelledFrames.load(Path("out/frames.parquet"))) == len(some)
     told = json.loads(Path("out/evaluation.json").read_text())
-    assert [each["name"] for each in told["contenders"]] == ["run, base"]
+    assert [each["name"] for each in told["candidates"]] == ["run, base"]
     assert told["missing"] == ["run, small"]
-    assert "Not judged: run, small." in Path("out/report.html").read_text()
+    assert "Not scored: run, small." in Path("out/report.html").read_text()
 
 
 def test_pictures_that_have_nothing_to_show_are_left_out(tmp_path):

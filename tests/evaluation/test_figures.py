@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from made_up import scored
+from made_up import made_up_scores
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.evaluation.figures import FIGURES, by_family, by_goal, figures
-from rllib_vlm_reward.evaluation.judged import judge
+from rllib_vlm_reward.evaluation.figures import by_family, by_goal, figures
+from rllib_vlm_reward.evaluation.scored_frames import score_labelled
 from rllib_vlm_reward.metrics.bootstrap import Interval
 from rllib_vlm_reward.metrics.fires import Fires
 
@@ -27,7 +27,7 @@ STEPS[5] = np.inf
 
 def made_up(config=CONFIG, **changes):
     given = {"goals": GOALS, "episodes": EPISODES, "steps_to_go": STEPS.tolist(), **changes}
-    return scored(config, SCORES, LABELS, **given)
+    return made_up_scores(config, SCORES, LABELS, **given)
 
 
 def epic(rewards):
@@ -36,15 +36,15 @@ def epic(rewards):
 
 def test_they_are_those_of_other_libraries():
     told, fired = figures(made_up()), SCORES > 0.5
-    assert told.average_precision.value == pytest.approx(average_precision_score(LABELS, SCORES))
-    assert told.auroc.value == pytest.approx(roc_auc_score(LABELS, SCORES))
-    assert told.precision.value == pytest.approx(precision_score(LABELS, fired))
-    assert told.recall.value == pytest.approx(recall_score(LABELS, fired))
-    assert told.epic_score.value == pytest.approx(epic(SCORES))
-    assert told.epic_reward.value == pytest.approx(epic(fired))
+    assert told["average_precision"].value == pytest.approx(average_precision_score(LABELS, SCORES))
+    assert told["auroc"].value == pytest.approx(roc_auc_score(LABELS, SCORES))
+    assert told["precision"].value == pytest.approx(precision_score(LABELS, fired))
+    assert told["recall"].value == pytest.approx(recall_score(LABELS, fired))
+    assert told["epic_score"].value == pytest.approx(epic(SCORES))
+    assert told["epic_reward"].value == pytest.approx(epic(fired))
     known = np.isfinite(STEPS)
     expected = spearmanr(SCORES[known], -STEPS[known]).statistic
-    assert told.rank_correlation.value == pytest.approx(expected)
+    assert told["rank_correlation"].value == pytest.approx(expected)
 
 
 def test_what_happens_in_episodes_is_counted_by_hand():
@@ -54,58 +54,59 @@ def test_what_happens_in_episodes_is_counted_by_hand():
     wrong = [sum(fired & ~LABELS & rows) for rows in of_each]
     succeeded = [rows for rows in of_each if (LABELS & rows).any()]
     missed = [rows for rows in succeeded if not (fired & LABELS & rows).any()]
-    assert told.false_positives.value == pytest.approx(np.mean(wrong))
-    assert told.missed_episodes.value == pytest.approx(len(missed) / len(succeeded))
+    assert told["false_positives"].value == pytest.approx(np.mean(wrong))
+    assert told["missed_episodes"].value == pytest.approx(len(missed) / len(succeeded))
     assert (told.episodes, told.succeeded) == (len(names), len(succeeded))
     # An interval of a mean over episodes is that of the mean of their counts.
     width = 1.96 * np.std(wrong) / np.sqrt(len(names))
-    assert told.false_positives.low == pytest.approx(np.mean(wrong) - width, abs=width / 4)
-    assert told.false_positives.high == pytest.approx(np.mean(wrong) + width, abs=width / 4)
+    assert told["false_positives"].low == pytest.approx(np.mean(wrong) - width, abs=width / 4)
+    assert told["false_positives"].high == pytest.approx(np.mean(wrong) + width, abs=width / 4)
 
 
 def test_they_agree_with_what_metrics_count(quickstart, lift):
-    judged = judge(quickstart.model_copy(update={"threshold": 0.05}), lift, encoder="small")
-    told = figures(judged)
-    fires = Fires.at(0.05, judged.scores, lift.labels, lift.episode_indices)
+    scored = score_labelled(
+        quickstart.model_copy(update={"threshold": 0.05}), lift, encoder="small"
+    )
+    told = figures(scored)
+    fires = Fires.at(0.05, scored.scores, lift.labels, lift.episode_indices)
     for name in ("precision", "recall", "false_positives", "missed_episodes"):
-        assert getattr(told, name).value == pytest.approx(getattr(fires, name))
+        assert told[name].value == pytest.approx(getattr(fires, name))
 
 
 def test_an_interval_holds_its_figure_and_is_wider_for_fewer_episodes():
-    judged = made_up()
-    told = figures(judged)
-    few = figures(judged, np.arange(60))
-    for name in FIGURES:
-        figure: Interval = getattr(told, name)
-        if name != "recognised":
+    scored = made_up()
+    told = figures(scored)
+    few = figures(scored, np.arange(60))
+    for name, figure in told.values.items():
+        if name != "goal_accuracy":
             assert figure.low <= figure.value <= figure.high, name
-    width = told.average_precision.high - told.average_precision.low
-    assert few.average_precision.high - few.average_precision.low > width
+    width = told["average_precision"].high - told["average_precision"].low
+    assert few["average_precision"].high - few["average_precision"].low > width
 
 
 def test_a_goal_has_the_figures_of_its_own_frames():
-    judged = made_up()
-    told = by_goal(judged)
+    scored = made_up()
+    told = by_goal(scored)
     assert [*told] == sorted(CONFIG.goal_set.texts)
     for goal, each in told.items():
         rows = np.array(GOALS) == goal
         assert (each.frames, each.successes) == (rows.sum(), LABELS[rows].sum())
         expected = average_precision_score(LABELS[rows], SCORES[rows])
-        assert each.average_precision.value == pytest.approx(expected)
+        assert each["average_precision"].value == pytest.approx(expected)
 
 
 def test_families_are_those_of_the_configuration():
     templates = [{"goal": "a {}", "family": "things"}]
     config = VLMRewardConfig.model_validate({**CONFIG.model_dump(), "templates": templates})
-    judged = made_up(config)
-    assert by_family(judged) == {"things": figures(judged)}
+    scored = made_up(config)
+    assert by_family(scored) == {"things": figures(scored)}
 
 
 def test_what_is_not_defined_is_null_and_never_zero():
-    judged = scored(CONFIG, [0.1, 0.2, 0.3], [False] * 3)
-    told = figures(judged).to_dict()
+    scored = made_up_scores(CONFIG, [0.1, 0.2, 0.3], [False] * 3)
+    told = figures(scored).to_dict()
     nothing = {"value": None, "low": None, "high": None}
-    for name in ("average_precision", "auroc", "recognised", "precision", "recall"):
+    for name in ("average_precision", "auroc", "goal_accuracy", "precision", "recall"):
         assert told[name] == nothing
     assert told["missed_episodes"] == told["rank_correlation"] == told["epic_score"] == nothing
     assert told["false_positives"]["value"] == 0
@@ -114,21 +115,23 @@ def test_what_is_not_defined_is_null_and_never_zero():
 
 def test_two_episodes_give_a_figure_without_an_interval():
     labels, episodes = [True, False] * 2, ["a", "a", "b", "b"]
-    told = figures(scored(CONFIG, [0.9, 0.1] * 2, labels, episodes=episodes)).to_dict()
+    told = figures(made_up_scores(CONFIG, [0.9, 0.1] * 2, labels, episodes=episodes)).to_dict()
     assert told["average_precision"] == {"value": 1.0, "low": None, "high": None}
 
 
 def test_only_probabilities_have_a_calibration_error():
     told = figures(made_up(CONFIG.model_copy(update={"head": "dense"})))
-    assert math.isnan(told.calibration_error.value)
+    assert math.isnan(told["calibration_error"].value)
     edges = np.minimum((SCORES * 10).astype(int), 9)
     bins = [np.flatnonzero(edges == edge) for edge in range(10)]
     gaps = [abs(SCORES[b].mean() - LABELS[b].mean()) * len(b) for b in bins if len(b)]
     expected = sum(gaps) / NUMBER
-    assert figures(made_up()).calibration_error.value == pytest.approx(expected, abs=2e-3)
+    assert figures(made_up())["calibration_error"].value == pytest.approx(expected, abs=2e-3)
 
 
 def test_an_episode_that_is_drawn_twice_counts_twice():
     # All draws have the same false positives an episode, so the interval is one point.
-    judged = scored(CONFIG, [0.9, 0.1] * 9, [False, True] * 9, episodes=[*"aabbccddeeffgghhii"])
-    assert figures(judged).false_positives == Interval(1.0, 1.0, 1.0)
+    scored = made_up_scores(
+        CONFIG, [0.9, 0.1] * 9, [False, True] * 9, episodes=[*"aabbccddeeffgghhii"]
+    )
+    assert figures(scored)["false_positives"] == Interval(1.0, 1.0, 1.0)

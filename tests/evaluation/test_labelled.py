@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from rllib_vlm_reward.errors import FrameError, LabelError
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (4, 12, 10, 3), np.uint8)

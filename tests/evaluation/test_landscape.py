@@ -12,7 +12,8 @@ from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.grid import Axis, render_grid
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
@@ -122,7 +123,7 @@ def test_play_is_seeded_and_random_where_asked():
 def test_an_env_without_truth_or_expert_is_played_at_random():
     seen = play(Experiment.model_validate(classic("CartPole-v1")))
     assert (seen.player, seen.success, seen.goal) == ("random", None, "a pole")
-    with pytest.raises(LabelError, match="players are \\['random'\\]"):
+    with pytest.raises(LabelError, match="the players \\['random'\\]"):
         play(Experiment.model_validate(classic("CartPole-v1")), player="expert")
 
 

@@ -7,14 +7,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_up import scored
+from made_up import made_up_scores
 from PIL import Image
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.evaluation.charts import save_charts
 from rllib_vlm_reward.evaluation.evaluate import Assessment
-from rllib_vlm_reward.evaluation.mistakes import data_uri, false_negatives, false_positives
-from rllib_vlm_reward.evaluation.pictures import save_pictures
-from rllib_vlm_reward.evaluation.report import page
+from rllib_vlm_reward.evaluation.report import data_uri, false_negatives, false_positives, page
 
 NASTY = 'lift <b>a ball</b> & "run" <script>alert(1)</script>'
 CONFIG = VLMRewardConfig(encoder="small", goals=[NASTY, "a <i>key"], threshold=0.5)
@@ -52,15 +51,17 @@ def made_up(number=40):
     goals = [CONFIG.goal_set.texts[row % 2] for row in range(number)]
     steps = [0.0 if label else 3.0 for label in labels]
     mistaken = {NASTY: "a <i>key", "a <i>key": "a <i>key"}
-    return scored(CONFIG, scores, labels, goals=goals, steps_to_go=steps, taken_for=mistaken)
+    return made_up_scores(
+        CONFIG, scores, labels, goals=goals, steps_to_go=steps, taken_for=mistaken
+    )
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     assessments = [Assessment(name, made_up()) for name in ("one <u>", "two")]
-    pictures = {name: folder / f"{name}.png" for name in save_pictures(folder, assessments)}
-    return Read(page(assessments, pictures, "evaluate <x> --frames 'a b'"))
+    charts = {name: folder / f"{name}.png" for name in save_charts(folder, assessments)}
+    return Read(page(assessments, charts, "evaluate <x> --frames 'a b'"))
 
 
 def test_nothing_is_fetched_and_nothing_runs(report):
@@ -94,20 +95,20 @@ def test_its_table_has_each_contender_and_goal(report):
 
 
 def test_the_most_wrong_frames_are_the_most_wrong():
-    judged = made_up()
-    high, low = false_positives(judged), false_negatives(judged)
-    labels, scores = judged.frames.labels, judged.scores
+    scored = made_up()
+    high, low = false_positives(scored), false_negatives(scored)
+    labels, scores = scored.frames.labels, scored.scores
     assert [each.score for each in high] == pytest.approx(np.sort(scores[~labels])[::-1][:12])
     assert [each.score for each in low] == pytest.approx(np.sort(scores[labels])[:12])
     assert [each.fires for each in high] == [each.score > 0.5 for each in high]
     row = int(np.flatnonzero(scores == np.float32(low[0].score))[0])
-    assert low[0].episode == judged.frames.episodes[row]
-    np.testing.assert_array_equal(low[0].frame, judged.frames.frames([row])[0])
+    assert low[0].episode == scored.frames.episodes[row]
+    np.testing.assert_array_equal(low[0].frame, scored.frames.frames([row])[0])
 
 
 def test_a_frame_is_shown_once():
-    judged = scored(CONFIG, [0.9] * 300 + [0.1], [False] * 300 + [True])
-    assert len(false_positives(judged, most=400)) == 256  # greys
+    scored = made_up_scores(CONFIG, [0.9] * 300 + [0.1], [False] * 300 + [True])
+    assert len(false_positives(scored, most=400)) == 256  # greys
 
 
 def test_large_frames_are_made_small():

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from made_up import scored
+from made_up import made_up_scores
 from wrong_rewards import blind, mixed, shuffled, trained
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.figures import figures
-from rllib_vlm_reward.evaluation.judged import judge
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.verdict import GOOD, RECOGNISES, decide
+from rllib_vlm_reward.evaluation.scored_frames import score_labelled
+from rllib_vlm_reward.evaluation.verdict import GOOD, KNOWS_GOALS, decide
 from rllib_vlm_reward.metrics.bootstrap import Interval
 
 SEEDS = range(3)
@@ -17,9 +17,9 @@ CLIPS = ("base", "small")
 
 
 def verdict_of(config, frames, encoder=None):
-    judged = judge(config, frames, encoder=encoder)
-    told = figures(judged)
-    return decide(judged, told), told
+    scored = score_labelled(config, frames, encoder=encoder)
+    told = figures(scored)
+    return decide(scored, told), told
 
 
 def knows(told: Interval, chance: float) -> float:
@@ -33,8 +33,8 @@ def test_a_good_clip_is_good(quickstart, lift, encoder, head):
     config = quickstart.model_copy(update={"head": head})
     verdict, told = verdict_of(config, lift, encoder)
     assert verdict.kind == "good"
-    assert told.average_precision.low > GOOD + 0.1
-    assert knows(told.recognised.low, told.chance) > RECOGNISES + 0.5
+    assert told["average_precision"].low > GOOD + 0.1
+    assert knows(told["goal_accuracy"].low, told.chance) > KNOWS_GOALS + 0.5
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -43,8 +43,8 @@ def test_random_weights_tell_nothing(quickstart, lift, changed_clip, clip, seed)
     verdict, told = verdict_of(quickstart, lift, changed_clip(clip, mixed(clip, seed)))
     assert verdict.kind == "nothing"
     # None of the bars is near: it would fail two of three alone.
-    assert told.average_precision.high < GOOD - 0.4
-    assert knows(told.recognised.low, told.chance) < RECOGNISES - 0.1
+    assert told["average_precision"].high < GOOD - 0.4
+    assert knows(told["goal_accuracy"].low, told.chance) < KNOWS_GOALS - 0.1
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -52,8 +52,8 @@ def test_a_forgotten_checkpoint_tells_nothing(quickstart, lift, changed_clip, cl
     folder = changed_clip(clip, trained(clip))
     verdict, told = verdict_of(quickstart, lift, f"{folder}/random")
     assert verdict.kind == "nothing"
-    assert told.average_precision.high < GOOD - 0.4
-    assert knows(told.recognised.low, told.chance) < RECOGNISES - 0.1
+    assert told["average_precision"].high < GOOD - 0.4
+    assert knows(told["goal_accuracy"].low, told.chance) < KNOWS_GOALS - 0.1
 
 
 @pytest.mark.parametrize("head", ["softmax", "cosine"])
@@ -61,8 +61,8 @@ def test_a_blind_clip_is_constant(quickstart, lift, changed_clip, head):
     config = quickstart.model_copy(update={"head": head})
     verdict, told = verdict_of(config, lift, changed_clip("base", blind("base")))
     assert verdict.kind == "constant"
-    assert np.isnan(told.epic_score.value)
-    assert told.auroc.value == 0.5
+    assert np.isnan(told["epic_score"].value)
+    assert told["auroc"].value == 0.5
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -71,8 +71,8 @@ def test_shuffled_goals_are_named(quickstart, lift, clip, seed):
     wrong = shuffled(quickstart, seed)
     verdict, told = verdict_of(wrong, lift, clip)
     assert verdict.kind == "shuffled"
-    assert told.average_precision.high < GOOD - 0.1
-    assert told.recognised.high < 0.1
+    assert told["average_precision"].high < GOOD - 0.1
+    assert told["goal_accuracy"].high < 0.1
     # Whose prompt describes the success of the goal named first?
     goal, other = verdict.sentence.split("'")[1], verdict.sentence.split("'")[3]
     prompts = {each.text: each.prompt for each in wrong.goals}
@@ -122,8 +122,8 @@ LABELS = np.tile([True, False, False], 40)
 
 
 def decided(scores, labels=LABELS, **more):
-    judged = scored(ONE, scores, labels, **more)
-    return decide(judged, figures(judged))
+    scored = made_up_scores(ONE, scores, labels, **more)
+    return decide(scored, figures(scored))
 
 
 def test_a_single_goal_needs_no_other_to_be_judged():
@@ -144,8 +144,8 @@ def test_a_threshold_that_does_not_suit_is_told():
 def test_a_score_that_knows_only_the_goal_is_constant():
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
     goals = ["a ball", "a key"] * 60
-    judged = scored(config, np.tile([0.25, 0.75], 60), LABELS, goals=goals)
-    verdict = decide(judged, figures(judged))
+    scored = made_up_scores(config, np.tile([0.25, 0.75], 60), LABELS, goals=goals)
+    verdict = decide(scored, figures(scored))
     assert verdict.kind == "constant"
     assert "the same as others of its goal" in verdict.sentence
 

@@ -5,7 +5,7 @@ import pytest
 
 from rllib_vlm_reward.calibration import Target
 from rllib_vlm_reward.errors import LabelError
-from rllib_vlm_reward.evaluation.threshold import choose_threshold
+from rllib_vlm_reward.evaluation.calibrate import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 
@@ -120,7 +120,7 @@ def test_the_episodes_that_count_are_those_with_a_fire():
 def test_what_is_out_of_reach_is_said_with_the_best():
     scores, labels, episodes = world(0)
     shuffled = np.random.default_rng(0).permutation(scores)
-    with pytest.raises(LabelError, match=r"for sure. The best has precision 0.\d+ \(.* at β = "):
+    with pytest.raises(LabelError, match=r"confidence. The best has precision 0.\d+ \(.* at β = "):
         choose_threshold(shuffled, labels, episodes, Target(precision=0.9))
 
 

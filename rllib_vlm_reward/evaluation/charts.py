@@ -1,4 +1,4 @@
-"""What an evaluation looks like: five pictures, all contenders in each."""
+"""Charts of an evaluation: five, with all candidates in each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,29 +15,29 @@ from rllib_vlm_reward.evaluation.evaluate import Assessment
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
 from rllib_vlm_reward.metrics.reliability import reliability
 
-__all__ = ["PICTURES", "save_pictures"]
+__all__ = ["CHARTS", "save_charts"]
 
 Assessments = Sequence[Assessment]
-PICTURES = {
+CHARTS = {
     "precision_recall": "Precision and recall over β; the point is β itself",
     "scores": "Scores of successes and of the other frames",
-    "reliability": "Reliability: is a score of 0.8 right in 80 %?",
+    "reliability": "Reliability: are 80 % of the frames with a score of 0.8 successes?",
     "steps_to_go": "Score by the oracle's steps to go: median and quartiles",
     "goals": "Average precision by goal, with 95 % intervals",
 }
-"""The pictures' names and what they show."""
+"""The charts' names and what they show."""
 
 _MOST_GOALS = 36
 _LABEL = 40
 _GREY = "#888888"
 
 
-def save_pictures(folder: Path, assessments: Assessments) -> list[str]:
-    """Save the pictures as PNG, each as its name in :data:`PICTURES`.
+def save_charts(folder: Path, assessments: Assessments) -> list[str]:
+    """Save the charts as PNG files, named as in :data:`CHARTS`.
 
     Returns:
-        the names of those that are saved: reliability needs a score that is a probability, and
-        steps_to_go frames of which an oracle told them.
+        the names of the charts that were saved: ``reliability`` needs a score that is a
+        probability, and ``steps_to_go`` frames for which an oracle knows them.
     """
     drawn = {
         "precision_recall": (_draw_curves, True),
@@ -48,7 +48,7 @@ def save_pictures(folder: Path, assessments: Assessments) -> list[str]:
     }
     saved = [name for name, (_, has) in drawn.items() if has]
     for name in saved:
-        _save(folder / f"{name}.png", PICTURES[name], drawn[name][0], assessments)
+        _save(folder / f"{name}.png", CHARTS[name], drawn[name][0], assessments)
     return saved
 
 
@@ -66,14 +66,14 @@ def _save(
 
 def _draw_curves(axes: Axes, assessments: Assessments) -> None:
     for number, assessment in enumerate(assessments):
-        judged, figures = assessment.judged, assessment.figures
-        curve = precision_recall(judged.scores, judged.frames.labels)
-        label = f"{_short(assessment.name)}: AP {figures.average_precision.value:.3f}"
+        scored, figures = assessment.scored, assessment.figures
+        curve = precision_recall(scored.scores, scored.frames.labels)
+        label = f"{_short(assessment.name)}: AP {figures['average_precision'].value:.3f}"
         # Curves of good scores lie on one another: the first is seen around the next.
         width = min(6, 2 + 1.3 * (len(assessments) - 1 - number))
         drawn = axes.step(curve.recall, curve.precision, where="post", label=label, lw=width)
         drawn[0].set_color(f"C{number}")
-        point = figures.recall.value, figures.precision.value
+        point = figures["recall"].value, figures["precision"].value
         axes.plot(*point, "o", color=f"C{number}", mec="black", ms=7, clip_on=False, zorder=3)
     share = assessments[0].figures.share
     axes.axhline(share, color=_GREY, ls=":", label=f"share of successes {share:.3f}")
@@ -81,20 +81,20 @@ def _draw_curves(axes: Axes, assessments: Assessments) -> None:
 
 
 def _draw_histograms(axes: Axes, assessments: Assessments) -> None:
-    """Draw a row a contender: the frames without success below its line, those with it above."""
+    """Draw a row for each candidate: successes above a line, the other frames below."""
     for row, assessment in enumerate(assessments):
-        judged = assessment.judged
-        low, high = float(judged.scores.min()), float(judged.scores.max())
+        scored = assessment.scored
+        low, high = float(scored.scores.min()), float(scored.scores.max())
         edges = np.linspace(low, high if high > low else low + 1, 41)
         for success, sign in ((True, 1), (False, -1)):
-            frames = np.histogram(judged.scores[judged.frames.labels == success], edges)[0]
-            heights = 0.45 * np.log1p(frames) / np.log1p(len(judged.scores))
+            frames = np.histogram(scored.scores[scored.frames.labels == success], edges)[0]
+            heights = 0.45 * np.log1p(frames) / np.log1p(len(scored.scores))
             label = ("success" if success else "no success") if row == 0 else None
             places = edges[:-1], sign * heights, edges[1:] - edges[:-1]
             color = "tab:green" if success else "tab:red"
             axes.bar(places[0], places[1], places[2], -row, align="edge", color=color, label=label)
         beta = "β" if row == 0 else None
-        axes.plot([judged.threshold] * 2, [-row - 0.45, -row + 0.45], "k--", label=beta)
+        axes.plot([scored.threshold] * 2, [-row - 0.45, -row + 0.45], "k--", label=beta)
     names = [_short(assessment.name) for assessment in assessments]
     axes.set_yticks(range(0, -len(names), -1), names, fontsize=8)
     axes.set(xlabel="score (heights: the logarithm of the number of frames)")
@@ -102,25 +102,25 @@ def _draw_histograms(axes: Axes, assessments: Assessments) -> None:
 
 def _draw_reliability(axes: Axes, assessments: Assessments) -> None:
     for number, assessment in enumerate(assessments):
-        judged = assessment.judged
-        if not judged.are_probabilities:
+        scored = assessment.scored
+        if not scored.are_probabilities:
             continue
-        told = reliability(judged.scores, judged.frames.labels)
+        told = reliability(scored.scores, scored.frames.labels)
         filled = told.frames > 0
-        error = assessment.figures.calibration_error.value
+        error = assessment.figures["calibration_error"].value
         label = f"{_short(assessment.name)}: ECE {error:.3f}"
         places = told.predicted[filled], told.observed[filled]
         axes.plot(*places, "-", color=f"C{number}", label=label)
         axes.scatter(*places, 8 + 20 * np.log10(told.frames[filled]), color=f"C{number}")
-    axes.plot([0, 1], [0, 1], ":", color=_GREY, label="as it should be")
+    axes.plot([0, 1], [0, 1], ":", color=_GREY, label="perfectly calibrated")
     axes.set(xlabel="score (larger dots: more frames)", ylabel="share of successes")
 
 
 def _draw_steps_to_go(axes: Axes, assessments: Assessments) -> None:
     for number, assessment in enumerate(assessments):
         known = _known_steps(assessment)
-        steps = np.round(assessment.judged.frames.steps_to_go[known]).astype(int)
-        scores = assessment.judged.scores[known]
+        steps = np.round(assessment.scored.frames.steps_to_go[known]).astype(int)
+        scores = assessment.scored.scores[known]
         bins = np.unique(steps)
         parts = [np.quantile(scores[steps == step], (0.25, 0.5, 0.75)) for step in bins]
         low, middle, high = np.array(parts).T
@@ -131,13 +131,13 @@ def _draw_steps_to_go(axes: Axes, assessments: Assessments) -> None:
 
 
 def _draw_goals(axes: Axes, assessments: Assessments) -> None:
-    """Draw a bar a goal and contender; of many goals those that the first knows least."""
+    """Draw bars by goal; of many goals those with the least AP of the first candidate."""
     first = assessments[0].goals
     known = [goal for goal in first if first[goal].successes]
-    shown = sorted(known, key=lambda goal: first[goal].average_precision.value)[:_MOST_GOALS]
+    shown = sorted(known, key=lambda goal: first[goal]["average_precision"].value)[:_MOST_GOALS]
     width = 0.8 / len(assessments)
     for number, assessment in enumerate(assessments):
-        intervals = [assessment.goals[goal].average_precision for goal in shown]
+        intervals = [assessment.goals[goal]["average_precision"] for goal in shown]
         values = np.array([each.value for each in intervals])
         ends = np.array([(each.low, each.high) for each in intervals]).reshape(-1, 2).T
         errors = np.abs(ends - values)  # NaN, which is not drawn, where there is no interval
@@ -150,11 +150,11 @@ def _draw_goals(axes: Axes, assessments: Assessments) -> None:
 
 
 def _probabilities(assessments: Assessments) -> Iterator[bool]:
-    return (assessment.judged.are_probabilities for assessment in assessments)
+    return (assessment.scored.are_probabilities for assessment in assessments)
 
 
 def _known_steps(assessment: Assessment) -> np.typing.NDArray[np.bool_]:
-    return np.isfinite(assessment.judged.frames.steps_to_go)
+    return np.isfinite(assessment.scored.frames.steps_to_go)
 
 
 def _short(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Labelled frames as one reward scores them."""
+"""Labelled frames with the scores of one reward."""
 
 import dataclasses
 import difflib
@@ -8,106 +8,108 @@ import numpy.typing as npt
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy, measure_goal_accuracy
+from rllib_vlm_reward.evaluation.head_traits import gives_probabilities
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
-from rllib_vlm_reward.evaluation.recognition import Recognition, recognise
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
 __all__ = [
-    "Judged",
+    "ScoredFrames",
     "best_threshold",
     "indices_of",
-    "judge",
-    "judge_with",
     "score_frames",
+    "score_labelled",
+    "score_with_model",
     "unseen_goals",
     "with_encoder",
 ]
 
-_PROBABILITIES = ("softmax", "sigmoid")
-
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """What one reward says of N labelled frames.
+class ScoredFrames:
+    """N labelled frames with the scores of one reward.
 
     Attributes:
         config: the reward, with the encoder that scored.
         fingerprint: SHA-256 of the encoder's weights.
         frames: the frames.
         scores: finite, float32 ``[N]``.
-        recognition: whether one goal is told from another.
-        threshold: β: the configuration's; where it has none, the one with the best F1 here.
+        goal_accuracy: which goal has the highest score where a goal is reached.
+        threshold: β of the configuration; where it has none, the one with the best F1 here.
     """
 
     config: VLMRewardConfig
     fingerprint: str
     frames: LabelledFrames
     scores: Scores
-    recognition: Recognition
+    goal_accuracy: GoalAccuracy
     threshold: float
 
     @property
     def threshold_chosen(self) -> bool:
-        """Whether β was chosen on these very frames, which flatters."""
+        """Whether β was chosen to maximise F1 on these frames, which is optimistic."""
         return self.config.threshold is None
 
     @property
     def are_probabilities(self) -> bool:
-        """Whether a score of 0.8 claims to be right in 80 %."""
-        return self.config.head in _PROBABILITIES
+        """Whether a score of 0.8 claims that 80 % of such frames are a success."""
+        return gives_probabilities(self.config)
 
 
-def judge(
+def score_labelled(
     config: VLMRewardConfig,
     frames: LabelledFrames,
     *,
     encoder: str | None = None,
     device: str = "cpu",
-) -> Judged:
+) -> ScoredFrames:
     """Score labelled frames, each alone: ``window`` and ``scored_steps`` play no part.
 
     Args:
         config: the reward.
         frames: N frames.
-        encoder: in place of the configuration's.
+        encoder: replaces the configuration's encoder.
         device: such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
         GoalError: the frames have goals that the configuration lacks.
-        CheckpointError, FrameError, RewardError: see :meth:`CLIPEncoder.load` and
-            :meth:`RewardModel.score`.
+        CheckpointError, FrameError, RewardError: see :meth:`.CLIPEncoder.load` and
+            :meth:`.RewardModel.score`.
 
     Example:
-        >>> from rllib_vlm_reward.evaluation.labelled import encode
+        >>> from rllib_vlm_reward.evaluation.images import encode
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
-        >>> frames = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
-        >>> judged = judge(config, LabelledFrames.of(frames, ["a ball", "a key"], [True, False]))
-        >>> judged.scores.shape, judged.threshold
+        >>> pixels = [encode(np.full((8, 8, 3), value, np.uint8)) for value in (0, 255)]
+        >>> frames = LabelledFrames.of(pixels, ["a ball", "a key"], [True, False])
+        >>> scored = score_labelled(config, frames)
+        >>> scored.scores.shape, scored.threshold
         ((2,), 0.5)
     """
     if encoder is not None:
         config = with_encoder(config, encoder)
     indices_of(frames, config.goal_set)
-    return judge_with(load_model(config, frames=len(frames), device=device), config, frames)
+    return score_with_model(load_model(config, frames=len(frames), device=device), config, frames)
 
 
-def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Judged:
-    """Score labelled frames with a model that is loaded already; see :func:`judge`."""
+def score_with_model(
+    model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames
+) -> ScoredFrames:
+    """Score labelled frames with a model that is already loaded; see :func:`score_labelled`."""
     config.check_weights(model.encoder.fingerprint)
     scorer = Scorer.from_config(config)
     goals = indices_of(frames, scorer.goals)
     scores = score_frames(model, scorer, frames, goals)
     threshold = config.threshold
-    return Judged(
+    return ScoredFrames(
         config=config,
         fingerprint=model.encoder.fingerprint,
         frames=frames,
         scores=scores,
-        recognition=recognise(model, scorer, frames, goals),
+        goal_accuracy=measure_goal_accuracy(model, scorer, frames, goals),
         threshold=best_threshold(scores, frames.labels) if threshold is None else threshold,
     )
 
@@ -115,13 +117,20 @@ def judge_with(model: RewardModel, config: VLMRewardConfig, frames: LabelledFram
 def score_frames(
     model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
 ) -> Scores:
-    """Return each frame's score against its goal, float32 ``[N]``; goals as :func:`indices_of`."""
+    """Return each frame's score against its goal, float32 ``[N]``.
+
+    Args:
+        model: the CLIP.
+        scorer: goals and head.
+        frames: N frames.
+        goals: each frame's goal as its index, ``[N]``, see :func:`indices_of`.
+    """
     parts = [model.score(pixels, goals[rows], scorer) for rows, pixels in frames.batches()]
     return np.concatenate(parts)
 
 
 def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
-    """Return the reward with another CLIP, without the β and τ that were calibrated for its own.
+    """Return the reward with another encoder; a calibration of the old one is dropped.
 
     Example:
         >>> with_encoder(VLMRewardConfig(encoder="small", goals=["a {ball|key}"]), "base").encoder
@@ -137,7 +146,7 @@ def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
     """Return each frame's goal as its index in the goal set, ``[N]``.
 
     Raises:
-        GoalError: goals that the set lacks, named.
+        GoalError: goals that the set lacks, with their names.
 
     Example:
         >>> frames = LabelledFrames.of([b"", b""], ["a key", "a ball"], [True, False])
@@ -147,11 +156,11 @@ def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
     unknown = sorted({*frames.goals} - {*goals.texts})
     if unknown:
         close = difflib.get_close_matches(unknown[0], goals.texts, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It knows {goals.excerpt}."
+        hint = f"Did you mean {close[0]!r}?" if close else f"It has {goals.excerpt}."
         raise GoalError(
             f"labelled frames: got {len(unknown)} goals that the configuration lacks, "
-            f"{unknown[:5]}, expected some of its {len(goals)}. {hint} Add them to `goals`, or "
-            "leave these frames out."
+            f"{unknown[:5]}, expected some of the configuration's {len(goals)}. {hint} Add them "
+            "to `goals`, or leave these frames out."
         )
     return np.array([goals.index(goal) for goal in frames.goals], np.intp)
 
@@ -169,9 +178,9 @@ def unseen_goals(frames: LabelledFrames, config: VLMRewardConfig) -> tuple[str, 
 
 
 def best_threshold(scores: Scores, labels: npt.NDArray[np.bool_]) -> float:
-    """Return the β with the best F1; the highest score, above which nothing fires, if no success.
+    """Return the β with the best F1; without any success the highest score, which nothing exceeds.
 
-    It lies halfway between two scores, as a reward fires above β and not at it.
+    β lies halfway between two scores, as a reward fires above β and not at β.
 
     Example:
         >>> best_threshold(np.array([0.1, 0.5, 0.9]), np.array([False, False, True]))

@@ -1,4 +1,4 @@
-"""A run's env, in which episodes are played one after another."""
+"""Players of a run's env: random, expert; and the env, in which they play episodes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,22 +9,22 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.run_env import make_env
 
-__all__ = ["Act", "Stage"]
+__all__ = ["Act", "PlayedEnv"]
 
 Act = Callable[[], Any]
 """Returns the next action."""
 
 
-class Stage:
-    """A run's env; close it, or use it in ``with``.
+class PlayedEnv:
+    """A run's env, in which a player plays one episode after another; use it in ``with``.
 
     Args:
         experiment: the run.
 
     Attributes:
-        acts: how each player acts that needs no checkpoint: ``random``, and ``expert`` where the
-            env has a method ``expert_action()``.
-        steps_to_go: the env's own method; without one, returns None.
+        acts: the players that need no checkpoint: ``random``, and ``expert`` where the env has a
+            method ``expert_action()``; each is a function that returns the next action.
+        steps_to_go: the method of the env; where it has none, a function that returns None.
 
     Example:
         >>> experiment = Experiment.from_yaml('''
@@ -32,9 +32,9 @@ class Stage:
         ... vlm_reward: {encoder: small, goals: ["go to the red {ball|box|key}"]}
         ... stop: {env_steps: 1}
         ... ''')
-        >>> with Stage(experiment) as stage:
-        ...     goal = stage.reset(seed=0, goal="go to the red key")
-        ...     infos = [info for _, info in stage.play(stage.act("expert"), seed=0)]
+        >>> with PlayedEnv(experiment) as played:
+        ...     goal = played.reset(seed=0, goal="go to the red key")
+        ...     infos = [info for _, info in played.play(played.act("expert"), seed=0)]
         >>> goal, infos[-1]["success"]
         ('go to the red key', True)
     """
@@ -46,26 +46,27 @@ class Stage:
         self.acts: dict[str, Act] = {"random": env.action_space.sample}
         if env.has_wrapper_attr("expert_action"):
             self.acts["expert"] = env.get_wrapper_attr("expert_action")
-        tells = env.has_wrapper_attr("steps_to_go")
-        self.steps_to_go: Act = env.get_wrapper_attr("steps_to_go") if tells else lambda: None
+        known = env.has_wrapper_attr("steps_to_go")
+        self.steps_to_go: Act = env.get_wrapper_attr("steps_to_go") if known else lambda: None
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "PlayedEnv":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._world.close()
 
     def act(self, player: str) -> Act:
-        """Return how a player acts.
+        """Return the function that returns a player's next action.
 
         Raises:
             LabelError: no such player.
         """
         if player not in self.acts:
             raise LabelError(
-                f"player {player!r}: got an env whose players are {[*self.acts]}, and no folder of "
-                "a run with checkpoint/, expected one of these (only `collect` takes a folder). An "
-                "expert is a method expert_action() of the env that returns the expert's action."
+                f"player {player!r}: this env has the players {[*self.acts]}, and there is no "
+                "folder of a run with checkpoint/ of that name, expected one of these (only "
+                "`collect` takes a folder). For an expert, give the env a method expert_action() "
+                "that returns the expert's action."
             )
         return self.acts[player]
 
@@ -73,32 +74,32 @@ class Stage:
         """Begin an episode and return its goal's text.
 
         Args:
-            seed: of the layout.
-            goal: posed by ``reset(options={"goal": goal})``; None leaves the choice to the env.
+            seed: seed of the layout.
+            goal: passed to ``reset(options={"goal": goal})``; None leaves the choice to the env.
 
         Raises:
-            GoalError: the env names no goal of the run, or another than the one posed.
+            GoalError: the env names no goal of the run, or another goal than the requested one.
         """
         options = None if goal is None else {"goal": goal}
         observation, info = self._env.reset(seed=seed, options=options)
         goals = self._config.goal_set
-        told = goals[episode_goal(self._config, observation, info, evaluation=True)].text
-        if goal not in (None, told):
+        chosen = goals[episode_goal(self._config, observation, info, evaluation=True)].text
+        if goal not in (None, chosen):
             raise GoalError(
-                f"goal {goal!r}: the env chose its own, {told!r}. Let it honour "
-                "reset(options={'goal': ...}), or leave the choice to it."
+                f"goal {goal!r}: the env chose {chosen!r}. Let the env honour "
+                "reset(options={'goal': ...}), or leave the choice to the env."
             )
-        return told
+        return chosen
 
     def play(self, act: Act, *, seed: int) -> Iterator[tuple[Frames, Mapping[str, Any]]]:
-        """Step until the env ends the episode; yield what is seen after each action, and its info.
+        """Step until the env ends the episode; yield the frame and the info after each action.
 
         Args:
             act: see :meth:`act`.
-            seed: of random actions.
+            seed: seed of random actions.
 
         Yields:
-            A frame, uint8 ``[H, W, 3]``, which the next one may overwrite, and the step's info.
+            A frame, uint8 ``[H, W, 3]``, which the next step may overwrite, and the step's info.
 
         Raises:
             FrameError: the env gives no frame.

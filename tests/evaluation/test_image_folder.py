@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from rllib_vlm_reward.errors import FrameError, LabelError
-from rllib_vlm_reward.evaluation.imported import read_folder
+from rllib_vlm_reward.evaluation.image_folder import read_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), np.uint8)
 HEAD = "file_name,goal,label"
@@ -61,15 +61,15 @@ def test_without_episodes_each_frame_is_one(folder):
         ("b.png,a,yes,1,2", LabelError, "line 3, label: got 'yes'.*true"),
         ("b.png,a,,1,2", LabelError, "line 3, label: got ''"),
         ("b.png,a,0.9,1,2", LabelError, "line 3, label"),
-        ("b.png,,true,1,2", LabelError, "line 3, goal: got nothing"),
-        (",a,true,1,2", LabelError, "line 3, file_name: got nothing"),
+        ("b.png,,true,1,2", LabelError, "line 3, goal: got an empty cell"),
+        (",a,true,1,2", LabelError, "line 3, file_name: got an empty cell"),
         ("b.png,a", LabelError, "line 3, label"),
         ("b.png,a,true,1.5,2", LabelError, "line 3, step: got '1.5'"),
         ("b.png,a,true,1,soon", LabelError, "line 3, steps_to_go: got 'soon'"),
         ("b.png,a,true,1,nan", LabelError, "line 3, steps_to_go: got 'nan'"),
         ("b.png,a,true,1,-1", LabelError, "line 3, steps_to_go"),
         ("none.png,a,true,1,2", FrameError, "line 3, file_name: .*none.png: there is no such"),
-        ("metadata.csv,a,true,1,2", FrameError, "line 3, file_name.* Save it anew"),
+        ("metadata.csv,a,true,1,2", FrameError, "line 3, file_name.*unknown format"),
     ],
 )
 def test_a_cell_that_is_none_of_what_is_expected_names_its_row(folder, row, error, words):
@@ -97,7 +97,7 @@ def test_columns_that_are_missing_are_named(folder):
 
 @pytest.mark.parametrize("name", ["episod", "Episode", "step to go", "steps_togo"])
 def test_a_column_that_is_nearly_one_of_those_that_are_read_is_refused(folder, name):
-    with pytest.raises(LabelError, match=f"'{name}', which is not read. Did you mean '(ep|step)"):
+    with pytest.raises(LabelError, match=f"'{name}', which is ignored. Did you mean '(ep|step)"):
         read_folder(write(folder, f"{HEAD},{name}", "a.png,a,true,1"))
 
 

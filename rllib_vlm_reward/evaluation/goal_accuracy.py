@@ -1,4 +1,4 @@
-"""Does the score tell one goal from another? At successes, the own goal's score beside others'."""
+"""Goal accuracy: where a goal is reached, has that goal the highest score of its family?"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,29 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
-__all__ = ["Recognition", "recognise", "rivals"]
+__all__ = ["GoalAccuracy", "measure_goal_accuracy", "rivals"]
 
 RIVALS = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Recognition:
-    """Which goal's prompt scores highest where a goal is reached: CLIP as a classifier of goals.
+class GoalAccuracy:
+    """Which goal has the highest score where a goal is reached: CLIP as a classifier of goals.
 
-    A score that knows only *that* something is reached ranks frames well and is yet the reward of
-    no goal in particular.
+    A score that knows only *that* something is reached can rank frames well, though it is the
+    reward of no goal in particular.
 
     Attributes:
-        hits: 1 where the frame's own goal scores above all its rivals, its share of the highest
-            where scores are equal, else 0; NaN without success or rivals. float64 ``[N]``.
-        chance: what that is for a score that knows nothing; NaN likewise. float64 ``[N]``.
-        taken_for: of each goal with successes and rivals, the goal whose prompt scores highest
-            there, on average; itself, if all is well.
+        hits: 1 where the frame's goal scores above all its rivals, 1 / k where it shares the
+            highest score with k - 1 others, else 0; NaN without success or rivals. float64
+            ``[N]``.
+        chance: the expected hit of a score that knows nothing; NaN where ``hits`` is. float64
+            ``[N]``.
+        taken_for: for each goal with successes and rivals, the goal that scores highest at these
+            successes on average; the same goal, if all is well.
 
     Example:
-        >>> Recognition(np.array([1.0, 0.0]), np.array([0.5, 0.5]), {"a": "a", "b": "a"}).mistaken
+        >>> GoalAccuracy(np.array([1.0, 0.0]), np.array([0.5, 0.5]), {"a": "a", "b": "a"}).mistaken
         {'b': 'a'}
     """
 
@@ -41,19 +43,19 @@ class Recognition:
 
     @property
     def mistaken(self) -> dict[str, str]:
-        """The goals that are taken for others, and for which."""
+        """The goals that are taken for others, and these others."""
         return {goal: other for goal, other in self.taken_for.items() if goal != other}
 
 
 def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int, list[int]]:
-    """Return which goals each seen goal is compared with: itself first, then its family's others.
+    """Return the goals that each seen goal is compared with: that goal, then others of its family.
 
-    Others that are seen come before those that are not; none has the same prompt as another.
+    Others that are seen come before those that are not. No two have the same prompt.
 
     Args:
         goals: all goals.
         seen: indices of goals.
-        most: how many at most, itself counted.
+        most: how many at most, the goal included.
 
     Example:
         >>> rivals(GoalSet.from_texts(["a ball", "a key", "a box"]), [2, 1])
@@ -70,9 +72,9 @@ def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int,
     return found
 
 
-def recognise(
+def measure_goal_accuracy(
     model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
-) -> Recognition:
+) -> GoalAccuracy:
     """Score each success against the other goals of its family.
 
     Args:
@@ -94,7 +96,7 @@ def recognise(
         chance[rows] = 1 / len(compared)
         best = compared[int(scores.mean(axis=0).argmax())]
         taken_for[scorer.goals[goal].text] = scorer.goals[best].text
-    return Recognition(hits, chance, taken_for)
+    return GoalAccuracy(hits, chance, taken_for)
 
 
 def _score(

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from PIL import Image
-
 from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.images import read_image
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
 __all__ = ["read_folder"]
@@ -20,31 +19,33 @@ _KNOWN = (*_NEEDED, "episode", "step", "steps_to_go", "player")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 
 T = TypeVar("T")
-Rows: TypeAlias = list[tuple[int, dict[str, str]]]  # each with its line, as an editor counts
+Rows: TypeAlias = list[tuple[int, dict[str, str]]]  # line numbers are those of an editor
 
 
 def read_folder(folder: Path) -> LabelledFrames:
     """Read images and the table that labels them, laid out as Hugging Face's ImageFolder.
 
-    The table is ``metadata.csv`` or ``labels.csv``, a row a frame, with a header. Columns:
-    ``file_name``, relative to the folder; ``goal``, its text; ``label``, true, false, 1 or 0; and,
-    as they are known, ``episode``, ``step``, ``steps_to_go`` (a cell may be empty) and ``player``.
-    Frames without episodes are an episode each. Other columns are not read, but a name that nearly
-    is one of these is refused.
+    The table is ``metadata.csv`` or ``labels.csv``, with a header and one row for each frame.
+    Its columns are ``file_name``, relative to the folder; ``goal``, the goal's text; ``label``,
+    true, false, 1 or 0; and, where they are known, ``episode``, ``step``, ``steps_to_go`` (a cell
+    may be empty) and ``player``. Without a column of episodes, every frame is an episode. Other
+    columns are ignored, but a name that is almost one of these is an error.
 
     Args:
-        folder: with the table and the images, in any format that Pillow reads.
+        folder: holds the table and the images, in any format that Pillow reads.
 
     Raises:
         FileNotFoundError: there is no table.
-        LabelError: a column is missing or misspelled, a cell is none of what is expected, or there
-            is no row.
-        FrameError: an image is missing or cannot be read.
+        LabelError: a column is missing or misspelled, a cell has an unexpected value, or there is
+            no row.
+        FrameError: an image is missing or cannot be read, see :func:`.read_image`.
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
+        >>> from rllib_vlm_reward.evaluation.images import encode
         >>> folder = Path(tempfile.mkdtemp())
-        >>> Image.new("RGB", (8, 8)).save(folder / "1.png")
+        >>> _ = (folder / "1.png").write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
         >>> text = "file_name,goal,label\\n1.png,the red door is open,false\\n"
         >>> _ = (folder / "metadata.csv").write_text(text)
         >>> read_folder(folder).goals
@@ -53,7 +54,8 @@ def read_folder(folder: Path) -> LabelledFrames:
     table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
     if table is None:
         raise FileNotFoundError(
-            f"{folder}: no {' or '.join(_TABLES)}, expected one with the columns {list(_NEEDED)}."
+            f"{folder}: got no {' or '.join(_TABLES)}, expected one with the columns "
+            f"{list(_NEEDED)}. Write it, or name the folder that holds it."
         )
     with table.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened)
@@ -63,15 +65,15 @@ def read_folder(folder: Path) -> LabelledFrames:
     if missing:
         raise LabelError(
             f"{table}: got the columns {list(names)}, expected {list(_NEEDED)}; {missing} are "
-            "missing. Separate by commas, with a header."
+            "missing. Write a header, and separate columns by commas."
         )
     for name in names:
         near = difflib.get_close_matches(name.strip().lower(), _KNOWN, n=1, cutoff=0.75)
         if near and near[0] not in names:
             raise LabelError(
-                f"{table}: got the column {name!r}, which is not read. Did you mean {near[0]!r}?"
+                f"{table}: got the column {name!r}, which is ignored. Did you mean {near[0]!r}?"
             )
-    images = _column(table, rows, "file_name", lambda name: _image(folder, _words(name)))
+    images = _column(table, rows, "file_name", lambda name: read_image(folder / _words(name)))
     known = set(names)
     return LabelledFrames.of(
         images,
@@ -98,7 +100,7 @@ def _column(table: Path, rows: Rows, name: str, read: Callable[[str], T]) -> lis
 
 def _words(cell: str) -> str:
     if not cell:
-        raise LabelError("got nothing, expected words.")
+        raise LabelError("got an empty cell, expected text.")
     return cell
 
 
@@ -119,21 +121,6 @@ def _to_go(cell: str) -> float | None:
         steps = float(cell) if cell else None
     except ValueError:
         steps = math.nan
-    if steps is not None and not steps >= 0:  # so said that NaN fails too
-        raise LabelError(f"got {cell!r}, expected a number >= 0, inf, or nothing.")
+    if steps is not None and not steps >= 0:  # written so that NaN fails too
+        raise LabelError(f"got {cell!r}, expected a number >= 0, inf, or an empty cell.")
     return steps
-
-
-def _image(folder: Path, name: str) -> bytes:
-    path = folder / name
-    if not path.is_file():
-        raise FrameError(f"{path}: there is no such file. Name it relative to {folder}.")
-    try:
-        with Image.open(path) as opened:
-            opened.verify()
-        return path.read_bytes()
-    except (OSError, SyntaxError) as error:  # Pillow says of some broken PNGs that they are syntax
-        raise FrameError(
-            f"{path} cannot be read as an image ({error}), expected a whole PNG, JPEG or another "
-            "that Pillow knows. Save it anew, or leave its line out."
-        ) from error

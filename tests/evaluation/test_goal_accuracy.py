@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.evaluation.judged import indices_of
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
-from rllib_vlm_reward.evaluation.recognition import recognise, rivals
+from rllib_vlm_reward.evaluation.goal_accuracy import measure_goal_accuracy, rivals
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.scored_frames import indices_of
 from rllib_vlm_reward.goals import Goal, GoalSet
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
@@ -23,7 +24,7 @@ def test_hits_are_those_of_the_highest_cosine():
     frames = LabelledFrames.of(map(encode, pixels), goals, labels)
     model = RewardModel(CLIPEncoder.load("small"))
     indices = indices_of(frames, config.goal_set)
-    told = recognise(model, Scorer.from_config(config), frames, indices)
+    told = measure_goal_accuracy(model, Scorer.from_config(config), frames, indices)
     texts = model.encoder.encode_texts(config.goal_set.texts)
     cosines = (model.encoder.encode_images(pixels) @ texts.T).numpy()
     expected = np.where(labels, cosines.argmax(1) == indices, np.nan)
@@ -40,7 +41,7 @@ def test_equal_scores_share_the_hit(changed_clip):
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a key"], [True])
     model = RewardModel(CLIPEncoder.load(changed_clip("small", blind("small"))))
-    told = recognise(model, Scorer.from_config(config), frames, np.array([1]))
+    told = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([1]))
     assert told.hits.tolist() == [0.5]
 
 
@@ -63,7 +64,7 @@ def test_a_single_goal_is_recognised_by_nobody():
     config = VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a ball"], [True])
     model = RewardModel(CLIPEncoder.load("small"))
-    told = recognise(model, Scorer.from_config(config), frames, np.array([0]))
+    told = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([0]))
     assert np.isnan(told.hits).all()
     assert told.taken_for == {}
     assert told.mistaken == pytest.approx({})

@@ -5,7 +5,7 @@ import pytest
 
 from rllib_vlm_reward.envs.makers import make_find
 from rllib_vlm_reward.errors import GoalError, LabelError
-from rllib_vlm_reward.evaluation.stage import Stage
+from rllib_vlm_reward.evaluation.players import PlayedEnv
 from rllib_vlm_reward.run import Experiment
 
 ROOM = {"colors": ["red", "blue"], "max_steps": 9}
@@ -23,11 +23,11 @@ RUN = Experiment.model_validate(
 
 
 def test_an_episode_is_the_env_s_own():
-    with Stage(RUN) as stage:
-        goal = stage.reset(seed=3, goal="go to the blue key")
+    with PlayedEnv(RUN) as played:
+        goal = played.reset(seed=3, goal="go to the blue key")
         seen = [
-            (frame.copy(), info["success"], stage.steps_to_go())
-            for frame, info in stage.play(stage.act("random"), seed=5)
+            (frame.copy(), info["success"], played.steps_to_go())
+            for frame, info in played.play(played.act("random"), seed=5)
         ]
     env = make_find(**ROOM)
     _, info = env.reset(seed=3, options={"goal": "go to the blue key"})
@@ -43,13 +43,13 @@ def test_an_episode_is_the_env_s_own():
 def test_an_env_without_an_expert_has_none_and_no_steps_to_go():
     settings = {**RUN.to_dict(), "environment": {"env": "CartPole-v1"}}
     reward = {"encoder": "small", "goals": ["a pole"], "head": "cosine"}
-    with Stage(Experiment.model_validate({**settings, "vlm_reward": reward})) as stage:
-        assert [*stage.acts] == ["random"]
-        assert stage.steps_to_go() is None
+    with PlayedEnv(Experiment.model_validate({**settings, "vlm_reward": reward})) as played:
+        assert [*played.acts] == ["random"]
+        assert played.steps_to_go() is None
         with pytest.raises(LabelError, match=r"'expert': .*\['random'\].*expert_action\(\)"):
-            stage.act("expert")
+            played.act("expert")
 
 
 def test_a_goal_that_the_run_lacks_is_refused():
-    with Stage(RUN) as stage, pytest.raises(GoalError):
-        stage.reset(seed=0, goal="go to the grey door")
+    with PlayedEnv(RUN) as played, pytest.raises(GoalError):
+        played.reset(seed=0, goal="go to the grey door")

@@ -14,8 +14,8 @@ from rllib_vlm_reward.calibration import Target
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate
-from rllib_vlm_reward.evaluation.judged import best_threshold, judge
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.scored_frames import best_threshold, score_labelled
 from rllib_vlm_reward.reward_model import spec
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 
@@ -24,7 +24,7 @@ def test_softmax_scores_are_the_papers_from_open_clips_own_encoder(quickstart, l
     rows = np.flatnonzero(lift.labels)[:3].tolist() + np.flatnonzero(~lift.labels)[:5].tolist()
     frames = lift.take(rows)
     config = quickstart.model_copy(update={"precision": "fp32"})
-    judged = judge(config, frames, encoder="small")
+    scored = score_labelled(config, frames, encoder="small")
     folder = f"{spec.__file__.rpartition('/')[0]}/checkpoints/small"
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer, model = open_clip.get_tokenizer(f"local-dir:{folder}"), model.eval()
@@ -37,21 +37,21 @@ def test_softmax_scores_are_the_papers_from_open_clips_own_encoder(quickstart, l
             logits = (texts @ image * model.logit_scale.exp()).double().numpy()
             exponents = np.exp(logits - logits.max())
             expected = exponents[0] / exponents.sum()
-            assert judged.scores[row] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert judged.config.encoder == "small"
-    assert judged.fingerprint == CLIPEncoder.load("small").fingerprint
+            assert scored.scores[row] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert scored.config.encoder == "small"
+    assert scored.fingerprint == CLIPEncoder.load("small").fingerprint
 
 
 def test_goals_that_the_reward_lacks_are_named(lift):
     config = VLMRewardConfig(encoder="small", goals=["pick up the red {ball|box}"])
     with pytest.raises(GoalError, match=r"got \d+ goals .*'pick up the blue ball'") as told:
-        judge(config, lift)
+        score_labelled(config, lift)
     assert "Did you mean 'pick up the red ball'?" in str(told.value)
 
 
 def test_a_given_threshold_is_kept_and_else_the_best_is_taken(quickstart, lift):
-    assert judge(quickstart, lift).threshold == 0.5
-    chosen = judge(quickstart.model_copy(update={"threshold": None}), lift)
+    assert score_labelled(quickstart, lift).threshold == 0.5
+    chosen = score_labelled(quickstart.model_copy(update={"threshold": None}), lift)
     assert chosen.threshold_chosen
     assert f1_score(lift.labels, chosen.scores > chosen.threshold) == 1
 
@@ -71,8 +71,8 @@ def test_no_threshold_has_a_better_f1(scores, labels):
 
 def test_a_frame_is_judged_alone_whatever_lies_beside_it(quickstart, lift):
     frames: LabelledFrames = lift.take(np.arange(40))
-    forward = judge(quickstart, frames, encoder="small").scores
-    backward = judge(quickstart, frames.take(np.arange(40)[::-1]), encoder="small").scores
+    forward = score_labelled(quickstart, frames, encoder="small").scores
+    backward = score_labelled(quickstart, frames.take(np.arange(40)[::-1]), encoder="small").scores
     np.testing.assert_allclose(forward, backward[::-1], atol=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_a_calibration_judges_its_own_clip_alone(quickstart, lift):
     frames = lift.take(np.arange(len(lift)) < 400)
     found = calibrate(config, lift, Target(false_positives=0.5))
     calibrated = config.model_copy(update={"calibration": found})
-    assert judge(calibrated, frames).threshold == found.threshold.value
-    assert judge(calibrated, frames, encoder="base").threshold_chosen
+    assert score_labelled(calibrated, frames).threshold == found.threshold.value
+    assert score_labelled(calibrated, frames, encoder="base").threshold_chosen
     with pytest.raises(LabelError, match="calibrate anew"):
-        judge(calibrated.model_copy(update={"encoder": "base"}), frames)
+        score_labelled(calibrated.model_copy(update={"encoder": "base"}), frames)

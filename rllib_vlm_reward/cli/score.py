@@ -1,0 +1,150 @@
+"""``rllib-vlm-reward score``: what is an image worth?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+from rllib_vlm_reward.cli.app import app, quiet, say_loading
+from rllib_vlm_reward.cli.arguments import refuse_twice
+
+if TYPE_CHECKING:
+    from rllib_vlm_reward.config import VLMRewardConfig
+    from rllib_vlm_reward.evaluation.score import ImageScores
+
+_GOALS_IN_A_TABLE = 4  # more columns would be too narrow to read at 80 characters
+
+
+@app.command("score")
+def score_command(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Image files, in any format that Pillow reads.",
+            exists=True,
+            dir_okay=False,
+            metavar="IMAGE...",
+        ),
+    ],
+    goal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What the image should show, such as 'a red ball'. Repeatable; with softmax "
+            "the goals are weighed against each other.",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="CLIP: small, base, or open_clip's ARCHITECTURE/PRETRAINED."
+        ),
+    ] = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What the image shows without the goal, such as 'an empty room'. Repeatable.",
+        ),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How CLIP's answer becomes a score; softmax by default."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Mark scores above this value, where a reward is 1.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of a run, or of the section `vlm_reward` alone, that replaces --goal, "
+            "--negative and --head.",
+            exists=True,
+            dir_okay=False,
+            metavar="CONFIG.yaml",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
+) -> None:
+    """Score images against goals, and print the scores: one row for each image.
+
+    The scores are those that a run with the same settings would give to these frames.
+
+    Examples:
+    `rllib-vlm-reward score frame.png --goal "a red ball" --goal "a blue key" --encoder base`,
+    `rllib-vlm-reward score frames/*.png --config configs/quickstart.yaml --json`
+    """
+    refuse_twice("IMAGE", images)
+    refuse_twice("--goal", goal or [])
+    if config is None and (not goal or encoder is None):
+        raise typer.BadParameter("give --goal and --encoder, or --config CONFIG.yaml.")
+    if config is not None and (goal or negative or head):
+        raise typer.BadParameter("--config brings goals, negatives and head: give them there.")
+    say_loading()
+    from rllib_vlm_reward.evaluation.score import score_images
+    from rllib_vlm_reward.reward_model.device import check_device
+
+    quiet()
+    check_device(device)
+    if config is not None:
+        reward = _read(config, encoder)
+    else:
+        reward = _make(goal or [], str(encoder), negative or [], head)
+    if threshold is not None:
+        reward = reward.model_copy(update={"threshold": threshold})
+    scores = score_images(reward, images, device=device)
+    if as_json:
+        Console().print_json(data=scores.to_dict())
+        return
+    for table in _tables(scores):
+        Console().print(table)
+    if reward.threshold is not None:
+        Console().print(f"* the score exceeds {reward.threshold:.4g}: the reward is 1")
+
+
+def _read(config: Path, encoder: str | None) -> "VLMRewardConfig":
+    from rllib_vlm_reward.evaluation.scored_frames import with_encoder
+    from rllib_vlm_reward.offline import read_config
+
+    reward = read_config(config)
+    return reward if encoder is None else with_encoder(reward, encoder)
+
+
+def _make(
+    goals: list[str], encoder: str, negatives: list[str], head: str | None
+) -> "VLMRewardConfig":
+    from rllib_vlm_reward.config import VLMRewardConfig
+    from rllib_vlm_reward.evaluation.head_traits import needs_negatives
+    from rllib_vlm_reward.goals import expand_goals
+    from rllib_vlm_reward.section import validated
+
+    kind = head or VLMRewardConfig.model_fields["head"].default
+    alone = len([text for goal in goals for text in expand_goals(goal)]) == 1
+    if alone and not negatives and needs_negatives(kind):
+        raise typer.BadParameter(
+            f"the head {kind} compares a goal with other statements, but there is one --goal and "
+            "no --negative, so every image would score 1. Add --negative TEXT, which says what an "
+            "image shows without the goal, or another --goal; or score the goal alone by "
+            "--head cosine."
+        )
+    settings = {"encoder": encoder, "goals": goals, "negatives": negatives, "head": kind}
+    return validated(VLMRewardConfig, settings, "score")
+
+
+def _tables(scores: "ImageScores") -> Iterator[Table]:
+    """Yield tables of images by goals, each with as many goals as can be read."""
+    threshold = scores.config.threshold
+    for first in range(0, len(scores.goals), _GOALS_IN_A_TABLE):
+        columns = slice(first, first + _GOALS_IN_A_TABLE)
+        heads = (Column(goal, justify="right", overflow="fold") for goal in scores.goals[columns])
+        table = Table(Column("image", overflow="fold"), *heads, box=box.SIMPLE, pad_edge=False)
+        for image, row in zip(scores.images, scores.values[:, columns], strict=True):
+            marks = ("*" if threshold is not None and score > threshold else "" for score in row)
+            cells = (f"{score:.4f}{mark}" for score, mark in zip(row, marks, strict=True))
+            table.add_row(str(image), *cells)
+        yield table

@@ -1,0 +1,66 @@
+"""Encoded images: files and bytes that Pillow reads, and the frames that they hold."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rllib_vlm_reward.errors import FrameError
+from rllib_vlm_reward.frames import Frames
+
+__all__ = ["decode", "encode", "read_image"]
+
+
+def encode(frame: Frames) -> bytes:
+    """Encode a frame, uint8 ``[H, W, 3]``, as PNG, without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decode(image: bytes, name: str) -> Frames:
+    """Decode an image: uint8 RGB ``[H, W, 3]``.
+
+    The image is turned upright as its EXIF orientation asks. Grey and palette images become RGB,
+    and an alpha channel is dropped.
+
+    Args:
+        image: the content of a PNG, JPEG or another file that Pillow reads.
+        name: what the error calls the image.
+
+    Raises:
+        FrameError: the image cannot be read, or its pixels have more than 8 bits.
+
+    Example:
+        >>> decode(encode(np.zeros((8, 6, 3), np.uint8)), "black").shape
+        (8, 6, 3)
+    """
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            if opened.mode[0] in "IF":
+                raise FrameError(
+                    f"{name}: got pixels of the mode {opened.mode!r}, expected 8 bits a channel, "
+                    "such as RGB or grey. Convert the image."
+                )
+            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNGs
+        unknown = isinstance(error, UnidentifiedImageError)
+        raise FrameError(
+            f"{name} cannot be read as an image ({'unknown format' if unknown else error}), "
+            "expected PNG, JPEG or another format that Pillow reads. Save the image again, or "
+            "leave it out."
+        ) from error
+
+
+def read_image(path: Path) -> bytes:
+    """Return the content of an image file, which :func:`decode` reads.
+
+    Raises:
+        FrameError: there is no such file, or :func:`decode` refuses what it holds.
+    """
+    if not path.is_file():
+        raise FrameError(f"{path}: there is no such file. Correct the path.")
+    content = path.read_bytes()
+    decode(content, str(path))
+    return content
