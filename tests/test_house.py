@@ -26,14 +26,17 @@ ROOMS = {
     "curriculum": {"errors", "goals", "section"},
     "reward_model": {"errors", "frames", "goals", "config"},
     "serving": {"errors", "frames", "config", "reward_model"},
+    "monitoring": {"errors", "frames", "config"},
     "connectors": {
         "errors",
+        "import_path",
         "frames",
         "goals",
         "config",
         "curriculum",
         "reward_model",
         "serving",
+        "monitoring",
     },
     "policies": {"errors"},
     "envs": {"errors", "frames", "goals"},
@@ -48,6 +51,7 @@ ROOMS = {
         "settings",
         "config",
         "connectors",
+        "monitoring",
         "reward_model",
         "serving",
     },
@@ -60,6 +64,7 @@ ROOMS = {
         "curriculum",
         "serving",
         "connectors",
+        "monitoring",
         "plugin",
     },
     "evaluation": {
@@ -73,7 +78,7 @@ ROOMS = {
         "reward_model",
         "run",
     },
-    "sweep": {"errors", "resources", "run", "serving", "serving_config"},
+    "sweep": {"errors", "monitoring", "resources", "run", "serving", "serving_config"},
     "bench": {
         "errors",
         "frames",
@@ -82,6 +87,7 @@ ROOMS = {
         "reward_model",
         "serving",
         "connectors",
+        "monitoring",
         "run",
     },
     "cli": {
@@ -101,6 +107,7 @@ LIBRARIES = {
     "open_clip": {"reward_model/encoder.py"},
     "ray": {
         "serving",
+        "monitoring",
         "connectors",
         "policies",
         "plugin",
@@ -111,6 +118,7 @@ LIBRARIES = {
         "bench",
     },
     "ray.rllib": {
+        "monitoring",
         "connectors",
         "policies",
         "plugin",

@@ -15,9 +15,15 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils import force_list
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
-from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, weights_piece
-from rllib_vlm_reward.connectors.stream import Record
+from rllib_vlm_reward.connectors import custom_data
+from rllib_vlm_reward.connectors.pipeline import (
+    attach_pieces,
+    embedding_piece,
+    reward_piece,
+    seed_next_reset,
+    weights_piece,
+)
+from rllib_vlm_reward.monitoring.scored_steps import Recorder
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
@@ -96,7 +102,7 @@ class Evaluator:
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
         self._tells = False
-        self._drawn = weights_piece(self._runner._env_to_module)
+        self._drawn = weights_piece(self._runner)
         training, known = len(piece.config.training_goals), len(piece.config.goal_set)
         self._training, self._held_out = range(training), range(training, known)
 
@@ -122,18 +128,17 @@ class Evaluator:
     def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
         """Return the outcome of the present policy when it is told other goals than its own.
 
-        None if it is not told any goal by :class:`GoalEmbedding`, or if there is only one; with
+        None if it is not told any goal by :class:`.GoalEmbedding`, or if there is only one; with
         ``held_out``, also where :meth:`held_out` is None.
         """
-        pieces = self._runner._env_to_module.connectors
-        told = [piece for piece in pieces if isinstance(piece, GoalEmbedding)]
-        if not told or len(told[0].config.goal_set) < 2:
+        embedding = embedding_piece(self._runner)
+        if embedding is None or len(embedding.config.goal_set) < 2:
             return None
-        told[0].shuffle = True
+        embedding.shuffle = True
         try:
             return self.held_out(episodes) if held_out else self.trained(episodes)
         finally:
-            told[0].shuffle = False
+            embedding.shuffle = False
 
     def random(self, episodes: int) -> Outcome:
         """Return the outcome of uniformly random actions."""
@@ -147,7 +152,7 @@ class Evaluator:
         """
         assert not held_out or (self._drawn is not None and self._held_out)
         self._sync()
-        with self._recording() as record:
+        with self._recording() as recorder:
             played = self._sample(episodes, goals=self._held_out if held_out else None)
         infos = {
             (chunk.id_, t): info
@@ -155,9 +160,9 @@ class Evaluator:
             for t, info in enumerate(chunk.get_infos(), chunk.t_started)
         }
         order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
-        seen = [each for each in record if each[0] in order]
-        seen.sort(key=lambda each: (order[each[0]], each[1]))
-        return [Moment(*each, infos[each[:2]]) for each in seen]
+        seen = [each for each in recorder.frames if each.episode in order]
+        seen.sort(key=lambda each: (order[each.episode], each.t))
+        return [Moment(*each[:5], infos[each.episode, each.t]) for each in seen]
 
     def _sync(self) -> None:
         # RLlib syncs the driver's own env runner with the learner after each update.
@@ -176,7 +181,7 @@ class Evaluator:
             chunks = {episode.id_: [episode] for episode in play(num_episodes=episodes)}
         else:
             chunks = {}
-            self._runner._needs_initial_reset = True  # else RLlib 2.60 seeds no reset
+            seed_next_reset(self._runner)
             while not self._ended(chunks, episodes):
                 for chunk in play(num_timesteps=STEPS * self._runner.num_envs):
                     chunks.setdefault(chunk.id_, []).append(chunk)
@@ -194,23 +199,22 @@ class Evaluator:
         chunks = self._sample(episodes, goals=goals, random_actions=random_actions)
         data = [chunk.custom_data for chunk in chunks if chunk.is_done]
         # An env may tell of success alone.
-        self._tells = self._tells or any("success" in each for each in data)
-        told = [float(each.get("success", False)) for each in data] if self._tells else []
+        self._tells = self._tells or any(custom_data.SUCCESS in each for each in data)
+        told = [float(each.get(custom_data.SUCCESS, False)) for each in data if self._tells]
         return Outcome(
-            vlm_return=_mean(data, "vlm_return"),
-            ground_truth_return=_mean(data, "env_return"),
+            vlm_return=_mean(data, custom_data.VLM_RETURN),
+            ground_truth_return=_mean(data, custom_data.ENV_RETURN),
             ground_truth_success=float(np.mean(told)) if told else None,
             false_positives=_false_positives(chunks, reward_piece(self._runner).config),
             episodes=len(data),
         )
 
     @contextmanager
-    def _recording(self) -> Iterator[Record]:
-        piece = reward_piece(self._runner)
-        record: Record = []
-        piece.record(record)
+    def _recording(self) -> Iterator[Recorder]:
+        piece, recorder = reward_piece(self._runner), Recorder()
+        piece.record(recorder)
         try:
-            yield record
+            yield recorder
         finally:
             piece.record(None)
 
@@ -221,7 +225,7 @@ def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConf
         infos = chunk.get_infos()[1:]
         if config.threshold is None or any(config.success_key not in info for info in infos):
             return None
-        env_rewards = np.array([info["env_reward"] for info in infos])
+        env_rewards = np.array([info[custom_data.ENV_REWARD] for info in infos])
         fired = np.asarray(chunk.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
         count += sum(fired & ~np.array([bool(info[config.success_key]) for info in infos]))
     return float(count / len({chunk.id_ for chunk in chunks}))

@@ -12,8 +12,8 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import AlarmError
+from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.run.course import draw_course
 from rllib_vlm_reward.run.evaluation import Evaluator
 from rllib_vlm_reward.run.experiment import Experiment
@@ -106,7 +106,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         while not (history and stop.is_reached(history[-1])):
             progress, result = iterate(algorithm, history[-1] if history else None)
             folder.log(progress, result)
-            _log_watch(folder, callbacks_of(algorithm).watch, progress.env_steps, experiment)
+            _log_monitor(folder, callbacks_of(algorithm).monitor, progress.env_steps, experiment)
             report(progress)
             if progress.iteration % experiment.checkpoint_every == 0:
                 folder.save_checkpoint(algorithm)
@@ -121,7 +121,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         report("alarm: saving a checkpoint, for --resume")
         # The alarm kept the iteration's own progress back.
         env_steps = folder.history[-1].env_steps if folder.history else 0
-        _log_watch(folder, callbacks_of(algorithm).watch, env_steps, experiment)
+        _log_monitor(folder, callbacks_of(algorithm).monitor, env_steps, experiment)
         folder.save_checkpoint(algorithm)
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -138,14 +138,14 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
     folder.save_checkpoint(algorithm)
 
 
-def _log_watch(
-    folder: RunFolder, watch: RewardWatch, env_steps: int, experiment: Experiment
+def _log_monitor(
+    folder: RunFolder, monitor: RewardMonitor, env_steps: int, experiment: Experiment
 ) -> None:
     """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
-    for name, counts, low in watch.histograms():
+    for name, counts, low in monitor.histograms():
         folder.log_scores(f"scores/{name}", counts, env_steps, low=low)
-    if watch.highlights:
-        picture = draw_highlights(watch.highlights, experiment.vlm_reward.threshold)
+    if monitor.highlights:
+        picture = draw_highlights(monitor.highlights, experiment.vlm_reward.threshold)
         folder.log_frames("highest scores", picture, env_steps)
 
 

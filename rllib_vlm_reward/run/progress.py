@@ -10,11 +10,12 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.connectors.course import course_of
+from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
+from rllib_vlm_reward.monitoring import metric_names as names
 
 __all__ = ["Progress", "iterate", "read_progress", "write_progress"]
 
-_SAMPLED = ("env_runners", "num_env_steps_sampled_lifetime")
+_SAMPLED = (names.ENV_RUNNERS, "num_env_steps_sampled_lifetime")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Progress:
         ground_truth_return: the env's own return.
         ground_truth_success: share of episodes; None if the env is mute.
         frames_per_second: scored in this iteration.
-        curriculum: what it has come to, see :func:`.course_of`; None without one.
-        alarms: kinds of the reward's alarms that hold, see :mod:`.connectors.alarm`.
+        curriculum: what it has come to, see :func:`.curriculum_progress`; None without one.
+        alarms: kinds of the reward's alarms that hold, see :mod:`.monitoring.alarms`.
     """
 
     iteration: int
@@ -66,16 +67,15 @@ class Progress:
             alarms: see the class.
         """
         # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
-        runners = result.get("env_runners", {})
-        reward = runners.get("vlm_reward", {})
+        runners, reward = result.get(names.ENV_RUNNERS, {}), names.reward_metrics(result)
         env_steps = int(runners.get("num_env_steps_sampled_lifetime", sampled_before))
         return cls(
             iteration=before.iteration + 1 if before else 1,
             env_steps=env_steps,
             wall_seconds=round((before.wall_seconds if before else 0.0) + seconds, 3),
-            vlm_return=_number(reward.get("vlm_return_mean")),
-            ground_truth_return=_number(reward.get("ground_truth_return_mean")),
-            ground_truth_success=_number(reward.get("ground_truth_success")),
+            vlm_return=_number(reward.get(names.VLM_RETURN)),
+            ground_truth_return=_number(reward.get(names.GROUND_TRUTH_RETURN)),
+            ground_truth_success=_number(reward.get(names.GROUND_TRUTH_SUCCESS)),
             frames_per_second=round((env_steps - sampled_before) / seconds, 1),
             curriculum=curriculum,
             alarms=list(alarms),
@@ -93,8 +93,8 @@ def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, di
         seconds=seconds,
         sampled_before=int(sampled_before),
         before=before,
-        curriculum=course_of(algorithm),
-        alarms=callbacks_of(algorithm).watch.in_force,
+        curriculum=curriculum_progress(algorithm),
+        alarms=callbacks_of(algorithm).monitor.in_force,
     )
     return progress, result
 

@@ -9,6 +9,7 @@ from ray import tune
 from ray.rllib.core.learner.learner import Learner
 
 from rllib_vlm_reward.errors import ERRORS
+from rllib_vlm_reward.monitoring.metric_names import CURRICULUM
 from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.evaluation import Evaluator
@@ -120,7 +121,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
             "env_steps": last.env_steps,
             "wall_seconds": last.wall_seconds,
             "training": dataclasses.asdict(dataclasses.replace(last, curriculum=None)),
-            "curriculum": result.get("curriculum"),
+            "curriculum": result.get(CURRICULUM),
             "done": self._is_over(),
         }
         return {key: value for key, value in report.items() if value is not None}
