@@ -53,13 +53,13 @@ def experiment_of(row: Row, folder: Path) -> Experiment:
 def train(experiment: Experiment, iterations: int) -> Row:
     """Return the alarms in force after each iteration, or how training ended."""
     algorithm = experiment.to_algorithm_config().build_algo()
-    watch, each = callbacks_of(algorithm).watch, []
+    monitor, each = callbacks_of(algorithm).monitor, []
     try:
         for _ in range(iterations):
             algorithm.train()
-            digest = watch.digests[None]
-            seen = {"mean": digest.mean, "spread": digest.spread, "steps": digest.steps}
-            each.append({"alarms": watch.in_force, **seen})
+            scores = monitor.statistics[None]
+            seen = {"mean": scores.mean, "spread": scores.spread, "steps": scores.steps}
+            each.append({"alarms": monitor.in_force, **seen})
     except Exception as error:
         each.append({"alarms": [type(error).__name__], "error": str(error)})
     finally:

@@ -29,7 +29,7 @@ from ray.rllib.offline.offline_env_runner import OfflineSingleAgentEnvRunner
 from report import finish
 
 from rllib_vlm_reward import GoalConditionedModule, RewardPool, VLMRewardConfig, add_vlm_reward
-from rllib_vlm_reward.connectors.preflight import attach_pieces
+from rllib_vlm_reward.connectors.pipeline import attach_pieces
 
 VLM = VLMRewardConfig(
     encoder="small",

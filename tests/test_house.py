@@ -26,14 +26,17 @@ ROOMS = {
     "curriculum": {"errors", "goals", "import_path", "section"},
     "reward_model": {"errors", "frames", "goals", "config"},
     "serving": {"errors", "frames", "config", "reward_model"},
+    "monitoring": {"errors", "frames", "config"},
     "connectors": {
         "errors",
+        "import_path",
         "frames",
         "goals",
         "config",
         "curriculum",
         "reward_model",
         "serving",
+        "monitoring",
     },
     "policies": {"errors"},
     "envs": {"errors", "frames", "goals"},
@@ -47,6 +50,7 @@ ROOMS = {
         "settings",
         "config",
         "connectors",
+        "monitoring",
         "reward_model",
         "serving",
     },
@@ -60,6 +64,7 @@ ROOMS = {
         "curriculum",
         "serving",
         "connectors",
+        "monitoring",
         "plugin",
     },
     "evaluation": {
@@ -74,7 +79,7 @@ ROOMS = {
         "reward_model",
         "run",
     },
-    "sweep": {"config", "errors", "plugin", "run", "serving", "serving_config"},
+    "sweep": {"config", "errors", "monitoring", "plugin", "run", "serving", "serving_config"},
     "bench": {
         "errors",
         "frames",
@@ -83,6 +88,7 @@ ROOMS = {
         "reward_model",
         "serving",
         "connectors",
+        "monitoring",
         "run",
     },
     "cli": {
@@ -103,6 +109,7 @@ LIBRARIES = {
     "open_clip": {"reward_model/encoder.py"},
     "ray": {
         "serving",
+        "monitoring",
         "connectors",
         "policies",
         "plugin",
@@ -112,6 +119,7 @@ LIBRARIES = {
         "bench",
     },
     "ray.rllib": {
+        "monitoring",
         "connectors",
         "policies",
         "plugin",

@@ -1,6 +1,8 @@
-"""What the connector takes from Ray 2.60's RLlib, one fact a test: an upgrade fails here first."""
+"""What the package takes from Ray 2.60's RLlib, one fact a test: an upgrade fails here first."""
 
+import ast
 import functools
+from pathlib import Path
 
 import gymnasium as gym
 import msgpack
@@ -12,9 +14,11 @@ from painted_agents import PaintedAgents
 from ray import tune
 from ray.rllib.algorithms.dqn.dqn import DQNConfig, calculate_rr_weights
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
@@ -27,6 +31,60 @@ from ray.rllib.utils.replay_buffers.episode_replay_buffer import EpisodeReplayBu
 from ray.rllib.utils.replay_buffers.prioritized_episode_buffer import (
     PrioritizedEpisodeReplayBuffer,
 )
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+import rllib_vlm_reward
+
+PACKAGE = Path(rllib_vlm_reward.__file__).parent
+# Private names of Ray and RLlib: the files that use them, and the test below that holds the fact.
+PRIVATE_NAMES = {
+    "_env_to_module": (
+        {"connectors/pipeline.py"},
+        "test_custom_pieces_come_first",
+    ),
+    "_ongoing_episodes": (
+        {"connectors/pipeline.py"},
+        "test_the_runner_goes_on_with_the_successors_of_the_cut_episodes",
+    ),
+    "_needs_initial_reset": (
+        {"connectors/pipeline.py"},
+        "test_only_an_initial_reset_is_seeded",
+    ),
+    "_global_registry": (
+        {"connectors/pipeline.py", "plugin.py", "run/world.py"},
+        "test_the_registry_has_what_was_registered_and_nothing_of_gymnasium",
+    ),
+    "_env_to_module_connector": (
+        {"plugin.py"},
+        "test_a_configuration_keeps_factory_and_module_as_they_were_given",
+    ),
+    "_rl_module_spec": (
+        {"plugin.py"},
+        "test_a_configuration_keeps_factory_and_module_as_they_were_given",
+    ),
+    "_optimizer_lr_schedules": (
+        {"sweep/trial.py"},
+        "test_a_learner_has_a_schedule_for_each_optimizer",
+    ),
+    "_set_optimizer_lr": (
+        {"sweep/trial.py"},
+        "test_a_learner_has_a_schedule_for_each_optimizer",
+    ),
+    "_model_config_dict": (
+        {"policies/replayed.py"},
+        "test_a_catalog_keeps_the_model_config_and_asks_a_hook_for_its_components",
+    ),
+    "_determine_components_hook": (
+        {"policies/replayed.py"},
+        "test_a_catalog_keeps_the_model_config_and_asks_a_hook_for_its_components",
+    ),
+    "_observation_space": (
+        {"offline/episode.py"},
+        "test_an_episodes_state_has_its_observation_space",
+    ),
+}
+# Private names of other libraries' classes: minigrid's.
+NOT_RAYS = {"_rand_elem", "_rand_subset"}
 
 LENGTHS = (3, 5)
 
@@ -477,3 +535,112 @@ def test_agents_that_ended_come_in_a_call_of_their_own_the_others_by_sub_env():
         for row, id_ in enumerate(ids):
             assert row_of.setdefault(id_, row) == row
     assert {id_ for ids in ended for id_ in ids} <= set(row_of)
+
+
+class SeededEnv(CountingEnv):
+    """Keeps the seeds of all resets."""
+
+    seeds = []  # noqa: RUF012
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        return super().reset()
+
+
+def test_only_an_initial_reset_is_seeded(runner):
+    env_runner, _ = runner(env=SeededEnv)
+    env_runner._seed = 3
+    seeded = []
+    for initial, forced in ((True, False), (False, True), (True, False)):
+        SeededEnv.seeds.clear()
+        env_runner._needs_initial_reset = initial
+        env_runner.sample(num_timesteps=2, random_actions=True, force_reset=forced)
+        seeded.append([seed is not None for seed in SeededEnv.seeds[:2]])
+    assert seeded == [[True, True], [False, False], [True, True]]
+
+
+def test_the_registry_has_what_was_registered_and_nothing_of_gymnasium():
+    tune.register_env("counting", CountingEnv)
+    assert _global_registry.contains(ENV_CREATOR, "counting")
+    assert isinstance(_global_registry.get(ENV_CREATOR, "counting")({}), CountingEnv)
+    assert not _global_registry.contains(ENV_CREATOR, "CartPole-v1")
+
+
+def test_a_configuration_keeps_factory_and_module_as_they_were_given():
+    config = PPOConfig()
+    assert (config._env_to_module_connector, config._rl_module_spec) == (None, None)
+
+    def factory(env, spaces, device):
+        return []
+
+    spec = RLModuleSpec()
+    config.env_runners(env_to_module_connector=factory).rl_module(rl_module_spec=spec)
+    assert config._env_to_module_connector is factory
+    assert config._rl_module_spec is spec
+
+
+def test_a_learner_has_a_schedule_for_each_optimizer():
+    config = PPOConfig().environment("CartPole-v1").training(lr=0.5)
+    config.rl_module(model_config={"fcnet_hiddens": [2]})
+    learner = config.build_learner(env=gym.make("CartPole-v1"))
+    learner.build()
+    ((optimizer, schedule),) = learner._optimizer_lr_schedules.items()
+    assert (schedule.use_schedule, schedule.get_current_value()) == (False, 0.5)
+    learner._set_optimizer_lr(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+def test_a_catalog_keeps_the_model_config_and_asks_a_hook_for_its_components():
+    asked = []
+
+    class Asks(PPOCatalog):
+        def _determine_components_hook(self):
+            asked.append(self._model_config_dict["mine"])
+            super()._determine_components_hook()
+
+    model = {"fcnet_hiddens": [2], "mine": 7}
+    Asks(CountingEnv.observation_space, CountingEnv.action_space, model)
+    assert asked == [7]
+
+
+def test_an_episodes_state_has_its_observation_space():
+    space = gym.spaces.Box(0, 1, (2,), np.float32)
+    state = SingleAgentEpisode(observation_space=space).get_state()
+    assert SingleAgentEpisode.from_state(state).observation_space == space
+    assert state["_observation_space"] is not None
+
+
+def private_names():
+    """Yield each private name that the package uses and does not itself define, and the file."""
+    trees = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    defined, used = set(), []
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                defined.add(node.name)
+                used.append((node.name, path))
+            elif isinstance(node, ast.Attribute):
+                used.append((node.attr, path))
+                if isinstance(node.ctx, ast.Store):
+                    defined |= {node.attr} if ast.unparse(node.value) in ("self", "cls") else set()
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                defined.add(node.id)
+            elif isinstance(node, ast.AnnAssign):
+                defined.add(ast.unparse(node.target))
+            elif isinstance(node, ast.ImportFrom):
+                used += [(alias.name, path) for alias in node.names]
+            elif isinstance(node, ast.Constant) and node.value in PRIVATE_NAMES:
+                used.append((node.value, path))
+    public = {"_replace", "_asdict"}  # of a NamedTuple
+    for name, path in used:
+        known = name in PRIVATE_NAMES or name not in defined | public | NOT_RAYS
+        if name.startswith("_") and not name.endswith("__") and known:
+            yield name, str(path.relative_to(PACKAGE))
+
+
+def test_private_names_stand_only_where_the_table_says():
+    found = {}
+    for name, file in private_names():
+        found.setdefault(name, set()).add(file)
+    assert found == {name: files for name, (files, _) in PRIVATE_NAMES.items()}
+    assert {fact for _, fact in PRIVATE_NAMES.values()} <= set(globals())

@@ -1,6 +1,7 @@
 """A run's own iterations, with its reward and with one that costs nothing."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -12,8 +13,9 @@ from ray.rllib.algorithms.impala import IMPALA
 from ray.rllib.env.env_runner import EnvRunner
 
 from rllib_vlm_reward.bench.client import Shape
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -117,12 +119,12 @@ class _Stopwatch:
             self.seconds += time.perf_counter() - begin
 
 
-class _FirstFrame(list[Any]):
-    """A recorder that keeps its first entry alone."""
+class _FirstFrame(Recorder):
+    """A recorder that keeps the first frame alone."""
 
-    def append(self, entry: Any) -> None:
-        if not self:
-            super().append(entry)
+    def observe(self, steps: ScoredSteps) -> None:
+        if not self.frames:
+            self.frames += itertools.islice(steps.kept_frames(), 1)
 
 
 class _Silence:
@@ -155,7 +157,9 @@ def _recorded(runner: EnvRunner) -> Shape | None:
         return None
     piece = reward_piece(runner)
     shapes = [
-        stream.recorder[0][2].shape[:2] for stream in piece._streams.values() if stream.recorder
+        stream.recorder.frames[0].frame.shape[:2]
+        for stream in piece._streams.values()
+        if stream.recorder is not None and stream.recorder.frames
     ]
     piece.record(None)
     return shapes[0] if shapes else None

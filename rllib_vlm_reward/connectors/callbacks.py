@@ -14,20 +14,23 @@ from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.course import advance
+from rllib_vlm_reward.connectors.curriculum_progress import advance
 from rllib_vlm_reward.connectors.episodes import Episodes
 from rllib_vlm_reward.connectors.goal_weights import log_outcomes
-from rllib_vlm_reward.connectors.preflight import (
+from rllib_vlm_reward.connectors.pipeline import (
     attach_pieces,
-    own_pipeline,
-    preflight,
+    driver_pieces,
+    has_pipeline,
+    ongoing_episodes,
     reward_piece,
+    trial_group,
     weights_piece,
 )
+from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.connectors.trial import reward_group
-from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import PoolError, RewardError
+from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS
+from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.serving.placement import Group
 from rllib_vlm_reward.serving.pool import RewardPool
 
@@ -40,10 +43,10 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     One instance lives beside the algorithm, where it owns the pool, and one in each env runner.
 
     Args:
-        config: of the run.
+        config: the reward of the run.
 
     Attributes:
-        watch: beside the algorithm, over what its env runners tell of the reward.
+        monitor: beside the algorithm, the monitor of the rewards of all env runners.
     """
 
     def __init__(self, config: VLMRewardConfig) -> None:
@@ -54,10 +57,10 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._run = uuid.uuid4().hex[:12]
         self._dropped = 0
         self._highlights = False
-        self.watch = RewardWatch(config)
+        self.monitor = RewardMonitor(config)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
-        """Check the envs, start the pool, and tell every env runner its name.
+        """Check the envs, start the pool, and send every env runner the pool's name.
 
         Raises:
             FrameError, GoalError, LabelError, RewardError, PoolError: training would fail.
@@ -70,7 +73,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         # The name is drawn here and not in the configuration, or an algorithm restored from a
         # checkpoint would collide with the one that wrote it.
         name = self._config.pool_name or f"vlm-reward-{self._run}"
-        group = reward_group(algorithm, self._config.num_actors)
+        group = trial_group(algorithm.config, self._config.num_actors)
         self._pool, started = _start_or_share(self._config, name, group)
         if started:
             _close_with(algorithm, self._pool)
@@ -79,7 +82,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             self._config.check_weights(self._encoder)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
-        self._keep_watch(algorithm)
+        for piece in driver_pieces(algorithm, VLMReward):
+            piece.monitor = self.monitor  # checkpoints hold its state
 
     def on_env_runners_recreated(
         self,
@@ -89,7 +93,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         is_evaluation: bool,
         **kwargs: Any,
     ) -> None:
-        """Tell restarted env runners the pool's name."""
+        """Send restarted env runners the pool's name."""
         env_runner_group.foreach_env_runner(
             self._attach(is_evaluation),
             remote_worker_ids=env_runner_indices,
@@ -98,12 +102,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
 
     def on_environment_created(self, *, env_runner: EnvRunner, **kwargs: Any) -> None:
         """Hand a replaced vector env (``restart_failed_sub_environments``) to the pieces."""
-        if hasattr(env_runner, "_env_to_module"):  # not at the runner's own creation
-            reward_piece(env_runner).env = env_runner.env
-            weights = weights_piece(env_runner._env_to_module)
-            if weights is not None:
-                weights.env = env_runner.env
-                weights.tell()
+        if not has_pipeline(env_runner):  # the env runner itself is being made
+            return
+        reward_piece(env_runner).env = env_runner.env
+        weights = weights_piece(env_runner)
+        if weights is not None:
+            weights.env = env_runner.env
+            weights.send_weights()
 
     def on_sample_end(
         self,
@@ -114,9 +119,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Finish the fragment, before anything of it leaves the env runner."""
-        ongoing = [episode for episode in env_runner._ongoing_episodes if episode is not None]
-        reward_piece(env_runner).flush(samples, ongoing, metrics_logger)
-        weights = weights_piece(env_runner._env_to_module)
+        reward_piece(env_runner).flush(samples, ongoing_episodes(env_runner), metrics_logger)
+        weights = weights_piece(env_runner)
         if weights is not None and not weights.evaluates:
             fires = self._config.threshold is not None
             log_outcomes(metrics_logger, samples, fires=fires)
@@ -128,7 +132,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
 
         Raises:
             RewardError: a failure, scores that never change, or samples that were all dropped.
-            ConfigError: episodes lack what the curriculum judges by.
+            ConfigError: episodes lack the signal of the curriculum.
         """
         self._raise_failures()
         advance(algorithm, result)
@@ -145,23 +149,16 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             )
         self._dropped = dropped
         if self._pool is not None:
-            self.watch.see(result, self._pool.describe())
+            self.monitor.update(result, self._pool.describe())
 
     def show_highlights(self, algorithm: Algorithm) -> None:
-        """Have the first env runners send their highest-scored frames, for :attr:`watch`."""
+        """Have the first env runners send their highest-scored frames to :attr:`monitor`."""
         self._highlights = True
         algorithm.env_runner_group.foreach_env_runner(self._attach(False))
 
     def on_evaluate_end(self, **kwargs: Any) -> None:
         """Raise what went wrong in the evaluation env runners."""
         self._raise_failures()
-
-    def _keep_watch(self, algorithm: Algorithm) -> None:
-        """Let checkpoints hold the watch's state."""
-        pipeline = own_pipeline(algorithm)
-        for piece in [] if pipeline is None else pipeline.connectors:
-            if isinstance(piece, VLMReward):
-                piece.watch = self.watch
 
     def _attach(self, evaluates: bool) -> Callable[[EnvRunner], None]:
         assert self._pool is not None
@@ -175,19 +172,19 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         )
 
     def _raise_failures(self) -> None:
-        # Trials may share a pool: each raises its own.
-        own = f"{self._run}: "
+        # Trials may share a pool: a trial raises what its run reported.
+        prefix = f"{self._run}: "
         failures = self._pool.failures() if self._pool is not None else []
-        ours = [text.removeprefix(own) for text in failures if text.startswith(own)]
+        ours = [text.removeprefix(prefix) for text in failures if text.startswith(prefix)]
         if ours:
             raise RewardError("env runners failed:\n" + "\n".join(ours))
 
 
 def callbacks_of(algorithm: Algorithm) -> VLMRewardCallbacks:
-    """Return the callbacks that own an algorithm's reward, and the watch over it."""
+    """Return the callbacks that own an algorithm's pool and the monitor of its reward."""
     # RLlib 2.60 keeps one instance of each callbacks class, in a list if there are several.
-    each = force_list(algorithm.callbacks)
-    return next(it for it in each if isinstance(it, VLMRewardCallbacks))
+    callbacks = force_list(algorithm.callbacks)
+    return next(it for it in callbacks if isinstance(it, VLMRewardCallbacks))
 
 
 def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
@@ -197,7 +194,7 @@ def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
 
 
 def _sampled(result: dict[str, Any]) -> bool:
-    return bool(result.get("env_runners", {}).get("num_env_steps_sampled", 0))
+    return bool(result.get(ENV_RUNNERS, {}).get("num_env_steps_sampled", 0))
 
 
 def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardPool, bool]:
@@ -215,7 +212,7 @@ def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[R
         if runs != asked:
             raise PoolError(
                 f"pool_name: the running pool {name!r} serves {runs}, but the configuration asks "
-                f"for {asked}, so another model would judge. Choose another pool_name."
+                f"for {asked}, so another model would score. Choose another pool_name."
             )
     return pool, False
 

@@ -1,16 +1,32 @@
-"""Collects what CLIP judges: the stepped sub-envs' frames, and the goals of their episodes."""
+"""Collects what the encoder sees: the stepped sub-envs' frames, and the goals of their episodes."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import FrameError, GoalError
+from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
 from rllib_vlm_reward.frames import Frames, check_each
 from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.import_path import load_object
 
-__all__ = ["RenderedOnce", "collect_frames", "episode_goal", "find_goal"]
+__all__ = [
+    "CheckedSource",
+    "FrameSource",
+    "RenderedOnce",
+    "SteppedEnvs",
+    "collect_frames",
+    "episode_goal",
+    "find_goal",
+    "frame_source",
+]
+
+VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
+Infos = Sequence[Mapping[str, Any]]
 
 
 class RenderedOnce:
@@ -20,8 +36,9 @@ class RenderedOnce:
         env: the vector env.
     """
 
-    def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, env: VectorEnv) -> None:
         self.render_mode = env.render_mode
+        self.unwrapped = env.unwrapped
         self._env = env
         self._frames: Any = None
 
@@ -32,24 +49,212 @@ class RenderedOnce:
         return self._frames
 
 
+class SteppedEnvs:
+    """Those B sub-envs of a vector env whose step is scored, in order.
+
+    Args:
+        env: the vector env of N sub-envs.
+        rows: indices of the B sub-envs. With several agents one sub-env may stand here twice.
+
+    Attributes:
+        rows: as given.
+        vector_env: the vector env itself, without RLlib's wrappers.
+
+    Example:
+        >>> env = gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
+        >>> stepped = SteppedEnvs(env, [0, 3])
+        >>> len(stepped), stepped.get_attr("render_mode")
+        (2, [None, None])
+    """
+
+    def __init__(self, env: "VectorEnv | RenderedOnce", rows: Sequence[int]) -> None:
+        self.rows = rows
+        self.vector_env: Any = env.unwrapped
+        self._env: Any = env
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def render(self) -> list[Any]:
+        """Return what the B sub-envs render; the whole vector env is asked once a step.
+
+        Raises:
+            FrameError: the env does not render arrays.
+        """
+        frames: Any = self._env.render() if self._env.render_mode == "rgb_array" else None
+        if frames is None:
+            raise FrameError(
+                f"env.render(): got render_mode {self._env.render_mode!r}, expected 'rgb_array'. "
+                'Create the env with render_mode="rgb_array" (for a gymnasium id: '
+                'config.environment(env_config={"render_mode": "rgb_array"})), or set '
+                "frame_source."
+            )
+        return [frames[row] for row in self.rows]
+
+    def get_attr(self, name: str) -> list[Any]:
+        """Return an attribute of the B sub-envs, also of those in other processes."""
+        values = self.vector_env.get_attr(name)
+        return [values[row] for row in self.rows]
+
+
+Env = SteppedEnvs | None
+
+
+class FrameSource(Protocol):
+    """Where frames come from: ``(env, observations, infos) -> B frames``.
+
+    A function or a class of this signature is a frame source too, named by its import path; a
+    class is made once, without arguments. For a step of B sub-envs it is called with
+
+    * ``env``: a :class:`SteppedEnvs`: it renders and is asked for these B sub-envs alone. None
+      where recorded episodes are rewarded anew, which have no env;
+    * ``observations``, ``infos``: B of each, in order: those of the sub-envs, or of the agents in
+      a multi-agent env. An info may be changed: what alone the frame source needs can be popped;
+
+    and returns B frames, uint8 ``[H, W, 3]`` of one size, in order. Under gymnasium's NEXT_STEP
+    autoreset all that it is given shows the *terminal* state at the step that ends an episode; the
+    reset comes one step later.
+    """
+
+    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+        """Return the B frames."""
+
+
+class _Rendered:
+    """What the sub-envs render."""
+
+    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+        if env is None:
+            raise FrameError(
+                "frame_source 'render': there is no env to render. Set frame_source obs, obs:KEY "
+                "or info:KEY."
+            )
+        return env.render()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Observed:
+    """The observations, or what they hold under a key."""
+
+    key: str
+
+    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+        return _look_up(observations, self.key, f"obs:{self.key}") if self.key else observations
+
+
+@dataclasses.dataclass(frozen=True)
+class _InInfos:
+    """What the infos hold under a key."""
+
+    key: str
+
+    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+        return _look_up(infos, self.key, f"info:{self.key}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Called:
+    """What a function or an object of the user's returns."""
+
+    name: str
+    function: FrameSource
+
+    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+        try:
+            frames = self.function(env, observations, infos)
+        except Exception as error:
+            raise FrameError(
+                f"frame_source {self.name!r}: it failed ({type(error).__name__}: {error}). It is "
+                "called with (env, observations, infos) and returns a list of frames; correct it."
+            ) from error
+        number = len(observations)
+        if not isinstance(frames, (list, tuple, np.ndarray)) or len(frames) != number:
+            sized = f" of length {len(frames)}" if hasattr(frames, "__len__") else ""
+            raise FrameError(
+                f"frame_source {self.name!r}: got {type(frames).__name__}{sized} for {number} "
+                f"stepped envs, expected a list of {number} frames, uint8 [H, W, 3], in the order "
+                "of the observations. Return one frame for each observation."
+            )
+        return list(frames)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedSource:
+    """A frame source whose frames are checked; see :func:`frame_source`.
+
+    Attributes:
+        collect: what it is.
+        label: its name, for errors.
+        reads_observations: it needs the observations.
+        reads_infos: it needs the infos.
+        info_key: under which key of the infos the frames are, if they are known to be there.
+    """
+
+    collect: FrameSource
+    label: str
+    reads_observations: bool = False
+    reads_infos: bool = False
+    info_key: str | None = None
+
+    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+        """Return the B frames, not copied: the env may draw its next ones into the same memory.
+
+        Raises:
+            FrameError: there is no frame, or none that
+                :func:`~rllib_vlm_reward.frames.check_each` accepts.
+        """
+        return check_each(self.collect(env, observations, infos), source=self.label)
+
+
+@functools.cache
+def frame_source(name: str) -> CheckedSource:
+    """Return the frame source of a name, made once in a process.
+
+    Args:
+        name: ``render``, ``obs``, ``obs:KEY``, ``info:KEY``, or the import path of a
+            :class:`FrameSource`.
+
+    Raises:
+        ConfigError: the import path leads nowhere, or to nothing that can be called.
+
+    Example:
+        >>> infos = [{"rgb": np.zeros((4, 4, 3), np.uint8)}] * 2
+        >>> [frame.shape for frame in frame_source("info:rgb")(None, [None] * 2, infos)]
+        [(4, 4, 3), (4, 4, 3)]
+    """
+    kind, _, key = name.partition(":")
+    label = f"frame_source {name!r}"
+    if kind == "render":
+        return CheckedSource(_Rendered(), "env.render()")
+    if kind == "obs":
+        return CheckedSource(_Observed(key), label, reads_observations=True)
+    if kind == "info":
+        return CheckedSource(_InInfos(key), label, reads_infos=True, info_key=key)
+    function = load_object(name, "frame_source")
+    if not callable(function):
+        raise ConfigError(
+            f"frame_source: got {name!r}, which is of type {type(function).__name__}, expected a "
+            "function or class that is called with (env, observations, infos). Correct the path."
+        )
+    called = _Called(name, function() if isinstance(function, type) else function)
+    return CheckedSource(called, label, reads_observations=True, reads_infos=True)
+
+
 def collect_frames(
     source: str,
-    env: gym.vector.VectorEnv[Any, Any, Any] | RenderedOnce | None,
+    env: "VectorEnv | RenderedOnce | None",
     rows: Sequence[int],
     observations: Sequence[Any],
-    infos: Sequence[Mapping[str, Any]],
+    infos: Infos,
 ) -> Sequence[Frames]:
     """Return the frames of the sub-envs ``rows``, not copied.
 
-    Under gymnasium's NEXT_STEP autoreset all three sources show the *terminal* frame at the step
-    that ends an episode; the reset comes one step later.
-
     Args:
-        source: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``.
-        env: the vector env, asked to render all its N sub-envs if the source is ``render``.
+        source: the name of a :func:`frame_source`.
+        env: the vector env of N sub-envs; None where there is none.
         rows: B indices of sub-envs.
-        observations: the B observations of these sub-envs, for the ``obs`` sources.
-        infos: their B infos, for the ``info`` source.
+        observations: the B observations of these sub-envs.
+        infos: the B infos of these sub-envs.
 
     Returns:
         B of uint8 ``[H, W, 3]``, in the order of ``rows``. The env may draw its next frames into
@@ -58,20 +263,10 @@ def collect_frames(
     Raises:
         FrameError: the source gives no frame, or none that
             :func:`~rllib_vlm_reward.frames.check_each` accepts.
-
-    Example:
-        >>> import numpy as np
-        >>> infos = [{"rgb": np.zeros((4, 4, 3), np.uint8)}] * 2
-        >>> [frame.shape for frame in collect_frames("info:rgb", None, [0, 3], [None] * 2, infos)]
-        [(4, 4, 3), (4, 4, 3)]
+        ConfigError: see :func:`frame_source`.
     """
-    kind, _, key = source.partition(":")
-    if kind == "render":
-        assert env is not None
-        return check_each(_render(env, rows), source="env.render()")
-    items = observations if kind == "obs" else infos
-    frames = [_look_up(item, key, source) for item in items] if key else items
-    return check_each(frames, source=f"frame_source {source!r}")
+    stepped = None if env is None else SteppedEnvs(env, rows)
+    return frame_source(source)(stepped, observations, infos)
 
 
 def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, Any]) -> int:
@@ -123,7 +318,7 @@ def episode_goal(
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.GoalError: goal 'a grey ball': it is one of evaluation_goals, \
-expected one of goals while training. Let the env of training draw from goals alone.
+expected one of goals while training. Let the training env draw from goals alone.
     """
     goals = config.goal_set if evaluation else config.training_goals
     try:
@@ -135,32 +330,22 @@ expected one of goals while training. Let the env of training draw from goals al
     if index >= len(goals):
         raise GoalError(
             f"goal {config.goal_set[index].text!r}: it is one of evaluation_goals, expected one of "
-            "goals while training. Let the env of training draw from goals alone."
+            "goals while training. Let the training env draw from goals alone."
         )
     return index
 
 
-def _render(
-    env: gym.vector.VectorEnv[Any, Any, Any] | RenderedOnce, rows: Sequence[int]
-) -> list[Any]:
-    frames: Any = env.render() if env.render_mode == "rgb_array" else None
-    if frames is None:
-        raise FrameError(
-            f"env.render(): got render_mode {env.render_mode!r}, expected 'rgb_array'. Create the "
-            'env with render_mode="rgb_array" (for a gymnasium id: '
-            'config.environment(env_config={"render_mode": "rgb_array"})), or set frame_source.'
-        )
-    return [frames[row] for row in rows]
-
-
-def _look_up(item: Any, key: str, source: str) -> Any:
-    try:
-        return item[key]
-    except (KeyError, IndexError, TypeError):
-        raise FrameError(
-            f"frame_source {source!r}: the env's step gave {_keys(item)}, expected the frame "
-            f"under {key!r}. Put it there in every step, or set frame_source."
-        ) from None
+def _look_up(items: Sequence[Any], key: str, source: str) -> list[Any]:
+    frames = []
+    for item in items:
+        try:
+            frames.append(item[key])
+        except (KeyError, IndexError, TypeError):
+            raise FrameError(
+                f"frame_source {source!r}: the env's step gave {_keys(item)}, expected the frame "
+                f"under {key!r}. Put it there in every step, or set frame_source."
+            ) from None
+    return frames
 
 
 def _keys(item: Any) -> str:

@@ -12,10 +12,10 @@ __all__ = ["DrawnGoal"]
 
 
 class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
-    """Poses a goal drawn by ``goal_weights`` at each reset, through ``options["goal"]``.
+    """Gives the env a goal drawn by ``goal_weights`` at each reset, in ``options["goal"]``.
 
-    The goal stands in ``info["goal"]`` at reset and at every step. An env that tells its goal must
-    have taken the drawn one, word for word; one that tells none is believed to have.
+    The goal stands in ``info["goal"]`` at reset and at every step. An env that names its goal must
+    name the drawn one, word for word; an env that names none is taken to have it.
 
     Set the weights through ``vec_env.set_attr("goal_weights", [weights] * num_envs)``, which
     reaches the processes of an ``AsyncVectorEnv`` too. They count from the next reset on.
@@ -23,8 +23,8 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
     Args:
         env: takes ``reset(options={"goal": text})``.
         goals: the texts of G goals, the first ``training`` of which are drawn from.
-        training: how many; until weights are set, each is as likely as another.
-        goal_source: where the env tells its goal when it resets, ``info:KEY`` or ``obs:KEY``.
+        training: how many; until weights are set, all are alike likely.
+        goal_source: where the env names its goal when it resets, ``info:KEY`` or ``obs:KEY``.
 
     Raises:
         GoalError: the env chose another goal than the drawn one.
@@ -96,10 +96,10 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         goal = options.get("goal")
         self._goal = self._draw() if goal is None else goal
         observation, info = self.env.reset(seed=seed, options={**options, "goal": self._goal})
-        told = self._told(observation, info)
-        if told != self._goal:
+        named = self._named(observation, info)
+        if named != self._goal:
             raise GoalError(
-                f"goal {self._goal!r}: the env chose its own mission, {told!r}. Drop the "
+                f"goal {self._goal!r}: the env chose its own mission, {named!r}. Drop the "
                 "curriculum, or let the env honour reset(options={'goal': ...})."
             )
         return observation, {**info, "goal": self._goal}
@@ -109,7 +109,7 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated, truncated, {"goal": self._goal, **info}
 
-    def _told(self, observation: Any, info: dict[str, Any]) -> str:
+    def _named(self, observation: Any, info: dict[str, Any]) -> str:
         kind, _, key = self._source.partition(":")
         try:
             return str((info if kind == "info" else observation)[key])

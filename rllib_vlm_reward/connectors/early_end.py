@@ -12,12 +12,12 @@ __all__ = ["ExternalReset", "end_early"]
 
 
 class ExternalReset(gym.Wrapper[Any, Any, Any, Any]):
-    """Resets the env at the next step when told to through ``external_reset``.
+    """Resets the env at the next step when ``external_reset`` is set.
 
     RLlib ends an episode whose ``is_terminated`` a connector sets, but the env knows nothing of
     it: without this wrapper its next observation would pass for a reset one. A flagged step
     resets instead of stepping and pays nothing, exactly what gymnasium's NEXT_STEP autoreset
-    does after an end of the env's own.
+    does after the env itself has ended an episode.
 
     Set the flag through ``vec_env.set_attr("external_reset", [bool] * num_envs)``, which reaches
     the processes of an ``AsyncVectorEnv`` too. It must be the outermost wrapper, so that those
@@ -61,9 +61,9 @@ def end_early(
 
     Args:
         env: the vector env, each of whose sub-envs is in an :class:`ExternalReset`.
-        rows: of each episode, the sub-env.
+        rows: the sub-env of each episode.
         episodes: the B that were just stepped.
-        fired: whose reward fired, bool ``[B]``.
+        fired: which rewards fired, bool ``[B]``.
     """
     if not fired.any():
         return

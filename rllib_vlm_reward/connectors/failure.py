@@ -13,10 +13,10 @@ __all__ = ["reported"]
 
 @contextlib.contextmanager
 def reported(pool: Callable[[], RewardPool], run: str) -> Iterator[None]:
-    """Leave an error in the pool, in the run's name, and raise it.
+    """Report an error to the pool, under the run's name, and raise it.
 
     RLlib 2.60 only logs an error of a remote env runner, waits a minute and restarts it. The driver
-    reads what was left when the iteration ends (:class:`.callbacks.VLMRewardCallbacks`).
+    reads the reports when the iteration ends (:class:`.callbacks.VLMRewardCallbacks`).
     """
     try:
         yield

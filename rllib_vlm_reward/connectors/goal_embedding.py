@@ -11,6 +11,7 @@ from ray.rllib.connectors.env_to_module.observation_preprocessor import (
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, SHOWN_GOAL
 from rllib_vlm_reward.connectors.failure import reported
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -25,12 +26,12 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     must come after :class:`~rllib_vlm_reward.connectors.reward.VLMReward`, which finds the goal.
 
     Args:
-        config: of the run.
+        config: the reward of the run.
         embed_dim: D of the encoder.
 
     Attributes:
-        shuffle: show each episode the embedding of another goal, drawn at random: the
-            goal-blind baseline.
+        shuffle: show the policy the embedding of another goal, drawn at random once an episode:
+            the goal-blind baseline.
     """
 
     def __init__(
@@ -72,23 +73,23 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         return {"goals": self.config.goal_set.fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Do nothing: the configuration, which is in the checkpoint too, says it all."""
+        """Do nothing: the goals are those of the configuration, which is in the checkpoint too."""
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the state that all pieces share."""
         return states[0]
 
     def _shown(self, episode: SingleAgentEpisode) -> int:
-        own: int = episode.custom_data["goal_index"]
+        index: int = episode.custom_data[GOAL_INDEX]
         if not self.shuffle:
-            return own
-        if "shown_goal" not in episode.custom_data:
+            return index
+        if SHOWN_GOAL not in episode.custom_data:
             goals = self.config.goal_set.goals
             # Paraphrases may share a prompt, and with it the embedding.
-            others = [i for i, goal in enumerate(goals) if goal.prompt != goals[own].prompt]
-            drawn = int(self._rng.choice(others)) if others else own
-            episode.custom_data["shown_goal"] = drawn
-        shown: int = episode.custom_data["shown_goal"]
+            others = [i for i, goal in enumerate(goals) if goal.prompt != goals[index].prompt]
+            drawn = int(self._rng.choice(others)) if others else index
+            episode.custom_data[SHOWN_GOAL] = drawn
+        shown: int = episode.custom_data[SHOWN_GOAL]
         return shown
 
     def _embedding(self, goal: int) -> npt.NDArray[np.float32]:

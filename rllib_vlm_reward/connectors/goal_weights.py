@@ -1,4 +1,4 @@
-"""Keeps the curriculum with the algorithm, and tells the envs which goals to draw."""
+"""Keeps the curriculum with the algorithm, and sends the envs the weights of their goals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,30 +9,28 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.series import log_item
+from rllib_vlm_reward.connectors import custom_data
 from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome, make_curriculum
+from rllib_vlm_reward.monitoring.metric_names import OUTCOMES, log_item
 
-__all__ = ["OUTCOMES", "GoalWeights", "log_outcomes"]
-
-OUTCOMES = "outcomes"
+__all__ = ["GoalWeights", "log_outcomes"]
 
 
 class GoalWeights(ConnectorV2):  # type: ignore[misc]
-    """Carries a curriculum through RLlib: its state is that of this piece.
+    """Carries a curriculum through RLlib: the state of the curriculum is that of this piece.
 
-    The algorithm's own piece observes the outcomes and is what checkpoints hold; the env runners'
-    pieces are told its weights, which each sub-env's
-    :class:`~rllib_vlm_reward.connectors.drawn_goal.DrawnGoal` draws with from its next reset on.
-    It changes no batch.
+    The driver's piece observes the outcomes and is what checkpoints hold; the env runners' pieces
+    receive its weights, which the :class:`~rllib_vlm_reward.connectors.drawn_goal.DrawnGoal` of
+    each sub-env draws with from the next reset on. The piece changes no batch.
 
     Args:
-        config: of the reward; its goals are drawn.
+        config: the reward, whose goals are drawn.
         curriculum: how they are weighted.
 
     Attributes:
         env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
             into checkpoints.
-        curriculum: of the algorithm's own piece; the others' are not kept up to date.
+        curriculum: in the driver's piece alone it is kept up to date.
         weights: with which the training goals are drawn.
         evaluates: whether the env runner's episodes are not for training.
     """
@@ -54,7 +52,7 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self._posed: range | None = None
 
     def attach(self, *, evaluates: bool, is_remote: bool) -> None:
-        """Say where this piece is, and tell its envs what to draw.
+        """Say where this piece is, and send its envs their weights.
 
         Args:
             evaluates: in an evaluation env runner, which draws the held-out goals alike, or those
@@ -64,15 +62,15 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self.evaluates, self._is_remote = evaluates, is_remote
         if evaluates:
             self._posed = range(self._training, self._all) or range(self._all)
-        self.tell()
+        self.send_weights()
 
     def pose(self, goals: range) -> None:
         """Let the envs draw these goals of ``config.goal_set`` alike, from now on."""
         self._posed = goals
-        self.tell()
+        self.send_weights()
 
-    def tell(self) -> None:
-        """Tell the envs what to draw with, in force from each one's next reset."""
+    def send_weights(self) -> None:
+        """Send the envs the weights to draw with, in force from the next reset of each."""
         if self.env is None:
             return
         weights = self.weights + [0.0] * (self._all - self._training)
@@ -81,17 +79,17 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self.env.unwrapped.set_attr("goal_weights", [weights] * self.env.num_envs)
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
-        """Let the curriculum take note of episodes that ended, and tell the envs."""
+        """Let the curriculum take note of episodes that ended, and send the envs its weights."""
         self.curriculum.observe(outcomes)
         self.weights = self.curriculum.weights()
-        self.tell()
+        self.send_weights()
 
     def __call__(self, *, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return the batch as it is."""
         return batch
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the curriculum's state, or from a remote env runner its weights."""
+        """Return the state of the curriculum, or in a remote env runner the weights."""
         if self._is_remote:
             return {"weights": self.weights}
         return {"curriculum": self.curriculum.get_state()}
@@ -103,17 +101,17 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
             self.weights = self.curriculum.weights()
         else:
             self.weights = state["weights"]
-        self.tell()
+        self.send_weights()
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what env runners need of the algorithm's own piece; theirs tell it nothing."""
+        """Return what env runners need of the driver's piece; it needs nothing of theirs."""
         return {"weights": self.weights}
 
 
 def log_outcomes(
     metrics: MetricsLogger, samples: Sequence[SingleAgentEpisode], *, fires: bool
 ) -> None:
-    """Log the outcome of each episode that ended, after its returns were summed up.
+    """Log the outcome of each episode that ended, after its rewards were added up.
 
     Args:
         metrics: the env runner's logger.
@@ -125,10 +123,10 @@ def log_outcomes(
             continue
         data = chunk.custom_data
         outcome = Outcome(
-            goal=data["goal_index"],
-            vlm_return=data["vlm_return"],
-            vlm_success=data["fires"] > 0 if fires else None,
-            ground_truth_return=data["env_return"],
-            ground_truth_success=data.get("success"),
+            goal=data[custom_data.GOAL_INDEX],
+            vlm_return=data[custom_data.VLM_RETURN],
+            vlm_success=data[custom_data.FIRES] > 0 if fires else None,
+            ground_truth_return=data[custom_data.ENV_RETURN],
+            ground_truth_success=data.get(custom_data.SUCCESS),
         )
         log_item(metrics, OUTCOMES, tuple(outcome))

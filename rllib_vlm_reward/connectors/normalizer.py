@@ -60,10 +60,10 @@ PRIOR = Moments(1e-4, 0.0, 1e-4)
 class RewardNormalizer:
     """Divides rewards by the running standard deviation of their discounted return.
 
-    The computation of gymnasium's ``NormalizeReward``, over all env runners of a run. Each keeps
-    its own moments under a key of its own and the newest that it heard of the others', so states
-    can be merged in any order and any number of times: nothing counts twice, nothing is lost, also
-    of env runners that have ended.
+    The computation of gymnasium's ``NormalizeReward``, over all env runners of a run. An env runner
+    keeps its moments under a key that no other has, and the newest moments that it received of the
+    others. So states can be merged in any order and any number of times: nothing counts twice, and
+    nothing is lost, not even of env runners that have ended.
 
     Args:
         gamma: discount factor of the returns; may be set later.
@@ -79,7 +79,7 @@ class RewardNormalizer:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all that is known, as a restore does; what comes is another env runner's."""
+        """Forget all that is known, as a restore does, and go on like another env runner."""
         self._key = uuid.uuid4().hex
         self._own = Moments()
         self._others: dict[str, Moments] = {}

@@ -1,7 +1,7 @@
-"""The connector piece that writes CLIP's judgement into the episodes."""
+"""The connector piece that writes CLIP's rewards into the episodes."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -12,22 +12,22 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import RenderedOnce
-from rllib_vlm_reward.connectors.comparison import differences
 from rllib_vlm_reward.connectors.early_end import end_early
-from rllib_vlm_reward.connectors.episodes import Episodes, flat, own_infos
+from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
 from rllib_vlm_reward.connectors.failure import reported
-from rllib_vlm_reward.connectors.stream import Record, RewardStream
-from rllib_vlm_reward.connectors.watch import RewardWatch
+from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
+from rllib_vlm_reward.monitoring.monitor import RewardMonitor
+from rllib_vlm_reward.monitoring.scored_steps import Recorder
 from rllib_vlm_reward.serving.pool import RewardPool
 
-__all__ = ["VLMReward"]
+__all__ = ["VLMReward", "changed", "differences"]
 
 
 class VLMReward(ConnectorV2):  # type: ignore[misc]
     """Replaces the env's rewards by CLIP's, one request a vector step and reward.
 
-    ``rewards[t]`` judges the observation *after* action t (the paper's o_{t+1}); a reset pays
+    ``rewards[t]`` scores the observation *after* action t (the paper's o_{t+1}); a reset pays
     nothing. The reward is ``pay(score, threshold) + env_reward_weight * env_reward``.
 
     Synchronous mode reads the scores at once, so that an early end can act on them. Deferred
@@ -46,9 +46,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     Attributes:
         env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
             into checkpoints.
-        run: in whose name failures are reported; trials may share a pool.
-        watch: over the rewards of all env runners, in the algorithm's own piece: checkpoints hold
-            its state.
+        run: the name under which failures are reported; trials may share a pool.
+        monitor: in the driver's piece, the monitor of all env runners' rewards, whose state
+            checkpoints hold.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self.config = config
         self.env: gym.vector.VectorEnv[Any, Any, Any] | None = None
         self.run = ""
-        self.watch: RewardWatch | None = None
+        self.monitor: RewardMonitor | None = None
         self._pool_name: str | None = None
         self._pool: RewardPool | None = None
         self._rows: dict[str, int] = {}
-        # By agent; None is for those without settings of their own, so for a single agent.
+        # By agent; None stands for those without other settings, so for a single agent.
         self._streams: dict[str | int | None, RewardStream] = {None: RewardStream(config)}
         for agent in config.agents:
-            own = config.for_agent(agent)
-            if own is not None:
-                self._streams[agent] = RewardStream(own, agent)
+            changed_config = config.for_agent(agent)
+            if changed_config is not None:
+                self._streams[agent] = RewardStream(changed_config, agent)
         self._encoder: str | None = None
         # Drawn anew when a checkpoint is restored: what env runners knew before it counts no more.
         self._epoch = ""
@@ -89,7 +89,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
         Args:
             pool_name: Ray name of the pool.
-            run: in whose name failures are reported.
+            run: the name under which failures are reported.
             gamma: discount factor, for ``normalize_rewards``.
             encoder: fingerprint of the pool's weights, for checkpoints.
             evaluates: whether this env runner's episodes are not for training.
@@ -118,12 +118,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._pool = RewardPool.connect(self._pool_name, self.config, self.run)
         return self._pool
 
-    def record(self, recorder: Record | None) -> None:
-        """Append each scored frame to a list, or with None no longer.
-
-        An entry is ``(episode id, t, frame, goal text, score)``; t counts the episode's actions,
-        from 1.
-        """
+    def record(self, recorder: Recorder | None) -> None:
+        """Let a recorder keep each scored frame; with None no longer."""
         for stream in self._streams.values():
             stream.recorder = recorder
 
@@ -147,7 +143,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         with reported(lambda: self.pool, self.run):
             stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
             self._note_rows(episodes)
-            own_infos(episodes)
+            separate_infos(episodes)
             for row, stream, episode in self._each(episodes):
                 stream.start(episode)
                 if stream.has_stepped(episode):
@@ -182,13 +178,14 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 self._complain(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what the rewards depend on, the moments of normalised ones, the watch's state.
+        """Return what the rewards depend on, the moments of normalised ones, the monitor's state.
 
         Never empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` takes the i-th non-empty state
         for the i-th piece's, so a user's stateful piece (an observation filter) must not follow
         one without state.
         """
-        return self._state() | ({} if self.watch is None else {"watch": self.watch.get_state()})
+        monitor = {} if self.monitor is None else {"monitor": self.monitor.get_state()}
+        return self._state() | monitor
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -207,10 +204,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over the watch's state and the moments, unless they are of other rewards.
+        """Take over the monitor's state and the moments, unless they are of other rewards.
 
         Raises:
-            RewardError: the state is that of another reward; names the settings that differ.
+            RewardError: the state is that of another reward; it names the settings that differ.
         """
         differs = differences(state, self._state())
         if differs and not self.config.may_change:
@@ -227,8 +224,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             if not differs:
                 stream.normalizer.set_state(state["moments"].get(str(agent), {}))
         self._epoch = epoch
-        if self.watch is not None and "watch" in state:
-            self.watch.set_state({} if differs else state["watch"])
+        if self.monitor is not None and "monitor" in state:
+            self.monitor.set_state({} if differs else state["monitor"])
 
     def restore_from_path(self, path: Any, **kwargs: Any) -> None:
         """Take over a checkpoint's state in place of all that was known (RLlib's hook)."""
@@ -255,11 +252,11 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 yield row, self._streams[None], episode
                 continue
             row = self._rows.get(episode.id_, row)
-            for agent, own in episode.agent_episodes.items():
+            for agent, one in episode.agent_episodes.items():
                 if agent in self._streams:
-                    yield row, self._streams[agent], own
+                    yield row, self._streams[agent], one
                 elif agent not in self.config.agents:
-                    yield row, self._streams[None], own
+                    yield row, self._streams[None], one
 
     def _note_rows(self, episodes: Episodes) -> None:
         """Note the sub-envs of multi-agent episodes.
@@ -271,18 +268,18 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._rows = {episode.id_: row for row, episode in enumerate(episodes)}
 
     def _by_stream(self, episodes: Episodes) -> dict[RewardStream, list[SingleAgentEpisode]]:
-        own: dict[RewardStream, list[SingleAgentEpisode]]
-        own = {stream: [] for stream in self._streams.values()}
+        found: dict[RewardStream, list[SingleAgentEpisode]]
+        found = {stream: [] for stream in self._streams.values()}
         for _, stream, episode in self._each(episodes):
-            own[stream].append(episode)
-        return own
+            found[stream].append(episode)
+        return found
 
     def _drop_frames(self, episodes: Episodes) -> None:
         """Pop the frames from the infos, or each would be copied into learner and replay."""
         for episode in flat(episodes):
             stream = self._streams.get(episode.agent_id, self._streams[None])
-            if stream.info_key is not None and episode.infos.data:
-                episode.infos.data[-1].pop(stream.info_key, None)
+            if stream.source.info_key is not None and episode.infos.data:
+                episode.infos.data[-1].pop(stream.source.info_key, None)
 
     def _complain(self, stream: RewardStream) -> None:
         """Report scores that cannot be right.
@@ -293,3 +290,47 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         if stream.complaint:
             self.pool.report_failure(f"{self.run}: {stream.complaint}")
             stream.complaint = None
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Return for each setting that differs what it was and is.
+
+    Example:
+        >>> changed({"head": "softmax", "window": 1}, {"head": "cosine", "window": 1})
+        {'head': "head: 'softmax', now 'cosine'"}
+    """
+    return {
+        key: f"{key}: {before.get(key)!r}, now {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what differs between two states of a reward; nothing if they are of the same.
+
+    Weights are compared by their fingerprints, where both are known, and not by their names.
+
+    Args:
+        before: see :meth:`VLMReward.get_state`.
+        now: another.
+
+    Example:
+        >>> state = {"settings": {"encoder": "base"}, "goals": {"None": "f1"}, "encoder": None}
+        >>> differences(state, {**state, "settings": {"encoder": "small"}})
+        "encoder: 'base', now 'small'"
+        >>> differences({**state, "encoder": "w1"}, {**state, "encoder": "w2"})
+        'the encoder has other weights under the same name'
+        >>> differences(state, state)
+        ''
+    """
+    known = None not in (before["encoder"], now["encoder"])
+    same_weights = known and before["encoder"] == now["encoder"]
+    settings = changed(before["settings"], now["settings"])
+    if same_weights:
+        settings.pop("encoder", None)
+    if not settings and known and not same_weights:
+        return "the encoder has other weights under the same name"
+    if not settings and before["goals"] != now["goals"]:
+        return "other negatives were drawn, by another version"
+    return "; ".join(settings.values())

@@ -1,7 +1,6 @@
 """The rewards of the episodes that share a configuration: of all, or of one agent's."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,36 +9,29 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import RenderedOnce, collect_frames, episode_goal
-from rllib_vlm_reward.connectors.constancy import ConstancyCheck
-from rllib_vlm_reward.connectors.economy import FrameEconomy
-from rllib_vlm_reward.connectors.highlights import Highlight, Highlights
-from rllib_vlm_reward.connectors.ledger import Ledger, Score
+from rllib_vlm_reward.connectors.collector import (
+    RenderedOnce,
+    SteppedEnvs,
+    episode_goal,
+    frame_source,
+)
+from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX
+from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outcomes_of
+from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
+from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
-from rllib_vlm_reward.connectors.totals import keep_ground_truth
-from rllib_vlm_reward.connectors.watch import log_digest, log_highlights
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
+from rllib_vlm_reward.monitoring.highlights import Highlights
+from rllib_vlm_reward.monitoring.monitor import log_highlights, log_statistics
+from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter, lowest_score
+from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
+from rllib_vlm_reward.reward_model.scorer import Scorer, pay
 from rllib_vlm_reward.serving.pool import PendingScores, RewardPool
 
-__all__ = ["Record", "RewardStream"]
+__all__ = ["RewardStream"]
 
-# (episode id, t, frame, goal text, score); t counts the episode's actions, from 1.
-Record = list[tuple[str, int, Frames, str, float]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Request:
-    """One vector step under way: B stepped episodes, of which some are to be scored."""
-
-    episodes: list[SingleAgentEpisode]
-    dones: list[bool]
-    truths: list[bool | None]
-    scores: list[Score]  # 0.0 where one is to come
-    coming: list[int]  # positions of the scores to come
-    pending: PendingScores | None
-    frames: Frames | None  # of the scores to come, for the recorder
-    small: list[Frames] | None  # and for the highlights
+Chunks = Sequence[SingleAgentEpisode]
 
 
 class RewardStream:
@@ -47,36 +39,40 @@ class RewardStream:
 
     Args:
         config: what the reward is.
-        agent: whose own reward it is; None for those without.
+        agent: the agent that has this reward; None stands for all without their own settings.
 
     Attributes:
         config: what the reward is.
-        recorder: when a list, each scored frame is appended to it.
-        complaint: why its scores cannot be right, once that is known.
+        recorder: observes the steps, with whole frames, if there is one.
+        complaint: why the scores cannot be right, once that is known.
         scorer: the goals and the head.
-        info_key: where the frames are in the infos, if they are.
+        source: where the frames come from.
+        normalizer: scales what the VLM pays, if the configuration says so.
     """
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
         self.config, self._agent = config, agent
-        kind, _, key = config.frame_source.partition(":")
-        self.info_key = key if kind == "info" else None
+        self.source = frame_source(config.frame_source)
         self.scorer = Scorer.from_config(config)
-        self.recorder: Record | None = None
-        self._highlights: Highlights | None = None
+        self.recorder: Recorder | None = None
         self.complaint: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
-        self._ledger = Ledger(config, self.normalizer)
-        self._economy = FrameEconomy(config.scored_steps)
+        self._texts = self.scorer.goals.texts
+        self._selection = FrameSelection(config.scored_steps)
+        self._windows = ScoreWindows(
+            config.window, config.window_reduce, repeats=config.scored_steps == "changed"
+        )
         self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
-        self._requests: list[_Request] = []
+        self._ledger = Ledger(config)
+        self._counter = ScoreCounter(lowest_score(config.head)) if config.alarms != "off" else None
+        self._highlights: Highlights | None = None
+        self._asked: list[tuple[ScoredSteps, PendingScores | None]] = []
         self._known: dict[str, dict[str, Any]] = {}
         self._evaluates = False
 
     def evaluate(self) -> None:
-        """Accept held-out goals, and pay rewards that are not normalised."""
-        self._evaluates = True
-        self._ledger = Ledger(self.config, None)
+        """Accept held-out goals, pay rewards that are not normalised, and count no scores."""
+        self._evaluates, self._counter = True, None
 
     def show_highlights(self) -> None:
         """Log each fragment's highest-scored frames, from now on."""
@@ -84,13 +80,13 @@ class RewardStream:
 
     def start(self, episode: SingleAgentEpisode) -> None:
         """Find the goal of an episode that is seen for the first time."""
-        if "goal_index" in episode.custom_data:
+        if GOAL_INDEX in episode.custom_data:
             return
         if episode.id_ in self._known:
             # MultiAgentEpisode.cut() of RLlib 2.60 drops its agents' custom_data.
             episode.custom_data.update(self._known[episode.id_])
             return
-        episode.custom_data["goal_index"] = episode_goal(
+        episode.custom_data[GOAL_INDEX] = episode_goal(
             self.config,
             episode.get_observations(-1),
             episode.get_infos(-1),
@@ -112,14 +108,16 @@ class RewardStream:
         """Have the last step of B episodes scored.
 
         Args:
-            env: the vector env, for the frame source ``render``.
+            env: the vector env, for the frame source.
             pool: asked for the scores.
-            rows: of each episode, the sub-env.
-            episodes: that were just stepped.
+            rows: the sub-env of each episode.
+            episodes: those that were just stepped.
         """
         truths = [keep_ground_truth(episode, self.config.success_key) for episode in episodes]
         self._ledger.hold(episodes)
-        self._requests.append(self._request(env, pool, rows, episodes, truths))
+        goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]
+        steps = ScoredSteps.begin(episodes, goals, truths, self._texts)
+        self._asked.append((steps, self._send(steps, env, pool, rows)))
 
     def pay(self) -> npt.NDArray[np.bool_]:
         """Read what was just asked for, and write the rewards.
@@ -127,92 +125,118 @@ class RewardStream:
         Returns:
             bool ``[B]``: which rewards fired.
         """
-        request = self._requests.pop()
-        paid = self._read(request)
-        self._ledger.pay_last_steps(request.episodes)
-        return paid > 0
+        steps = self._read([self._asked.pop()])
+        self._ledger.pay(steps)
+        return steps.fired
 
-    def flush(
-        self,
-        samples: Sequence[SingleAgentEpisode],
-        ongoing: Sequence[SingleAgentEpisode],
-        metrics: MetricsLogger,
-    ) -> None:
+    def flush(self, samples: Chunks, ongoing: Chunks, metrics: MetricsLogger) -> None:
         """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`."""
-        for request in self._requests:
-            self._read(request)
-        self._requests.clear()
-        digest = self._ledger.close(samples, ongoing, metrics)
-        if self.config.alarms != "off" and not self._evaluates:
-            log_digest(metrics, self._agent, digest)
+        if self._asked:
+            self._read(self._asked)
+            self._asked = []
+        self._ledger.close(samples, ongoing, metrics)
+        ids = {episode.id_ for episode in ongoing}
+        if self._counter is not None:
+            leaving = {chunk.id_ for chunk in samples}
+            statistics = self._counter.take(leaving, ids, outcomes_of(samples))
+            log_statistics(metrics, self._agent, statistics)
         if self._highlights is not None:
             log_highlights(metrics, self._highlights.take())
-        ids = {episode.id_ for episode in ongoing}
         self._known.update({chunk.id_: dict(chunk.custom_data) for chunk in samples})
-        self._known = {id_: data for id_, data in self._known.items() if id_ in ids}
-        self._economy.forget(but=ids)
-        if self.normalizer is not None:
-            self.normalizer.forget(but=ids)
+        self._forget(ids)
 
-    def _request(
+    def _forget(self, but: set[str]) -> None:
+        """Drop what is kept of episodes that ended or were abandoned: all but these."""
+        self._known = {id_: data for id_, data in self._known.items() if id_ in but}
+        self._selection.forget(but)
+        self._windows.forget(but)
+        if self.normalizer is not None:
+            self.normalizer.forget(but)
+
+    def _send(
         self,
+        steps: ScoredSteps,
         env: RenderedOnce | None,
         pool: RewardPool,
         rows: Sequence[int],
-        episodes: list[SingleAgentEpisode],
-        truths: list[bool | None],
-    ) -> _Request:
-        scores: list[Score] = [None] * len(episodes)
-        dones = [bool(episode.is_done) for episode in episodes]
-        wanted = [i for i, episode in enumerate(episodes) if self._economy.wants(episode)]
-        unasked = _Request(episodes, dones, truths, scores, [], None, None, None)
+    ) -> PendingScores | None:
+        """Send the frames that are to be scored, and note in ``steps`` which these are."""
+        wanted = self._selection.wanted(steps)
         if not wanted:
-            return unasked
-        source, looked_at = self.config.frame_source, [episodes[i] for i in wanted]
-        frames = collect_frames(
-            source,
-            env,
-            [rows[i] for i in wanted],
-            [it.get_observations(-1) for it in looked_at] if source.startswith("obs") else [],
-            [it.get_infos(-1) for it in looked_at] if source.startswith("info") else [],
-        )
-        same = self._economy.unchanged(looked_at, frames)
-        for i, unchanged in zip(wanted, same, strict=True):
-            scores[i] = "repeat" if unchanged else 0.0
-        coming = [i for i in wanted if scores[i] != "repeat"]
-        if not coming:
-            return unasked
-        if len(coming) < len(wanted):
+            return None
+        episodes = [steps.episodes[row] for row in wanted]
+        frames = self._collect(env, [rows[row] for row in wanted], episodes)
+        same = self._selection.unchanged(episodes, frames)
+        sent = [row for row, unchanged in zip(wanted, same, strict=True) if not unchanged]
+        steps.scored = _mask(len(steps), sent)
+        if len(sent) < len(wanted):
+            steps.repeated = _mask(len(steps), wanted) & ~steps.scored
             frames = [frame for frame, unchanged in zip(frames, same, strict=True) if not unchanged]
+        if not sent:
+            return None
         self._constancy.see_frames(frames)
-        goals = np.array([episodes[i].custom_data["goal_index"] for i in coming], np.int64)
-        pending = pool.submit(frames, goals, self.scorer)
-        kept = np.stack(frames) if self.recorder is not None else None
-        small = self._highlights.keep(frames) if self._highlights is not None else None
-        return dataclasses.replace(
-            unasked, coming=coming, pending=pending, frames=kept, small=small
+        pending = pool.submit(frames, steps.goals[sent], self.scorer)
+        kept = self._keep(frames)
+        if kept is not None:
+            by_row = dict(zip(sent, kept, strict=True))
+            steps.frames = [by_row.get(row) for row in range(len(steps))]
+        return pending
+
+    def _collect(
+        self, env: RenderedOnce | None, rows: Sequence[int], episodes: Chunks
+    ) -> Sequence[Frames]:
+        source = self.source
+        return source(
+            None if env is None else SteppedEnvs(env, rows),
+            [it.get_observations(-1) for it in episodes] if source.reads_observations else [],
+            [it.get_infos(-1) for it in episodes] if source.reads_infos else [],
         )
 
-    def _read(self, request: _Request) -> npt.NDArray[np.float32]:
-        if request.pending is not None:
-            came = request.pending.result()
-            self.complaint = self._constancy.see_scores(came) or self.complaint
-            for i, score in zip(request.coming, came.tolist(), strict=True):
-                request.scores[i] = score
-        paid, steps = self._ledger.enter(
-            request.episodes, request.scores, request.dones, request.truths
-        )
-        if self.recorder is not None and request.frames is not None:
-            self.recorder += [it[:5] for it in self._shown(request, request.frames, steps)]
-        if self._highlights is not None and request.small is not None:
-            self._highlights.see(self._shown(request, request.small, steps))
-        return paid
+    def _keep(self, frames: Sequence[Frames]) -> Sequence[Frames] | None:
+        """Return copies of frames for those who observe them; the env may draw over the frames."""
+        if self.recorder is not None:
+            return [frame.copy() for frame in frames]
+        return None if self._highlights is None else self._highlights.keep(frames)
 
-    def _shown(
-        self, request: _Request, frames: Iterable[Frames], steps: Sequence[int]
-    ) -> Iterator[Highlight]:
-        for i, frame in zip(request.coming, frames, strict=True):
-            episode, score = request.episodes[i], request.scores[i]
-            assert isinstance(score, float)
-            goal = self.scorer.goals[episode.custom_data["goal_index"]].text
-            yield Highlight(episode.id_, steps[i], frame, goal, score, request.truths[i])
+    def _read(self, asked: Sequence[tuple[ScoredSteps, PendingScores | None]]) -> ScoredSteps:
+        """Wait for the scores of vector steps, say what they pay, and show them to the observers.
+
+        Returns:
+            their steps, joined.
+        """
+        for steps, pending in asked:
+            if pending is not None:
+                came = pending.result()
+                self.complaint = self._constancy.see_scores(came) or self.complaint
+                steps.frame_scores = np.zeros(len(steps), np.float32)
+                steps.frame_scores[steps.scored] = came
+        joined = ScoredSteps.join([steps for steps, _ in asked])
+        self._price(joined, [len(steps) for steps, _ in asked])
+        observers: tuple[StepObserver | None, ...]
+        observers = (self._ledger, self._counter, self.recorder, self._highlights)
+        for observer in observers:
+            if observer is not None:
+                observer.observe(joined)
+        return joined
+
+    def _price(self, steps: ScoredSteps, sizes: Sequence[int]) -> None:
+        """Say what steps pay; the normaliser sees one vector step after another, of these sizes."""
+        threshold, has_score = self.config.threshold, steps.has_score
+        steps.scores = self._windows(steps)
+        steps.paid = pay(steps.scores.astype(np.float32), threshold)
+        steps.paid[~has_score] = 0.0
+        if threshold is not None:
+            steps.fired = steps.paid > 0
+        steps.rewards = steps.paid
+        if self.normalizer is not None and not self._evaluates:
+            ids, ends = [episode.id_ for episode in steps.episodes], np.cumsum(sizes)
+            parts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+            dones = steps.dones.tolist()
+            each = [self.normalizer(ids[it], steps.paid[it], dones[it]) for it in parts]
+            steps.rewards = np.concatenate(each)
+
+
+def _mask(number: int, rows: Sequence[int]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(number, np.bool_)
+    mask[rows] = True
+    return mask

@@ -12,16 +12,14 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.serialization import gym_space_from_dict, gym_space_to_dict
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors import custom_data
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
+from rllib_vlm_reward.connectors.frame_selection import REDUCTIONS, select_steps
 from rllib_vlm_reward.errors import GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.offline.economy import pay_steps
-from rllib_vlm_reward.reward_model.scorer import Scores
+from rllib_vlm_reward.reward_model.scorer import Scores, pay
 
-__all__ = ["RecordedEpisode"]
-
-# What the connectors keep in custom_data of the rewards that are replaced here.
-_TOTALS = ("env_return", "vlm_return", "fires", "shown_goal")
+__all__ = ["RecordedEpisode", "pay_steps"]
 
 
 class RecordedEpisode:
@@ -135,7 +133,7 @@ class RecordedEpisode:
         """
         after = self._infos[1:]
         for info, recorded in zip(after, self._rewards, strict=True):
-            info.setdefault("env_reward", recorded)
+            info.setdefault(custom_data.ENV_REWARD, recorded)
         if config.window > 1 and self._t_started:
             raise RewardError(
                 f"window: got {config.window}, but the episode is a chunk that starts at step "
@@ -145,7 +143,7 @@ class RecordedEpisode:
         begin = self._t_started - self._first + 1
         weight = np.float32(config.env_reward_weight)
         paid = pay_steps(scores, config, first=begin, ends=self.is_done)
-        own = np.array([info["env_reward"] for info in after], np.float32)
+        own = np.array([info[custom_data.ENV_REWARD] for info in after], np.float32)
         rewards = paid + weight * own if weight else paid
         data: Any = rewards.tolist()
         self._state["rewards"]["data"] = (
@@ -156,8 +154,10 @@ class RecordedEpisode:
     def to_row(self, goal: int) -> bytes:
         """Return it as RLlib reads it, with the index of its goal where the connectors keep it."""
         self._state["infos"]["data"] = self._infos
-        kept = {key: x for key, x in self._state["custom_data"].items() if key not in _TOTALS}
-        self._state["custom_data"] = {**kept, "goal_index": goal}
+        kept = dict(self._state["custom_data"])
+        for key in custom_data.OF_REWARDS:
+            kept.pop(key, None)
+        self._state["custom_data"] = {**kept, custom_data.GOAL_INDEX: goal}
         row: bytes = msgpack.packb(self._state, default=msgpack_numpy.encode)
         return row
 
@@ -168,6 +168,42 @@ class RecordedEpisode:
         if kind == "obs" and key and isinstance(observation, Mapping) and key in observation:
             return observation  # the env's own, whatever its keys are called
         return _without_goal(observation)
+
+
+def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool) -> Scores:
+    """Pay the steps of an episode as :class:`.connectors.VLMReward` would have.
+
+    ``changed`` pays what ``all`` does: the frame before has the same score.
+
+    Args:
+        scores: float32 ``[N]``: the scores of the frames after N steps.
+        config: ``scored_steps``, ``window``, ``window_reduce`` and ``threshold``.
+        first: the first step's t in its episode, from 1.
+        ends: whether the last step ends the episode.
+
+    Returns:
+        float32 ``[N]``.
+
+    Example:
+        >>> config = VLMRewardConfig(
+        ...     encoder="small", goals=["a ball", "a key"], scored_steps=2, window=2
+        ... )
+        >>> scores = np.array([1.0, 0.25, 1.0, 0.75, 0.25], np.float32)
+        >>> pay_steps(scores, config, first=1, ends=True)
+        array([0.  , 0.25, 0.  , 0.5 , 0.5 ], dtype=float32)
+    """
+    t = np.arange(first, first + len(scores))
+    last = np.zeros(len(scores), np.bool_)
+    last[-1:] = ends
+    scored = select_steps(config.scored_steps, t, last)
+    alone, reduce = scores[scored].tolist(), REDUCTIONS[config.window_reduce]
+    windowed = np.zeros(len(scores), np.float32)
+    windowed[scored] = [
+        reduce(alone[max(0, stop - config.window) : stop]) for stop in range(1, len(alone) + 1)
+    ]
+    paid = pay(windowed, config.threshold)
+    paid[~scored] = 0.0
+    return paid
 
 
 def _at(data: Any, step: int) -> Any:

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.comparison import changed
+from rllib_vlm_reward.connectors.reward import changed
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.offline.units import COLUMN, Unit
 from rllib_vlm_reward.reward_model.scorer import Scorer

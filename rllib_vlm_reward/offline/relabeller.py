@@ -12,7 +12,6 @@ import pyarrow.parquet
 import ray
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.constancy import ConstancyCheck
 from rllib_vlm_reward.errors import (
     CheckpointError,
     FrameError,
@@ -22,6 +21,7 @@ from rllib_vlm_reward.errors import (
     RewardError,
 )
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
 from rllib_vlm_reward.offline.episode import RecordedEpisode
 from rllib_vlm_reward.offline.folder import Report, UnitFile
 from rllib_vlm_reward.offline.units import COLUMN, Unit

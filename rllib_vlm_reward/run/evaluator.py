@@ -15,18 +15,20 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils import force_list
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
-from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece, weights_piece
-from rllib_vlm_reward.connectors.stream import Record
+from rllib_vlm_reward.connectors import custom_data
+from rllib_vlm_reward.connectors.pipeline import (
+    attach_pieces,
+    embedding_piece,
+    reward_piece,
+    seed_next_reset,
+    weights_piece,
+)
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.run.rllib_private import pipeline_of, seed_next_reset
+from rllib_vlm_reward.monitoring.scored_steps import Recorder
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
 STEPS = 16  # of each sub-env, between two looks at who has ended
-# Keys of an episode's custom_data, and of a step's info, that the connectors write.
-_VLM_RETURN, _ENV_RETURN, _SUCCESS = "vlm_return", "env_return", "success"
-_ENV_REWARD = "env_reward"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Evaluator:
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
         self._reports = False
-        self._drawn = weights_piece(pipeline_of(self._runner))
+        self._drawn = weights_piece(self._runner)
         training, known = len(piece.config.training_goals), len(piece.config.goal_set)
         self._training, self._held_out = range(training), range(training, known)
 
@@ -136,18 +138,17 @@ class Evaluator:
     def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
         """Return the outcome of the present policy when it is shown wrong goals.
 
-        None if :class:`GoalEmbedding` shows it no goal, or if there is only one; with
+        None if :class:`.GoalEmbedding` shows it no goal, or if there is only one; with
         ``held_out``, also where :meth:`held_out` is None.
         """
-        pieces = pipeline_of(self._runner).connectors
-        shown = next((piece for piece in pieces if isinstance(piece, GoalEmbedding)), None)
-        if shown is None or len(shown.config.goal_set) < 2:
+        embedding = embedding_piece(self._runner)
+        if embedding is None or len(embedding.config.goal_set) < 2:
             return None
-        shown.shuffle = True
+        embedding.shuffle = True
         try:
             return self.held_out(episodes) if held_out else self.trained(episodes)
         finally:
-            shown.shuffle = False
+            embedding.shuffle = False
 
     def random(self, episodes: int) -> Outcome:
         """Return the outcome of uniformly random actions."""
@@ -161,7 +162,7 @@ class Evaluator:
         """
         assert not held_out or (self._drawn is not None and self._held_out)
         self._sync()
-        with self._recording() as record:
+        with self._recording() as recorder:
             played = self._sample(episodes, goals=self._held_out if held_out else None)
         infos = {
             (chunk.id_, t): info
@@ -169,9 +170,9 @@ class Evaluator:
             for t, info in enumerate(chunk.get_infos(), chunk.t_started)
         }
         order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
-        seen = [each for each in record if each[0] in order]
-        seen.sort(key=lambda each: (order[each[0]], each[1]))
-        return [Moment(*each, infos[each[:2]]) for each in seen]
+        seen = [each for each in recorder.frames if each.episode in order]
+        seen.sort(key=lambda each: (order[each.episode], each.t))
+        return [Moment(*each[:5], infos[each.episode, each.t]) for each in seen]
 
     def _sync(self) -> None:
         # RLlib syncs the driver's own env runner with the learner after each update.
@@ -208,23 +209,22 @@ class Evaluator:
         chunks = self._sample(episodes, goals=goals, random_actions=random_actions)
         data = [chunk.custom_data for chunk in chunks if chunk.is_done]
         # An env may report success alone, and failure never.
-        self._reports = self._reports or any(_SUCCESS in each for each in data)
-        successes = [float(each.get(_SUCCESS, False)) for each in data] if self._reports else []
+        self._reports = self._reports or any(custom_data.SUCCESS in each for each in data)
+        successes = [float(each.get(custom_data.SUCCESS, False)) for each in data] if self._reports else []
         return Outcome(
-            vlm_return_mean=_mean(data, _VLM_RETURN),
-            ground_truth_return_mean=_mean(data, _ENV_RETURN),
+            vlm_return_mean=_mean(data, custom_data.VLM_RETURN),
+            ground_truth_return_mean=_mean(data, custom_data.ENV_RETURN),
             ground_truth_success=float(np.mean(successes)) if successes else None,
             false_positives_per_episode=_false_positives(chunks, reward_piece(self._runner).config),
             episodes=len(data),
         )
 
     @contextmanager
-    def _recording(self) -> Iterator[Record]:
-        piece = reward_piece(self._runner)
-        record: Record = []
-        piece.record(record)
+    def _recording(self) -> Iterator[Recorder]:
+        piece, recorder = reward_piece(self._runner), Recorder()
+        piece.record(recorder)
         try:
-            yield record
+            yield recorder
         finally:
             piece.record(None)
 
@@ -235,7 +235,7 @@ def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConf
         infos = chunk.get_infos()[1:]
         if config.threshold is None or any(config.success_key not in info for info in infos):
             return None
-        env_rewards = np.array([info[_ENV_REWARD] for info in infos])
+        env_rewards = np.array([info[custom_data.ENV_REWARD] for info in infos])
         fired = np.asarray(chunk.get_rewards()) - config.env_reward_weight * env_rewards > 0.5
         count += sum(fired & ~np.array([bool(info[config.success_key]) for info in infos]))
     return float(count / len({chunk.id_ for chunk in chunks}))

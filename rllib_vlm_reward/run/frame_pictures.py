@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rllib_vlm_reward.connectors.highlights import Highlight
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 from rllib_vlm_reward.run.evaluator import Moment
 
 __all__ = ["draw_highlights", "draw_moment", "save_frames", "save_video", "strip"]
@@ -65,7 +65,7 @@ def strip(moments: Sequence[Moment], threshold: float | None, most: int = 8) -> 
     return np.concatenate(images, axis=1)
 
 
-def draw_highlights(highlights: Sequence[Highlight], threshold: float | None) -> Frames:
+def draw_highlights(highlights: Sequence[ScoredFrame], threshold: float | None) -> Frames:
     """Return the highest-scored frames side by side, uint8 ``[H, W, 3]``, each with its truth."""
     images = [draw_moment(Moment(*it[:5]), threshold, it.success) for it in highlights]
     return np.concatenate([np.asarray(image) for image in images], axis=1)

@@ -12,8 +12,8 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import AlarmError
+from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
 from rllib_vlm_reward.run.charts import draw_curriculum, save_curve
 from rllib_vlm_reward.run.evaluator import Evaluator, Outcome
@@ -108,7 +108,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         while not (history and stop.is_reached(history[-1])):
             progress, result = iterate(algorithm, history[-1] if history else None)
             folder.log(progress, result)
-            _log_scores(folder, callbacks_of(algorithm).watch, progress.env_steps, experiment)
+            _log_scores(folder, callbacks_of(algorithm).monitor, progress.env_steps, experiment)
             report(progress)
             if progress.iteration % experiment.checkpoint_every == 0:
                 folder.save_checkpoint(algorithm)
@@ -119,7 +119,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         report("alarm: saving a checkpoint, for --resume")
         # The alarm kept the iteration's own progress back.
         env_steps = history[-1].env_steps if history else 0
-        _log_scores(folder, callbacks_of(algorithm).watch, env_steps, experiment)
+        _log_scores(folder, callbacks_of(algorithm).monitor, env_steps, experiment)
         folder.save_checkpoint(algorithm)
         raise
     except (KeyboardInterrupt, SystemExit):
@@ -147,7 +147,7 @@ def _log_pictures(
 
 
 def _log_scores(
-    folder: RunFolder, monitor: RewardWatch, env_steps: int, experiment: Experiment
+    folder: RunFolder, monitor: RewardMonitor, env_steps: int, experiment: Experiment
 ) -> None:
     """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
     for name, counts, low in monitor.histograms():

@@ -10,7 +10,8 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.connectors.course import course_of
+from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
+from rllib_vlm_reward.monitoring import metric_names as names
 
 __all__ = [
     "FIGURES",
@@ -28,7 +29,7 @@ FIGURES = ("vlm_return_mean", "ground_truth_return_mean", "ground_truth_success"
 Figures = dict[str, float | None]
 """A value for each of :data:`FIGURES`; None where it is not known."""
 
-_SAMPLED = ("env_runners", "num_env_steps_sampled_lifetime")
+_SAMPLED = (names.ENV_RUNNERS, "num_env_steps_sampled_lifetime")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class Progress:
         ground_truth_return_mean: the env's own return.
         ground_truth_success: share of episodes with success; None if the env reports none.
         env_steps_per_second: sampled in this iteration.
-        curriculum: what it has come to, see :func:`.course_of`; None without one.
-        alarms: kinds of the reward's alarms that hold, see :mod:`.connectors.alarm`.
+        curriculum: what it has come to, see :func:`.curriculum_progress`; None without one.
+        alarms: kinds of the reward's alarms that hold, see :mod:`.monitoring.alarms`.
         agents: the three figures of each agent, by its name; empty with a single agent.
     """
 
@@ -82,7 +83,7 @@ class Progress:
             alarms: see the class.
         """
         # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
-        runners = result.get("env_runners", {})
+        runners = result.get(names.ENV_RUNNERS, {})
         together, agents = figures_of(runners)
         env_steps = int(runners.get("num_env_steps_sampled_lifetime", sampled_before))
         return cls(
@@ -146,8 +147,8 @@ def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, di
         seconds=seconds,
         sampled_before=int(sampled_before),
         before=before,
-        curriculum=course_of(algorithm),
-        alarms=callbacks_of(algorithm).watch.in_force,
+        curriculum=curriculum_progress(algorithm),
+        alarms=callbacks_of(algorithm).monitor.in_force,
     )
     return progress, result
 

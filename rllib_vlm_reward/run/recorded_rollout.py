@@ -7,11 +7,11 @@ import gymnasium as gym
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.run.evaluator import Evaluator, Moment
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
-from rllib_vlm_reward.run.rllib_private import registered_env
 from rllib_vlm_reward.serving.cluster import joined_cluster
 
 __all__ = ["record_rollout"]

@@ -8,8 +8,8 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece
-from rllib_vlm_reward.connectors.stream import Record
+from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
+from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredFrame
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
 from rllib_vlm_reward.serving.cluster import joined_cluster
@@ -46,7 +46,7 @@ def check(experiment: Experiment, *, report: Callable[[str], None] = lambda _: N
         algorithm = config.build_algo()
         try:
             report("scoring one step")
-            record = _score_a_step(algorithm)
+            frames = _score_a_step(algorithm)
             return {
                 "algorithm": experiment.algorithm,
                 "env": str(experiment.environment["env"]),
@@ -54,13 +54,13 @@ def check(experiment: Experiment, *, report: Callable[[str], None] = lambda _: N
                 "goals": len(experiment.vlm_reward.goal_set),
                 "env_runners": algorithm.config.num_env_runners,
                 "actors": reward_piece(algorithm.env_runner).pool.describe(),
-                "scores": [{"goal": goal, "score": score} for _, _, _, goal, score in record],
+                "scores": [{"goal": frame.goal, "score": frame.score} for frame in frames],
             }
         finally:
             algorithm.stop()
 
 
-def _score_a_step(algorithm: Algorithm) -> Record:
+def _score_a_step(algorithm: Algorithm) -> list[ScoredFrame]:
     """Step one env by the policy, in this process, where an error is raised at once."""
     config = algorithm.config.copy(copy_frozen=False)
     config.env_runners(num_env_runners=0, num_envs_per_env_runner=1)
@@ -70,10 +70,10 @@ def _score_a_step(algorithm: Algorithm) -> Record:
     try:
         own, piece = reward_piece(algorithm.env_runner), reward_piece(runner)
         attach_pieces(runner, own.pool.name, own.run, evaluates=True)
-        record: Record = []
-        piece.record(record)
+        recorder = Recorder()
+        piece.record(recorder)
         runner.sample(num_timesteps=1, explore=False)
         callbacks_of(algorithm).on_evaluate_end()  # raises what the piece reported
-        return record
+        return recorder.frames
     finally:
         runner.stop()

@@ -5,9 +5,9 @@ from typing import Any
 import gymnasium as gym
 from ray.rllib.env.env_context import EnvContext
 
+from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.run.rllib_private import registered_env
 
 __all__ = ["make_env"]
 

@@ -7,7 +7,9 @@ from typing import Any
 import pydantic
 from ray import tune
 
+from rllib_vlm_reward.connectors.pipeline import set_configured_lr
 from rllib_vlm_reward.errors import ERRORS
+from rllib_vlm_reward.monitoring.metric_names import CURRICULUM
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
 from rllib_vlm_reward.run.evaluator import Evaluator
@@ -18,7 +20,6 @@ from rllib_vlm_reward.run.progress import (
     read_progress,
     write_progress,
 )
-from rllib_vlm_reward.run.rllib_private import set_configured_lr
 from rllib_vlm_reward.sweep.resources import trial_resources
 
 __all__ = ["REPORTS", "ExperimentTrial"]
@@ -124,7 +125,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
             "env_steps": last.env_steps,
             "wall_seconds": last.wall_seconds,
             "training": dataclasses.asdict(dataclasses.replace(last, curriculum=None)),
-            "curriculum": result.get("curriculum"),
+            "curriculum": result.get(CURRICULUM),
             "done": self._is_over(),
         }
         return {key: value for key, value in report.items() if value is not None}

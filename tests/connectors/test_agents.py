@@ -11,7 +11,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.preflight import attach_pieces, preflight, reward_piece
+from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
+from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 

@@ -13,7 +13,7 @@ from painted import BANK, PaintedEnv
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
@@ -72,7 +72,7 @@ def test_it_goes_on_in_a_new_process_as_it_was(num_env_runners, vlm_config, ppo,
     reward_piece(algorithm.env_runner)._pool_name = _pool_of(algorithm)
     account = as_json(account_of(algorithm))
     assert len(counts(account)) == max(1, num_env_runners)
-    assert len(account["state"]["watch"]["alarms"]["None"]["window"]) == 2
+    assert len(account["state"]["monitor"]["alarms"]["None"]["window"]) == 2
     steps = sum(len(chunk.rewards) for chunk in recount.Witness.chunks)
     assert sum(counts(account).values()) == steps  # none twice, none lost
     algorithm.stop()
@@ -220,7 +220,7 @@ def test_an_alarm_of_the_start_holds_on_when_it_is_restored_later(vlm_config, pp
         restored = add_vlm_reward(ppo(batch=300), vlm).build_algo()
         restored.set_state(state)
         restored.train()
-        assert ("constant" in callbacks_of(restored).watch.in_force) == expected
+        assert ("constant" in callbacks_of(restored).monitor.in_force) == expected
         restored.stop()
 
 

@@ -7,7 +7,7 @@ from ray import tune
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_vlm_reward.connectors.early_end import ExternalReset
-from rllib_vlm_reward.connectors.preflight import attach_pieces
+from rllib_vlm_reward.connectors.pipeline import attach_pieces
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 

@@ -6,6 +6,7 @@ from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.pipeline import embedding_piece
 
 PROMPTS = {"templates": [{"goal": "a {} wall", "prompt": "a wall painted {}"}]}
 
@@ -20,8 +21,7 @@ def runner(vlm_config, env_runner):
 
 
 def piece_of(runner):
-    (piece,) = (p for p in runner._env_to_module.connectors if isinstance(p, GoalEmbedding))
-    return piece
+    return embedding_piece(runner)
 
 
 def test_the_space_gains_the_goal(vlm_config):

@@ -13,9 +13,9 @@ import recount
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 
-from rllib_vlm_reward.connectors.course import course_of
+from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
-from rllib_vlm_reward.connectors.preflight import weights_piece
+from rllib_vlm_reward.connectors.pipeline import driver_pieces
 from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome
 from rllib_vlm_reward.errors import ConfigError, GoalError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
@@ -56,7 +56,7 @@ def build(vlm_config, ppo, shared_pool):
 
 
 def own(algorithm):
-    return weights_piece(algorithm.env_runner._env_to_module)
+    return next(driver_pieces(algorithm, GoalWeights))
 
 
 def told(group):
@@ -139,8 +139,8 @@ def test_the_result_tells_each_familys_share_and_no_outcomes(build):
     assert family["episodes"] == sum(curriculum.episodes) > 0
     means = [curriculum.mean(goal) for goal in range(3)]
     assert family["mean"] == pytest.approx(np.mean([mean for mean in means if mean is not None]))
-    course = json.loads(json.dumps(course_of(algorithm)))
-    assert [course["goals"][text]["weight"] for text in painted.GOALS] == own(algorithm).weights
+    progress = json.loads(json.dumps(curriculum_progress(algorithm)))
+    assert [progress["goals"][text]["weight"] for text in painted.GOALS] == own(algorithm).weights
 
 
 def test_a_checkpoint_brings_the_curriculum_back_to_every_env_runner(build, tmp_path):

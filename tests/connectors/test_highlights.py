@@ -4,13 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.highlights import MOST_OF_A_FRAGMENT, Highlight, Highlights, best
-from rllib_vlm_reward.connectors.preflight import reward_piece
-from rllib_vlm_reward.connectors.series import take_items
+from rllib_vlm_reward.connectors.pipeline import reward_piece
+from rllib_vlm_reward.monitoring.highlights import MOST_OF_A_FRAGMENT, Highlights, best
+from rllib_vlm_reward.monitoring.metric_names import take_items
+from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredFrame
 
 
 def highlight(number, score, episode="e"):
-    return Highlight(episode, 1, np.full((2, 2, 3), number, np.uint8), "a ball", score, None)
+    return ScoredFrame(episode, 1, np.full((2, 2, 3), number, np.uint8), "a ball", score, None)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1), st.sampled_from("abcdefgh"))))
@@ -47,23 +48,25 @@ def test_a_long_fragment_does_not_fill_the_memory():
     assert highlights.keep(frames) is not None
 
 
+@pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("mode", ["deferred", "synchronous"])
-def test_an_env_runner_tells_its_fragments_best(mode, vlm_config, env_runner):
+def test_an_env_runner_logs_its_fragments_best_frames(mode, recorded, vlm_config, env_runner):
     vlm = vlm_config(mode=mode)
     runner = env_runner(vlm)
     runner.sample()
     assert not take_items({"env_runners": runner.get_metrics()}, "highlights")
     piece = reward_piece(runner)
     piece.show_highlights()
-    record = []
-    piece.record(record)
+    recorder = Recorder()
+    if recorded:
+        piece.record(recorder)
     runner.sample()
-    told = runner.metrics.peek(("vlm_reward", "highlights"))
-    told = [Highlight(*it) for it in told]
-    assert len(told) == MOST_OF_A_FRAGMENT
-    assert told[0].score == max(score for *_, score in record)
-    for it in told:
+    logged = runner.metrics.peek(("vlm_reward", "highlights"))
+    logged = [ScoredFrame(*it) for it in logged]
+    assert len(logged) == MOST_OF_A_FRAGMENT
+    assert not recorded or logged[0].score == max(it.score for it in recorder.frames)
+    for it in logged:
         goal = np.array([vlm.goal_set.index(it.goal)])
         assert it.score == red_score(it.frame[None], goal)[0]
         assert it.success in (True, False)
-        assert any(it.episode == row[0] and it.t == row[1] for row in record)
+        assert not recorded or any(it[:2] == row[:2] for row in recorder.frames)

@@ -3,8 +3,9 @@ import pytest
 from painted import BANK, ENV_REWARD, GOALS, PaintedEnv
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
+from rllib_vlm_reward.monitoring.scored_steps import Recorder
 
 BOTH = pytest.mark.parametrize("mode", ["synchronous", "deferred"])
 
@@ -92,11 +93,11 @@ def test_the_env_reward_stays_in_the_info(mode, vlm_config, env_runner):
 @BOTH
 def test_the_recorder_gets_every_scored_frame(mode, vlm_config, env_runner):
     runner = env_runner(vlm_config(mode=mode))
-    record = []
-    reward_piece(runner).record(record)
+    recorder = Recorder()
+    reward_piece(runner).record(recorder)
     episodes = [episode for _ in range(2) for episode in runner.sample()]
-    assert len(record) == sum(map(len, episodes))
-    by_step = {(id_, t): rest for id_, t, *rest in record}
+    assert len(recorder.frames) == sum(map(len, episodes))
+    by_step = {(id_, t): rest for id_, t, *rest, _ in recorder.frames}
     for episode in episodes:
         observations = np.array(episode.get_observations())[1:].astype(int)
         for (_, _, t, frame, goal), reward in zip(observations, episode.get_rewards(), strict=True):
@@ -132,7 +133,7 @@ def test_an_error_is_reported_in_the_name_of_the_run(vlm_config, env_runner, red
 def test_steps_that_were_not_scored_are_an_error(vlm_config, env_runner):
     runner = env_runner(vlm_config(mode="deferred"))
     stream = reward_piece(runner)._streams[None]
-    runner.config.callbacks_on_episode_step = lambda **kwargs: stream._requests.clear()
+    runner.config.callbacks_on_episode_step = lambda **kwargs: stream._asked.clear()
     with pytest.raises(RewardError, match=r"of its .* steps were seen"):
         runner.sample()
 

@@ -9,7 +9,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.offline.offline_env_runner import OfflineSingleAgentEnvRunner
 from scenes import SceneEnv, SceneModule
 
-from rllib_vlm_reward.connectors.preflight import attach_pieces
+from rllib_vlm_reward.connectors.pipeline import attach_pieces
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel

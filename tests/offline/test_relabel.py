@@ -14,8 +14,8 @@ import ray.data
 from recording import expected, read, record, rewards
 from scenes import GOALS
 
-from rllib_vlm_reward.connectors import constancy
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
+from rllib_vlm_reward.monitoring import constancy
 from rllib_vlm_reward.offline import read_config, relabel, units
 
 

@@ -20,7 +20,7 @@ from ray.rllib.connectors.learner.frame_stacking import FrameStackingLearner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.preflight import attach_pieces, reward_piece
+from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 

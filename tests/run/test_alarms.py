@@ -4,8 +4,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wrong_rewards import blind, mixed, save_clip, shuffled
 
-from rllib_vlm_reward.connectors.alarm import KINDS
 from rllib_vlm_reward.errors import AlarmError, RewardError
+from rllib_vlm_reward.monitoring.alarms import KINDS
 from rllib_vlm_reward.run import Experiment, train
 from rllib_vlm_reward.run.progress import read_progress
 

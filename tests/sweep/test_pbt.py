@@ -14,8 +14,8 @@ from ray.tune.schedulers import PopulationBasedTraining
 from test_search import with_reward
 
 from rllib_vlm_reward import Experiment
-from rllib_vlm_reward.connectors.course import course_of
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
+from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
@@ -103,7 +103,7 @@ class Told(ExperimentTrial):
             trial=self.trial_id,
             iteration=self._history[-1].iteration,
             threshold=self._own_threshold,
-            course=course_of(self._algorithm),
+            course=curriculum_progress(self._algorithm),
             record=self._record,
             learnt=self._learnt,
             checkpoint=checkpoint,

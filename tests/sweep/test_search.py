@@ -9,8 +9,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from rllib_vlm_reward import ConfigError, Experiment, PoolError, RewardPool
-from rllib_vlm_reward.connectors.course import course_of
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
+from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.errors import ERRORS
 from rllib_vlm_reward.sweep import ExperimentTrial, search
 from rllib_vlm_reward.sweep.search import _any_experiment, _describe, _shared_pool
@@ -200,7 +200,7 @@ def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(small
         ]
     ).ignore_errors()
     assert set(rates.get()) == {0.002}  # and not the donor's, for its first update
-    assert course_of(heir._algorithm) == course_of(donor._algorithm)
+    assert curriculum_progress(heir._algorithm) == curriculum_progress(donor._algorithm)
     assert reward_piece(heir._algorithm.env_runner).config.threshold == 0.9
     assert len(reward_piece(heir._algorithm.env_runner).config.goal_set[0].negatives) == 3
     before = heir._env_steps

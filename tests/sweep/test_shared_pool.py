@@ -13,7 +13,7 @@ from ray.tune.schedulers import FIFOScheduler
 from test_search import RUN, actors, with_reward
 
 from rllib_vlm_reward import CLIPEncoder, Experiment, RewardPool
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.serving.placement import NAMESPACE
 from rllib_vlm_reward.sweep import ExperimentTrial, search
 

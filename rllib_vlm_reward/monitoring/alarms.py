@@ -1,4 +1,4 @@
-"""When is a reward no longer to be trusted? Read from the digests of a run's last iterations."""
+"""When is a reward no longer to be trusted? Read from the last iterations' score statistics."""
 
 import dataclasses
 import math
@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rllib_vlm_reward.connectors.digest import BINS, FAILURE, SUCCESS, UNKNOWN, Digest
+from rllib_vlm_reward.monitoring.score_statistics import (
+    BINS,
+    FAILURE,
+    SUCCESS,
+    UNKNOWN,
+    ScoreStatistics,
+)
 
 __all__ = ["KINDS", "Alarm", "Alarms", "auroc", "wilson"]
 
@@ -32,31 +38,31 @@ class Alarm:
 
     Attributes:
         kind: one of :data:`KINDS`.
-        text: what, got, expected, and the remedy.
+        text: what was measured and expected, and what to do.
     """
 
     kind: str
     text: str
 
 
-def auroc(digest: Digest) -> tuple[float, float]:
+def auroc(statistics: ScoreStatistics) -> tuple[float, float]:
     """Return the chance that a success is scored above a failure, and its standard error.
 
-    Scores of one bin count as equal. The error is Hanley's and McNeil's (Radiology 143, 1982), of
-    as many successes and failures as there are episodes with one; NaN where either lacks.
+    Scores of one bin count as equal. The error is Hanley's and McNeil's (Radiology 143, 1982), for
+    as many successes and failures as there are episodes with one. Both are NaN where there is no
+    success, or no failure.
 
     Example:
-        >>> from rllib_vlm_reward.connectors.digest import Steps
-        >>> seen = [0.1, 0.2, 0.9], [False] * 3, [False, True, True]
-        >>> auroc(Digest.of([Steps(episode, *seen) for episode in "abc"], low=0.0))
+        >>> truths = [FAILURE, SUCCESS, SUCCESS]
+        >>> auroc(ScoreStatistics.of(["a", "b", "c"], [0.1, 0.2, 0.9], [False] * 3, truths))
         (1.0, 0.0)
     """
-    failures, successes = digest.counts[FAILURE], digest.counts[SUCCESS]
+    failures, successes = statistics.counts[FAILURE], statistics.counts[SUCCESS]
     if not failures.sum() or not successes.sum():
         return math.nan, math.nan
     below = np.cumsum(failures) - failures / 2
     area = float((successes * below).sum() / (successes.sum() * failures.sum()))
-    n, m = digest.held_by(SUCCESS), digest.held_by(FAILURE)
+    n, m = statistics.episodes_with(SUCCESS), statistics.episodes_with(FAILURE)
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
     variance = area * (1 - area) + (n - 1) * (first - area**2) + (m - 1) * (second - area**2)
     return area, math.sqrt(max(variance, 0.0) / (n * m))
@@ -77,7 +83,7 @@ def wilson(share: float, number: float) -> tuple[float, float]:
 
 
 class Alarms:
-    """Watches one reward, iteration by iteration.
+    """Decides after each iteration which alarms of one reward hold.
 
     Args:
         low: the head's lowest score.
@@ -85,50 +91,51 @@ class Alarms:
 
     Attributes:
         in_force: the alarms that hold now, by kind.
-        recent: what the last iterations come to.
+        recent: the statistics of the last iterations together.
 
     Example:
-        >>> from rllib_vlm_reward.connectors.digest import Steps
-        >>> same = Steps("e", [0.05] * 300, [False] * 300, [None] * 300)
+        >>> same = ScoreStatistics.of(["e"] * 300, [0.05] * 300, [False] * 300, [UNKNOWN] * 300)
         >>> alarms = Alarms(low=0.0, threshold=0.5)
-        >>> [alarm.kind for alarm in alarms.see(Digest.of([same], low=0.0), iteration=1)]
+        >>> [alarm.kind for alarm in alarms.update(same, iteration=1)]
         ['constant']
     """
 
     def __init__(self, *, low: float, threshold: float | None) -> None:
         self.in_force: dict[str, Alarm] = {}
-        self.recent = Digest()
-        self._said: set[str] = set()
+        self.recent = ScoreStatistics()
+        self._announced: set[str] = set()
         self._low, self._threshold = low, threshold
-        self._window: deque[Digest] = deque(maxlen=WINDOW)
-        self._start: Digest | None = None
+        self._window: deque[ScoreStatistics] = deque(maxlen=WINDOW)
+        self._start: ScoreStatistics | None = None
         self._first: int | None = 1
 
-    def see(self, digest: Digest, iteration: int, drift: Alarm | None = None) -> list[Alarm]:
+    def update(
+        self, statistics: ScoreStatistics, iteration: int, drift: Alarm | None = None
+    ) -> list[Alarm]:
         """Take note of an iteration; return the alarms that begin with it.
 
         Args:
-            digest: of the iteration.
-            iteration: its number in the whole of the run, from 1.
-            drift: what is known of the model itself.
+            statistics: those of the iteration.
+            iteration: the number of the iteration in the run, from 1.
+            drift: an alarm about the model itself, see :meth:`.RewardMonitor.update`.
         """
-        if digest.steps or digest.episodes[0]:
-            self._window.append(digest)
+        if statistics.steps or statistics.episodes[0]:
+            self._window.append(statistics)
         if self._first is None:
             self._first = iteration
-        self.recent = recent = Digest.total(self._window)
+        self.recent = recent = ScoreStatistics.total(self._window)
         early = iteration < self._first + WINDOW
         found = [drift, self._constant(recent, early), self._saturated(recent, early)]
         found += [self._blind(recent), self._gap(recent)]
         now = {alarm.kind: alarm for alarm in found if alarm is not None}
-        new = [alarm for kind, alarm in now.items() if kind not in self._said]
-        self.in_force, self._said = now, {*now}
+        new = [alarm for kind, alarm in now.items() if kind not in self._announced]
+        self.in_force, self._announced = now, {*now}
         return new
 
     def get_state(self) -> dict[str, Any]:
         """Return all that later decisions rest on."""
         return {
-            "window": [digest.pack() for digest in self._window],
+            "window": [statistics.pack() for statistics in self._window],
             "start": None if self._start is None else self._start.pack(),
             "in_force": {kind: alarm.text for kind, alarm in self.in_force.items()},
             "first": self._first,
@@ -137,19 +144,19 @@ class Alarms:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; an empty one begins anew.
 
-        Alarms in force are returned by :meth:`see` once more if they still hold: who restores a
-        run looks at another log.
+        :meth:`update` returns alarms in force once more if they still hold: who restores a run
+        looks at another log.
         """
         start, in_force = state.get("start"), state.get("in_force", {})
-        self._window = deque(map(Digest.unpack, state.get("window", ())), WINDOW)
-        self.recent = Digest.total(self._window)
-        self._start = None if start is None else Digest.unpack(start)
+        self._window = deque(map(ScoreStatistics.unpack, state.get("window", ())), WINDOW)
+        self.recent = ScoreStatistics.total(self._window)
+        self._start = None if start is None else ScoreStatistics.unpack(start)
         self.in_force = {kind: Alarm(kind, text) for kind, text in in_force.items()}
-        self._said = set()
+        self._announced = set()
         self._first = state.get("first")
 
-    def _constant(self, recent: Digest, early: bool) -> Alarm | None:
-        """Looked for at the start alone: an agent that has learnt may see one frame for long."""
+    def _constant(self, recent: ScoreStatistics, early: bool) -> Alarm | None:
+        """Look for it at the start alone: an agent that has learnt may see one frame for long."""
         if not early and "constant" not in self.in_force:
             return None
         spread = recent.spread
@@ -167,11 +174,11 @@ class Alarms:
             "that the encoder's weights are trained ones, the frame_source and the temperature.",
         )
 
-    def _saturated(self, recent: Digest, early: bool) -> Alarm | None:
-        """Fires at failures; where the env is mute, everywhere from the start on.
+    def _saturated(self, recent: ScoreStatistics, early: bool) -> Alarm | None:
+        """Look for fires at failures; without ground truth at all steps, from the start on.
 
-        An agent that has learnt its goal may fire at each step, so a mute env's later share says
-        nothing.
+        An agent that has learnt its goal may fire at each step, so without ground truth a later
+        share says nothing.
         """
         kind, what = FAILURE, "failures"
         if not recent.counts[:UNKNOWN].any():
@@ -194,14 +201,14 @@ class Alarms:
             "Raise the threshold or the temperature, or give the goals more negatives.",
         )
 
-    def _blind(self, recent: Digest) -> Alarm | None:
-        if min(recent.held_by(SUCCESS), recent.held_by(FAILURE)) < MIN_EPISODES:
+    def _blind(self, recent: ScoreStatistics) -> Alarm | None:
+        if min(recent.episodes_with(SUCCESS), recent.episodes_with(FAILURE)) < MIN_EPISODES:
             return None
         area, error = auroc(recent)
         high = area + Z * error
         if high >= LEAST_AUROC:
             return None
-        number = recent.held_by(SUCCESS)
+        number = recent.episodes_with(SUCCESS)
         got = f"AUROC {area:.2f}, at most {min(high, 1.0):.2f}, over {number} episodes with success"
         if self._threshold is not None:
             hits, wrong = (
@@ -220,8 +227,8 @@ class Alarms:
             "that each goal's prompt describes that goal, and the encoder and its weights.",
         )
 
-    def _gap(self, recent: Digest) -> Alarm | None:
-        """Are episodes paid for that never succeeded, and more of them than at the start?"""
+    def _gap(self, recent: ScoreStatistics) -> Alarm | None:
+        """Look for more episodes than at the start that were paid for and never succeeded."""
         known = recent.episodes[1].item()
         if self._threshold is None or known < MIN_EPISODES:
             return None

@@ -4,7 +4,8 @@ from gymnasium.wrappers.utils import RunningMeanStd
 from painted import BANK, PaintedEnv
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.preflight import reward_piece
+from rllib_vlm_reward.connectors.pipeline import reward_piece
+from rllib_vlm_reward.monitoring.scored_steps import Recorder
 
 BOTH = pytest.mark.parametrize("mode", ["synchronous", "deferred"])
 
@@ -108,8 +109,8 @@ def test_what_is_kept_of_an_episode_ends_with_it(mode, vlm_config, env_runner):
         runner.sample()
         ongoing = {episode.id_ for episode in runner._ongoing_episodes}
         stream = reward_piece(runner)._streams[None]
-        assert set(stream._economy._shown) <= ongoing
-        assert set(stream._ledger._windows) <= ongoing
+        assert set(stream._selection._shown) <= ongoing
+        assert set(stream._windows._windows) <= ongoing
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25])
@@ -120,18 +121,18 @@ def test_both_modes_normalise_alike(weight, vlm_config, env_runner, red_pool):
             vlm_config(mode=mode, normalize_rewards=True, env_reward_weight=weight), PaintedEnv
         )
         red_pool.batches.clear()
-        record = []
-        reward_piece(runner).record(record)
+        recorder = Recorder()
+        reward_piece(runner).record(recorder)
         rewards = {}
         for episode in (episode for _ in range(4) for episode in runner.sample()):
             for t, reward in enumerate(episode.get_rewards(), start=episode.t_started + 1):
                 rewards[episode.id_, t] = reward
         reference, returns, at = RunningMeanStd(), {}, 0
         for size in red_pool.batches:
-            rows, at = record[at : at + size], at + size
-            for id_, _, _, _, score in rows:
+            rows, at = recorder.frames[at : at + size], at + size
+            for id_, _, _, _, score, _ in rows:
                 returns[id_] = 0.99 * returns.get(id_, 0.0) + score
             reference.update(np.array([returns[row[0]] for row in rows]))
-            for id_, t, _, _, score in rows:
+            for id_, t, _, _, score, _ in rows:
                 expected = score / np.sqrt(reference.var + 1e-8) + weight * -100
                 assert rewards[id_, t] == pytest.approx(expected, rel=1e-5)

@@ -7,31 +7,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.connectors.alarm import MIN_EPISODES, MIN_STEPS, Alarm, Alarms
-from rllib_vlm_reward.connectors.digest import Digest, Steps
+from rllib_vlm_reward.monitoring.alarms import MIN_EPISODES, MIN_STEPS, Alarm, Alarms
+from rllib_vlm_reward.monitoring.score_statistics import ScoreStatistics
+from rllib_vlm_reward.monitoring.scored_steps import UNKNOWN
 
 SEEDS = st.integers(0, 2**32 - 1)
 BETA = 0.5
 
 
 def play(score, *, seed=0, episodes=120, success=0.2, told=True, threshold=BETA, low=0.0):
-    """Return an iteration's digest: episodes of 2 to 30 steps, the last of some a success.
+    """Return an iteration's statistics: episodes of 2 to 30 steps, the last of some a success.
 
     Args:
         score: function of a generator, a number of steps, and where they succeed.
     """
     rng = np.random.default_rng(seed)
-    chunks, ended = [], []
+    names, columns, ended = [], [], []
     for episode in range(episodes):
         truths = np.zeros(rng.integers(2, 31), bool)
         truths[-1] = rng.random() < success
         scores = np.clip(score(rng, len(truths), truths), low, 1.0)
         fired = scores > threshold if threshold is not None else np.zeros_like(truths)
-        labels = truths.tolist() if told else [None] * len(truths)
-        name = f"{seed}-{episode}"
-        chunks.append(Steps(name, scores.tolist(), fired.tolist(), labels))
+        labels = truths.astype(int) if told else np.full(len(truths), UNKNOWN)
+        names += [f"{seed}-{episode}"] * len(truths)
+        columns.append((scores, fired, labels))
         ended.append((bool(truths[-1]) if told else None, bool(fired.any())))
-    return Digest.of(chunks, low=low, ended=ended)
+    joined = map(np.concatenate, zip(*columns, strict=True))
+    return ScoreStatistics.of(names, *joined, low=low, ended=ended)
 
 
 def good(rng, number, truths):
@@ -70,27 +72,27 @@ def kinds(score, iterations=3, *, low=0.0, threshold=BETA, seed=0, **how):
     """Return the kinds that were raised, and the iteration of the first."""
     alarms, raised, first = Alarms(low=low, threshold=threshold), set(), None
     for iteration in range(1, iterations + 1):
-        digest = play(score, seed=seed + iteration, low=low, threshold=threshold, **how)
-        raised |= {alarm.kind for alarm in alarms.see(digest, iteration)}
+        statistics = play(score, seed=seed + iteration, low=low, threshold=threshold, **how)
+        raised |= {alarm.kind for alarm in alarms.update(statistics, iteration)}
         first = first or (iteration if raised else None)
     return raised, first
 
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.sampled_from([0.0, 0.02, 0.2, 0.8]), st.booleans())
-def test_a_good_reward_is_silent_whether_there_are_successes_or_not(seed, success, told):
+def test_a_good_reward_is_quiet_whether_there_are_successes_or_not(seed, success, told):
     assert kinds(good, 10, seed=seed, success=success, told=told) == (set(), None)
 
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS)
-def test_a_weak_reward_that_ranks_well_is_silent(seed):
+def test_a_weak_reward_that_ranks_well_is_quiet(seed):
     assert kinds(weak, 10, seed=seed)[0] == set()
 
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS)
-def test_wrong_rewards_are_told_within_three_iterations(seed):
+def test_wrong_rewards_are_noticed_within_three_iterations(seed):
     for score, expected in ((untrained, "constant"), (noise, "blind"), (swapped, "blind")):
         raised, first = kinds(score, seed=seed)
         assert raised & {expected, "contrary"}, score
@@ -98,7 +100,7 @@ def test_wrong_rewards_are_told_within_three_iterations(seed):
     assert "saturated" in kinds(sure, seed=seed)[0]
 
 
-def test_a_mute_env_leaves_constant_and_saturated():
+def test_a_env_without_truth_leaves_constant_and_saturated():
     assert kinds(untrained, told=False)[0] == {"constant"}
     assert kinds(sure, told=False)[0] == {"saturated"}
     assert kinds(noise, told=False)[0] == set()
@@ -121,14 +123,16 @@ def test_a_cosine_may_lie_close_together():
 def test_nothing_is_said_of_little():
     few = play(untrained, episodes=MIN_EPISODES // 2)
     assert few.steps < MIN_STEPS
-    assert Alarms(low=0.0, threshold=BETA).see(few, 1) == []
-    assert Alarms(low=0.0, threshold=BETA).see(Digest(), 1) == []
+    assert Alarms(low=0.0, threshold=BETA).update(few, 1) == []
+    assert Alarms(low=0.0, threshold=BETA).update(ScoreStatistics(), 1) == []
 
 
-def test_an_agent_that_learns_a_mute_goal_does_not_saturate():
+def test_an_agent_that_learns_a_goal_without_truth_does_not_saturate():
     alarms = Alarms(low=0.0, threshold=BETA)
     rise = [play(good, told=False)] * 3 + [play(sure, told=False)] * 9
-    assert [alarm for n, digest in enumerate(rise, 1) for alarm in alarms.see(digest, n)] == []
+    assert [
+        alarm for n, statistics in enumerate(rise, 1) for alarm in alarms.update(statistics, n)
+    ] == []
 
 
 def test_an_agent_that_has_learnt_or_stands_still_is_no_constant_reward():
@@ -143,16 +147,16 @@ def test_an_agent_that_has_learnt_or_stands_still_is_no_constant_reward():
     for first, score in ((4, steady), (4, stuck), (1, steady)):
         alarms = Alarms(low=0.0, threshold=BETA)
         for iteration in range(first, first + 5):
-            digest = play(score, seed=iteration, success=1.0, told=False)
-            assert "constant" not in {it.kind for it in alarms.see(digest, iteration)}
+            statistics = play(score, seed=iteration, success=1.0, told=False)
+            assert "constant" not in {it.kind for it in alarms.update(statistics, iteration)}
     resumed = Alarms(low=0.0, threshold=BETA)
-    assert resumed.see(play(sure, told=False), 40) == []
+    assert resumed.update(play(sure, told=False), 40) == []
 
 
-def test_an_agent_that_is_paid_for_nothing_is_told():
+def test_an_agent_that_is_paid_for_nothing_is_noticed():
     alarms = Alarms(low=0.0, threshold=BETA)
-    assert all(alarms.see(play(good, seed=n), n + 1) == [] for n in range(5))
-    said = [alarm for n in range(4) for alarm in alarms.see(play(exploit, seed=n), n + 6)]
+    assert all(alarms.update(play(good, seed=n), n + 1) == [] for n in range(5))
+    said = [alarm for n in range(4) for alarm in alarms.update(play(exploit, seed=n), n + 6)]
     assert [alarm.kind for alarm in said] == ["gap"]
     assert "0.0% at the start" in said[0].text
 
@@ -160,11 +164,12 @@ def test_an_agent_that_is_paid_for_nothing_is_told():
 def test_an_alarm_is_said_once_until_it_ends():
     alarms = Alarms(low=0.0, threshold=BETA)
     said = [
-        len(alarms.see(play(it), n)) for n, it in enumerate([untrained, untrained, good, good], 1)
+        len(alarms.update(play(it), n))
+        for n, it in enumerate([untrained, untrained, good, good], 1)
     ]
     assert said[0] >= 1
     assert said[1] == 0
-    alarms.see(play(good), 5)
+    alarms.update(play(good), 5)
     assert "constant" not in alarms.in_force
 
 
@@ -174,16 +179,16 @@ def test_an_alarm_is_said_once_until_it_ends():
     st.integers(0, 8),
     st.booleans(),
 )
-def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(course, saved, told):
-    digests = [play(score, seed=n, told=told) for n, score in enumerate(course, 1)]
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(scores, saved, told):
+    played = [play(score, seed=n, told=told) for n, score in enumerate(scores, 1)]
     whole, restored = (Alarms(low=0.0, threshold=BETA) for _ in range(2))
-    for iteration, digest in enumerate(digests, 1):
+    for iteration, statistics in enumerate(played, 1):
         if iteration == saved + 1:
             restored.set_state(pickle.loads(pickle.dumps(whole.get_state())))
             assert restored.in_force == whole.in_force
-        whole.see(digest, iteration)
+        whole.update(statistics, iteration)
         if iteration > saved:
-            said = restored.see(digest, iteration)
+            said = restored.update(statistics, iteration)
             assert restored.in_force == whole.in_force
             assert iteration > saved + 1 or {*said} == {*restored.in_force.values()}
 
@@ -191,40 +196,40 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(course, saved, 
 def test_an_agent_that_exploits_its_reward_already_is_not_the_start():
     alarms, restored = Alarms(low=0.0, threshold=BETA), Alarms(low=0.0, threshold=BETA)
     for n in range(4):
-        alarms.see(play(good, seed=n), n + 1)
+        alarms.update(play(good, seed=n), n + 1)
     restored.set_state(alarms.get_state())
-    said = [alarm for n in range(4) for alarm in restored.see(play(exploit, seed=n), n + 5)]
+    said = [alarm for n in range(4) for alarm in restored.update(play(exploit, seed=n), n + 5)]
     assert [alarm.kind for alarm in said] == ["gap"]
     restored.set_state({})  # of another reward
-    assert [restored.see(play(exploit, seed=n), n + 9) for n in range(4)] == [[]] * 4
+    assert [restored.update(play(exploit, seed=n), n + 9) for n in range(4)] == [[]] * 4
 
 
 def test_what_is_known_of_the_model_is_an_alarm_too():
     alarms, drift = Alarms(low=0.0, threshold=BETA), Alarm("drift", "another model")
-    assert alarms.see(play(good), 1, drift) == [drift]
-    assert alarms.see(play(good), 2, drift) == []
-    alarms.see(play(good), 3)
-    assert alarms.see(play(good), 4, drift) == [drift]
+    assert alarms.update(play(good), 1, drift) == [drift]
+    assert alarms.update(play(good), 2, drift) == []
+    alarms.update(play(good), 3)
+    assert alarms.update(play(good), 4, drift) == [drift]
 
 
 @pytest.mark.parametrize("score", [untrained, noise, sure])
 def test_each_alarm_says_what_got_expected_and_the_remedy(score):
-    for alarm in Alarms(low=0.0, threshold=BETA).see(play(score, episodes=300), 1):
+    for alarm in Alarms(low=0.0, threshold=BETA).update(play(score, episodes=300), 1):
         assert "expected" in alarm.text
         assert alarm.text.rsplit(". ", 1)[1].split()[0] in {"Check", "Raise", "Look"}
 
 
 def test_what_still_holds_is_said_again_after_a_restore_in_place():
     alarms = Alarms(low=0.0, threshold=BETA)
-    assert [alarm.kind for alarm in alarms.see(play(untrained), 1)] == ["constant", "blind"]
-    assert alarms.see(play(untrained), 2) == []
+    assert [alarm.kind for alarm in alarms.update(play(untrained), 1)] == ["constant", "blind"]
+    assert alarms.update(play(untrained), 2) == []
     alarms.set_state(alarms.get_state())
-    assert [alarm.kind for alarm in alarms.see(play(untrained), 3)] == ["constant", "blind"]
+    assert [alarm.kind for alarm in alarms.update(play(untrained), 3)] == ["constant", "blind"]
 
 
 def test_another_reward_is_watched_from_its_own_start():
     alarms = Alarms(low=0.0, threshold=BETA)
     for iteration in range(1, 11):
-        alarms.see(play(good, seed=iteration), iteration)
+        alarms.update(play(good, seed=iteration), iteration)
     alarms.set_state({})
-    assert "constant" in {alarm.kind for alarm in alarms.see(play(untrained), 11)}
+    assert "constant" in {alarm.kind for alarm in alarms.update(play(untrained), 11)}

@@ -15,7 +15,7 @@ class ConstancyCheck:
     """Compares scores over frames that differ, until two scores do.
 
     Args:
-        may_be_constant: never complain; the dense head gives 0 wherever p < 1/N.
+        may_be_constant: never complain, as for a head that gives 0 to most frames.
 
     Example:
         >>> check = ConstancyCheck()
@@ -23,7 +23,7 @@ class ConstancyCheck:
         >>> check.see_scores(np.full(256, 0.5, np.float32))
         'scores: got 0.5 for each of 256 frames, though these differ. Check the encoder and its \
 weights, the prompts and the temperature.'
-        >>> check.see_scores(np.full(256, 0.5, np.float32)) is None  # said once
+        >>> check.see_scores(np.full(256, 0.5, np.float32)) is None  # once is enough
         True
     """
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.offline.economy import pay_steps
+from rllib_vlm_reward.offline.episode import pay_steps
 
 
 def recount(scores, config, first, ends):

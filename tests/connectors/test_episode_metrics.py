@@ -3,7 +3,7 @@ import pytest
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from rllib_vlm_reward.connectors.totals import add_rewards, keep_ground_truth, log_scores
+from rllib_vlm_reward.connectors.episode_metrics import add_rewards, keep_ground_truth, log_scores
 
 ENV_REWARDS = [1.0, -2.0, 0.5, 4.0, 8.0]
 PAID = np.array([0.25, 0.0, 1.0, 0.0, 0.5], np.float32)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from rllib_vlm_reward.connectors.constancy import MIN_FRAMES, ConstancyCheck
+from rllib_vlm_reward.monitoring.constancy import MIN_FRAMES, ConstancyCheck
 
 SAME = np.zeros((MIN_FRAMES, 2, 2, 3), np.uint8)
 DIFFERENT = np.arange(MIN_FRAMES * 12, dtype=np.uint8).reshape(SAME.shape)
@@ -12,7 +12,7 @@ def complaint(check, frames, scores):
     return check.see_scores(scores)
 
 
-def test_constant_scores_of_different_frames_are_told():
+def test_constant_scores_of_different_frames_are_complained_of():
     assert "0.25 for each of 256 frames" in complaint(ConstancyCheck(), DIFFERENT, CONSTANT)
 
 

@@ -1,0 +1,72 @@
+"""The highest-scored frames of an iteration, small enough to travel among the metrics."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame, ScoredSteps
+
+__all__ = ["MOST", "MOST_RUNNERS", "Highlights", "best"]
+
+MOST, MOST_OF_A_FRAGMENT, MOST_RUNNERS = 8, 4, 8
+LONGEST_SIDE = 128
+# A fragment's frames are kept until their scores come; those beyond are left out.
+_BYTES = 32 * 1024**2
+
+
+def best(frames: Iterable[ScoredFrame], most: int) -> list[ScoredFrame]:
+    """Return the highest-scored frames, highest first, no episode and no picture twice.
+
+    Example:
+        >>> import numpy as np
+        >>> pictures = np.arange(3 * 12, dtype=np.uint8).reshape(3, 2, 2, 3)
+        >>> a = ScoredFrame("a", 1, pictures[0], "a ball", 0.3, None)
+        >>> b = ScoredFrame("a", 2, pictures[1], "a ball", 0.9, None)
+        >>> c = ScoredFrame("c", 1, pictures[2], "a ball", 0.5, None)
+        >>> again = ScoredFrame("d", 1, pictures[2], "a ball", 0.5, None)
+        >>> [it.score for it in best([a, b, c, again], most=8)]
+        [0.9, 0.5]
+    """
+    chosen: list[ScoredFrame] = []
+    seen: set[Any] = set()
+    for frame in sorted(frames, key=lambda it: -it.score):
+        if len(chosen) == most:
+            break
+        marks = {frame.episode, (frame.goal, frame.frame.tobytes())}
+        if not seen & marks:
+            chosen.append(frame)
+            seen |= marks
+    return chosen
+
+
+class Highlights:
+    """Observes steps, and keeps a fragment's highest-scored frames, at most 128 pixels a side."""
+
+    def __init__(self) -> None:
+        self._free, self._best = _BYTES, list[ScoredFrame]()
+
+    def keep(self, frames: Sequence[Frames]) -> list[Frames] | None:
+        """Return small copies of frames that are being scored; None once there is no room."""
+        if self._free <= 0:
+            return None
+        small = [_shrink(frame) for frame in frames]
+        self._free -= sum(frame.nbytes for frame in small)
+        return small
+
+    def observe(self, steps: ScoredSteps) -> None:
+        """Take note of the frames that were kept."""
+        # The frames are whole ones where a recorder asked for them.
+        kept = (it._replace(frame=_shrink(it.frame)) for it in steps.kept_frames())
+        self._best = best([*self._best, *kept], MOST_OF_A_FRAGMENT)
+
+    def take(self) -> list[ScoredFrame]:
+        """Return the fragment's highest-scored frames, and start anew."""
+        taken = self._best
+        self._free, self._best = _BYTES, []
+        return taken
+
+
+def _shrink(frame: Frames) -> Frames:
+    step = -(-max(frame.shape[:2]) // LONGEST_SIDE)
+    small: Frames = frame[::step, ::step].copy()
+    return small

@@ -1,0 +1,248 @@
+"""What a fragment's scores say of the reward itself: small, and added up over env runners."""
+
+import dataclasses
+import zlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rllib_vlm_reward.monitoring.scored_steps import FAILURE, SUCCESS, UNKNOWN, ScoredSteps
+
+__all__ = [
+    "BINS",
+    "FAILURE",
+    "SUCCESS",
+    "UNKNOWN",
+    "ScoreCounter",
+    "ScoreStatistics",
+    "lowest_score",
+]
+
+BINS = 512
+_TRUTHS = (FAILURE, SUCCESS, UNKNOWN)
+# Of an episode: how many of its steps have a score, and their mean.
+SoFar = tuple[int, float]
+
+
+def lowest_score(head: str) -> float:
+    """Return the least that a head can give; the most is 1.
+
+    Example:
+        >>> lowest_score("softmax"), lowest_score("cosine")
+        (0.0, -1.0)
+    """
+    return -1.0 if head in ("cosine", "goal_baseline") else 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class ScoreStatistics:
+    """Counts over scored steps and over episodes, which add up.
+
+    Attributes:
+        counts: int64 ``[3, BINS]``: steps by truth and score, in equal bins from the head's
+            lowest score to 1.
+        fired: int64 ``[3]``: steps whose reward fired, by truth.
+        moments: float64 ``[4]``: steps; the sum of their scores; the squared deviations from the
+            mean of their episode; and the degrees of freedom of these.
+        episodes: int64 ``[4]``: episodes that ended; those of them whose truth is known; that
+            succeeded; that fired and never succeeded.
+        seen_in: for each of the three truths the episodes with such a step, by the CRC-32 of
+            their ids. Steps of one episode are no independent sample; intervals count these.
+
+    Example:
+        >>> one = ScoreStatistics.of(["e", "e"], [0.1, 0.9], [False, True], [FAILURE, SUCCESS])
+        >>> both = ScoreStatistics.total([one, one])
+        >>> both.steps, both.counts.sum(axis=1).tolist(), both.fired.tolist()
+        (4, [2, 2, 0], [0, 2, 0])
+        >>> both.episodes_with(SUCCESS)
+        1
+    """
+
+    counts: npt.NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.zeros((3, BINS), np.int64)
+    )
+    fired: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(3, np.int64))
+    moments: npt.NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(4))
+    episodes: npt.NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.zeros(4, np.int64)
+    )
+    seen_in: tuple[frozenset[int], ...] = (frozenset(),) * 3
+
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[str],
+        scores: npt.ArrayLike,
+        fired: npt.ArrayLike,
+        truths: npt.ArrayLike,
+        *,
+        low: float = 0.0,
+        ended: Sequence[tuple[bool | None, bool]] = (),
+        before: Mapping[str, SoFar] | None = None,
+    ) -> "ScoreStatistics":
+        """Return the statistics of N steps that have a score.
+
+        Args:
+            ids: the id of each step's episode.
+            scores: float ``[N]``: what β is held against.
+            fired: bool ``[N]``: whether a reward fired.
+            truths: int ``[N]``: FAILURE, SUCCESS or UNKNOWN.
+            low: the head's lowest score.
+            ended: of each episode that ended: success, None where the env has no ground truth;
+                and whether a reward fired.
+            before: the number and the mean of the scores that episodes had before these steps.
+        """
+        scores, truths = np.asarray(scores, np.float64), np.asarray(truths, np.int64)
+        number: dict[str, int] = {}
+        owner = np.array([number.setdefault(id_, len(number)) for id_ in ids], np.int64)
+        bins = ((scores - low) / (1 - low) * BINS).astype(np.int64).clip(0, BINS - 1)
+        known = [(success, fires) for success, fires in ended if success is not None]
+        paid_for_nothing = sum(fires and not success for success, fires in known)
+        succeeded = sum(success for success, _ in known)
+        names = np.array([zlib.crc32(id_.encode()) for id_ in number], np.int64)
+        earlier = [(before or {}).get(id_, (0, 0.0)) for id_ in number]
+        return cls(
+            counts=np.bincount(truths * BINS + bins, minlength=3 * BINS).reshape(3, BINS),
+            fired=np.bincount(truths[np.asarray(fired, np.bool_)], minlength=3),
+            moments=_moments(scores, owner, earlier),
+            episodes=np.array([len(ended), len(known), succeeded, paid_for_nothing]),
+            seen_in=tuple(frozenset(names[owner[truths == it]].tolist()) for it in _TRUTHS),
+        )
+
+    @classmethod
+    def total(cls, each: Iterable["ScoreStatistics"]) -> "ScoreStatistics":
+        """Return the statistics of all their steps."""
+        total, seen_in = cls(), tuple(set[int]() for _ in range(3))
+        for one in each:
+            for field in ("counts", "fired", "moments", "episodes"):
+                np.add(getattr(total, field), getattr(one, field), out=getattr(total, field))
+            for together, names in zip(seen_in, one.seen_in, strict=True):
+                together |= names
+        return dataclasses.replace(total, seen_in=tuple(map(frozenset, seen_in)))
+
+    @property
+    def steps(self) -> int:
+        """The number of steps with a score."""
+        return int(self.moments[0])
+
+    @property
+    def mean(self) -> float:
+        """The mean of the scores."""
+        return float(self.moments[1] / self.moments[0])
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the scores about their episode's mean.
+
+        None where no episode has two of them.
+        """
+        _, _, squares, freedom = self.moments.tolist()
+        return (squares / freedom) ** 0.5 if freedom else None
+
+    def episodes_with(self, truth: int) -> int:
+        """Return the number of episodes with a step of this truth."""
+        return len(self.seen_in[truth])
+
+    def pack(self) -> tuple[Any, ...]:
+        """Return what is worth sending: only the bins that hold something."""
+        filled = np.flatnonzero(self.counts).astype(np.uint16)
+        counts = self.counts.ravel()[filled].astype(np.uint32)
+        rest = (array.tolist() for array in (self.fired, self.moments, self.episodes))
+        names = (np.array(sorted(each), np.uint32).tobytes() for each in self.seen_in)
+        return (filled.tobytes(), counts.tobytes(), *rest, *names)
+
+    @classmethod
+    def unpack(cls, packed: Sequence[Any]) -> "ScoreStatistics":
+        """Return the statistics that :meth:`pack` packed."""
+        filled, counts, fired, moments, episodes, *names = packed
+        dense = np.zeros(3 * BINS, np.int64)
+        dense[np.frombuffer(filled, np.uint16)] = np.frombuffer(counts, np.uint32)
+        of_steps = (dense.reshape(3, BINS), np.array(fired), np.array(moments, np.float64))
+        seen_in = (frozenset(np.frombuffer(each, np.uint32).tolist()) for each in names)
+        return cls(*of_steps, np.array(episodes), tuple(seen_in))
+
+
+class ScoreCounter:
+    """Observes steps, and makes a fragment's statistics of them.
+
+    Args:
+        low: the head's lowest score.
+    """
+
+    def __init__(self, low: float) -> None:
+        self._low = low
+        self._steps: list[ScoredSteps] = []
+        # An episode reaches over fragments, and so does the mean of its scores.
+        self._so_far: dict[str, SoFar] = {}
+
+    def observe(self, steps: ScoredSteps) -> None:
+        """Take note of steps."""
+        self._steps.append(steps)
+
+    def take(
+        self,
+        leaving: Collection[str],
+        ongoing: Collection[str],
+        ended: Sequence[tuple[bool | None, bool]],
+    ) -> ScoreStatistics:
+        """Return a fragment's statistics, and start anew.
+
+        Args:
+            leaving: ids of the episodes that leave the env runner; steps of others, which were
+                abandoned, count nothing.
+            ongoing: ids of those that go on.
+            ended: see :meth:`ScoreStatistics.of`.
+        """
+        steps = ScoredSteps.join(self._steps)
+        self._steps = []
+        rows = [
+            row
+            for row in np.flatnonzero(steps.has_score).tolist()
+            if steps.episodes[row].id_ in leaving
+        ]
+        ids = [steps.episodes[row].id_ for row in rows]
+        scores = steps.scores[rows]
+        statistics = ScoreStatistics.of(
+            ids,
+            scores,
+            steps.fired[rows],
+            steps.truths[rows],
+            low=self._low,
+            ended=ended,
+            before=self._so_far,
+        )
+        self._go_on(ids, scores, ongoing)
+        return statistics
+
+    def _go_on(
+        self, ids: Sequence[str], scores: npt.NDArray[np.float64], ongoing: Collection[str]
+    ) -> None:
+        added = {id_: [0, 0.0] for id_ in {*ids} & {*ongoing}}
+        for id_, score in zip(ids, scores.tolist(), strict=True):
+            if id_ in added:
+                added[id_][0] += 1
+                added[id_][1] += score
+        self._so_far = {id_: it for id_, it in self._so_far.items() if id_ in ongoing}
+        for id_, (number, total) in added.items():
+            before, mean = self._so_far.get(id_, (0, 0.0))
+            whole = before + int(number)
+            self._so_far[id_] = whole, (before * mean + total) / whole
+
+
+def _moments(
+    scores: npt.NDArray[np.float64], owner: npt.NDArray[np.int64], before: Sequence[SoFar]
+) -> npt.NDArray[np.float64]:
+    """Return the moments; over the chunks of an episode they add up to those of the whole.
+
+    After Chan, Golub and LeVeque (1979): where a chunk's mean lies apart from that of the steps
+    before it, this adds to the deviations within either.
+    """
+    number, mean = np.array(before, np.float64).reshape(-1, 2).T
+    sizes = np.bincount(owner, minlength=len(before))
+    means = np.bincount(owner, scores, minlength=len(before)) / np.maximum(sizes, 1)
+    within = ((scores - means[owner]) ** 2).sum()
+    between = number * sizes / np.maximum(number + sizes, 1) * (means - mean) ** 2
+    freedom = sizes - (number == 0)
+    return np.array([len(scores), scores.sum(), within + between.sum(), freedom.sum()])

@@ -1,0 +1,148 @@
+"""Frames from a function or class of the user's own, by its import path."""
+
+import gymnasium as gym
+import numpy as np
+import painted
+import pytest
+from painted import BANK, PaintedEnv
+from painted_agents import PaintedAgents
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from red_pool import red_score
+
+from rllib_vlm_reward.connectors.collector import SteppedEnvs, frame_source
+from rllib_vlm_reward.connectors.pipeline import attach_pieces
+from rllib_vlm_reward.connectors.preflight import preflight
+from rllib_vlm_reward.errors import ConfigError, FrameError
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+
+def from_observations(env, observations, infos):
+    """The frame that a painted observation names."""
+    assert len(infos) == len(observations)
+    assert all("goal" in info for info in infos)
+    return [BANK[int(observation[-2])] for observation in observations]
+
+
+class Asked:
+    """Asks the stepped sub-envs for their frames, and counts how often."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, env, observations, infos):
+        self.calls += 1
+        rendered = env.render()
+        assert np.array_equal(rendered, [BANK[frame] for frame in env.get_attr("frame")])
+        return np.stack(rendered)
+
+
+def too_few(env, observations, infos):
+    return [BANK[0]] * (len(observations) - 1)
+
+
+def nothing(env, observations, infos):
+    return None
+
+
+def grey(env, observations, infos):
+    return [BANK[0][..., 0]] * len(observations)
+
+
+def fails(env, observations, infos):
+    raise KeyError("camera")
+
+
+NOT_CALLED = 3
+
+
+def path(name):
+    return f"test_frame_sources.{name}"
+
+
+def with_source(vlm, name):
+    vlm.__dict__["frame_source"] = name  # its pattern does not know import paths yet
+    return vlm
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "deferred"])
+@pytest.mark.parametrize("name", ["from_observations", "Asked"])
+def test_every_step_is_paid_for_the_frame_that_a_callable_gives(name, mode, vlm_config, env_runner):
+    runner = env_runner(with_source(vlm_config(mode=mode), path(name)))
+    steps = 0
+    for episode in (episode for _ in range(3) for episode in runner.sample()):
+        rows = np.array(episode.get_observations())[1:].astype(int)
+        assert np.allclose(episode.get_rewards(), red_score(BANK[rows[:, 3]], rows[:, 4]))
+        steps += len(episode)
+    assert steps > 100
+
+
+def test_it_serves_several_agents_by_their_own_observations(vlm_config, red_pool):
+    config = (
+        PPOConfig()
+        .environment(PaintedAgents)
+        .env_runners(num_envs_per_env_runner=3, rollout_fragment_length=7)
+        .multi_agent(policies={"p"}, policy_mapping_fn=lambda agent, episode, **kwargs: "p")
+        .rl_module(model_config={"fcnet_hiddens": [8]})
+    )
+    vlm = with_source(vlm_config(), path("from_observations"))
+    runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
+    attach_pieces(runner, "red", "this run")
+    for episode in runner.sample(random_actions=True):
+        for chunk in episode.agent_episodes.values():
+            _, _, _, _, frames, goals = np.array(chunk.get_observations()).astype(int)[1:].T
+            assert np.allclose(chunk.get_rewards(), red_score(BANK[frames], goals))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("too_few", r"got list of length 2 for 3 stepped envs, expected a list of 3 frames"),
+        ("nothing", r"got NoneType for 3 stepped envs"),
+        ("grey", r"uint8 \[1, 16, 16\], expected uint8 \[B, H, W, 3\]"),
+        ("fails", r"it failed \(KeyError: 'camera'\)"),
+    ],
+)
+def test_frames_that_cannot_be_scored_are_an_error_before_training(
+    name, says, vlm_config, env_runner
+):
+    vlm = with_source(vlm_config(), path(name))
+    error = preflight(env_runner(vlm), vlm)
+    assert isinstance(error, FrameError)
+    assert error.args[0].startswith(f"frame_source '{path(name)}': ")
+    with pytest.raises(FrameError, match=says):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("missing", "has no attribute 'missing'"), ("NOT_CALLED", "of type int, expected a function")],
+)
+def test_a_path_to_no_callable_is_an_error(name, says):
+    with pytest.raises(ConfigError, match=says):
+        frame_source(path(name))
+
+
+def test_a_class_is_made_once():
+    assert frame_source(path("Asked")) is frame_source(path("Asked"))
+
+
+def test_recorded_episodes_have_no_env():
+    observations = [np.array([0, 0, 0, 7, 1])] * 2
+    frames = frame_source(path("from_observations"))(None, observations, [{"goal": "x"}] * 2)
+    assert np.array_equal(frames, BANK[[7, 7]])
+    with pytest.raises(FrameError, match="no env to render"):
+        frame_source("render")(None, [], [])
+
+
+@pytest.mark.parametrize("vectorise", [gym.vector.SyncVectorEnv, gym.vector.AsyncVectorEnv])
+def test_only_the_stepped_sub_envs_are_seen(vectorise):
+    env = vectorise([lambda: PaintedEnv({})] * 3)
+    try:
+        observations, _ = env.reset()
+        stepped = SteppedEnvs(env, [2, 0])
+        shown = observations[[2, 0], 3].astype(int)
+        assert stepped.get_attr("frame") == shown.tolist()
+        assert np.array_equal(stepped.render(), painted.BANK[shown])
+    finally:
+        env.close()

@@ -1,0 +1,1 @@
+from painted_fixtures import vlm_config  # noqa: F401
