@@ -20,6 +20,7 @@ from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.reward import VLMReward
+from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
@@ -50,7 +51,7 @@ def add_vlm_reward(
     Raises:
         CheckpointError: the encoder is unknown or its file missing.
         FrameError: gymnasium cannot make the env.
-        ConfigError: the curriculum does not suit the goals.
+        ConfigError: the curriculum does not suit the goals, or ``stacked_frames`` is no number.
         GoalError: a curriculum with nothing to choose from, or with an env that it cannot reach.
         RewardError: no env is set, or the configuration is of a kind that cannot be rewarded.
 
@@ -79,7 +80,8 @@ def add_vlm_reward(
         _check_curriculum(config, vlm, curriculum)
     _prepare_env(config, vlm, curriculum)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
-    pieces = _Pieces(vlm, curriculum, dim, config._env_to_module_connector)
+    frames = _stacked_frames(config)
+    pieces = _Pieces(vlm, curriculum, dim, frames, config._env_to_module_connector)
     config.env_runners(env_to_module_connector=pieces)
     users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
     config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
@@ -107,6 +109,7 @@ class _Pieces:
     vlm: VLMRewardConfig
     curriculum: CurriculumConfig | None
     embed_dim: int | None
+    stacked_frames: int
     users: Callable[..., Any] | None
 
     def __call__(self, env: Any, spaces: Any, device: Any) -> list[ConnectorV2]:
@@ -119,6 +122,8 @@ class _Pieces:
             pieces.append(weights)
         if self.embed_dim is not None:
             pieces.append(GoalEmbedding(self.vlm, self.embed_dim))
+        if self.stacked_frames != 1:
+            pieces.append(StackedFrames(self.stacked_frames))
         if self.users is not None:
             pieces += force_list(_call(self.users, env, spaces, device))
         return pieces
@@ -185,6 +190,20 @@ def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "module_class=GoalConditionedModule)), or a module of your own, before add_vlm_reward; "
             "in a run's YAML, policy: {module: rllib_vlm_reward.policies.GoalConditionedModule}."
         )
+
+
+def _stacked_frames(config: AlgorithmConfig) -> int:
+    """Return the number of frames that the policy's ``model_config`` asks for."""
+    spec = config._rl_module_spec
+    settings = getattr(spec, "model_config", None) or config.model_config
+    frames: int = settings.get("stacked_frames", 1) if isinstance(settings, dict) else 1
+    if frames != 1 and config.is_multi_agent:
+        raise RewardError(
+            "stacked_frames: got a multi-agent configuration, expected a single-agent one. Stack "
+            "the frames in the env."
+        )
+    StackedFrames(frames)  # for its error
+    return frames
 
 
 def _check_curriculum(

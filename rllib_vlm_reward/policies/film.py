@@ -18,17 +18,21 @@ HIDDEN = 128
 
 
 class FilmEncoder(nn.Module):
-    """Features of a frame and a goal, as every goal-conditioned module here begins.
+    """Features of a frame and a goal, with which every goal-conditioned module here begins.
 
     Patches of the frame become features that the goal scales and shifts (FiLM, Perez et al., arXiv
-    1709.07871), so "is this patch what I was told to find?" is a product, not something that a
-    deep network must discover. It stands where RLlib's modules expect an encoder: it takes their
-    batch and answers ``{"encoder_out": float32 [B, hidden]}``.
+    1709.07871), so "does this patch show the goal's object?" is a product, not something that a
+    deep network must discover. The class stands where RLlib's modules expect an encoder: it takes
+    RLlib's batch and returns ``{"encoder_out": float32 [..., hidden]}``. The leading dimensions
+    are those of the batch: ``[B]``, or ``[B, T]`` for a policy with memory.
 
     Args:
-        space: ``Dict(observation=uint8 [H, W, 3], goal=float32 [D])``, as
-            :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it.
-        settings: ``patch_size`` (8; must divide H and W), ``channels`` (32), ``hidden`` (128).
+        space: ``Dict(observation=uint8 [H, W, C], goal=float32 [D])``, as
+            :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. C is 3, or 3 k where k
+            frames are stacked.
+        model_config: ``patch_size`` (8; must divide H and W), ``channels`` (32), ``hidden`` (128).
+        action_dim: A, to encode the actions float32 ``[..., A]`` too, as the Q networks of
+            continuous SAC need; 0 encodes the observation alone.
 
     Raises:
         GoalError: the space is of another kind.
@@ -45,12 +49,14 @@ class FilmEncoder(nn.Module):
         torch.Size([2, 16])
     """
 
-    def __init__(self, space: gym.Space[Any], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, space: gym.Space[Any], model_config: Mapping[str, Any], *, action_dim: int = 0
+    ) -> None:
         super().__init__()
         frame, goal = _parts(space)
-        patch = settings.get("patch_size", 8)
-        channels = settings.get("channels", 32)
-        hidden = settings.get("hidden", HIDDEN)
+        patch = model_config.get("patch_size", 8)
+        channels = model_config.get("channels", 32)
+        hidden = model_config.get("hidden", HIDDEN)
         height, width, depth = frame.shape
         if height % patch or width % patch:
             raise ValueError(
@@ -58,25 +64,36 @@ class FilmEncoder(nn.Module):
                 "pixels. Set model_config={'patch_size': ...}, or resize the frame."
             )
         tiles = (height // patch) * (width // patch)
+        self.action_dim = action_dim
         self.patches = nn.Conv2d(depth, channels, patch, stride=patch)
         self.film = nn.Linear(goal.shape[0], 2 * channels)
         self.mix = nn.Conv2d(channels, channels, 1)
         self.trunk = nn.Sequential(
-            nn.Linear(channels * tiles + goal.shape[0], hidden),
+            nn.Linear(channels * tiles + goal.shape[0] + action_dim, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
         )
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the features of ``batch["obs"]``, float32 ``[B, hidden]``."""
-        frame, goal = batch[Columns.OBS]["observation"], batch[Columns.OBS]["goal"].float()
-        # A unit vector's entries shrink with D; torch's initialisation expects a variance of 1.
-        goal = goal * goal.shape[1] ** 0.5
-        seen = self.patches(frame.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+        """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
+        image, goal = _inputs(batch[Columns.OBS])
+        leading, goal = goal.shape[:-1], goal.flatten(0, -2)
+        seen = self.patches(image)
         scale, shift = self.film(goal)[:, :, None, None].chunk(2, dim=1)
         matched = torch.relu(self.mix(torch.relu(seen * (1 + scale) + shift)))
-        return {ENCODER_OUT: self.trunk(torch.cat([matched.flatten(1), goal], dim=1))}
+        parts = [matched.flatten(1), goal]
+        if self.action_dim:
+            parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
+        return {ENCODER_OUT: self.trunk(torch.cat(parts, dim=1)).unflatten(0, leading)}
+
+
+def _inputs(observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the image float32 ``[N, C, H, W]`` in [-1, 1] and the goal float32 ``[..., D]``."""
+    frames, goal = observation["observation"], observation["goal"].float()
+    image = frames.flatten(0, -4).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    # A unit vector's entries shrink with D; torch's initialisation expects a variance of 1.
+    return image, goal * goal.shape[-1] ** 0.5
 
 
 def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
@@ -88,8 +105,8 @@ def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
     frame, goal = space["observation"], space["goal"]
     if not isinstance(frame, gym.spaces.Box) or len(frame.shape) != 3 or frame.dtype != np.uint8:
         raise GoalError(
-            f"goal-conditioned module: got the frame space {frame}, expected uint8 [H, W, 3]. Give "
-            "the policy frames, or an RLModule of your own."
+            f"goal-conditioned module: got the frame space {frame}, expected uint8 [H, W, C]. Give "
+            "the policy frames, or write your own RLModule."
         )
     assert isinstance(goal, gym.spaces.Box)
     return frame, goal

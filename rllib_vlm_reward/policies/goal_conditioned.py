@@ -1,8 +1,10 @@
-"""A policy that is told its goal in words: actor and critic, for PPO, APPO and IMPALA."""
+"""A policy that sees its goal as an embedding: actor and critic, for PPO, APPO and IMPALA."""
 
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.models.base import ENCODER_OUT
@@ -15,23 +17,41 @@ from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
-from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.policies.memory import (
+    MAX_SEQ_LEN,
+    RecurrentEncoder,
+    has_memory,
+    make_encoder,
+)
 
-__all__ = ["GoalConditionedModule"]
+__all__ = ["GoalConditionedModule", "is_flat_box"]
+
+MAX_LOG_STD = 20.0  # as RLlib's default modules clip
 
 
 class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ignore[misc]
-    """One agent for many goals: actor and critic on a :class:`FilmEncoder`'s features.
+    """One agent for many goals: an actor and a critic that share their features.
 
-    For PPO, APPO and IMPALA; of its target networks only APPO's learner makes use.
+    For PPO, APPO and IMPALA; only APPO's learner uses the target networks.
 
-    Observation: ``{"observation": uint8 [H, W, 3], "goal": float32 [D]}``, as
-    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. ``model_config``: the settings
-    of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`.
+    Observation: ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
+    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. Actions: ``Discrete(A)``, or a
+    ``Box`` of floats ``[A]``, for which the actor returns A means and A logarithms of standard
+    deviations.
+
+    ``model_config``:
+
+    * ``patch_size``, ``channels``, ``hidden``: see
+      :class:`~rllib_vlm_reward.policies.film.FilmEncoder`;
+    * ``memory``: ``lstm`` lets the policy remember its episode; then also ``lstm_size`` (128) and
+      ``max_seq_len`` (20), the steps through which a learner propagates gradients;
+    * ``stacked_frames``: k shows the policy the last k frames at once, see
+      :class:`~rllib_vlm_reward.connectors.stacked_frames.StackedFrames`.
 
     Raises:
-        GoalError: the actions are not discrete, or the observation is another.
+        ConfigError: an action space or a memory of another kind.
+        GoalError: the observation is of another kind.
 
     Example:
         >>> import gymnasium as gym
@@ -49,28 +69,37 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         torch.Size([2, 4])
     """
 
+    model_config: dict[str, Any]
+
     def setup(self) -> None:
         """Build the network from ``self.model_config`` (RLlib's hook)."""
-        settings = self.model_config or {}
-        if not isinstance(self.action_space, gym.spaces.Discrete):
-            raise GoalError(
-                f"GoalConditionedModule: got the action space {self.action_space}, expected "
-                "Discrete. Give an RLModule of your own, told the goal in obs['goal']."
-            )
-        self.encoder = FilmEncoder(self.observation_space, settings)
-        hidden = settings.get("hidden", HIDDEN)
-        self.action = nn.Linear(hidden, int(self.action_space.n))
-        self.value = nn.Linear(hidden, 1)
+        settings = dict(self.model_config or {})
+        if has_memory(settings):
+            settings.setdefault("max_seq_len", MAX_SEQ_LEN)
+        # RLlib 2.60's learner connectors read max_seq_len here and have no default for it.
+        self.model_config = settings
+        self.encoder, features = make_encoder(self.observation_space, settings)
+        self.action = nn.Linear(features, _num_logits(self.action_space))
+        self.value = nn.Linear(features, 1)
         for head, gain in ((self.action, 0.01), (self.value, 1.0)):
             nn.init.orthogonal_(head.weight, gain)
             nn.init.zeros_(head.bias)
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        features = self.encoder(batch)[ENCODER_OUT]
-        return {Columns.EMBEDDINGS: features, Columns.ACTION_DIST_INPUTS: self.action(features)}
+    def get_initial_state(self) -> dict[str, Tensor]:
+        """Return the memory before the first step, without a batch; empty without a memory."""
+        if isinstance(self.encoder, RecurrentEncoder):
+            return self.encoder.initial_state()
+        return {}
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        encoded = self.encoder(batch)
+        features = encoded.pop(ENCODER_OUT)
+        logits = self._logits(self.action(features))
+        # What is left of the encoder's output is the memory.
+        return {Columns.EMBEDDINGS: features, Columns.ACTION_DIST_INPUTS: logits, **encoded}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
-        """Return the value of each observation, float32 ``[B]``."""
+        """Return the value of each observation, float32 ``[B]``, with a memory ``[B, T]``."""
         features = self.encoder(batch)[ENCODER_OUT] if embeddings is None else embeddings
         values: Tensor = self.value(features).squeeze(-1)
         return values
@@ -85,10 +114,42 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         return [(self.encoder, self.target_encoder), (self.action, self.target_action)]
 
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the action logits of the target networks, float32 ``[B, actions]``."""
-        features = self.target_encoder(batch)[ENCODER_OUT]
-        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.target_action(features)}
+        """Return the target networks' inputs of the action distribution, float32."""
+        logits = self._logits(self.target_action(self.target_encoder(batch)[ENCODER_OUT]))
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: logits}
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Return what an env runner's copy goes without."""
+        """Return the attributes that an env runner's copy lacks."""
         return ["value", "target_encoder", "target_action"]
+
+    def _logits(self, logits: Tensor) -> Tensor:
+        """Clip the logarithms of the standard deviations, where there are any."""
+        if isinstance(self.action_space, gym.spaces.Discrete):
+            return logits
+        means, log_stds = logits.chunk(2, dim=-1)
+        return torch.cat([means, log_stds.clamp(-MAX_LOG_STD, MAX_LOG_STD)], dim=-1)
+
+
+def is_flat_box(space: gym.Space[Any]) -> bool:
+    """Return whether actions are vectors of floats.
+
+    Example:
+        >>> is_flat_box(gym.spaces.Box(-1, 1, (2,))), is_flat_box(gym.spaces.Discrete(2))
+        (True, False)
+    """
+    return (
+        isinstance(space, gym.spaces.Box)
+        and len(space.shape) == 1
+        and np.issubdtype(space.dtype, np.floating)
+    )
+
+
+def _num_logits(space: gym.Space[Any]) -> int:
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)
+    if is_flat_box(space):
+        return 2 * space.shape[0]  # type: ignore[index]
+    raise ConfigError(
+        f"GoalConditionedModule: got the action space {space}, expected Discrete or a "
+        "one-dimensional Box of floats. Flatten the actions in the env, or write your own RLModule."
+    )

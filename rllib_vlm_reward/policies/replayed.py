@@ -1,4 +1,4 @@
-"""Policies that are told their goal in words and learn from replay: for DQN and discrete SAC."""
+"""Policies that see their goal as an embedding and learn from replay: for DQN and SAC."""
 
 from typing import Any
 
@@ -9,8 +9,10 @@ from ray.rllib.algorithms.sac.sac_catalog import SACCatalog
 from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
 from ray.rllib.core.models.catalog import Catalog
 
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
+from rllib_vlm_reward.policies.goal_conditioned import is_flat_box
+from rllib_vlm_reward.policies.memory import has_memory
 
 __all__ = ["GoalConditionedQModule", "GoalConditionedSACModule"]
 
@@ -31,16 +33,24 @@ class _FilmDQNCatalog(_FilmCatalog, DQNCatalog):  # type: ignore[misc]
 
 
 class _FilmSACCatalog(_FilmCatalog, SACCatalog):  # type: ignore[misc]
-    pass
+    def build_qf_encoder(self, framework: str) -> FilmEncoder:
+        # A Q network of continuous SAC rates one action, one of discrete SAC all of them.
+        continuous = isinstance(self.action_space, gym.spaces.Box)
+        action_dim = self.action_space.shape[0] if continuous else 0
+        return FilmEncoder(self.observation_space, self._model_config_dict, action_dim=action_dim)
 
 
 class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
     """One agent for many goals: RLlib's DQN module on a :class:`FilmEncoder`'s features.
 
     Dueling heads, double Q, distributional Q and target networks are RLlib's, as DQNConfig sets
-    them. Observation: ``{"observation": uint8 [H, W, 3], "goal": float32 [D]}``, as
-    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. ``model_config``: the settings
-    of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`, and RLlib's own of heads.
+    them. Observation: ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
+    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. Actions: ``Discrete``.
+    ``model_config``: the settings of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`,
+    ``stacked_frames``, and RLlib's settings for the heads.
+
+    Raises:
+        ConfigError: the actions are not discrete, or ``memory`` is set.
 
     Example:
         >>> from ray.rllib.algorithms.dqn import DQNConfig
@@ -53,17 +63,27 @@ class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Before super(), which makes the catalog; RLlib 2.60 then hides a catalog's error.
+        _check_memory(type(self).__name__, kwargs)
+        space = kwargs.get("action_space")
+        if not isinstance(space, gym.spaces.Discrete):
+            raise ConfigError(
+                f"GoalConditionedQModule: got the action space {space}, expected Discrete, since "
+                "DQN compares the values of all actions. Use SAC with GoalConditionedSACModule, or "
+                "PPO with GoalConditionedModule, for continuous actions."
+            )
         kwargs["catalog_class"] = kwargs.get("catalog_class") or _FilmDQNCatalog
         super().__init__(*args, **kwargs)
 
 
 class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
-    """One agent for many goals: RLlib's SAC module, each network on a FilmEncoder of its own.
+    """One agent for many goals: RLlib's SAC module with a FilmEncoder in each network.
 
-    Discrete actions only. Observation and ``model_config``: see :class:`GoalConditionedQModule`.
+    Actions: ``Discrete``, or a bounded ``Box`` of floats ``[A]``. Observation and
+    ``model_config``: see :class:`GoalConditionedQModule`.
 
     Raises:
-        GoalError: the action space is not Discrete.
+        ConfigError: an action space of another kind, or ``memory`` is set.
 
     Example:
         >>> from ray.rllib.algorithms.sac import SACConfig
@@ -76,14 +96,23 @@ class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _check_memory(type(self).__name__, kwargs)
+        space = kwargs.get("action_space")
+        bounded = isinstance(space, gym.spaces.Box) and space.is_bounded() and is_flat_box(space)
+        if not (isinstance(space, gym.spaces.Discrete) or bounded):
+            raise ConfigError(
+                f"GoalConditionedSACModule: got the action space {space}, expected Discrete or a "
+                "bounded, one-dimensional Box of floats. Bound or flatten the actions in the env, "
+                "or write your own RLModule."
+            )
         kwargs["catalog_class"] = kwargs.get("catalog_class") or _FilmSACCatalog
         super().__init__(*args, **kwargs)
 
-    def setup(self) -> None:
-        """Build the networks from ``self.model_config`` (RLlib's hook)."""
-        if not isinstance(self.action_space, gym.spaces.Discrete):
-            raise GoalError(
-                f"GoalConditionedSACModule: got the action space {self.action_space}, expected a "
-                "Discrete one. Set policy.module to a module of your own."
-            )
-        super().setup()
+
+def _check_memory(name: str, kwargs: dict[str, Any]) -> None:
+    if has_memory(kwargs.get("model_config") or {}):
+        raise ConfigError(
+            f"{name}: got memory 'lstm', expected none: RLlib 2.60's prioritised replay buffer "
+            "samples single steps, and its SAC learner passes no states on. Set stacked_frames, or "
+            "use PPO, APPO or IMPALA."
+        )

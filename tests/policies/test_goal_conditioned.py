@@ -1,18 +1,21 @@
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
+from goal_inputs import ACTIONS, SPACE, observations, with_goals_flipped
 from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
-from told import ACTIONS, SPACE, observations, with_goals_flipped
 
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
 
+BOX = gym.spaces.Box(-1, 1, (2,))
 
-def make(inference_only=False, **model_config):
+
+def make(inference_only=False, actions=ACTIONS, **model_config):
     torch.manual_seed(0)
     module = GoalConditionedModule(
         observation_space=SPACE,
-        action_space=ACTIONS,
+        action_space=actions,
         inference_only=inference_only,
         model_config=model_config,
     )
@@ -20,9 +23,36 @@ def make(inference_only=False, **model_config):
     return module
 
 
-def test_actions_that_are_not_discrete_are_refused():
-    with pytest.raises(GoalError, match="expected Discrete"):
-        GoalConditionedModule(observation_space=SPACE, action_space=gym.spaces.Box(-1, 1, (2,)))
+@pytest.mark.parametrize(
+    "actions",
+    [
+        gym.spaces.MultiDiscrete([2, 2]),
+        gym.spaces.Box(-1, 1, (2, 2)),
+        gym.spaces.Box(0, 9, (2,), np.int64),
+    ],
+)
+def test_other_action_spaces_are_refused(actions):
+    with pytest.raises(ConfigError, match="expected Discrete or a one-dimensional Box of floats"):
+        make(actions=actions)
+
+
+def test_box_actions_are_drawn_from_one_gaussian_per_dimension():
+    module, data = make(actions=BOX), {"obs": observations()}
+    out = module.forward_exploration(data)["action_dist_inputs"]
+    means, log_stds = module.action(module.encoder(data)["encoder_out"]).split(2, dim=1)
+    distribution = module.get_exploration_action_dist_cls().from_logits(out)
+    actions = distribution.sample()
+    expected = torch.distributions.Normal(means, log_stds.exp()).log_prob(actions).sum(1)
+    assert actions.shape == (5, 2)
+    torch.testing.assert_close(distribution.logp(actions), expected)
+
+
+def test_deviations_of_box_actions_stay_finite():
+    module = make(actions=BOX)
+    torch.nn.init.constant_(module.action.bias, 1e6)
+    out = module.forward_exploration({"obs": observations()})["action_dist_inputs"]
+    assert (out[:, :2] > 1e5).all()
+    assert (out[:, 2:] == 20).all()
 
 
 def test_actor_and_critic_are_linear_in_the_encoder_s_features():
@@ -55,8 +85,9 @@ def test_model_config_sizes_the_network():
     assert make(hidden=7).action.weight.shape == (4, 7)
 
 
-def test_the_targets_are_the_actor_as_it_was():
-    module, data = make(), {"obs": observations()}
+@pytest.mark.parametrize("actions", [ACTIONS, BOX])
+def test_the_targets_are_the_actor_as_it_was(actions):
+    module, data = make(actions=actions), {"obs": observations()}
     before = module.forward_train(data)["action_dist_inputs"].detach()
     module.make_target_networks()
     with torch.no_grad():

@@ -1,12 +1,15 @@
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
+from goal_inputs import ACTIONS, SPACE, observations, with_goals_flipped
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.sac import SACConfig
-from told import ACTIONS, SPACE, observations, with_goals_flipped
 
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedQModule, GoalConditionedSACModule
+
+BOX = gym.spaces.Box(-1, 1, (2,))
 
 
 def build(config, module_class, actions=ACTIONS, inference_only=False, **model_config):
@@ -98,6 +101,62 @@ def test_each_network_of_sac_has_an_encoder_of_its_own():
     assert learning == {"pi", "pi_encoder", "qf", "qf_encoder", "qf_twin", "qf_twin_encoder"}
 
 
-def test_sac_with_continuous_actions_is_refused():
-    with pytest.raises(GoalError, match="expected a Discrete"):
-        make_sac(actions=gym.spaces.Box(-1, 1, (2,)))
+def continuous_transitions():
+    return {**transitions(), "actions": torch.rand(5, 2, generator=torch.manual_seed(2)) * 2 - 1}
+
+
+def test_continuous_sac_rates_the_action_beside_what_is_seen():
+    module, data = make_sac(actions=BOX), continuous_transitions()
+    module.make_target_networks()
+    out = module.forward_train(data)
+    features = module.qf_encoder.trunk[0].in_features
+    assert features == module.pi_encoder.trunk[0].in_features + 2
+    other = {**data, "actions": -data["actions"]}
+    assert not torch.allclose(module.compute_q_values(other), out["qf_preds"])
+    flipped = {**data, "obs": with_goals_flipped(data["obs"])}
+    assert not torch.allclose(module.compute_q_values(flipped)[0], out["qf_preds"][0])
+    assert out["qf_preds"].shape == out["q_curr"].shape == out["q_target_next"].shape == (5,)
+
+
+def test_every_parameter_of_continuous_sac_learns():
+    module, data = make_sac(actions=BOX), continuous_transitions()
+    module.make_target_networks()
+    out = module.forward_train(data)
+    (out["qf_preds"] + out["qf_twin_preds"] + out["q_curr"]).sum().backward()
+    for name, parameter in module.named_parameters():
+        assert name.startswith("target") or parameter.grad.any(), name
+
+
+def test_continuous_sac_acts_within_its_bounds():
+    module = make_sac(actions=BOX)
+    out = module.forward_exploration({"obs": observations()})["action_dist_inputs"]
+    actions = module.get_exploration_action_dist_cls().from_logits(100 * out).sample()
+    assert actions.shape == (5, 2)
+    assert actions.abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        gym.spaces.Box(-np.inf, np.inf, (2,)),
+        gym.spaces.Box(-1, 1, (2, 2)),
+        gym.spaces.MultiDiscrete([2, 2]),
+    ],
+)
+def test_sac_refuses_actions_without_bounds_or_of_another_shape(actions):
+    with pytest.raises(ConfigError, match="expected Discrete or a bounded, one-dimensional Box"):
+        make_sac(actions=actions)
+
+
+def test_dqn_refuses_continuous_actions_and_names_who_takes_them():
+    with pytest.raises(ConfigError, match="Use SAC with GoalConditionedSACModule"):
+        build(DQNConfig(), GoalConditionedQModule, actions=BOX)
+
+
+@pytest.mark.parametrize(
+    ("config", "module_class"),
+    [(DQNConfig(), GoalConditionedQModule), (SACConfig(), GoalConditionedSACModule)],
+)
+def test_replay_refuses_an_lstm_and_names_the_remedy(config, module_class):
+    with pytest.raises(ConfigError, match=r"samples single steps.*Set stacked_frames"):
+        build(config, module_class, memory="lstm")

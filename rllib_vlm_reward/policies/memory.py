@@ -1,0 +1,103 @@
+"""What a policy remembers of its episode: an LSTM behind the encoder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.models.base import ENCODER_OUT
+from torch import Tensor, nn
+
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
+
+__all__ = ["MAX_SEQ_LEN", "RecurrentEncoder", "has_memory", "make_encoder"]
+
+LSTM_SIZE = 128
+MAX_SEQ_LEN = 20  # RLlib's own default, which it adds to no module's model_config
+
+
+class RecurrentEncoder(nn.Module):
+    """Features of all frames of an episode so far: an LSTM on a :class:`FilmEncoder`.
+
+    It takes RLlib's batch of a stateful RLModule, ``obs`` ``[B, T, ...]`` and ``state_in``, and
+    returns ``encoder_out`` float32 ``[B, T, lstm_size]`` and ``state_out``. In an env runner T is
+    1; in a learner it is ``max_seq_len``, and the steps after an episode's end are padding, which
+    no earlier step sees.
+
+    Args:
+        space: see :class:`FilmEncoder`.
+        model_config: that of :class:`FilmEncoder`, and ``lstm_size`` (128).
+
+    Attributes:
+        features: ``lstm_size``, the number of features.
+
+    Example:
+        >>> import numpy as np
+        >>> space = gym.spaces.Dict(
+        ...     observation=gym.spaces.Box(0, 255, (56, 56, 3), np.uint8),
+        ...     goal=gym.spaces.Box(-1, 1, (64,), np.float32),
+        ... )
+        >>> encoder = RecurrentEncoder(space, {"lstm_size": 32})
+        >>> state = {name: value[None] for name, value in encoder.initial_state().items()}
+        >>> seen = {"observation": torch.zeros(1, 5, 56, 56, 3), "goal": torch.zeros(1, 5, 64)}
+        >>> encoder({"obs": seen, "state_in": state})["encoder_out"].shape
+        torch.Size([1, 5, 32])
+    """
+
+    def __init__(self, space: gym.Space[Any], model_config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.features = model_config.get("lstm_size", LSTM_SIZE)
+        self.film = FilmEncoder(space, model_config)
+        self.lstm = nn.LSTM(model_config.get("hidden", HIDDEN), self.features, batch_first=True)
+
+    def initial_state(self) -> dict[str, Tensor]:
+        """Return the state before an episode's first frame: zeros, float32 ``[lstm_size]``."""
+        return {name: torch.zeros(self.features) for name in ("hidden", "cell")}
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the features of each step, and the state after the last one."""
+        state = batch[Columns.STATE_IN]
+        before = tuple(state[name][None].contiguous() for name in ("hidden", "cell"))
+        features, (hidden, cell) = self.lstm(self.film(batch)[ENCODER_OUT], before)
+        return {ENCODER_OUT: features, Columns.STATE_OUT: {"hidden": hidden[0], "cell": cell[0]}}
+
+
+def has_memory(model_config: Mapping[str, Any]) -> bool:
+    """Return whether a module's ``model_config`` asks for an LSTM.
+
+    Raises:
+        ConfigError: another kind of memory, or RLlib's key for the same.
+
+    Example:
+        >>> has_memory({"memory": "lstm"}), has_memory({})
+        (True, False)
+        >>> has_memory({"memory": "gru"})
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: model_config: got memory 'gru', expected 'lstm' or \
+None. Correct it, or write your own RLModule.
+    """
+    if model_config.get("use_lstm"):
+        raise ConfigError(
+            "model_config: got use_lstm, which only RLlib's default modules read. Set memory: lstm "
+            "and lstm_size instead."
+        )
+    memory = model_config.get("memory")
+    if memory not in (None, "lstm"):
+        raise ConfigError(
+            f"model_config: got memory {memory!r}, expected 'lstm' or None. Correct it, or write "
+            "your own RLModule."
+        )
+    return memory is not None
+
+
+def make_encoder(
+    space: gym.Space[Any], model_config: Mapping[str, Any]
+) -> tuple[FilmEncoder | RecurrentEncoder, int]:
+    """Return the encoder that a ``model_config`` asks for, and its number of features."""
+    if has_memory(model_config):
+        recurrent = RecurrentEncoder(space, model_config)
+        return recurrent, recurrent.features
+    return FilmEncoder(space, model_config), model_config.get("hidden", HIDDEN)
