@@ -452,11 +452,13 @@ def test_chunks_that_neither_end_nor_are_cut_off_are_not_read():
         OfflinePreLearner._validate_episodes(None, [chunk])
 
 
-def test_the_last_reward_is_the_last_of_the_buffers_list():
+def test_the_last_reward_and_info_are_the_last_of_the_buffers_lists():
     episode = SingleAgentEpisode()
-    episode.add_env_reset(observation=0)
+    episode.add_env_reset(observation=0, infos={"t": 0})
     for t in (1, 2):
-        episode.add_env_step(observation=t, action=0, reward=1.0)
+        episode.add_env_step(observation=t, action=0, reward=1.0, infos={"t": t})
+    assert episode.infos.data[-1] is episode.get_infos(-1)
+    assert episode.infos.data[-1] == {"t": 2}
     episode.rewards.data[-1] = 7.0
     assert episode.get_rewards() == [1.0, 7.0]
     assert episode.get_return() == 8.0

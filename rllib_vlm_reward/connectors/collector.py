@@ -38,9 +38,13 @@ class RenderedOnce:
 
     def __init__(self, env: VectorEnv) -> None:
         self.render_mode = env.render_mode
-        self.unwrapped = env.unwrapped
         self._env = env
         self._frames: Any = None
+
+    @property
+    def unwrapped(self) -> VectorEnv:
+        """The vector env without its wrappers."""
+        return self._env.unwrapped
 
     def render(self) -> Any:
         """Return the frames of all sub-envs."""
@@ -58,7 +62,6 @@ class SteppedEnvs:
 
     Attributes:
         rows: as given.
-        vector_env: the vector env itself, without RLlib's wrappers.
 
     Example:
         >>> env = gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
@@ -69,11 +72,15 @@ class SteppedEnvs:
 
     def __init__(self, env: "VectorEnv | RenderedOnce", rows: Sequence[int]) -> None:
         self.rows = rows
-        self.vector_env: Any = env.unwrapped
         self._env: Any = env
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def vector_env(self) -> Any:
+        """The vector env of all N sub-envs, without its wrappers."""
+        return self._env.unwrapped
 
     def render(self) -> list[Any]:
         """Return what the B sub-envs render; the whole vector env is asked once a step.

@@ -77,8 +77,8 @@ def _send(algorithm: Algorithm, piece: GoalWeights) -> None:
     state = piece.merge_states([])
 
     def take_over(env_runner: EnvRunner) -> None:
-        theirs = weights_piece(env_runner)
-        assert theirs is not None
-        theirs.set_state(state)
+        remote = weights_piece(env_runner)
+        assert remote is not None
+        remote.set_state(state)
 
     algorithm.env_runner_group.foreach_env_runner_async_fetch_ready(take_over, tag="goal_weights")

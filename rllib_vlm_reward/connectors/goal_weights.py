@@ -104,7 +104,7 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self.send_weights()
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what env runners need of the driver's piece; it needs nothing of theirs."""
+        """Return what env runners need of the driver's piece, which needs nothing from them."""
         return {"weights": self.weights}
 
 

@@ -102,7 +102,7 @@ class Ledger:
 
     def _weighted(self, episode: SingleAgentEpisode) -> float:
         weight = self._config.env_reward_weight
-        return weight * float(episode.get_infos(-1)[ENV_REWARD]) if weight else 0.0
+        return weight * float(episode.infos.data[-1][ENV_REWARD]) if weight else 0.0
 
 
 def _write(

@@ -162,6 +162,8 @@ class ScoredSteps:
             return {}
         number: dict[SingleAgentEpisode, int] = {}
         owner = [number.setdefault(episode, len(number)) for episode in self.episodes]
+        if len(number) == len(owner):
+            return dict(zip(number, np.arange(len(owner))[:, None], strict=True))
         order = np.argsort(owner, kind="stable")
         ends = np.cumsum(np.bincount(owner))
         return dict(zip(number, np.split(order, ends[:-1]), strict=True))

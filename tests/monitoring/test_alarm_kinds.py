@@ -15,7 +15,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 BETA = 0.5
 
 
-def play(score, *, seed=0, episodes=120, success=0.2, told=True, threshold=BETA, low=0.0):
+def play(score, *, seed=0, episodes=120, success=0.2, has_truth=True, threshold=BETA, low=0.0):
     """Return an iteration's statistics: episodes of 2 to 30 steps, the last of some a success.
 
     Args:
@@ -28,10 +28,10 @@ def play(score, *, seed=0, episodes=120, success=0.2, told=True, threshold=BETA,
         truths[-1] = rng.random() < success
         scores = np.clip(score(rng, len(truths), truths), low, 1.0)
         fired = scores > threshold if threshold is not None else np.zeros_like(truths)
-        labels = truths.astype(int) if told else np.full(len(truths), UNKNOWN)
+        labels = truths.astype(int) if has_truth else np.full(len(truths), UNKNOWN)
         names += [f"{seed}-{episode}"] * len(truths)
         columns.append((scores, fired, labels))
-        ended.append((bool(truths[-1]) if told else None, bool(fired.any())))
+        ended.append((bool(truths[-1]) if has_truth else None, bool(fired.any())))
     joined = map(np.concatenate, zip(*columns, strict=True))
     return ScoreStatistics.of(names, *joined, low=low, ended=ended)
 
@@ -80,8 +80,8 @@ def kinds(score, iterations=3, *, low=0.0, threshold=BETA, seed=0, **how):
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.sampled_from([0.0, 0.02, 0.2, 0.8]), st.booleans())
-def test_a_good_reward_is_quiet_whether_there_are_successes_or_not(seed, success, told):
-    assert kinds(good, 10, seed=seed, success=success, told=told) == (set(), None)
+def test_a_good_reward_is_quiet_whether_there_are_successes_or_not(seed, success, has_truth):
+    assert kinds(good, 10, seed=seed, success=success, has_truth=has_truth) == (set(), None)
 
 
 @settings(max_examples=20, deadline=None)
@@ -101,9 +101,9 @@ def test_wrong_rewards_are_noticed_within_three_iterations(seed):
 
 
 def test_a_env_without_truth_leaves_constant_and_saturated():
-    assert kinds(untrained, told=False)[0] == {"constant"}
-    assert kinds(sure, told=False)[0] == {"saturated"}
-    assert kinds(noise, told=False)[0] == set()
+    assert kinds(untrained, has_truth=False)[0] == {"constant"}
+    assert kinds(sure, has_truth=False)[0] == {"saturated"}
+    assert kinds(noise, has_truth=False)[0] == set()
 
 
 def test_without_a_threshold_the_ranking_alone_counts():
@@ -129,7 +129,7 @@ def test_nothing_is_said_of_little():
 
 def test_an_agent_that_learns_a_goal_without_truth_does_not_saturate():
     alarms = Alarms(low=0.0, threshold=BETA)
-    rise = [play(good, told=False)] * 3 + [play(sure, told=False)] * 9
+    rise = [play(good, has_truth=False)] * 3 + [play(sure, has_truth=False)] * 9
     assert [
         alarm for n, statistics in enumerate(rise, 1) for alarm in alarms.update(statistics, n)
     ] == []
@@ -147,10 +147,10 @@ def test_an_agent_that_has_learnt_or_stands_still_is_no_constant_reward():
     for first, score in ((4, steady), (4, stuck), (1, steady)):
         alarms = Alarms(low=0.0, threshold=BETA)
         for iteration in range(first, first + 5):
-            statistics = play(score, seed=iteration, success=1.0, told=False)
+            statistics = play(score, seed=iteration, success=1.0, has_truth=False)
             assert "constant" not in {it.kind for it in alarms.update(statistics, iteration)}
     resumed = Alarms(low=0.0, threshold=BETA)
-    assert resumed.update(play(sure, told=False), 40) == []
+    assert resumed.update(play(sure, has_truth=False), 40) == []
 
 
 def test_an_agent_that_is_paid_for_nothing_is_noticed():
@@ -179,8 +179,8 @@ def test_an_alarm_is_said_once_until_it_ends():
     st.integers(0, 8),
     st.booleans(),
 )
-def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(scores, saved, told):
-    played = [play(score, seed=n, told=told) for n, score in enumerate(scores, 1)]
+def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(scores, saved, has_truth):
+    played = [play(score, seed=n, has_truth=has_truth) for n, score in enumerate(scores, 1)]
     whole, restored = (Alarms(low=0.0, threshold=BETA) for _ in range(2))
     for iteration, statistics in enumerate(played, 1):
         if iteration == saved + 1:
