@@ -1,4 +1,4 @@
-"""What a trial's room takes from Ray 2.60, one fact a test: an upgrade fails here first."""
+"""What placing a Tune trial takes from Ray 2.60, one fact a test: an upgrade fails here first."""
 
 import pytest
 import ray
@@ -11,7 +11,7 @@ BUNDLES = [{"CPU": 1.0}, {"CPU": 1.0}, {"CPU": 2.0}]
 
 
 class Actor:
-    """Starts others, and tells in which group it is."""
+    """Starts others, and says in which group it is."""
 
     def start(self, count=1, **options):
         actor_class = ray.remote(Actor).options(**options)
@@ -52,7 +52,7 @@ def test_without_an_index_any_bundle_will_do(trial):
     assert ray.get(trial.start.remote(3, num_cpus=1)) == [own] * 3
 
 
-def test_a_group_tells_its_bundles_in_order(trial):
+def test_a_group_names_its_bundles_in_order(trial):
     assert ray.get(trial.bundles.remote()) == BUNDLES
 
 

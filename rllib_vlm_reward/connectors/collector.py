@@ -42,7 +42,7 @@ class RenderedOnce:
         self._frames: Any = None
 
     @property
-    def unwrapped(self) -> VectorEnv:
+    def unwrapped(self) -> Any:
         """The vector env without its wrappers."""
         return self._env.unwrapped
 
