@@ -40,11 +40,11 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
 HEAD = """\
 # Every key of a run's YAML
 
-Printed by `python docs/keys.py` from the docstrings of the classes, which check each key. An unknown
-key is an error that names the nearest one, except within `policy.model_config`, which only the module
-reads. `none` is YAML's `null`, or an empty list or mapping. `configs/quickstart.yaml` is a commented
-example. `rllib-vlm-reward train --set KEY=VALUE` replaces a value, with dots between the keys:
-`--set vlm_reward.threshold=0.6`.
+Printed by `python docs/keys.py` from the docstrings of the classes, which check each key. An
+unknown key is an error that names the nearest one, except within `policy.model_config`, which only
+the module reads. `none` is YAML's `null`, or an empty list or mapping. `configs/quickstart.yaml` is
+a commented example. `rllib-vlm-reward train --set KEY=VALUE` replaces a value, with dots between
+the keys: `--set vlm_reward.threshold=0.6`.
 """
 
 

@@ -54,7 +54,7 @@ def trained(tmp_path_factory):
     return config, folder / "out"
 
 
-def test_its_course_is_kept_drawn_and_summed_up(trained):
+def test_its_progress_is_kept_drawn_and_summed_up(trained):
     _, out = trained
     rows = read_progress(out / "progress.jsonl")
     assert [row.curriculum["stage"] for row in rows] == [1, 1]
