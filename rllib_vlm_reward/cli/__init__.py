@@ -1,4 +1,4 @@
-"""The command line, ``rllib-vlm-reward``: one module a command, and errors said in words."""
+"""The command line, ``rllib-vlm-reward``: one module for each command; errors in plain words."""
 
 import os
 import sys
@@ -44,7 +44,7 @@ EXPECTED = (
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is said without a traceback."""
+    """Run the command line; an error that the user can correct is printed without a traceback."""
     # As `python script.py` finds what lies beside the script: an env, a curriculum. Ray 2.60 gives
     # the driver's path to its workers.
     sys.path.insert(0, os.getcwd())
@@ -58,9 +58,9 @@ def main() -> None:
 
 
 def _silence_pygame() -> None:
-    """Spare pygame, which draws gymnasium's classic control, its search for what is not there.
+    """Keep pygame, which renders gymnasium's classic control, from looking for devices.
 
-    It complains of a missing sound card, and on Linux of a missing display.
+    Otherwise pygame warns of a missing sound card, and on Linux of a missing display.
     """
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():

@@ -18,12 +18,12 @@ app = typer.Typer(
 
 
 def say_loading() -> None:
-    """Say why nothing else is said for some seconds: Ray and PyTorch are imported."""
+    """Explain the silence of the next seconds, in which Ray and PyTorch are imported."""
     Console(stderr=True).print("loading PyTorch and Ray")
 
 
 def quiet() -> None:
-    """Leave the terminal to the run: Ray 2.60 warns of its own defaults at every start."""
+    """Silence warnings of Ray 2.60 about default values that Ray itself sets."""
     for name in ("ray", "ray.rllib", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="gymnasium")

@@ -1,4 +1,4 @@
-"""What the commands refuse of their arguments, before anything heavy is imported."""
+"""Checks of arguments that several commands share; nothing heavy is imported."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ __all__ = ["check_output", "refuse_twice"]
 
 
 def check_output(path: Path, *, folder: bool = False) -> None:
-    """Refuse to replace what is there; an empty folder may become the output's.
+    """Refuse an output that exists; an empty folder is accepted.
 
     Args:
-        path: of the output.
-        folder: whether the command makes a folder of it.
+        path: file or folder of the output.
+        folder: whether the command writes a folder.
 
     Raises:
-        FileExistsError: something lies there.
+        FileExistsError: the file exists, or the folder holds something.
 
     Example:
         >>> import tempfile
@@ -30,10 +30,10 @@ def check_output(path: Path, *, folder: bool = False) -> None:
 
 
 def refuse_twice(name: str, values: Sequence[object]) -> None:
-    """Refuse a value that is given more than once, which would be judged but once.
+    """Refuse a value that is given more than once, since it would be used only once.
 
     Args:
-        name: of the argument or option.
+        name: name of the argument or option.
         values: all that were given.
 
     Raises:

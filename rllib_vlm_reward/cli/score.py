@@ -76,8 +76,11 @@ def score_command(
     The scores are those that a run with the same settings would give to these frames.
 
     Examples:
-    `rllib-vlm-reward score frame.png --goal "a red ball" --goal "a blue key" --encoder base`,
-    `rllib-vlm-reward score frames/*.png --config configs/quickstart.yaml --json`
+
+    ```
+    rllib-vlm-reward score a.png --encoder base --goal "a ball" --goal "a key"
+    rllib-vlm-reward score *.png --config configs/quickstart.yaml --json
+    ```
     """
     refuse_twice("IMAGE", images)
     refuse_twice("--goal", goal or [])
