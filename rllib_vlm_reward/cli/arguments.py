@@ -24,11 +24,11 @@ def check_output(path: Path, *, folder: bool = False) -> None:
     """Refuse to replace what is there; an empty folder may become the output.
 
     Args:
-        path: of the output.
-        folder: whether the command makes a folder of it.
+        path: file or folder of the output.
+        folder: whether the command writes a folder.
 
     Raises:
-        FileExistsError: something lies there.
+        FileExistsError: the file exists, or the folder holds something.
 
     Example:
         >>> import tempfile
@@ -45,7 +45,7 @@ def refuse_twice(name: str, values: Sequence[object]) -> None:
     """Refuse a value that is given more than once.
 
     Args:
-        name: of the argument or option.
+        name: name of the argument or option.
         values: all that were given.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward bench``: what a machine gives."""
+"""``rllib-vlm-reward bench``: the throughput of a machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,31 +14,45 @@ def bench_command(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML of a run, to time its own env and learner too.",
+            help="YAML of a run whose iterations are timed, with env and learner.",
             exists=True,
             dir_okay=False,
             metavar="[CONFIG.yaml]",
         ),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="A CLIP, in place of a run.")] = None,
-    frame: Annotated[str, typer.Option(metavar="HxW", help="Size of the frames.")] = "224x224",
-    runners: Annotated[int, typer.Option(help="Env runners, a process each.")] = 2,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="CLIP to time, without CONFIG.")
+    ] = None,
+    frame: Annotated[
+        str, typer.Option(metavar="HxW", help="Height and width of the frames.")
+    ] = "224x224",
+    runners: Annotated[int, typer.Option(help="Env runners; one process for each.")] = 2,
     actors: Annotated[int, typer.Option(help="Reward actors.")] = 1,
-    request: Annotated[int, typer.Option(help="Frames of a request: sub-envs of a runner.")] = 16,
-    seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 5.0,
+    request: Annotated[
+        int, typer.Option(help="Frames of a request: the sub-envs of an env runner.")
+    ] = 16,
+    seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save a chart of where the time goes.")
+    ] = None,
 ) -> None:
-    """Tell what this machine gives, where the time goes, and what holds a run back.
+    """Measure the throughput of this machine, and find the bottleneck of a run.
 
-    With CONFIG.yaml, a few of the run's own iterations are timed, with its reward and with one
-    that costs nothing, and the other options but --seconds are the run's. Without, the CLIP of
-    --encoder is timed alone, and with clients that send frames as env runners do.
+    With CONFIG.yaml, some iterations of the run are timed, with the run's reward and with a
+    reward that costs nothing; --frame, --runners, --actors and --request then come from the run.
+    Without it, the CLIP of --encoder is timed alone, and with clients that send frames as env
+    runners do.
 
-    Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
+    The command joins the Ray cluster of RAY_ADDRESS if that is set; otherwise it starts Ray on
+    this machine.
 
-    Examples: `rllib-vlm-reward bench configs/quickstart.yaml`,
-    `rllib-vlm-reward bench --encoder ViT-B-32/random --frame 480x480 --runners 4`
+    Examples:
+
+    ```
+    rllib-vlm-reward bench configs/quickstart.yaml
+    rllib-vlm-reward bench --encoder ViT-B-32/random --frame 480x480 --runners 4
+    ```
     """
     say_loading()
     from rllib_vlm_reward.bench.bench import bench_load, bench_run

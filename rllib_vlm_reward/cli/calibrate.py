@@ -15,7 +15,7 @@ def calibrate_command(
     config: Annotated[
         Path,
         typer.Argument(
-            help="A run's YAML, of which `vlm_reward` counts, or the keys of that alone.",
+            help="YAML of a run, or of the section `vlm_reward` alone.",
             exists=True,
             dir_okay=False,
             metavar="CONFIG.yaml",
@@ -30,26 +30,37 @@ def calibrate_command(
             metavar="PARQUET",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="FILE", help="YAML, not there yet.")],
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="YAML file to write; it must not exist.")
+    ],
     precision: Annotated[
-        float | None, typer.Option(help="At least this share of the fires is right.")
+        float | None,
+        typer.Option(help="Target: at least this share of the frames above β are successes."),
     ] = None,
     false_positives: Annotated[
-        float | None, typer.Option(help="At most so many wrong fires an episode.")
+        float | None,
+        typer.Option(help="Target: at most this many frames above β an episode are no success."),
     ] = None,
     temperature: Annotated[
-        bool, typer.Option("--temperature", help="Choose the softmax's τ too.")
+        bool, typer.Option("--temperature", help="Choose the temperature τ of the softmax, too.")
     ] = False,
-    encoder: Annotated[str | None, typer.Option(help="In place of CONFIG's.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="CLIP that replaces CONFIG's encoder.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
 ) -> None:
-    """Choose the threshold β with the largest recall that reaches a target for sure.
+    """Choose the threshold β with the largest recall that reaches a target.
 
-    The target is a --precision or the --false-positives an episode; for sure is with its 95 %
-    interval over episodes. Use the file in a run: `vlm_reward: {calibration: FILE}`.
+    The target is either --precision or --false-positives an episode. β reaches it with confidence:
+    the 95 % interval over episodes lies on the right side of the target. A run uses the file by
+    `vlm_reward: {calibration: FILE}`.
 
-    Example: `rllib-vlm-reward calibrate configs/quickstart.yaml --frames runs/frames.parquet
-    --precision 0.95 --output runs/calibration.yaml`
+    Example:
+
+    ```
+    rllib-vlm-reward calibrate configs/quickstart.yaml --precision 0.95 \\
+        --frames runs/frames.parquet --output runs/calibration.yaml
+    ```
     """
     from rllib_vlm_reward.calibration import Target
 
@@ -79,12 +90,12 @@ def calibrate_command(
     if temperature:
         say(f"temperature        {found.temperature:.4g}")
     for name in ("threshold", "precision", "recall", "false_positives"):
-        told = getattr(found, name)
-        say(f"{name:<18} {told.value:.4f} (95 % interval {told.low:.4f} to {told.high:.4f})")
+        value = getattr(found, name)
+        say(f"{name:<18} {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")
     say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
     replaced = "threshold and temperature" if temperature else "threshold"
     say(
-        f"A run takes it with `calibration: {output}` under vlm_reward, in place of {replaced}"
+        f"A run uses it by `calibration: {output}` under vlm_reward, in place of {replaced}"
         f"{f', and with encoder: {encoder}' if encoder is not None else ''}.",
         markup=False,
     )

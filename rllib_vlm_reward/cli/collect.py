@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward collect``: frames whose truth is known."""
+"""``rllib-vlm-reward collect``: frames with ground truth."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 @app.command("collect")
 def collect_command(
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Parquet, not there yet.")],
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="Parquet file to write; it must not exist.")
+    ],
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML of a run, in whose env is played.",
+            help="YAML of a run; its env is played.",
             exists=True,
             dir_okay=False,
             metavar="[CONFIG.yaml]",
@@ -33,33 +35,42 @@ def collect_command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Labelled images, in place of a run: metadata.csv with file_name, goal, label.",
+            help="Folder of labelled images that replaces CONFIG: metadata.csv has the columns "
+            "file_name, goal, label.",
             exists=True,
             file_okay=False,
         ),
     ] = None,
-    episodes: Annotated[int, typer.Option(min=1, help="Of each player.")] = 100,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each player.")] = 100,
     player: Annotated[
         list[str] | None,
         typer.Option(
-            help="random, expert, or the folder of a run; several times for several. Random, and "
-            "expert where the env has one, by default.",
+            metavar="NAME",
+            help="Who plays: random, expert, or the folder of a run. Repeatable. By default "
+            "random, and expert where the env has one.",
         ),
     ] = None,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Pose the run's evaluation_goals, in turn.")
+        bool, typer.Option("--held-out", help="Request the run's evaluation_goals, in turn.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of layouts and play.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of layouts and random actions.")] = 0,
 ) -> None:
-    """Collect frames with their goals and the truth, to judge a reward by.
+    """Collect frames with their goals and ground truth, to measure a reward with.
 
-    Plays CONFIG's env, which tells success in its infos, or imports the images of --folder. FILE
-    is Parquet, as Hugging Face's datasets keep images: a row a frame.
+    The command plays the env of CONFIG, whose infos report success, or imports the images of
+    --folder. FILE is Parquet with one row for each frame, and stores images as Hugging Face's
+    datasets do.
 
-    Example: `rllib-vlm-reward collect configs/quickstart.yaml --output runs/frames.parquet`
+    Example:
+
+    ```
+    rllib-vlm-reward collect configs/quickstart.yaml --output runs/frames.parquet
+    ```
     """
     if (config is None) == (folder is None):
-        raise typer.BadParameter("give CONFIG.yaml to play, or --folder to import; one of them.")
+        raise typer.BadParameter(
+            "give CONFIG.yaml to play an env, or --folder to import images; one of them."
+        )
     check_output(output)
     say_loading()
     from rllib_vlm_reward.evaluation.collect import check_labels

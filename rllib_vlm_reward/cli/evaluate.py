@@ -62,9 +62,13 @@ def evaluate_command(
     frames, and ground truth shows how often each is right. DIR receives report.html,
     evaluation.json and the charts.
 
-    Examples: `rllib-vlm-reward evaluate configs/quickstart.yaml --output runs/evaluation`,
-    `rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base
-    --frames runs/frames.parquet --output runs/comparison`
+    Examples:
+
+    ```
+    rllib-vlm-reward evaluate configs/quickstart.yaml --output runs/evaluation
+    rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base \\
+        --frames runs/frames.parquet --output runs/comparison
+    ```
     """
     check_output(output, folder=True)
     refuse_twice("CONFIG.yaml", configs)

@@ -14,6 +14,7 @@ from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
     from rllib_vlm_reward.evaluation.trajectory import Trajectory
+    from rllib_vlm_reward.run import Experiment
 
 Rewards = Mapping[str, "VLMRewardConfig"]
 
@@ -23,117 +24,150 @@ def landscape_command(
     configs: Annotated[
         list[Path],
         typer.Argument(
-            help="Runs' YAMLs; the first one's env is played, all score what is seen.",
+            help="YAMLs of runs. The first one's env is played; each scores the frames.",
             exists=True,
             dir_okay=False,
             metavar="CONFIG.yaml...",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder, new or empty.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder.")],
     player: Annotated[
-        str | None, typer.Option(help="random, or expert; the expert where the env has one.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="random or expert. By default expert, where the env has one."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the layout and of random play.")] = 0,
-    goal: Annotated[str | None, typer.Option(help="One of the goals, in place of a draw.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the layout and of random actions.")] = 0,
+    goal: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="One of the run's goals to request.")
+    ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=LOW:HIGH:NUMBER",
-            help="States in place of an episode, as theta=-1.57:1.57:41; twice for a heat map.",
+            help="Score a grid of states instead of an episode, such as theta=-1.57:1.57:41. "
+            "Repeat it for a heat map.",
         ),
     ] = None,
     frames: Annotated[
         Path | None,
         typer.Option(
             metavar="PARQUET",
-            help="Labelled frames, of which --episode is drawn.",
+            help="Labelled frames that hold --episode.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
-    episode: Annotated[str | None, typer.Option(help="Of --frames.")] = None,
+    episode: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Episode of --frames to score.")
+    ] = None,
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help="A CLIP in place of the configurations' own; may come again."),
+        typer.Option(
+            help="CLIP that replaces the configurations' encoder. Repeat it to compare several.",
+            metavar="NAME",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
 ) -> None:
-    """Draw what the reward sees: its score step by step, or over a grid of states.
+    """Draw the score of a reward along an episode, or over a grid of states.
 
-    An episode gives DIR trajectory.png and trajectory.gif, a grid landscape.png; both
-    landscape.json with the numbers.
+    For an episode DIR receives trajectory.png and trajectory.gif, for a grid landscape.png; for
+    both landscape.json with the numbers.
 
-    Examples: `rllib-vlm-reward landscape configs/quickstart.yaml --output runs/landscape`,
-    `rllib-vlm-reward landscape configs/cartpole.yaml --grid theta=-1.57:1.57:41 --grid x=-1:1:9
-    --output runs/cartpole-heat`
+    Examples:
+
+    ```
+    rllib-vlm-reward landscape configs/quickstart.yaml --output runs/landscape
+    rllib-vlm-reward landscape configs/cartpole.yaml --output runs/heat \\
+        --grid theta=-1.57:1.57:41 --grid x=-1:1:9
+    ```
     """
-    if (frames is None) != (episode is None) or (grid and frames is not None):
-        raise typer.BadParameter("--frames and --episode go together, and without --grid.")
-    if frames is not None and (goal is not None or player is not None):
-        raise typer.BadParameter("--frames were played, with their goal: no --goal, no --player.")
-    if grid and player is not None:
-        raise typer.BadParameter("a grid is not played: no --player.")
-    if len(grid or ()) > 2:
-        raise typer.BadParameter("a grid has one or two variables: give --grid once or twice.")
+    _check_options(frames, episode, grid or [], player, goal)
     check_output(output, folder=True)
     refuse_twice("CONFIG.yaml", configs)
     refuse_twice("--encoder", encoder or [])
     say_loading()
-    from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-    from rllib_vlm_reward.evaluation.landscape import only_goal
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
-    from rllib_vlm_reward.offline import read_config
-    from rllib_vlm_reward.reward_model.device import check_device
-    from rllib_vlm_reward.reward_model.encoder import check_encoder
     from rllib_vlm_reward.run import Experiment
 
     quiet()
-    check_device(device)
-    rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
-    for reward in rewards.values():  # before the env is played
-        check_encoder(reward.encoder)
-        if goal is not None:
-            only_goal(reward, goal)
+    rewards = _rewards(configs, encoder or [], goal, device)
     if grid:
-        told = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
+        summary = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
     else:
         if frames is not None and episode is not None:
-            seen = Trajectory.of(LabelledFrames.load(frames), episode)
+            trajectory = Trajectory.of(LabelledFrames.load(frames), episode)
         else:
             run = Experiment.from_file(configs[0])
-            seen = play(run, player=player, seed=seed, goal=goal)
-        told = _trajectory(seen, rewards, output, device)
-    (output / "landscape.json").write_text(json.dumps(told, indent=1) + "\n")
+            trajectory = play(run, player=player, seed=seed, goal=goal)
+        summary = _trajectory(trajectory, rewards, output, device)
+    (output / "landscape.json").write_text(json.dumps(summary, indent=1) + "\n")
     Console().print(f"{output} holds {', '.join(sorted(file.name for file in output.iterdir()))}.")
 
 
-def _trajectory(seen: "Trajectory", rewards: Rewards, output: Path, device: str) -> dict[str, Any]:
+def _check_options(
+    frames: Path | None, episode: str | None, grid: list[str], player: str | None, goal: str | None
+) -> None:
+    """Refuse options that contradict each other."""
+    if (frames is None) != (episode is None) or (grid and frames is not None):
+        raise typer.BadParameter("give --frames and --episode together, and without --grid.")
+    if frames is not None and (goal is not None or player is not None):
+        raise typer.BadParameter("--frames were played already: leave out --goal and --player.")
+    if grid and player is not None:
+        raise typer.BadParameter("no player plays a grid: leave out --player.")
+    if len(grid) > 2:
+        raise typer.BadParameter("a chart shows one or two variables: give --grid once or twice.")
+
+
+def _rewards(configs: list[Path], encoders: list[str], goal: str | None, device: str) -> Rewards:
+    """Read the rewards, and refuse wrong names before an env is played."""
+    from rllib_vlm_reward.evaluation.evaluate import candidates
+    from rllib_vlm_reward.evaluation.landscape import only_goal
+    from rllib_vlm_reward.offline import read_config
+    from rllib_vlm_reward.reward_model.device import check_device
+    from rllib_vlm_reward.reward_model.encoder import check_encoder
+
+    check_device(device)
+    rewards = candidates({path: read_config(path) for path in configs}, encoders)
+    for reward in rewards.values():
+        check_encoder(reward.encoder)
+        if goal is not None:
+            only_goal(reward, goal)
+    return rewards
+
+
+def _trajectory(
+    trajectory: "Trajectory", rewards: Rewards, output: Path, device: str
+) -> dict[str, Any]:
     from rllib_vlm_reward.evaluation.landscape import lines, save_trajectory
     from rllib_vlm_reward.run.evaluator import Moment
     from rllib_vlm_reward.run.frame_pictures import save_video
 
-    drawn = lines(rewards, seen.frames, seen.goal, device=device)
+    drawn = lines(rewards, trajectory.frames, trajectory.goal, device=device)
     output.mkdir(parents=True, exist_ok=True)
-    save_trajectory(output / "trajectory.png", seen, drawn)
+    save_trajectory(output / "trajectory.png", trajectory, drawn)
     first = drawn[0]
     moments = [
-        Moment(seen.episode, step, frame, seen.goal, float(score))
-        for step, frame, score in zip(seen.steps, seen.frames, first.scores, strict=True)
+        Moment(trajectory.episode, step, frame, trajectory.goal, float(score))
+        for step, frame, score in zip(
+            trajectory.steps, trajectory.frames, first.scores, strict=True
+        )
     ]
     save_video(output / "trajectory.gif", moments, first.config.threshold)
     return {
-        "goal": seen.goal,
-        "player": seen.player,
-        "episode": seen.episode,
-        "steps": seen.steps,
-        "success": seen.success,
+        "goal": trajectory.goal,
+        "player": trajectory.player,
+        "episode": trajectory.episode,
+        "steps": trajectory.steps,
+        "success": trajectory.success,
         "rewards": [line.to_dict() for line in drawn],
     }
 
 
 def _grid(
-    experiment: Any,
+    experiment: "Experiment",
     grid: Sequence[str],
     rewards: Rewards,
     output: Path,
@@ -146,16 +180,16 @@ def _grid(
 
     axes = [Axis.parse(text) for text in grid]
     frames = render_grid(experiment, axes, seed=seed)
-    told = only_goal(experiment.vlm_reward, goal)
-    drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), told, device=device)
+    text = only_goal(experiment.vlm_reward, goal)
+    drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), text, device=device)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "landscape.png"
     if len(axes) == 1:
-        save_curves(path, axes[0], frames, drawn, told)
+        save_curves(path, axes[0], frames, drawn, text)
     else:
-        save_heat(path, axes, frames, drawn, told)
+        save_heat(path, axes, frames, drawn, text)
     return {
-        "goal": told,
+        "goal": text,
         "axes": [{"name": axis.name, "values": axis.values.tolist()} for axis in axes],
         "rewards": [line.to_dict() for line in drawn],
     }

@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward relabel``: recorded episodes, rewarded anew."""
+"""``rllib-vlm-reward relabel``: new rewards for recorded episodes."""
 
 import dataclasses
 from pathlib import Path
@@ -14,33 +14,39 @@ from rllib_vlm_reward.cli.app import app, quiet, say_loading
 def relabel_command(
     recording: Annotated[
         Path,
-        typer.Argument(help="Folder of RLlib's recorded episodes.", exists=True, metavar="IN"),
+        typer.Argument(help="Folder of episodes that RLlib recorded.", exists=True, metavar="IN"),
     ],
     output: Annotated[
-        Path, typer.Argument(help="Folder of the relabelled episodes.", metavar="OUT")
+        Path, typer.Argument(help="Folder for the relabelled episodes.", metavar="OUT")
     ],
     config: Annotated[
         Path,
         typer.Option(
-            help="A run's YAML, of which `vlm_reward` counts, or the keys of that alone.",
+            help="YAML of a run, or of the section `vlm_reward` alone.",
             exists=True,
             dir_okay=False,
             metavar="CONFIG.yaml",
         ),
     ],
     goal: Annotated[
-        str | None, typer.Option(help="One of the goals, for every episode (hindsight).")
+        str | None,
+        typer.Option(metavar="TEXT", help="One of the goals, for every episode (hindsight)."),
     ] = None,
 ) -> None:
-    """Reward recorded episodes anew, with any goals and any CLIP.
+    """Replace the rewards of recorded episodes, with any goals and any CLIP.
 
-    IN is what `config.offline_data(output=IN, output_write_episodes=True)` recorded, with frames
-    in observations or infos. OUT is for `config.offline_data(input_=[OUT],
-    input_read_episodes=True)`. Killed, the same command goes on where it was.
+    IN was recorded by `config.offline_data(output=IN, output_write_episodes=True)`, with frames in
+    observations or infos. OUT is read by `config.offline_data(input_=[OUT],
+    input_read_episodes=True)`. After an interruption the same command resumes.
 
-    Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
+    The command joins the Ray cluster of RAY_ADDRESS if that is set; otherwise it starts Ray on
+    this machine.
 
-    Example: `rllib-vlm-reward relabel recorded relabelled --config configs/quickstart.yaml`
+    Example:
+
+    ```
+    rllib-vlm-reward relabel IN OUT --config configs/quickstart.yaml
+    ```
     """
     say_loading()
     from rich.progress import Progress as Bar

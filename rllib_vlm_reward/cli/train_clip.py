@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward train-clip``: a CLIP of one's own."""
+"""``rllib-vlm-reward train-clip``: a small CLIP for BabyAI's frames."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,20 +20,29 @@ def train_clip_command(
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the trained CLIP.")],
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the optimiser.")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames to render and caption.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="How many frames to render and caption.")
+    ] = None,
     held_out: Annotated[
         list[str] | None,
-        typer.Option(metavar="THING", help='As "green ball": neither shown nor named; repeatable.'),
+        typer.Option(
+            metavar="THING",
+            help='A thing that is neither shown nor named, such as "green ball". Repeatable.',
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of play, batches and articles.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of play, batches and articles.")] = 0,
 ) -> None:
     """Train a CLIP on rendered, captioned BabyAI frames, and score it on held-out layouts.
 
-    The defaults made the CLIPs that ship. DIR is in open_clip's own layout, with a model card:
-    give it as `encoder` in a run's `vlm_reward`.
+    The embedded CLIPs were trained with the defaults. DIR has open_clip's layout, with a model
+    card; a run uses it by `vlm_reward: {encoder: DIR}`.
 
-    Example: `rllib-vlm-reward train-clip base --output runs/my-clip`
+    Example:
+
+    ```
+    rllib-vlm-reward train-clip base --output runs/my-clip
+    ```
     """
     from rich.progress import Progress as Bar
 

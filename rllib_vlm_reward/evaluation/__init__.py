@@ -1,17 +1,19 @@
-"""How good is the reward? Labelled frames, and what a reward says of them.
+"""How good is the reward? Frames with ground truth, and the scores that rewards give them.
 
-    labelled frames ─ scored ─ figures ─ verdict ─▶ report
-                    └ threshold ─▶ calibration          trajectory, grid ─ landscape ─▶ drawing
+    labelled frames ─ scored frames ─ figures ─ verdict ─▶ report
+                    └ calibrate ─▶ calibration        trajectory, grid ─▶ landscape
 
-* :mod:`labelled`: frames with their goals and the truth, as Parquet;
-* :mod:`stage`: a run's env; :mod:`collect`: played there; :mod:`imported`: from a folder of images;
-* :mod:`models`: each CLIP loaded once;
-* :mod:`scored`: as one reward scores them; :mod:`goal_accuracy`: is one goal told from another?
-* :mod:`figures`: how good that is, with intervals; :mod:`verdict`: in a word and a sentence;
-* :mod:`evaluate`: rewards side by side; :mod:`pictures`, :mod:`mistakes`, :mod:`report`,
-  :mod:`save`: what is left of it;
-* :mod:`cosines`: frames against every statement; :mod:`threshold`, :mod:`calibrate`: β and τ for a
-  target;
-* :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: what rewards say
-  of them; :mod:`drawing`: what that looks like.
+* :mod:`labelled`: frames with goals and ground truth, as Parquet;
+* :mod:`players`: a run's env and who plays there; :mod:`collect`: labelled frames from play;
+* :mod:`images`: encoded images; :mod:`image_folder`: labelled frames from a folder of images;
+* :mod:`models`: loads each CLIP once; :mod:`head_traits`: what is asked about a head;
+* :mod:`scored_frames`: labelled frames with the scores of one reward; :mod:`goal_accuracy`: does
+  the score tell one goal from another?
+* :mod:`figures`: figures of scored frames, with intervals; :mod:`user_metrics`: a user's metrics;
+  :mod:`verdict`: a word and a sentence;
+* :mod:`evaluate`: rewards side by side; :mod:`charts`, :mod:`report`: what an evaluation leaves;
+* :mod:`cosines`: frames against every statement; :mod:`calibrate`: β and τ for a target;
+* :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: scores of these,
+  and their charts;
+* :mod:`score`: scores of image files.
 """

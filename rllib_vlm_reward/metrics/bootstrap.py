@@ -1,4 +1,4 @@
-"""How sure a figure is, by drawing the episodes again."""
+"""Intervals of figures, by drawing the episodes again."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,8 @@ class Interval:
     """A figure and its 95 % interval.
 
     Attributes:
-        value: on all frames; NaN where it is not defined.
-        low: 2.5 % of the draws lie below; NaN where less than half of them have the figure.
+        value: the figure of all frames; NaN where it is not defined.
+        low: 2.5 % of the draws lie below; NaN unless most draws have the figure.
         high: 2.5 % of the draws lie above.
     """
 

@@ -1,4 +1,4 @@
-"""Where a reward fires, counted by episode, and what that says of its β."""
+"""Frames that score above β, counted by episode, and the figures that follow."""
 
 import dataclasses
 
@@ -12,11 +12,11 @@ Counts = npt.NDArray[np.intp]
 
 @dataclasses.dataclass(frozen=True)
 class Fires:
-    """Where a reward fires, score > β (the paper's equation 2), in each of E episodes.
+    """How often a reward fires, score > β (the paper's equation 2), in each of E episodes.
 
     Attributes:
-        right: fires at a success, integer ``[E]``.
-        wrong: fires without one, integer ``[E]``.
+        right: frames that fire and are a success, integer ``[E]``.
+        wrong: frames that fire and are none, integer ``[E]``.
         successes: frames that show their goal, integer ``[E]``.
 
     Example:
@@ -40,7 +40,7 @@ class Fires:
         labels: npt.NDArray[np.bool_],
         episodes: npt.NDArray[np.integer],
     ) -> "Fires":
-        """Count what fires at a β.
+        """Count the frames that fire at a β.
 
         Args:
             threshold: β.

@@ -13,7 +13,7 @@ Labels = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Precision and recall over β: scikit-learn's ``precision_recall_curve`` but its last point.
+    """Precision and recall over β: scikit-learn's ``precision_recall_curve`` but the last point.
 
     Attributes:
         thresholds: the distinct scores, ascending, float ``[T]``.
@@ -27,7 +27,7 @@ class Curve:
 
 
 def precision_recall(scores: Scores, labels: Labels) -> Curve:
-    """Return the curve over every β that makes a difference.
+    """Return the curve over every distinct score as β.
 
     Example:
         >>> curve = precision_recall(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
@@ -43,7 +43,7 @@ def precision_recall(scores: Scores, labels: Labels) -> Curve:
 def average_precision(scores: Scores, labels: Labels) -> float:
     """Return the area under the precision-recall curve, Σ (R_n - R_{n-1}) P_n; NaN without success.
 
-    Equal scores fall together. A score that tells nothing has the share of successes.
+    Equal scores count as one threshold. An uninformative score has the share of successes.
 
     Example:
         >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 3)

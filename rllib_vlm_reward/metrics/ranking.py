@@ -1,4 +1,4 @@
-"""Is a success scored above a failure, and what is nearer to the goal above what is farther?"""
+"""Is a success scored above a failure, and a nearer frame above a farther one?"""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,8 @@ __all__ = ["auroc", "rank_correlation"]
 def auroc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> float:
     """Return the chance that a success is scored above a failure, equal scores counting half.
 
-    The area under the ROC curve; NaN where there are no successes, or no failures. 0.5 tells
-    nothing, less says the contrary.
+    The area under the ROC curve; NaN where there are no successes, or no failures. 0.5 is
+    uninformative, and less is worse than that.
 
     Example:
         >>> auroc(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))

@@ -1,4 +1,4 @@
-"""Is a probability of 0.8 right in 80 %?"""
+"""Reliability: are 80 % of the frames with p = 0.8 successes?"""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ class Reliability:
     """A reliability diagram (DeGroot and Fienberg, 1983) in bins of equal width.
 
     Attributes:
-        edges: of the bins, float64 ``[bins + 1]``, 0 to 1.
+        edges: edges of the bins, float64 ``[bins + 1]``, 0 to 1.
         predicted: mean score in each bin, NaN where it is empty, float64 ``[bins]``.
         observed: share of successes in each bin, NaN where it is empty, float64 ``[bins]``.
         frames: how many lie in each bin, int64 ``[bins]``.
@@ -32,16 +32,16 @@ class Reliability:
 def reliability(
     scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], bins: int = 10
 ) -> Reliability:
-    """Return how often each probability is right.
+    """Return the share of successes at each probability.
 
     Args:
         scores: probabilities in [0, 1].
         labels: see the package.
-        bins: how many; 1 falls into the last.
+        bins: how many bins; a score of 1 falls into the last.
 
     Example:
-        >>> told = reliability(np.array([0.9, 0.8, 0.1]), np.array([True, False, False]), bins=2)
-        >>> told.observed, round(told.expected_error, 3)
+        >>> found = reliability(np.array([0.9, 0.8, 0.1]), np.array([True, False, False]), bins=2)
+        >>> found.observed, round(found.expected_error, 3)
         (array([0. , 0.5]), 0.267)
     """
     edges = np.linspace(0, 1, bins + 1)

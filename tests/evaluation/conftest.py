@@ -24,7 +24,7 @@ def one_thread():
 
 @pytest.fixture
 def loads(monkeypatch):
-    """Every CLIP that is loaded to judge: its name, and how many frames it has encoded."""
+    """Every CLIP that is loaded: its name, and how many frames it has encoded."""
     loaded = []
 
     def load(config, **kwargs):

@@ -78,14 +78,14 @@ def test_a_precision_of_95_percent_holds_in_fresh_episodes(place, scores):
     assert (scores[labels] > found).mean() < 0.6  # the target bites
 
 
-def test_what_it_tells_is_what_the_frames_say(place, reward, scores):
+def test_its_figures_are_those_of_the_frames(place, reward, scores):
     frames, _ = place
     found = calibrate(reward, frames, Target(precision=0.9))
     episodes = frames.episode_indices
-    told = Fires.at(found.threshold.value, scores, frames.labels, episodes)
+    fires = Fires.at(found.threshold.value, scores, frames.labels, episodes)
     for name in ("precision", "recall", "false_positives"):
         its = getattr(found, name)
-        assert its.value == getattr(told, name)
+        assert its.value == getattr(fires, name)
         assert its.low <= its.value <= its.high
     assert found.precision.low >= 0.9
     assert (found.frames, found.episodes) == (len(frames), EPISODES)
@@ -122,8 +122,8 @@ def test_the_command_writes_what_a_run_takes(place, reward, tmp_path):
     words += ["--false-positives", 0.5, "--temperature", "--output", output]
     result = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    told = f"`calibration: {output}` under vlm_reward, in place of threshold and temperature."
-    assert told in result.stdout
+    hint = f"`calibration: {output}` under vlm_reward, in place of threshold and temperature."
+    assert hint in result.stdout
     found = Calibration.load(output)
     assert found.target == Target(false_positives=0.5)
     assert found.false_positives.high <= 0.5

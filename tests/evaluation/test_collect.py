@@ -45,7 +45,7 @@ class Corridor(gym.Env):
     def step(self, action):
         self.at, self.t = self.at + action, self.t + 1
         observation, info = self._show()
-        if not self.config.get("mute"):
+        if not self.config.get("without_truth"):
             info["there"] = np.bool_(self.at == 3)
         return observation, 0.0, self.at == 3, self.t == 10, info
 
@@ -130,8 +130,8 @@ def test_frames_and_truth_are_those_of_the_env():
             frame, _, _, _, after = env.step(action)
             reachable.add((frame.tobytes(), info["goal"], after["success"], env.steps_to_go()))
         seen = frames.frames([start])[0].tobytes()
-        told = frames.goals[start], bool(frames.labels[start]), frames.steps_to_go[start]
-        assert (seen, *told) in reachable
+        found = frames.goals[start], bool(frames.labels[start]), frames.steps_to_go[start]
+        assert (seen, *found) in reachable
     np.testing.assert_array_equal(frames.labels, frames.steps_to_go == 0)
 
 
@@ -181,7 +181,7 @@ def test_a_curriculum_poses_its_own_goals():
     ("experiment", "options", "error", "words"),
     [
         (lambda: corridor(success_key="success"), {}, LabelError, r"'there'.*expected.*'success'"),
-        (lambda: corridor(env_config={"mute": True}), {}, LabelError, "--folder"),
+        (lambda: corridor(env_config={"without_truth": True}), {}, LabelError, "--folder"),
         (lambda: corridor("corridor"), {"players": ["expert"]}, LabelError, r"expert_action\(\)"),
         (lambda: corridor(), {"players": ["runs/none"]}, LabelError, "no folder of a run"),
         (lambda: corridor(), {"held_out": True}, GoalError, "without evaluation_goals"),
@@ -219,7 +219,7 @@ def test_the_command_plays_the_quickstart_and_counts(tmp_path):
     assert "Choose another --output" in str(refused)
 
 
-def test_the_command_says_where_nothing_can_be_judged(tmp_path):
+def test_the_command_says_where_nothing_can_be_measured(tmp_path):
     settings = yaml.safe_load(LIFT.read_text())
     settings["environment"]["env_config"]["max_steps"] = 1
     config = tmp_path / "run.yaml"
@@ -246,9 +246,9 @@ def test_other_players_than_those_that_played_are_named(players, success, advice
         [success] * len(players),
         player=players,
     )
-    with pytest.raises(LabelError) as told:
+    with pytest.raises(LabelError) as found:
         check_labels(frames)
-    assert str(told.value).endswith(advice)
+    assert str(found.value).endswith(advice)
 
 
 def test_the_command_imports_a_folder(tmp_path):

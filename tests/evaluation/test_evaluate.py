@@ -43,7 +43,7 @@ def test_each_configuration_meets_each_encoder():
     assert candidates({Path("one.yaml"): CONFIG})["one, small"] == CONFIG
 
 
-def test_names_tell_contenders_apart():
+def test_names_are_unique():
     named = candidates({Path("a/run.yaml"): CONFIG, Path("b/run.yaml"): CONFIG})
     assert [*named] == ["a/run.yaml, small", "b/run.yaml, small"]
     named = candidates({Path("run.yaml"): CONFIG}, ["a/b/c", "x/b/c"])
@@ -66,14 +66,14 @@ def test_the_best_comes_first_and_one_model_serves_all_of_its_rewards(
         "other": quickstart.model_copy(update={"encoder": "small"}),
         "right": quickstart,
     }
-    told = []
-    found = evaluate(rewards, some, report=told.append)
+    reported = []
+    found = evaluate(rewards, some, report=reported.append)
     assert found[-1].name == "wrong"
     assert (
         found[0].figures["average_precision"].value > found[-1].figures["average_precision"].value
     )
     assert sorted(loaded) == ["base", "small"]
-    assert sorted(told) == ["other", "right", "wrong"]
+    assert sorted(reported) == ["other", "right", "wrong"]
     alone = score_labelled(quickstart, some)
     together = next(each for each in found if each.name == "right").scored
     np.testing.assert_array_equal(alone.scores, together.scores)
@@ -93,10 +93,10 @@ def test_json_holds_all_and_no_nan(quickstart, some, tmp_path):
     (assessment,) = found = evaluate({"run": quickstart}, few)
     save(tmp_path, found, command="evaluate run.yaml")
     text = (tmp_path / "evaluation.json").read_text()
-    told = json.loads(text, parse_constant=refuse_nan)
-    assert told["command"] == "evaluate run.yaml"
-    assert told["frames"]["successes"] == 0
-    (candidate,) = told["candidates"]
+    content = json.loads(text, parse_constant=refuse_nan)
+    assert content["command"] == "evaluate run.yaml"
+    assert content["frames"]["successes"] == 0
+    (candidate,) = content["candidates"]
     assert candidate["fingerprint"] == assessment.scored.fingerprint
     assert candidate["verdict"]["kind"] == "too few"
     assert candidate["all"]["average_precision"] == {"value": None, "low": None, "high": None}
@@ -126,8 +126,8 @@ def test_the_command_writes_a_report_and_says_the_verdicts(quickstart, some, tmp
     assert ran.exit_code == 0, ran.output
     assert "right, base: good." in ran.output
     assert "wrong, base: shuffled." in ran.output
-    told = json.loads(Path("out/evaluation.json").read_text())
-    assert [each["name"] for each in told["candidates"]] == ["right, base", "wrong, base"]
+    content = json.loads(Path("out/evaluation.json").read_text())
+    assert [each["name"] for each in content["candidates"]] == ["right, base", "wrong, base"]
     names = {path.name for path in Path("out").iterdir()}
     assert names == {
         *("evaluation.json", "report.html", "precision_recall.png", "scores.png"),
@@ -144,9 +144,9 @@ def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
     assert ran.exit_code == 0, ran.output
     frames = LabelledFrames.load(Path("out/frames.parquet"))
     assert {*frames.players} == {"random", "expert"}
-    told = json.loads(Path("out/evaluation.json").read_text())
-    assert told["frames"]["frames"] == len(frames)
-    assert told["candidates"][0]["verdict"]["kind"] == "good"
+    content = json.loads(Path("out/evaluation.json").read_text())
+    assert content["frames"]["frames"] == len(frames)
+    assert content["candidates"][0]["verdict"]["kind"] == "good"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
         (["--device", "no-such-device"], ConfigError),
     ],
 )
-def test_what_is_wrong_is_told_before_the_env_is_played(tmp_path, monkeypatch, words, error):
+def test_what_is_wrong_is_said_before_the_env_is_played(tmp_path, monkeypatch, words, error):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(played, "collect", lambda run: pytest.fail("the env was played"))
     Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
@@ -165,9 +165,7 @@ def test_what_is_wrong_is_told_before_the_env_is_played(tmp_path, monkeypatch, w
     assert not Path("out").exists()
 
 
-def test_what_was_played_and_judged_is_kept_though_a_later_reward_fails(
-    some, tmp_path, monkeypatch
-):
+def test_frames_and_scores_are_kept_though_a_later_reward_fails(some, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(played, "collect", lambda run: some)
     load = models.load_model
@@ -184,9 +182,9 @@ def test_what_was_played_and_judged_is_kept_though_a_later_reward_fails(
     assert isinstance(ran.exception, CheckpointError)
     assert "--frames out/frames.parquet" in ran.output
     assert len(LabelledFrames.load(Path("out/frames.parquet"))) == len(some)
-    told = json.loads(Path("out/evaluation.json").read_text())
-    assert [each["name"] for each in told["candidates"]] == ["run, base"]
-    assert told["missing"] == ["run, small"]
+    content = json.loads(Path("out/evaluation.json").read_text())
+    assert [each["name"] for each in content["candidates"]] == ["run, base"]
+    assert content["missing"] == ["run, small"]
     assert "Not scored: run, small." in Path("out/report.html").read_text()
 
 

@@ -35,60 +35,62 @@ def epic(rewards):
 
 
 def test_they_are_those_of_other_libraries():
-    told, fired = figures(made_up()), SCORES > 0.5
-    assert told["average_precision"].value == pytest.approx(average_precision_score(LABELS, SCORES))
-    assert told["auroc"].value == pytest.approx(roc_auc_score(LABELS, SCORES))
-    assert told["precision"].value == pytest.approx(precision_score(LABELS, fired))
-    assert told["recall"].value == pytest.approx(recall_score(LABELS, fired))
-    assert told["epic_score"].value == pytest.approx(epic(SCORES))
-    assert told["epic_reward"].value == pytest.approx(epic(fired))
+    found, fired = figures(made_up()), SCORES > 0.5
+    assert found["average_precision"].value == pytest.approx(
+        average_precision_score(LABELS, SCORES)
+    )
+    assert found["auroc"].value == pytest.approx(roc_auc_score(LABELS, SCORES))
+    assert found["precision"].value == pytest.approx(precision_score(LABELS, fired))
+    assert found["recall"].value == pytest.approx(recall_score(LABELS, fired))
+    assert found["epic_score"].value == pytest.approx(epic(SCORES))
+    assert found["epic_reward"].value == pytest.approx(epic(fired))
     known = np.isfinite(STEPS)
     expected = spearmanr(SCORES[known], -STEPS[known]).statistic
-    assert told["rank_correlation"].value == pytest.approx(expected)
+    assert found["rank_correlation"].value == pytest.approx(expected)
 
 
 def test_what_happens_in_episodes_is_counted_by_hand():
-    told, fired = figures(made_up()), SCORES > 0.5
+    found, fired = figures(made_up()), SCORES > 0.5
     names = sorted({*EPISODES})
     of_each = [np.array([each == name for each in EPISODES]) for name in names]
     wrong = [sum(fired & ~LABELS & rows) for rows in of_each]
     succeeded = [rows for rows in of_each if (LABELS & rows).any()]
     missed = [rows for rows in succeeded if not (fired & LABELS & rows).any()]
-    assert told["false_positives"].value == pytest.approx(np.mean(wrong))
-    assert told["missed_episodes"].value == pytest.approx(len(missed) / len(succeeded))
-    assert (told.episodes, told.succeeded) == (len(names), len(succeeded))
+    assert found["false_positives"].value == pytest.approx(np.mean(wrong))
+    assert found["missed_episodes"].value == pytest.approx(len(missed) / len(succeeded))
+    assert (found.episodes, found.succeeded) == (len(names), len(succeeded))
     # An interval of a mean over episodes is that of the mean of their counts.
     width = 1.96 * np.std(wrong) / np.sqrt(len(names))
-    assert told["false_positives"].low == pytest.approx(np.mean(wrong) - width, abs=width / 4)
-    assert told["false_positives"].high == pytest.approx(np.mean(wrong) + width, abs=width / 4)
+    assert found["false_positives"].low == pytest.approx(np.mean(wrong) - width, abs=width / 4)
+    assert found["false_positives"].high == pytest.approx(np.mean(wrong) + width, abs=width / 4)
 
 
 def test_they_agree_with_what_metrics_count(quickstart, lift):
     scored = score_labelled(
         quickstart.model_copy(update={"threshold": 0.05}), lift, encoder="small"
     )
-    told = figures(scored)
+    found = figures(scored)
     fires = Fires.at(0.05, scored.scores, lift.labels, lift.episode_indices)
     for name in ("precision", "recall", "false_positives", "missed_episodes"):
-        assert told[name].value == pytest.approx(getattr(fires, name))
+        assert found[name].value == pytest.approx(getattr(fires, name))
 
 
 def test_an_interval_holds_its_figure_and_is_wider_for_fewer_episodes():
     scored = made_up()
-    told = figures(scored)
+    found = figures(scored)
     few = figures(scored, np.arange(60))
-    for name, figure in told.values.items():
+    for name, figure in found.values.items():
         if name != "goal_accuracy":
             assert figure.low <= figure.value <= figure.high, name
-    width = told["average_precision"].high - told["average_precision"].low
+    width = found["average_precision"].high - found["average_precision"].low
     assert few["average_precision"].high - few["average_precision"].low > width
 
 
 def test_a_goal_has_the_figures_of_its_own_frames():
     scored = made_up()
-    told = by_goal(scored)
-    assert [*told] == sorted(CONFIG.goal_set.texts)
-    for goal, each in told.items():
+    found = by_goal(scored)
+    assert [*found] == sorted(CONFIG.goal_set.texts)
+    for goal, each in found.items():
         rows = np.array(GOALS) == goal
         assert (each.frames, each.successes) == (rows.sum(), LABELS[rows].sum())
         expected = average_precision_score(LABELS[rows], SCORES[rows])
@@ -104,24 +106,24 @@ def test_families_are_those_of_the_configuration():
 
 def test_what_is_not_defined_is_null_and_never_zero():
     scored = made_up_scores(CONFIG, [0.1, 0.2, 0.3], [False] * 3)
-    told = figures(scored).to_dict()
+    found = figures(scored).to_dict()
     nothing = {"value": None, "low": None, "high": None}
     for name in ("average_precision", "auroc", "goal_accuracy", "precision", "recall"):
-        assert told[name] == nothing
-    assert told["missed_episodes"] == told["rank_correlation"] == told["epic_score"] == nothing
-    assert told["false_positives"]["value"] == 0
-    assert told["chance"] is None
+        assert found[name] == nothing
+    assert found["missed_episodes"] == found["rank_correlation"] == found["epic_score"] == nothing
+    assert found["false_positives"]["value"] == 0
+    assert found["chance"] is None
 
 
 def test_two_episodes_give_a_figure_without_an_interval():
     labels, episodes = [True, False] * 2, ["a", "a", "b", "b"]
-    told = figures(made_up_scores(CONFIG, [0.9, 0.1] * 2, labels, episodes=episodes)).to_dict()
-    assert told["average_precision"] == {"value": 1.0, "low": None, "high": None}
+    found = figures(made_up_scores(CONFIG, [0.9, 0.1] * 2, labels, episodes=episodes)).to_dict()
+    assert found["average_precision"] == {"value": 1.0, "low": None, "high": None}
 
 
 def test_only_probabilities_have_a_calibration_error():
-    told = figures(made_up(CONFIG.model_copy(update={"head": "dense"})))
-    assert math.isnan(told["calibration_error"].value)
+    found = figures(made_up(CONFIG.model_copy(update={"head": "dense"})))
+    assert math.isnan(found["calibration_error"].value)
     edges = np.minimum((SCORES * 10).astype(int), 9)
     bins = [np.flatnonzero(edges == edge) for edge in range(10)]
     gaps = [abs(SCORES[b].mean() - LABELS[b].mean()) * len(b) for b in bins if len(b)]

@@ -1,7 +1,6 @@
 """Which goal's prompt scores highest, recounted from the embeddings."""
 
 import numpy as np
-import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.goal_accuracy import measure_goal_accuracy, rivals
@@ -24,15 +23,15 @@ def test_hits_are_those_of_the_highest_cosine():
     frames = LabelledFrames.of(map(encode, pixels), goals, labels)
     model = RewardModel(CLIPEncoder.load("small"))
     indices = indices_of(frames, config.goal_set)
-    told = measure_goal_accuracy(model, Scorer.from_config(config), frames, indices)
+    accuracy = measure_goal_accuracy(model, Scorer.from_config(config), frames, indices)
     texts = model.encoder.encode_texts(config.goal_set.texts)
     cosines = (model.encoder.encode_images(pixels) @ texts.T).numpy()
     expected = np.where(labels, cosines.argmax(1) == indices, np.nan)
-    np.testing.assert_array_equal(told.hits, expected)
-    np.testing.assert_allclose(told.chance, np.where(labels, 1 / 3, np.nan))
+    np.testing.assert_array_equal(accuracy.hits, expected)
+    np.testing.assert_allclose(accuracy.chance, np.where(labels, 1 / 3, np.nan))
     for goal in range(3):
         best = cosines[labels & (indices == goal)].mean(0).argmax()
-        assert told.taken_for[config.goal_set[goal].text] == config.goal_set[best].text
+        assert accuracy.taken_for[config.goal_set[goal].text] == config.goal_set[best].text
 
 
 def test_equal_scores_share_the_hit(changed_clip):
@@ -41,8 +40,8 @@ def test_equal_scores_share_the_hit(changed_clip):
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a key"], [True])
     model = RewardModel(CLIPEncoder.load(changed_clip("small", blind("small"))))
-    told = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([1]))
-    assert told.hits.tolist() == [0.5]
+    accuracy = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([1]))
+    assert accuracy.hits.tolist() == [0.5]
 
 
 def test_rivals_are_of_the_family_and_differ_in_what_clip_reads():
@@ -60,11 +59,11 @@ def test_rivals_are_of_the_family_and_differ_in_what_clip_reads():
     assert rivals(goals, [1, 3], most=2) == {1: [1, 3], 3: [3, 1]}
 
 
-def test_a_single_goal_is_recognised_by_nobody():
+def test_a_single_goal_has_no_goal_accuracy():
     config = VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a ball"], [True])
     model = RewardModel(CLIPEncoder.load("small"))
-    told = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([0]))
-    assert np.isnan(told.hits).all()
-    assert told.taken_for == {}
-    assert told.mistaken == pytest.approx({})
+    accuracy = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([0]))
+    assert np.isnan(accuracy.hits).all()
+    assert accuracy.taken_for == {}
+    assert accuracy.mistaken == {}

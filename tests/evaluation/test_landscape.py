@@ -68,14 +68,14 @@ def run(tmp_path, monkeypatch):
 
 def test_the_expert_reaches_the_goal_that_was_posed_and_the_reward_fires_there(run):
     folder = run(LIFT, "--goal", "pick up the red ball", "--seed", "3")
-    told = json.loads((folder / "landscape.json").read_text())
-    assert (told["goal"], told["player"]) == ("pick up the red ball", "expert")
-    steps = len(told["steps"])
-    assert told["success"] == [False] * (steps - 1) + [True]
-    (reward,) = told["rewards"]
+    found = json.loads((folder / "landscape.json").read_text())
+    assert (found["goal"], found["player"]) == ("pick up the red ball", "expert")
+    steps = len(found["steps"])
+    assert found["success"] == [False] * (steps - 1) + [True]
+    (reward,) = found["rewards"]
     assert "alpha" not in reward
     assert reward["temperature"] == pytest.approx(1 / CLIPEncoder.load("small").logit_scale)
-    assert [score > 0.5 for score in reward["scores"]] == told["success"]
+    assert [score > 0.5 for score in reward["scores"]] == found["success"]
     assert reward["weights"] == CLIPEncoder.load("small").fingerprint
     assert "the agent is carrying nothing" in reward["others"]
     with Image.open(folder / "trajectory.gif") as video:
@@ -93,9 +93,9 @@ def test_an_episode_of_labelled_frames_is_drawn_in_its_order(run, tmp_path):
     frames.save(tmp_path / "frames.parquet")
     options = ["--frames", str(tmp_path / "frames.parquet"), "--episode", "x"]
     folder = run(LIFT, *options, "--encoder", "small", "--encoder", "base")
-    told = json.loads((folder / "landscape.json").read_text())
-    assert (told["steps"], told["success"]) == ([1, 2], [False, True])
-    assert [reward["encoder"] for reward in told["rewards"]] == ["small", "base"]
+    found = json.loads((folder / "landscape.json").read_text())
+    assert (found["steps"], found["success"]) == ([1, 2], [False, True])
+    assert [reward["encoder"] for reward in found["rewards"]] == ["small", "base"]
 
 
 def test_an_episode_that_is_not_there_is_said():
@@ -168,7 +168,7 @@ def test_other_weights_than_the_calibrated_are_refused(monkeypatch):
         lines({"it": config}, np.zeros((1, 8, 8, 3), np.uint8), "pick up the red key")
 
 
-def test_a_state_has_one_goal_or_is_told_it():
+def test_several_goals_need_a_choice():
     config = VLMRewardConfig(**LIFT["vlm_reward"])
     assert only_goal(config, "pick up the red key") == "pick up the red key"
     with pytest.raises(GoalError, match="--goal"):
@@ -183,14 +183,14 @@ def test_a_grid_of_cart_poles_is_what_the_env_renders(run):
     columns = [np.flatnonzero(dark[1, side].sum(axis=0) > 10).mean() for side in (0, 1)]
     assert columns[0] < 150 < 450 < columns[1]
     folder = run(classic("CartPole-v1"), "--grid", "theta=-1:1:3", "--grid", "x=-2:2:2")
-    told = json.loads((folder / "landscape.json").read_text())
-    assert told["axes"][0] == {"name": "theta", "values": [-1.0, 0.0, 1.0]}
+    found = json.loads((folder / "landscape.json").read_text())
+    assert found["axes"][0] == {"name": "theta", "values": [-1.0, 0.0, 1.0]}
     expected = lines(
         {"it": VLMRewardConfig(**classic("CartPole-v1")["vlm_reward"])},
         frames.reshape(6, *frames.shape[2:]),
         "a pole",
     )[0].scores
-    (reward,) = told["rewards"]
+    (reward,) = found["rewards"]
     np.testing.assert_allclose(reward["scores"], expected, atol=1e-5)
     assert reward["alpha"] == 0.5
     assert "temperature" not in reward
@@ -200,9 +200,9 @@ def test_a_grid_of_cart_poles_is_what_the_env_renders(run):
 def test_a_line_of_mountain_cars(run):
     settings = classic("MountainCar-v0")
     folder = run(settings, "--grid", "position=-1:0.5:4", "--encoder", "small", "--encoder", "base")
-    told = json.loads((folder / "landscape.json").read_text())
-    assert len(told["rewards"]) == 2
-    assert len(set(told["rewards"][0]["scores"])) == 4
+    found = json.loads((folder / "landscape.json").read_text())
+    assert len(found["rewards"]) == 2
+    assert len(set(found["rewards"][0]["scores"])) == 4
     assert (folder / "landscape.png").exists()
 
 
@@ -252,9 +252,9 @@ def test_a_wrong_goal_is_refused_before_anything_is_seen(options, tmp_path, monk
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--frames", "run.yaml", "--episode", "x", "--goal", "a ball"], "--frames were played"),
-        (["--frames", "run.yaml", "--episode", "x", "--player", "random"], "--frames were played"),
-        (["--grid", "x=-1:1:3", "--player", "random"], "a grid is not played"),
+        (["--frames", "run.yaml", "--episode", "x", "--goal", "a ball"], "were played already"),
+        (["--frames", "run.yaml", "--episode", "x", "--player", "random"], "were played already"),
+        (["--grid", "x=-1:1:3", "--player", "random"], "no player plays a grid"),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(options, says, tmp_path, monkeypatch):

@@ -15,28 +15,28 @@ EXACT = SMALL.model_copy(update={"precision": "fp32"})
 
 def test_rewards_of_one_clip_and_precision_share_it(loads):
     rewards = {"a": SMALL, "b": BASE, "c": EXACT, "d": SMALL, "e": BASE}
-    told = []
+    found = []
     models = with_each_model(
-        rewards, lambda _, model: model, frames=4, device="cpu", report=told.append
+        rewards, lambda _, model: model, frames=4, device="cpu", report=found.append
     )
-    assert sorted(told) == list(models) == [*"abcde"]
+    assert sorted(found) == list(models) == [*"abcde"]
     assert models["a"] is models["d"]
     assert models["b"] is models["e"]
     assert len({*models.values()}) == len(loads) == 3
     assert models["c"].encoder.precision == "fp32"
 
 
-def test_what_comes_next_is_told_before_its_clip_is_loaded(loads):
-    told = []
+def test_what_comes_next_is_reported_before_its_clip_is_loaded(loads):
+    found = []
     names = with_each_model(
         {"a": SMALL, "b": SMALL},
         lambda name, _: name,
         frames=4,
         device="cpu",
-        report=lambda name: told.append((name, len(loads))),
+        report=lambda name: found.append((name, len(loads))),
     )
     assert names == {"a": "a", "b": "b"}
-    assert told == [("a", 0), ("b", 1)]
+    assert found == [("a", 0), ("b", 1)]
 
 
 def test_one_is_freed_before_the_next_is_loaded():

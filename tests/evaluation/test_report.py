@@ -14,6 +14,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.charts import save_charts
 from rllib_vlm_reward.evaluation.evaluate import Assessment
 from rllib_vlm_reward.evaluation.report import data_uri, false_negatives, false_positives, page
+from rllib_vlm_reward.metrics.metric import METRICS
 
 NASTY = 'lift <b>a ball</b> & "run" <script>alert(1)</script>'
 CONFIG = VLMRewardConfig(encoder="small", goals=[NASTY, "a <i>key"], threshold=0.5)
@@ -88,7 +89,7 @@ def test_all_words_are_escaped_and_shown(report):
     assert f"{NASTY}: a <i>key" in report.text
 
 
-def test_its_table_has_each_contender_and_goal(report):
+def test_its_table_has_each_candidate_and_goal(report):
     cells = [attributes for tag, attributes in report.tags if tag == "td"]
     columns = 3 + 11
     assert len(cells) == columns * (2 + 2 * (1 + 2))  # all; of each a family and two goals
@@ -117,5 +118,15 @@ def test_large_frames_are_made_small():
     assert image.size == (112, 224)
 
 
-def test_the_page_reads_in_light_and_in_dark():
-    assert "color-scheme: light dark" in page([Assessment("one", made_up())], {})
+def test_a_new_built_in_metric_is_one_entry_of_the_table(monkeypatch):
+    def fires(scores, labels, episodes):
+        return (scores > 0.5).mean()
+
+    monkeypatch.setitem(METRICS, "share_that_fires", fires)
+    scored = made_up()
+    expected = (scored.scores > 0.5).mean()
+    assessment = Assessment("one", scored)
+    assert assessment.to_dict()["all"]["share_that_fires"]["value"] == pytest.approx(expected)
+    text = Read(page([assessment], {})).text
+    assert "share that fires" in text
+    assert f"{expected:.3f}" in text

@@ -1,4 +1,4 @@
-"""A good reward is told from each wrong one within 1,000 frames, and with room to spare."""
+"""A good reward is found from each wrong one within 1,000 frames, and with room to spare."""
 
 import numpy as np
 import pytest
@@ -18,68 +18,68 @@ CLIPS = ("base", "small")
 
 def verdict_of(config, frames, encoder=None):
     scored = score_labelled(config, frames, encoder=encoder)
-    told = figures(scored)
-    return decide(scored, told), told
+    found = figures(scored)
+    return decide(scored, found), found
 
 
-def knows(told: Interval, chance: float) -> float:
+def knows(found: Interval, chance: float) -> float:
     """Return how far on the way from chance to 1."""
-    return (told - chance) / (1 - chance)
+    return (found - chance) / (1 - chance)
 
 
 @pytest.mark.parametrize("encoder", CLIPS)
 @pytest.mark.parametrize("head", ["softmax", "cosine"])
 def test_a_good_clip_is_good(quickstart, lift, encoder, head):
     config = quickstart.model_copy(update={"head": head})
-    verdict, told = verdict_of(config, lift, encoder)
+    verdict, found = verdict_of(config, lift, encoder)
     assert verdict.kind == "good"
-    assert told["average_precision"].low > GOOD + 0.1
-    assert knows(told["goal_accuracy"].low, told.chance) > KNOWS_GOALS + 0.5
+    assert found["average_precision"].low > GOOD + 0.1
+    assert knows(found["goal_accuracy"].low, found.chance) > KNOWS_GOALS + 0.5
 
 
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_weights_tell_nothing(quickstart, lift, changed_clip, clip, seed):
-    verdict, told = verdict_of(quickstart, lift, changed_clip(clip, mixed(clip, seed)))
+    verdict, found = verdict_of(quickstart, lift, changed_clip(clip, mixed(clip, seed)))
     assert verdict.kind == "nothing"
     # None of the bars is near: it would fail two of three alone.
-    assert told["average_precision"].high < GOOD - 0.4
-    assert knows(told["goal_accuracy"].low, told.chance) < KNOWS_GOALS - 0.1
+    assert found["average_precision"].high < GOOD - 0.4
+    assert knows(found["goal_accuracy"].low, found.chance) < KNOWS_GOALS - 0.1
 
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_a_forgotten_checkpoint_tells_nothing(quickstart, lift, changed_clip, clip):
     folder = changed_clip(clip, trained(clip))
-    verdict, told = verdict_of(quickstart, lift, f"{folder}/random")
+    verdict, found = verdict_of(quickstart, lift, f"{folder}/random")
     assert verdict.kind == "nothing"
-    assert told["average_precision"].high < GOOD - 0.4
-    assert knows(told["goal_accuracy"].low, told.chance) < KNOWS_GOALS - 0.1
+    assert found["average_precision"].high < GOOD - 0.4
+    assert knows(found["goal_accuracy"].low, found.chance) < KNOWS_GOALS - 0.1
 
 
 @pytest.mark.parametrize("head", ["softmax", "cosine"])
 def test_a_blind_clip_is_constant(quickstart, lift, changed_clip, head):
     config = quickstart.model_copy(update={"head": head})
-    verdict, told = verdict_of(config, lift, changed_clip("base", blind("base")))
+    verdict, found = verdict_of(config, lift, changed_clip("base", blind("base")))
     assert verdict.kind == "constant"
-    assert np.isnan(told["epic_score"].value)
-    assert told["auroc"].value == 0.5
+    assert np.isnan(found["epic_score"].value)
+    assert found["auroc"].value == 0.5
 
 
 @pytest.mark.parametrize("clip", CLIPS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_shuffled_goals_are_named(quickstart, lift, clip, seed):
     wrong = shuffled(quickstart, seed)
-    verdict, told = verdict_of(wrong, lift, clip)
+    verdict, found = verdict_of(wrong, lift, clip)
     assert verdict.kind == "shuffled"
-    assert told["average_precision"].high < GOOD - 0.1
-    assert told["goal_accuracy"].high < 0.1
+    assert found["average_precision"].high < GOOD - 0.1
+    assert found["goal_accuracy"].high < 0.1
     # Whose prompt describes the success of the goal named first?
     goal, other = verdict.sentence.split("'")[1], verdict.sentence.split("'")[3]
     prompts = {each.text: each.prompt for each in wrong.goals}
     assert prompts[other] == quickstart.goal_set[quickstart.goal_set.index(goal)].prompt
 
 
-def test_shuffled_goals_are_told_from_random_weights(quickstart, lift, changed_clip):
+def test_random_weights_come_before_shuffled_goals(quickstart, lift, changed_clip):
     verdict, _ = verdict_of(shuffled(quickstart, 0), lift, changed_clip("base", mixed("base", 0)))
     assert verdict.kind == "nothing"
 
@@ -126,7 +126,7 @@ def decided(scores, labels=LABELS, **more):
     return decide(scored, figures(scored))
 
 
-def test_a_single_goal_needs_no_other_to_be_judged():
+def test_a_single_goal_needs_no_other_for_a_verdict():
     noise = np.random.default_rng(0).normal(size=len(LABELS))
     assert decided(LABELS * 8 + noise).kind == "good"
     assert decided(LABELS * 1.5 + noise).kind == "poor"
@@ -134,7 +134,7 @@ def test_a_single_goal_needs_no_other_to_be_judged():
     assert decided(LABELS * -8 + noise).kind == "contrary"
 
 
-def test_a_threshold_that_does_not_suit_is_told():
+def test_a_threshold_that_does_not_suit_is_reported():
     far = decided(np.where(LABELS, 0.4, 0.1))
     assert far.kind == "good"
     assert "F1 0.00, but 1.00 at β = 0.25" in far.sentence

@@ -44,9 +44,9 @@ def test_softmax_scores_are_the_papers_from_open_clips_own_encoder(quickstart, l
 
 def test_goals_that_the_reward_lacks_are_named(lift):
     config = VLMRewardConfig(encoder="small", goals=["pick up the red {ball|box}"])
-    with pytest.raises(GoalError, match=r"got \d+ goals .*'pick up the blue ball'") as told:
+    with pytest.raises(GoalError, match=r"got \d+ goals .*'pick up the blue ball'") as error:
         score_labelled(config, lift)
-    assert "Did you mean 'pick up the red ball'?" in str(told.value)
+    assert "Did you mean 'pick up the red ball'?" in str(error.value)
 
 
 def test_a_given_threshold_is_kept_and_else_the_best_is_taken(quickstart, lift):
@@ -69,14 +69,14 @@ def test_no_threshold_has_a_better_f1(scores, labels):
     assert f1_score(labels, scores > threshold) == pytest.approx(best)
 
 
-def test_a_frame_is_judged_alone_whatever_lies_beside_it(quickstart, lift):
+def test_a_frame_is_scored_alone_whatever_lies_beside_it(quickstart, lift):
     frames: LabelledFrames = lift.take(np.arange(40))
     forward = score_labelled(quickstart, frames, encoder="small").scores
     backward = score_labelled(quickstart, frames.take(np.arange(40)[::-1]), encoder="small").scores
     np.testing.assert_allclose(forward, backward[::-1], atol=1e-5)
 
 
-def test_a_calibration_judges_its_own_clip_alone(quickstart, lift):
+def test_a_calibration_is_for_one_clip(quickstart, lift):
     config = quickstart.model_copy(update={"encoder": "small", "threshold": None})
     frames = lift.take(np.arange(len(lift)) < 400)
     found = calibrate(config, lift, Target(false_positives=0.5))

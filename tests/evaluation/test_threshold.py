@@ -55,8 +55,8 @@ def test_it_holds_in_fresh_episodes(target):
     held = 0
     for seed in range(20):
         found = choose_threshold(*world(seed), target).value
-        told = Fires.at(found, *world(1000 + seed, episodes=2000))
-        reached = getattr(told, target.name)
+        fires = Fires.at(found, *world(1000 + seed, episodes=2000))
+        reached = getattr(fires, target.name)
         held += reached >= 0.9 if target.name == "precision" else reached <= 0.1
     assert held >= 17
 
@@ -103,7 +103,7 @@ def test_many_scores_are_thinned_out():
         (40, Target(false_positives=0.05), "got 40 episodes, expected .* 60 in all, 1.5 times"),
     ],
 )
-def test_few_episodes_are_no_surety(episodes, target, says):
+def test_few_episodes_are_refused(episodes, target, says):
     scores, labels, numbers = world(0, episodes=episodes)
     with pytest.raises(LabelError, match=says):
         choose_threshold(labels.astype(np.float32) * 0.8 + scores / 10, labels, numbers, target)

@@ -17,9 +17,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from rllib_vlm_reward.metrics.bootstrap import bootstrap
+from rllib_vlm_reward.metrics.bootstrap import bootstrap, bootstrap_metric
 from rllib_vlm_reward.metrics.epic import epic_distance
 from rllib_vlm_reward.metrics.fires import Fires
+from rllib_vlm_reward.metrics.metric import METRICS
 from rllib_vlm_reward.metrics.precision_recall import average_precision, precision_recall
 from rllib_vlm_reward.metrics.ranking import auroc, rank_correlation
 from rllib_vlm_reward.metrics.reliability import reliability
@@ -63,22 +64,22 @@ def test_ranking_is_that_of_scikit_learn_and_scipy(given_scores):
 @given(scored())
 def test_reliability_is_that_of_scikit_learn(given_scores):
     scores, labels = given_scores
-    told = reliability(scores, labels, bins=5)
-    filled = told.frames > 0
+    result = reliability(scores, labels, bins=5)
+    filled = result.frames > 0
     # scikit-learn's bins are closed on the right; between the edges both are the same.
-    assume(not np.isin(scores, told.edges[1:-1].astype(np.float32)).any())
+    assume(not np.isin(scores, result.edges[1:-1].astype(np.float32)).any())
     observed, predicted = calibration_curve(labels, scores, n_bins=5)
     if labels.any() and not labels.all():
-        np.testing.assert_allclose(told.observed[filled], observed, atol=1e-6)
-        np.testing.assert_allclose(told.predicted[filled], predicted, atol=1e-6)
-    assert told.frames.sum() == len(scores)
+        np.testing.assert_allclose(result.observed[filled], observed, atol=1e-6)
+        np.testing.assert_allclose(result.predicted[filled], predicted, atol=1e-6)
+    assert result.frames.sum() == len(scores)
 
 
 def test_the_expected_error_is_the_mean_gap_over_frames():
     scores = np.array([0.1, 0.1, 0.9, 0.9, 0.9], np.float64)
     labels = np.array([False, True, True, True, False])
-    told = reliability(scores, labels, bins=2)
-    assert told.expected_error == pytest.approx((2 * 0.4 + 3 * abs(0.9 - 2 / 3)) / 5)
+    result = reliability(scores, labels, bins=2)
+    assert result.expected_error == pytest.approx((2 * 0.4 + 3 * abs(0.9 - 2 / 3)) / 5)
 
 
 @settings(deadline=None)
@@ -156,14 +157,14 @@ def test_the_bootstrap_holds_the_true_mean_as_often_as_it_says():
     for trial in range(200):
         # Frames of an episode are all alike: to draw frames would give intervals far too narrow.
         values = np.repeat(rng.normal(size=40), 10)
-        told = bootstrap(
+        result = bootstrap(
             lambda rows, values=values: float(values[rows].mean()),
             np.repeat(np.arange(40), 10),
             repeats=200,
             seed=trial,
         )
-        assert told.low <= told.value <= told.high
-        held += told.low <= 0 <= told.high
+        assert result.low <= result.value <= result.high
+        held += result.low <= 0 <= result.high
     assert 0.88 <= held / 200 <= 0.99
 
 
@@ -178,7 +179,36 @@ def test_the_bootstrap_draws_whole_episodes_in_any_order():
         assert sum(group[0] for group in counts) == 3
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_has_the_interval_of_the_same_draws(name):
+    rng = np.random.default_rng(0)
+    scores, labels, episodes = rng.random(90), rng.random(90) < 0.4, rng.integers(30, size=90)
+    metric = METRICS[name]
+
+    def statistic(rows):
+        return metric(scores[rows], labels[rows], episodes[rows])
+
+    found = bootstrap_metric(metric, scores, labels, episodes, repeats=50)
+    assert found == bootstrap(statistic, episodes, repeats=50)
+    assert found.low < found.value < found.high
+
+
+def test_a_metric_sees_each_drawn_episode_whole_in_order_and_once():
+    episodes = np.array([2, 0, 2, 0, 1])
+    steps = np.array([0.0, 10.0, 1.0, 11.0, 20.0])  # stand for scores
+    members, seen = {(0.0, 1.0), (10.0, 11.0), (20.0,)}, []
+
+    def metric(scores, labels, numbers):
+        seen.append([tuple(scores[numbers == number]) for number in np.unique(numbers)])
+        return 0.0
+
+    bootstrap_metric(metric, steps, np.ones(5, bool), episodes, repeats=30)
+    assert all(len(draw) == 3 and set(draw) <= members for draw in seen)
+    assert any(len(set(draw)) < 3 for draw in seen)  # one was drawn twice
+    assert seen[-1] != seen[-2]
+
+
 def test_the_bootstrap_of_what_is_mostly_not_defined_has_no_interval():
-    told = bootstrap(lambda rows: float("nan"), np.arange(3), repeats=10)
-    assert math.isnan(told.low)
-    assert math.isnan(told.high)
+    result = bootstrap(lambda rows: float("nan"), np.arange(3), repeats=10)
+    assert math.isnan(result.low)
+    assert math.isnan(result.high)
