@@ -4,7 +4,7 @@ import pydantic
 import pytest
 import yaml
 
-from rllib_vlm_reward.envs.level import COLORS, KINDS
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
 from rllib_vlm_reward.run import Experiment
