@@ -9,7 +9,7 @@ import scipy.stats
 from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward import Experiment
-from rllib_vlm_reward.envs.level import COLORS, KINDS
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 
 FOLDER = Path(__file__).parent.parent / "tune_experiments"
 SEARCHES = ("goal_curriculum", "goal_curriculum_pbt", "reward_threshold")

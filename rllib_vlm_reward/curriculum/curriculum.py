@@ -1,4 +1,4 @@
-"""What every curriculum keeps of a run's episodes, and how one is made."""
+"""What every curriculum records of a run's episodes, and how one is made."""
 
 import functools
 import math
@@ -6,36 +6,54 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-from rllib_vlm_reward.curriculum.config import KINDS, CurriculumConfig
-from rllib_vlm_reward.curriculum.outcome import Outcome
+from rllib_vlm_reward.curriculum.curriculum_config import KINDS, CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError, RewardError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.import_path import load_object
 
-__all__ = ["Curriculum", "make_curriculum"]
+__all__ = ["Curriculum", "Outcome", "make_curriculum"]
 
 _TOLERANCE = 1e-6  # of the weights' sum; they may come as float32
 _REMEDIES = {
-    "vlm_success": "Set threshold, the score above which the VLM sees a goal reached",
-    "ground_truth_success": "Set success_key to the info key in which the env tells success",
+    "vlm_success": "Set threshold, the score above which a goal counts as reached",
+    "ground_truth_success": "Set success_key to the info key in which the env reports success",
 }
 
 
-class Curriculum(ABC):
-    """Turns the outcomes of episodes into the weights that the next goals are drawn with.
+class Outcome(NamedTuple):
+    """How an episode of training ended, by the VLM and by ground truth.
 
-    A subclass says :meth:`weights`; what it returns is checked. If it remembers more than the base
-    class does, it extends :meth:`get_state` and :meth:`set_state`.
+    Attributes:
+        goal: the goal's index in the training goals.
+        vlm_return: sum of the VLM's rewards.
+        vlm_success: whether the VLM saw the goal reached; None without a threshold.
+        ground_truth_return: sum of the env's rewards.
+        ground_truth_success: whether the env says that the goal was reached; None if the env has
+            no ground truth.
+    """
+
+    goal: int
+    vlm_return: float
+    vlm_success: bool | None
+    ground_truth_return: float
+    ground_truth_success: bool | None
+
+
+class Curriculum(ABC):
+    """Turns the outcomes of episodes into the weights with which the next goals are drawn.
+
+    A subclass implements :meth:`weights`; the returned weights are checked. A subclass with a
+    state of its own extends :meth:`get_state` and :meth:`set_state`.
 
     Args:
-        goals: those of training.
-        config: of the run.
+        goals: the training goals.
+        config: the curriculum section of the run.
 
     Attributes:
         goals, config: as given.
-        episodes: how many each goal has had in all.
+        episodes: how many episodes each goal has had in all.
         values: the signal of each goal's last ``config.window`` episodes, oldest first; a success
             is 1.0, a failure 0.0.
 
@@ -72,12 +90,13 @@ class Curriculum(ABC):
         """
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """Take note of episodes that ended, in their order; those of several env runners one after
-        another.
+        """Record episodes that ended, in their order.
+
+        The episodes of several env runners come one env runner after another.
 
         Raises:
             ConfigError: an outcome lacks the signal.
-            RewardError: its signal is not finite.
+            RewardError: the signal is not finite.
         """
         for outcome in outcomes:
             self.values[outcome.goal].append(self._signal_of(outcome))
@@ -90,47 +109,47 @@ class Curriculum(ABC):
     def explored(
         self, preferences: Sequence[float], among: Collection[int] | None = None
     ) -> list[float]:
-        """Return weights in proportion to preferences, but for a share that is uniform.
+        """Return weights in proportion to preferences, apart from the share ``explore``.
 
         Args:
-            preferences: of each goal, at least 0; if all are 0, all draws are uniform.
-            among: the goals that uniform draws are from; None takes all.
+            preferences: one number per goal, at least 0; if all are 0, all draws are uniform.
+            among: the goals over which the share ``explore`` is uniform; None takes all goals.
         """
         among = range(len(self.goals)) if among is None else among
         total = sum(preferences)
         share = self.config.explore if total else 1.0
-        weights = [(1.0 - share) * it / total if total else 0.0 for it in preferences]
+        weights = [(1.0 - share) * one / total if total else 0.0 for one in preferences]
         for goal in among:
             weights[goal] += share / len(among)
         return weights
 
     def get_state(self) -> dict[str, Any]:
-        """Return what is known of the goals by their texts, plain enough for JSON."""
-        known = zip(self.goals.texts, self.episodes, self.values, strict=True)
+        """Return the record of every goal by the goal's text, in types that JSON has."""
+        records = zip(self.goals.texts, self.episodes, self.values, strict=True)
         return {
             "signal": self.config.signal,
             "goals": {
                 text: {"episodes": episodes, "values": list(values)}
-                for text, episodes, values in known
+                for text, episodes, values in records
                 if episodes
             },
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what a state knows of these goals, in place of what is known here.
+        """Replace the records of these goals by those of a state.
 
-        Values of another signal are left out: they are no measure of this one.
+        Values of another signal are left out, since they cannot be compared with this one's.
         """
         comparable = state["signal"] == self.config.signal
         for goal, text in enumerate(self.goals.texts):
-            known = state["goals"].get(text, {"episodes": 0, "values": []})
-            self.episodes[goal] = known["episodes"]
+            stored = state["goals"].get(text, {"episodes": 0, "values": []})
+            self.episodes[goal] = stored["episodes"]
             self.values[goal] = deque(
-                known["values"] if comparable else (), maxlen=self.config.window
+                stored["values"] if comparable else (), maxlen=self.config.window
             )
 
     def record(self) -> dict[str, Any]:
-        """Return what a log line needs: for each goal's text its episodes and its mean."""
+        """Return what is logged: for each goal's text its episodes and its mean."""
         return {
             "goals": {
                 text: {"episodes": self.episodes[goal], "mean": self.mean(goal)}
@@ -144,12 +163,12 @@ class Curriculum(ABC):
         episode = f"an episode of goal {self.goals[outcome.goal].text!r}"
         if value is None:
             raise ConfigError(
-                f"curriculum: its signal is {signal!r}, but {episode} has none. "
+                f"curriculum: the signal is {signal!r}, but {episode} has none. "
                 f"{_REMEDIES[signal]}, or choose another signal."
             )
         if not math.isfinite(value):
             raise RewardError(
-                f"curriculum: {signal} of {episode} is {value}, expected a finite number. Mend "
+                f"curriculum: {signal} of {episode} is {value}, expected a finite number. Correct "
                 "the reward, or choose another signal."
             )
         return float(value)
@@ -159,8 +178,8 @@ def make_curriculum(goals: GoalSet, config: CurriculumConfig) -> Curriculum:
     """Make the curriculum of a configuration.
 
     Args:
-        goals: those of training.
-        config: of the run; a kind is a short name for an import path.
+        goals: the training goals.
+        config: the curriculum section of the run; ``kind`` is a built-in name or an import path.
 
     Raises:
         ConfigError: the class cannot be imported, is no curriculum, or does not suit the goals.
@@ -181,7 +200,7 @@ def make_curriculum(goals: GoalSet, config: CurriculumConfig) -> Curriculum:
 
 
 def _checked(weights: Callable[[Any], Iterable[float]]) -> Callable[[Any], list[float]]:
-    """Refuse what is no distribution here, and not in an env on another machine."""
+    """Refuse weights that are no distribution, before they reach env runners."""
 
     @functools.wraps(weights)
     def checked(self: Curriculum) -> list[float]:
@@ -192,7 +211,7 @@ def _checked(weights: Callable[[Any], Iterable[float]]) -> Callable[[Any], list[
             raise ConfigError(
                 f"curriculum: the weights of {type(self).__module__}.{type(self).__qualname__} are "
                 f"{len(given)} numbers that start with {given[:5]} and add up to {total:g}, "
-                f"expected {count}, one a training goal, none below 0, that add up to 1. "
+                f"expected {count}, one per training goal, none below 0, that add up to 1. "
                 "Correct its weights()."
             )
         return given

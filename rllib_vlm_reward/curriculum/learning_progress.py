@@ -1,4 +1,4 @@
-"""Goals whose signal changes."""
+"""Draws goals whose signal changes."""
 
 from collections.abc import Collection
 from statistics import fmean
@@ -7,14 +7,14 @@ from rllib_vlm_reward.curriculum.curriculum import Curriculum
 
 __all__ = ["LearningProgress"]
 
-_ENOUGH = 4  # two episodes a half
+_ENOUGH = 4  # two episodes per half
 
 
 class LearningProgress(Curriculum):
     """Draws goals in proportion to their absolute learning progress.
 
     As in CURIOUS (Colas et al., 2019, arXiv 1810.06284): the progress of a goal is
-    ``|mean of the newer half of its window - mean of the older half|``, the odd episode being of
+    ``|mean of the newer half of its window - mean of the older half|``, with the odd episode in
     the newer half. It is large where the agent learns, and where it forgets; it is zero for what
     is mastered or out of reach. A goal with fewer than 4 episodes gets the largest progress of
     the others, or 1 where no goal has more.
@@ -32,10 +32,10 @@ class LearningProgress(Curriculum):
     """
 
     def weights(self) -> list[float]:
-        """Return weights in proportion to progress, and what is explored."""
+        """Return weights in proportion to progress, and the share of ``explore``."""
         progress = [_progress(values) for values in self.values]
-        hope = max((it for it in progress if it is not None), default=1.0)
-        return self.explored([hope if it is None else it for it in progress])
+        unknown = max((one for one in progress if one is not None), default=1.0)
+        return self.explored([unknown if one is None else one for one in progress])
 
 
 def _progress(values: Collection[float]) -> float | None:

@@ -1,4 +1,4 @@
-"""Families one after another, easy before hard."""
+"""Draws goals in stages: one family of goals after another, easy before hard."""
 
 import difflib
 import itertools
@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
-from rllib_vlm_reward.curriculum.config import CurriculumConfig
-from rllib_vlm_reward.curriculum.curriculum import Curriculum
-from rllib_vlm_reward.curriculum.outcome import Outcome
+from rllib_vlm_reward.curriculum.curriculum import Curriculum, Outcome
+from rllib_vlm_reward.curriculum.curriculum_config import CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.goals import GoalSet
 
@@ -22,16 +21,16 @@ class Staged(Curriculum):
 
     A stage is mastered when each of its goals has 8 episodes (or a full window, if that is less)
     and the mean over its goals of their windows' means is at least ``promote_at``. Each
-    :meth:`observe` promotes by one stage at most; there is no way back, what is forgotten is
-    rehearsed.
+    :meth:`observe` promotes by one stage at most. A stage is never repeated; goals that were
+    forgotten are rehearsed.
 
     Args:
-        goals: those of training.
-        config: of the run.
+        goals: the training goals.
+        config: the curriculum section of the run.
 
     Attributes:
         stages: the families of each stage.
-        stage: index of the present one.
+        stage: index of the present stage.
 
     Raises:
         ConfigError: ``stages`` names an unknown family, or leaves one out.
@@ -58,13 +57,13 @@ class Staged(Curriculum):
         ]
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """Take note of episodes that ended, oldest first, and of a stage that they end."""
+        """Record episodes that ended, oldest first, and promote if they end the stage."""
         super().observe(outcomes)
         if self.stage < len(self.stages) - 1 and self._is_mastered():
             self.stage += 1
 
     def weights(self) -> list[float]:
-        """Return weights of the stages reached; those of later ones are 0."""
+        """Return the weights; goals of stages that are not reached have 0."""
         present = self._members[self.stage]
         earlier = list(itertools.chain(*self._members[: self.stage]))
         rehearsed = self.config.rehearse if earlier else 0.0
@@ -75,19 +74,19 @@ class Staged(Curriculum):
         return self.explored(preferences, among=present + earlier)
 
     def get_state(self) -> dict[str, Any]:
-        """Return what is known of the goals, and the families of the stages mastered."""
+        """Return the record of every goal, and the families of the stages mastered."""
         passed = list(itertools.chain(*self.stages[: self.stage]))
         return {**super().get_state(), "passed": passed}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over a state; the stage is the first one that holds a family not mastered."""
+        """Restore a state; the stage is the first one with a family that is not mastered."""
         super().set_state(state)
         passed = set(state.get("passed", ()))  # none in the state of another kind
         mastered = list(itertools.takewhile(passed.issuperset, self.stages))
         self.stage = min(len(mastered), len(self.stages) - 1)
 
     def record(self) -> dict[str, Any]:
-        """Return what a log line needs: the stage, and each goal's episodes and mean."""
+        """Return what is logged: the stage, and each goal's episodes and mean."""
         return {"stage": self.stage, **super().record()}
 
     def _is_mastered(self) -> bool:

@@ -1,4 +1,4 @@
-"""Goals neither too hard nor too easy."""
+"""Draws goals that are neither too hard nor too easy."""
 
 from rllib_vlm_reward.curriculum.curriculum import Curriculum
 
@@ -9,8 +9,8 @@ class SuccessWindow(Curriculum):
     """Draws the goals that succeed now and then: those of intermediate difficulty.
 
     The criterion of Florensa et al., 2018 (arXiv 1705.06366): mean success within
-    ``[low, high]``. A goal without an episode counts as one of these; if there is none, all are
-    drawn alike. What ``explore`` draws tells when another goal enters the window.
+    ``[low, high]``. A goal without an episode counts as one of these; if no goal does, all are
+    drawn alike. The draws of ``explore`` show when another goal enters the window.
 
     Example:
         >>> from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome
@@ -23,7 +23,7 @@ class SuccessWindow(Curriculum):
     """
 
     def weights(self) -> list[float]:
-        """Return equal weights for the goals in the window, and what is explored."""
+        """Return equal weights for the goals in the window, and the share of ``explore``."""
         low, high = self.config.low, self.config.high
         means = [self.mean(goal) for goal in range(len(self.goals))]
         return self.explored([float(mean is None or low <= mean <= high) for mean in means])

@@ -1,4 +1,4 @@
-"""Every goal alike."""
+"""Draws every goal alike."""
 
 from rllib_vlm_reward.curriculum.curriculum import Curriculum
 

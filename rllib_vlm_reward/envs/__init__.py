@@ -1,1 +1,1 @@
-"""Worlds with language goals and ground truth, registered with gymnasium."""
+"""Worlds with language goals and ground truth: one folder each, all registered with gymnasium."""

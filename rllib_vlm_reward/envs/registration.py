@@ -17,5 +17,5 @@ def register_envs() -> None:
     for level in ("Find", "Lift", "Place", "Playroom", "BabyAI"):
         gym.register(
             id=f"rllib_vlm_reward/{level}-v0",
-            entry_point=f"rllib_vlm_reward.envs.makers:make_{level.lower()}",
+            entry_point=f"rllib_vlm_reward.envs.babyai.env:make_{level.lower()}",
         )

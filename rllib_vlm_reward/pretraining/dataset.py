@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.envs.tiles import View
+from rllib_vlm_reward.envs.babyai.tiles import View
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.statements import Truth, truth
 

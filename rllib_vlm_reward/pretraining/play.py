@@ -8,8 +8,8 @@ import numpy as np
 from minigrid.core.actions import Actions
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.level import Find, Level, Lift, Place
-from rllib_vlm_reward.envs.tiles import View
+from rllib_vlm_reward.envs.babyai.level import Find, Level, Lift, Place
+from rllib_vlm_reward.envs.babyai.tiles import View
 
 __all__ = ["play"]
 
@@ -37,7 +37,7 @@ def play(
         reserved: things, as "green ball", that lie in no room.
 
     Returns:
-        uint8 ``[N, 7, 7, 3]``, views as :func:`~rllib_vlm_reward.envs.tiles.draw` takes them.
+        uint8 ``[N, 7, 7, 3]``, as :func:`~rllib_vlm_reward.envs.babyai.tiles.draw` takes them.
 
     Example:
         >>> play(64).shape

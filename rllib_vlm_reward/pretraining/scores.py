@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rllib_vlm_reward.envs.tiles import View, draw
+from rllib_vlm_reward.envs.babyai.tiles import View, draw
 from rllib_vlm_reward.metrics.precision_recall import average_precision
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Family, truth
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder

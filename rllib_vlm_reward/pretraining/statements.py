@@ -7,9 +7,9 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.envs.captions import TEMPLATES, captions
-from rllib_vlm_reward.envs.level import COLORS, KINDS
-from rllib_vlm_reward.envs.tiles import View
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
+from rllib_vlm_reward.envs.babyai.tiles import View
 from rllib_vlm_reward.goals import Template
 
 __all__ = ["FAMILIES", "NAMES", "Family", "Truth", "truth"]
@@ -72,7 +72,7 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {name: Family.of(template) for name, template in TEMPLATES.items()}
-"""Find, lift and place, as :data:`~rllib_vlm_reward.envs.captions.TEMPLATES` words them."""
+"""Find, lift and place, as :data:`~rllib_vlm_reward.envs.babyai.captions.TEMPLATES` words them."""
 
 
 def truth(views: View) -> Truth:

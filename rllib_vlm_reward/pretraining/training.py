@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 
-from rllib_vlm_reward.envs.tiles import View, draw
+from rllib_vlm_reward.envs.babyai.tiles import View, draw
 from rllib_vlm_reward.pretraining.card import write_card
 from rllib_vlm_reward.pretraining.dataset import Dataset
 from rllib_vlm_reward.pretraining.loss import contrast

@@ -84,7 +84,8 @@ class Policy(Section):
         module: import path of the class; None takes RLlib's default for the observation space,
             with ``model_config``.
         model_config_: its ``model_config``, a mapping that the class reads; ours read ``hidden``,
-            ``patch_size`` and ``channels``.
+            ``patch_size``, ``channels``, ``stacked_frames``, and where they have an LSTM
+            ``memory``, ``lstm_size`` and ``max_seq_len``.
     """
 
     module: str | None = "rllib_vlm_reward.policies.GoalConditionedModule"

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome
-from rllib_vlm_reward.curriculum.config import KINDS
+from rllib_vlm_reward.curriculum.curriculum_config import KINDS
 from rllib_vlm_reward.goals import Goal, GoalSet
 
 UNSTAGED = tuple(kind for kind in KINDS if kind != "staged")

@@ -42,8 +42,8 @@ def test_a_kind_is_a_short_name_or_an_import_path(kind):
         ({"promote_at": math.nan}, "promote_at: got nan, expected a finite number"),
         ({"high": math.inf}, "high: got inf"),
         ({"low": 0.5, "high": 0.5}, "low: got 0.5, expected less than high=0.5"),
-        ({"stages": [["a"], []]}, "stages: got an empty one"),
-        ({"stages": [["a", "b"], ["a"]]}, r"\['a'\] are given more than once"),
+        ({"stages": [["a"], []]}, "stages: got an empty stage"),
+        ({"stages": [["a", "b"], ["a"]]}, r"\['a'\] are named more than once"),
         ({"stage": []}, "Did you mean 'stages'"),
     ],
 )

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from rllib_vlm_reward.calibration import Calibration, Target
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.envs.captions import TEMPLATES, captions
-from rllib_vlm_reward.envs.tiles import draw
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.babyai.tiles import draw
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate, choose_threshold, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines

@@ -11,7 +11,7 @@ from ray.tune.registry import register_env
 from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
-from rllib_vlm_reward.envs.makers import make_playroom
+from rllib_vlm_reward.envs.babyai.env import make_playroom
 from rllib_vlm_reward.errors import FrameError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.collect import check_labels, collect
 from rllib_vlm_reward.evaluation.images import encode

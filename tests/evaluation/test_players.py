@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.envs.makers import make_find
+from rllib_vlm_reward.envs.babyai.env import make_find
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.players import PlayedEnv
 from rllib_vlm_reward.run import Experiment

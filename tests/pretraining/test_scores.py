@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.envs.captions import TEMPLATES
-from rllib_vlm_reward.envs.tiles import draw
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
+from rllib_vlm_reward.envs.babyai.tiles import draw
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import score_families

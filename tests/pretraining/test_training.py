@@ -6,7 +6,7 @@ import numpy as np
 import open_clip
 import pytest
 
-from rllib_vlm_reward.envs.captions import captions
+from rllib_vlm_reward.envs.babyai.captions import captions
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.pretraining import Settings, train_clip, training
 from rllib_vlm_reward.pretraining.play import play

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
-from rllib_vlm_reward.envs.level import COLORS, KINDS
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies import GoalConditionedModule
 from rllib_vlm_reward.run import Experiment

@@ -12,10 +12,9 @@ import pytest
 from minigrid.core.actions import Actions
 from minigrid.core.world_object import Ball
 
-from rllib_vlm_reward.envs.level import Find, Lift, Place, Playroom
-from rllib_vlm_reward.envs.makers import make_babyai, make_find, make_lift, make_place
-from rllib_vlm_reward.envs.oracle import steps_to_go
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.env import make_babyai, make_find, make_lift, make_place
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished, steps_to_go
+from rllib_vlm_reward.envs.babyai.level import Find, Lift, Place, Playroom
 from rllib_vlm_reward.errors import GoalError
 
 MOVES = (Actions.left, Actions.right, Actions.forward, Actions.pickup, Actions.drop)

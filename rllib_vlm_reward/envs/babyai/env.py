@@ -1,4 +1,8 @@
-"""BabyAI as a visual domain with language goals: frames in, a mission, and ground truth."""
+"""The BabyAI env: frames as observations, a mission as the goal, and ground truth.
+
+The makers below are the entry points of the registered ids; each keyword may stand in RLlib's
+``env_config``.
+"""
 
 import contextlib
 import io
@@ -9,14 +13,20 @@ import numpy as np
 from minigrid.core.actions import Actions
 from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
 
-from rllib_vlm_reward.envs.expert import Expert
-from rllib_vlm_reward.envs.level import Playroom
-from rllib_vlm_reward.envs.oracle import steps_to_go
-from rllib_vlm_reward.envs.tiles import draw
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.expert import Expert
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished, steps_to_go
+from rllib_vlm_reward.envs.babyai.level import Find, Level, Lift, Place, Playroom
+from rllib_vlm_reward.envs.babyai.tiles import draw
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["BabyAI"]
+__all__ = [
+    "BabyAI",
+    "make_babyai",
+    "make_find",
+    "make_lift",
+    "make_place",
+    "make_playroom",
+]
 
 Result = tuple[Frames, dict[str, Any]]
 
@@ -24,12 +34,13 @@ Result = tuple[Frames, dict[str, Any]]
 class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     """Shows a BabyAI level as its egocentric frame, with the mission as the goal.
 
-    The observation and ``render()`` are the frame of :func:`~rllib_vlm_reward.envs.tiles.draw`.
-    ``info["goal"]`` is the mission, ``info["success"]`` the ground truth of
-    :func:`~rllib_vlm_reward.envs.truth.accomplished`, both at reset and at every step. The reward
-    is the level's own. Actions that do nothing for the mission's kind are left out: Find turns
-    and walks (3), Lift also picks up (4), Place also drops (5), and Playroom has all 5 whatever
-    its families. Make the level with ``render_mode="rgb_array"``.
+    The observation and ``render()`` are the frame of
+    :func:`~rllib_vlm_reward.envs.babyai.tiles.draw`. ``info["goal"]`` is the mission and
+    ``info["success"]`` the ground truth of
+    :func:`~rllib_vlm_reward.envs.babyai.ground_truth.accomplished`, both at reset and at every
+    step. The reward is the level's. Actions that a mission never needs are left out: Find turns
+    and walks (3 actions), Lift also picks up (4), Place also drops (5); Playroom always has 5.
+    Make the level with ``render_mode="rgb_array"``.
 
     Args:
         env: a BabyAI level with one go-to, pick-up or put-next instruction.
@@ -91,11 +102,11 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         return self._frame
 
     def steps_to_go(self) -> float:
-        """Return how many actions success is away, see :mod:`~rllib_vlm_reward.envs.oracle`."""
+        """Return how many actions success is away; see :func:`.ground_truth.steps_to_go`."""
         return steps_to_go(self.unwrapped, can_drop=Actions.drop in self.action_space)
 
     def expert_action(self) -> int:
-        """Return what BabyAI's bot would do now, see :class:`~rllib_vlm_reward.envs.expert.Expert`.
+        """Return what BabyAI's bot would do now, see :class:`.expert.Expert`.
 
         Where the bot has no advice the action is a random one, of ``action_space``.
         """
@@ -113,3 +124,79 @@ def _num_actions(level: Any) -> int:
     if isinstance(level.instrs, GoToInstr):
         return 3
     return 4 if isinstance(level.instrs, PickupInstr) else 5
+
+
+def make_find(**kwargs: Any) -> BabyAI:
+    """Make ``rllib_vlm_reward/Find-v0``: face the named object.
+
+    Keywords are those of :class:`~rllib_vlm_reward.envs.babyai.level.Level` and
+    :class:`~rllib_vlm_reward.envs.babyai.env.BabyAI`, here and below.
+
+    Example:
+        >>> make_find(num_objects=4).action_space
+        Discrete(3)
+    """
+    return _make(Find, **kwargs)
+
+
+def make_lift(**kwargs: Any) -> BabyAI:
+    """Make ``rllib_vlm_reward/Lift-v0``: pick up the named object and no other.
+
+    Example:
+        >>> make_lift(colors=("red", "blue"), max_steps=20).action_space
+        Discrete(4)
+    """
+    return _make(Lift, **kwargs)
+
+
+def make_place(**kwargs: Any) -> BabyAI:
+    """Make ``rllib_vlm_reward/Place-v0``: put one named object next to another.
+
+    Example:
+        >>> make_place(room_size=7).action_space
+        Discrete(5)
+    """
+    return _make(Place, **kwargs)
+
+
+def make_playroom(**kwargs: Any) -> BabyAI:
+    """Make ``rllib_vlm_reward/Playroom-v0``: find, lift or place, as the mission says.
+
+    Example:
+        >>> env = make_playroom(families=("find", "lift"))
+        >>> env.reset(seed=0, options={"goal": "go to a red ball"})[1]["goal"]
+        'go to a red ball'
+    """
+    return _make(Playroom, **kwargs)
+
+
+def make_babyai(
+    level: str,
+    *,
+    tile_size: int = 8,
+    end_on_success: bool = True,
+    render_mode: str | None = "rgb_array",
+    **kwargs: Any,
+) -> BabyAI:
+    """Make ``rllib_vlm_reward/BabyAI-v0``: one of BabyAI's own levels by its gymnasium id.
+
+    Example:
+        >>> env = make_babyai("BabyAI-PickupLoc-v0")
+        >>> env.reset(seed=0)[1]["goal"]
+        'pick up the grey key'
+    """
+    # disable_env_checker: the checker warns of BabyAI's mission space at every reset.
+    env = gym.make(level, disable_env_checker=True, render_mode=render_mode, **kwargs)
+    return BabyAI(env, tile_size=tile_size, end_on_success=end_on_success)
+
+
+def _make(
+    level: type[Level],
+    *,
+    tile_size: int = 8,
+    end_on_success: bool = True,
+    render_mode: str | None = "rgb_array",
+    **kwargs: Any,
+) -> BabyAI:
+    env = level(render_mode=render_mode, **kwargs)
+    return BabyAI(env, tile_size=tile_size, end_on_success=end_on_success)

@@ -8,7 +8,7 @@ import minigrid  # noqa: F401  (registers its levels)
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.envs.tiles import draw
+from rllib_vlm_reward.envs.babyai.tiles import draw
 
 HAND = np.s_[-8:, 24:32]
 LEVELS = {

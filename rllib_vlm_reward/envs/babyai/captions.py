@@ -4,9 +4,9 @@ from itertools import product
 
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 
-from rllib_vlm_reward.envs.level import KINDS
-from rllib_vlm_reward.envs.mission import FORMS
-from rllib_vlm_reward.envs.tiles import View
+from rllib_vlm_reward.envs.babyai.level import KINDS
+from rllib_vlm_reward.envs.babyai.mission import FORMS
+from rllib_vlm_reward.envs.babyai.tiles import View
 from rllib_vlm_reward.goals import Template
 
 __all__ = ["TEMPLATES", "captions"]

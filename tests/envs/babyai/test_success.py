@@ -10,8 +10,8 @@ import pytest
 from minigrid.core.actions import Actions
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.level import Find, Lift, Place, Playroom
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
+from rllib_vlm_reward.envs.babyai.level import Find, Lift, Place, Playroom
 from rllib_vlm_reward.errors import GoalError
 
 WALK = (Actions.left, Actions.right, Actions.forward, Actions.pickup, Actions.drop)

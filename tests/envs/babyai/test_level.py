@@ -13,9 +13,9 @@ from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.envs.babyai.core.verifier import GoToInstr, ObjDesc, PickupInstr, PutNextInstr
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.level import COLORS, KINDS, Find, Lift, Place, Playroom
-from rllib_vlm_reward.envs.mission import FORMS, Mission
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS, Find, Lift, Place, Playroom
+from rllib_vlm_reward.envs.babyai.mission import FORMS, Mission
 from rllib_vlm_reward.errors import GoalError
 
 FAMILIES = pytest.mark.parametrize("kind", [Find, Lift, Place, Playroom])

@@ -1,4 +1,4 @@
-"""How a run chooses its goals: flat, so that Tune can search every key."""
+"""How a run chooses its goals: one flat section, so that Tune can search every key."""
 
 import difflib
 import math
@@ -10,6 +10,7 @@ from rllib_vlm_reward.section import Section
 
 __all__ = ["KINDS", "CurriculumConfig"]
 
+# The only table of the built-in kinds. A kind outside of it is the import path of a class.
 KINDS = {
     "uniform": "rllib_vlm_reward.curriculum.uniform.Uniform",
     "staged": "rllib_vlm_reward.curriculum.staged.Staged",
@@ -19,27 +20,26 @@ KINDS = {
 
 
 class CurriculumConfig(Section):
-    """Which goals are drawn, and on what evidence. A key that a kind does not read has no effect.
+    """Which goals are drawn, and by which measure. A key that a kind does not read has no effect.
 
     Attributes:
         kind: ``uniform``, ``staged``, ``success_window``, ``learning_progress``, or the import path
-            of a :class:`~rllib_vlm_reward.curriculum.Curriculum` of one's own.
-        signal: what tells how well a goal goes, a field of
-            :class:`~rllib_vlm_reward.curriculum.Outcome`; read by all kinds but ``uniform``, which
-            only records it. A success counts 1, a failure 0.
-        window: the episodes of a goal that count, its last ones; read as ``signal`` is. At least 4
-            for ``learning_progress``.
+            of your own subclass of :class:`~rllib_vlm_reward.curriculum.Curriculum`.
+        signal: the measure of how well a goal goes, a field of
+            :class:`~rllib_vlm_reward.curriculum.Outcome`; a success counts 1, a failure 0. Every
+            kind but ``uniform``, which only records it, draws by it.
+        window: how many of a goal's last episodes count. At least 4 for ``learning_progress``.
         explore: share of the draws that is uniform over all goals; read by ``success_window`` and
             ``learning_progress``, and by ``staged`` over the goals of the stages reached.
-        stages: families in the order they are learnt, each in one stage; read by ``staged``. Empty
-            makes a stage of each family, ordered by its goals' mean difficulty if every goal has
-            one, else in the order of the goals.
+        stages: families in the order in which they are learnt; each stage lists the families that
+            it adds; read by ``staged``. If empty, each family is a stage, ordered by the mean
+            difficulty of its goals if every goal has one, else in the order of the goals.
         promote_at: mean of the signal that ends a stage; read by ``staged``.
         rehearse: share of the draws for goals of earlier stages; read by ``staged``.
         low, high: means of the signal between which a goal is worth drawing; read by
-            ``success_window``. They and ``promote_at`` suit a success: for a return, set them in
-            its units.
-        settings: read by a class of one's own.
+            ``success_window``. Like ``promote_at``, they are in the units of the signal: the
+            defaults suit a success, so set them for a return.
+        settings: free keys for your own class.
 
     Raises:
         pydantic.ValidationError: an unknown key or kind, or a value outside its range.
@@ -111,15 +111,15 @@ class CurriculumConfig(Section):
             )
         if self.low >= self.high:
             raise ValueError(
-                f"low: got {self.low:g}, expected less than high={self.high:g}. Exchange them."
+                f"low: got {self.low:g}, expected less than high={self.high:g}. Swap them."
             )
 
     def _check_stages(self) -> None:
         if not all(self.stages):
-            raise ValueError(f"stages: got an empty one in {self.stages}. Remove it.")
+            raise ValueError(f"stages: got an empty stage in {self.stages}. Remove it.")
         twice = [family for family, n in Counter(chain(*self.stages)).items() if n > 1]
         if twice:
             raise ValueError(
-                f"stages: the families {twice} are given more than once. Give each once, in the "
-                "stage that it is learnt in; later stages rehearse it."
+                f"stages: the families {twice} are named more than once. Name each family once, in "
+                "the stage in which it is learnt; later stages rehearse it."
             )

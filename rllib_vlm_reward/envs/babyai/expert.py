@@ -4,7 +4,7 @@ from minigrid.core.actions import Actions
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
 
 __all__ = ["Expert"]
 
@@ -19,7 +19,7 @@ class Expert:
         level: just reset, or in any later state.
 
     Example:
-        >>> from rllib_vlm_reward.envs.makers import make_lift
+        >>> from rllib_vlm_reward.envs.babyai.env import make_lift
         >>> env = make_lift(room_size=5, num_objects=2)
         >>> _ = env.reset(seed=0)
         >>> expert = Expert(env.unwrapped)

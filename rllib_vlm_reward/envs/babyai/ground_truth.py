@@ -1,4 +1,4 @@
-"""How far it is to ground-truth success, by search on the grid."""
+"""Ground truth, read from the level's state: success, and how many actions away it is."""
 
 import dataclasses
 import heapq
@@ -12,9 +12,9 @@ from minigrid.core.constants import DIR_TO_VEC
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr, PutNextInstr
 
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.errors import GoalError
 
-__all__ = ["steps_to_go"]
+__all__ = ["accomplished", "steps_to_go"]
 
 Cell = tuple[int, int]
 Pose = tuple[int, int, int]  # x, y, direction
@@ -23,26 +23,59 @@ _STEPS: tuple[Cell, ...] = tuple((int(dx), int(dy)) for dx, dy in DIR_TO_VEC)
 _OTHER = -1  # the role of what the mission does not name
 
 
+def accomplished(level: RoomGridLevel) -> bool:
+    """Return whether the level's mission holds in its present state.
+
+    Find: a named object is in the cell in front. Lift: a named object is carried. Place: two named
+    objects lie at Manhattan distance 1 (BabyAI pays only if the *first* of them was moved; in the
+    picture there is no difference). ``instrs.verify()`` is not called: it keeps state.
+
+    Raises:
+        GoalError: a mission of another kind.
+    """
+    instruction = level.instrs
+    if isinstance(instruction, GoToInstr):
+        front = tuple(level.front_pos)
+        return any(
+            thing is not level.carrying and tuple(thing.cur_pos) == front
+            for thing in instruction.desc.obj_set
+        )
+    if isinstance(instruction, PickupInstr):
+        return any(thing is level.carrying for thing in instruction.desc.obj_set)
+    if isinstance(instruction, PutNextInstr):
+        pairs = product(instruction.desc_move.obj_set, instruction.desc_fixed.obj_set)
+        return any(
+            level.carrying not in pair
+            and sum(abs(a - b) for a, b in zip(pair[0].cur_pos, pair[1].cur_pos, strict=True)) == 1
+            for pair in pairs
+        )
+    raise GoalError(
+        f"mission {level.mission!r}: got a {type(instruction).__name__}, expected go to, pick up "
+        "or put next. Choose a level with one such instruction."
+    )
+
+
 def steps_to_go(level: RoomGridLevel, *, can_drop: bool = True) -> float:
     """Return how many actions the shortest plan to success takes, from the present state.
 
-    Success is that of :func:`~rllib_vlm_reward.envs.truth.accomplished`; the actions are MiniGrid's
-    left, right, forward, pickup and drop. Plans move what the mission names, in Place either of the
-    two, and drop what else is carried; they put nothing else out of the way, open no door, and know
-    no time limit. After a wrong pickup in a strict Lift, which BabyAI ends there, no plan is left.
+    Success is that of :func:`accomplished`; the actions are MiniGrid's left, right, forward, pickup
+    and drop. A plan may move the things that the mission names (in Place, either of the two) and
+    drop another thing that is carried. It puts no other thing out of the way, opens no door, and
+    ignores the time limit. After a wrong pickup in a strict Lift, where BabyAI ends the episode,
+    there is no plan.
 
     Args:
         level: with a go-to, pick-up or put-next mission.
         can_drop: whether the agent has the action ``drop``.
 
     Returns:
-        0 where the mission is accomplished, ``inf`` where no such plan is.
+        0 where the mission is accomplished, ``inf`` where there is no plan.
 
     Raises:
         GoalError: a mission of another kind.
 
     Example:
-        >>> from rllib_vlm_reward.envs.makers import make_find
+        >>> from rllib_vlm_reward.envs.babyai.env import make_find
         >>> env = make_find(room_size=5, num_objects=2)
         >>> _ = env.reset(seed=0)
         >>> steps_to_go(env.unwrapped) >= 1

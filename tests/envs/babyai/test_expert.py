@@ -5,8 +5,8 @@ import pytest
 from minigrid.core.actions import Actions
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.expert import Expert
-from rllib_vlm_reward.envs.makers import make_find, make_lift, make_place, make_playroom
+from rllib_vlm_reward.envs.babyai.env import make_find, make_lift, make_place, make_playroom
+from rllib_vlm_reward.envs.babyai.expert import Expert
 
 
 def play(env, seed, *, noise=0.0):

@@ -6,15 +6,15 @@ from gymnasium.utils.env_checker import check_env
 from minigrid.core.actions import Actions
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from rllib_vlm_reward.envs.makers import (
+from rllib_vlm_reward.envs.babyai.env import (
     make_babyai,
     make_find,
     make_lift,
     make_place,
     make_playroom,
 )
-from rllib_vlm_reward.envs.tiles import draw
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
+from rllib_vlm_reward.envs.babyai.tiles import draw
 from rllib_vlm_reward.errors import GoalError
 
 MAKERS = pytest.mark.parametrize("make", [make_find, make_lift, make_place, make_playroom])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.envs.captions import TEMPLATES
-from rllib_vlm_reward.envs.level import COLORS, KINDS
-from rllib_vlm_reward.envs.mission import FORMS, Mission
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
+from rllib_vlm_reward.envs.babyai.mission import FORMS, Mission
 from rllib_vlm_reward.errors import GoalError
 
 THINGS = [(kind, color) for color in COLORS for kind in KINDS]

@@ -8,7 +8,7 @@ from minigrid.core.world_object import WorldObj
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.envs.babyai.core.verifier import GoToInstr, Instr, ObjDesc, PickupInstr, PutNextInstr
 
-from rllib_vlm_reward.envs.mission import FORMS, Mission, Thing
+from rllib_vlm_reward.envs.babyai.mission import FORMS, Mission, Thing
 
 __all__ = ["COLORS", "KINDS", "Find", "Level", "Lift", "Place", "Playroom"]
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
-from rllib_vlm_reward.envs.captions import TEMPLATES, captions
-from rllib_vlm_reward.envs.level import COLORS, KINDS, Find, Lift, Place
-from rllib_vlm_reward.envs.truth import accomplished
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS, Find, Lift, Place
 
 CHANCES = np.array((2, 2, 4, 3, 1)) / 12
 
