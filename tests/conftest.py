@@ -1,7 +1,9 @@
-"""What tests of several folders ask for, and the order in which they run.
+"""What tests of several folders ask for, and the order in which their files run.
 
-Groups, each in one process of pytest-xdist: ``own_ray``, whose tests start Ray or have it started
-by what they test; ``ray``, whose tests share the session's; and each other test by itself.
+A process is connected to one Ray at a time. So the files whose tests start Ray, or have it started
+by what they test (``own_ray``, ``own_cluster``), come first, then those that share the session's
+(``cluster``), and those without Ray last. pytest-xdist hands the files out in this order; each of
+its processes has a session, and so a Ray, of its own.
 """
 
 import json
@@ -21,12 +23,13 @@ from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.serving.pool import RewardPool
 
 SHARED_POOL = "shared"
-# In this order: a process that has begun with the session's Ray is given no other.
 RAYS = ("own_ray", "own_cluster", "cluster")
 
 # How long an example takes depends on what runs beside it.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+# Two threads wait for each other longer than they work on models this small.
+torch.set_num_threads(1)
 
 TINY_CLIP = {
     "model_cfg": {
@@ -156,16 +159,18 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "xdist_group(name): runs in one process with this group")
+    config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items):
-    items.sort(key=_turn)
-    for item in items:
-        if (turn := _turn(item)) < len(RAYS):
-            group = "ray" if turn == len(RAYS) - 1 else "own_ray"
-            item.add_marker(pytest.mark.xdist_group(group))
+    turns = {item: _turn(item) for item in items}
+    firsts = {}
+    for item, turn in turns.items():
+        firsts[item.path] = min(turn, firsts.get(item.path, turn))
+        if turn < len(RAYS):
+            item.add_marker("ray")
+    items.sort(key=lambda item: firsts[item.path])  # within a file they stay in order
 
 
 def _turn(item):

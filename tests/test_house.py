@@ -1,10 +1,9 @@
 """The house stands as docs/architecture.md draws it."""
 
 import ast
+import graphlib
 import importlib
 from pathlib import Path
-
-import pytest
 
 import rllib_vlm_reward
 
@@ -151,38 +150,53 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            yield node.module or ""
+            yield "." * node.level + (node.module or "")
 
 
 def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_one_way(path):
-    room = room_of(path)
-    if room == "__init__":
-        return
-    rooms = {name.split(".")[1] for name in imported(path) if name.startswith("rllib_vlm_reward.")}
-    assert rooms <= ROOMS[room] | {room}, f"{room} must not import {rooms - ROOMS[room] - {room}}"
+def name_of(path):
+    return str(path.relative_to(PACKAGE))
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_libraries_stay_in_their_rooms(library):
-    users = {
-        str(path.relative_to(PACKAGE))
+IMPORTS = {path: set(imported(path)) for path in FILES}
+
+
+def test_imports_are_absolute():
+    assert not [(name_of(path), it) for path in FILES for it in IMPORTS[path] if it[0] == "."]
+
+
+def test_imports_run_one_way():
+    """`__init__.py` of the package alone may import every room."""
+    wrong = [
+        f"{name_of(path)} imports {name}"
         for path in FILES
-        if any(name == library or name.startswith(f"{library}.") for name in imported(path))
-    }
-    foreign = {
-        user
-        for user in users
-        if user not in LIBRARIES[library]
-        and user.split("/")[0].removesuffix(".py") not in LIBRARIES[library]
-    }
-    assert users
-    assert not foreign
+        if (room := room_of(path)) != "__init__"
+        for name in IMPORTS[path]
+        if name.startswith("rllib_vlm_reward.")
+        if name.split(".")[1] not in ROOMS[room] | {room}
+    ]
+    assert not wrong
+
+
+def test_the_rooms_form_no_circle():
+    graphlib.TopologicalSorter(ROOMS).prepare()
+    assert set(ROOMS) == {room_of(path) for path in FILES} - {"__init__"}
+
+
+def test_libraries_stay_in_their_rooms():
+    wrong, used = [], set()
+    for path in FILES:
+        for name in IMPORTS[path]:
+            for library, rooms in LIBRARIES.items():
+                if f"{name}.".startswith(f"{library}."):
+                    used.add(library)
+                    if not {name_of(path), room_of(path)} & rooms:
+                        wrong.append(f"{name_of(path)} imports {name}")
+    assert not wrong
+    assert used == set(LIBRARIES)
 
 
 def test_public_names_are_few_documented_and_importable():
@@ -192,8 +206,11 @@ def test_public_names_are_few_documented_and_importable():
         assert getattr(rllib_vlm_reward, name).__doc__, name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_all_is_true(path):
-    name = ".".join(("rllib_vlm_reward", *path.relative_to(PACKAGE).with_suffix("").parts))
-    module = importlib.import_module(name.removesuffix(".__init__"))
-    assert all(hasattr(module, public) for public in getattr(module, "__all__", ()))
+def test_every_all_is_true():
+    wrong = []
+    for path in FILES:
+        name = ".".join(("rllib_vlm_reward", *path.relative_to(PACKAGE).with_suffix("").parts))
+        module = importlib.import_module(name.removesuffix(".__init__"))
+        public = getattr(module, "__all__", ())
+        wrong += [f"{name}.{it}" for it in public if not hasattr(module, it)]
+    assert not wrong

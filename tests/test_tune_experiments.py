@@ -1,5 +1,6 @@
 """What each file of tune_experiments/ asks for is a search that can run."""
 
+import importlib
 import runpy
 from pathlib import Path
 
@@ -121,8 +122,9 @@ FINDINGS = (
 
 @pytest.fixture
 def finding(monkeypatch):
-    """Run a file of the paper's findings, which imports others beside it."""
+    """Run a file of the paper's findings, which imports others beside it, on few frames."""
     monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(importlib.import_module("paper_finding"), "EPISODES", 12)
     return experiment
 
 

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from wrong_rewards import save_clip
 
 from rllib_vlm_reward.evaluation import models
@@ -11,15 +10,6 @@ from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.run.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="package", autouse=True)
-def one_thread():
-    """Two threads wait for each other longer than they work on models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

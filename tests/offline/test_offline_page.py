@@ -1,9 +1,11 @@
 """The road of docs/offline.md, walked with few steps."""
 
+import math
 import re
 import shlex
 from pathlib import Path
 
+from ray.rllib.algorithms.algorithm import Algorithm
 from typer.testing import CliRunner
 
 from rllib_vlm_reward import cli
@@ -38,8 +40,10 @@ def test_record_relabel_learn(cluster, monkeypatch, tmp_path):
     assert '"unfinished": 0' in result.output
     learnt = {}
     exec(fewer(learn), learnt)
-    assert learnt["result"]["learners"]["default_policy"]["vf_loss"] >= 0
-    assert (tmp_path / "learnt").exists()
+    assert 0 < learnt["result"]["learners"]["default_policy"]["vf_loss"] < math.inf
+    restored = Algorithm.from_checkpoint(tmp_path / "learnt")
+    assert restored.config.beta == 1.0
+    restored.stop()
 
 
 def test_the_figures_name_a_command_that_is_there():

@@ -5,7 +5,6 @@ import signal
 import numpy as np
 import pytest
 import rays
-import torch
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
@@ -73,10 +72,7 @@ def scorer(config):
 
 @pytest.fixture(scope="module")
 def model(tiny_clip):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the actors have the other cores
-    yield RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
-    torch.set_num_threads(threads)
+    return RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
 
 
 @pytest.fixture
