@@ -56,23 +56,23 @@ def bench_command(
     """
     say_loading()
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
-    from rllib_vlm_reward.bench.display import save_picture, tables
     from rllib_vlm_reward.bench.served import read_load
+    from rllib_vlm_reward.bench.tables import save_picture, tables
 
     quiet()
     say = Console(stderr=True).print
     if config is not None:
         from rllib_vlm_reward.run import Experiment
 
-        verdict = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
+        found = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
     else:
         load = read_load(
             encoder, frame, runners=runners, actors=actors, request=request, seconds=seconds
         )
-        verdict = bench_load(load, report=say)
+        found = bench_load(load, report=say)
     if picture is not None:
-        save_picture(picture, verdict)
+        save_picture(picture, found)
     if as_json:
-        Console().print_json(data=verdict.to_dict())
+        Console().print_json(data=found.to_dict())
     else:
-        Console().print(tables(verdict))
+        Console().print(tables(found))

@@ -31,7 +31,7 @@ from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
-from rllib_vlm_reward.serving.placement import Group
+from rllib_vlm_reward.serving.deployment import Group
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["VLMRewardCallbacks", "callbacks_of"]

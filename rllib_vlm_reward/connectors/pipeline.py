@@ -24,7 +24,7 @@ from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.monitoring.highlights import MOST_RUNNERS
-from rllib_vlm_reward.serving.placement import Group
+from rllib_vlm_reward.serving.deployment import Group
 
 __all__ = [
     "attach_pieces",

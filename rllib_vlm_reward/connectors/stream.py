@@ -27,7 +27,7 @@ from rllib_vlm_reward.monitoring.monitor import log_highlights, log_statistics
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter, lowest_score
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
 from rllib_vlm_reward.reward_model.scorer import Scorer, pay
-from rllib_vlm_reward.serving.pool import PendingScores, RewardPool
+from rllib_vlm_reward.serving import PendingScores, RewardPool
 
 __all__ = ["RewardStream"]
 
@@ -175,7 +175,7 @@ class RewardStream:
         if not sent:
             return None
         self._constancy.see_frames(frames)
-        pending = pool.submit(frames, steps.goals[sent], self.scorer)
+        pending = pool.submit(frames, steps.goals[sent], self.scorer, checked=True)
         kept = self._keep(frames)
         if kept is not None:
             by_row = dict(zip(sent, kept, strict=True))

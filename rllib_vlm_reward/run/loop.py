@@ -26,7 +26,7 @@ from rllib_vlm_reward.run.frame_pictures import (
 )
 from rllib_vlm_reward.run.progress import FIGURES, Progress, iterate
 from rllib_vlm_reward.run.run_folder import RunFolder
-from rllib_vlm_reward.serving.cluster import joined_cluster
+from rllib_vlm_reward.serving.deployment import joined_cluster
 
 __all__ = ["train"]
 

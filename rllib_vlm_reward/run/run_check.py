@@ -12,7 +12,7 @@ from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredFrame
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
-from rllib_vlm_reward.serving.cluster import joined_cluster
+from rllib_vlm_reward.serving.deployment import joined_cluster
 
 __all__ = ["check"]
 

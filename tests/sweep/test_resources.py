@@ -9,7 +9,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.serving.placement import NAMESPACE
+from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.sweep import resources
 from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
 
