@@ -223,7 +223,7 @@ def _check_curriculum(
             "every sample draws the same goals. Set batch_mode 'truncate_episodes', or no seed."
         )
     make_curriculum(vlm.training_goals, curriculum)  # for its errors
-    if curriculum.signal == "vlm_success" and vlm.threshold is None:
+    if curriculum.signal == "vlm_success" and vlm.threshold_in_force is None:
         raise GoalError(
             "curriculum: its signal is vlm_success, but without a threshold no reward fires. Set "
             "the reward's threshold, or another signal."
@@ -244,7 +244,7 @@ def _prepare_env(
         and not _global_registry.contains(ENV_CREATOR, config.env)
     )
     if is_gym_id:
-        if vlm.frame_source == "render":
+        if vlm.frames.source == "render":
             config.env_config = {"render_mode": "rgb_array", **config.env_config}
         _check_gym_id(config.env, config.env_config)
     wrappers = _wrappers(vlm, curriculum)
@@ -296,8 +296,8 @@ def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
         raise FrameError(
             f"env {env_id!r}: gymnasium cannot make it with {kwargs} ({type(error).__name__}: "
             f"{error}). Correct the id or env_config; an env of your own names the module that "
-            "registers it, my_package:MyRoom-v0; if the env takes no render_mode, give "
-            "frame_source obs, obs:KEY or info:KEY."
+            "registers it, my_package:MyRoom-v0; if the env takes no render_mode, set "
+            "frames.source to obs, obs:KEY or info:KEY."
         ) from error
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.encoder import Encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.tower import ImageTower
 
 __all__ = ["best_batch_size"]
 
@@ -24,25 +24,26 @@ _AROUND = 0.002
 def best_batch_size(model: RewardModel) -> int:
     """Return the smallest batch that reaches 95 % of the best rate, a power of 2 from 16 to 1024.
 
-    A rate is that of the image tower and of what each batch costs around it, 2 ms.
+    A rate is that of the encoder and of what each batch costs around it, 2 ms.
     Sizes double as long as there is memory, and time: no trial begins that would end after 3
     seconds. A CLIP too slow for any trial gets 16. Measured on frames of the model's own size,
     with the threads that torch has where this is called.
 
     Example:
-        >>> from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-        >>> best_batch_size(RewardModel(CLIPEncoder.load("small"))) in [2**i for i in range(4, 11)]
+        >>> from rllib_vlm_reward.reward_model.encoder import load_encoder
+        >>> best_batch_size(RewardModel(load_encoder("small"))) in [2**i for i in range(4, 11)]
         True
     """
-    tower, frame = model.encoder.tower, np.zeros((1, *model.encoder.image_size, 3), np.uint8)
+    encoder = model.encoder
+    frame = np.zeros((1, *encoder.image_size, 3), np.uint8)
     ends = time.perf_counter() + _SECONDS
-    one = _fastest(tower, frame)
+    one = _fastest(encoder, frame)
     largest, fastest = _LARGEST, dict[int, float]()
     for _ in range(_PASSES):
         size, expected = _SMALLEST, _SMALLEST * one
         while size <= largest and _left(ends) > _TRIALS * fastest.get(size, expected):
             try:
-                seconds = _fastest(tower, np.repeat(frame, size, axis=0))
+                seconds = _fastest(encoder, np.repeat(frame, size, axis=0))
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 largest = size // 2
@@ -55,12 +56,12 @@ def best_batch_size(model: RewardModel) -> int:
     return next((size for size, rate in rates.items() if rate >= _ENOUGH * best), fewest)
 
 
-def _fastest(tower: ImageTower, frames: Frames) -> float:
+def _fastest(encoder: Encoder, frames: Frames) -> float:
     """Return the seconds of the fastest trial."""
     took = []
     for _ in range(_TRIALS):
         began = time.perf_counter()
-        tower(frames).cpu()
+        torch.as_tensor(encoder.encode_frames(frames)).cpu()
         took.append(time.perf_counter() - began)
     return min(took)
 

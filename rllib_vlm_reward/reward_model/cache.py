@@ -130,7 +130,11 @@ class EmbeddingCache:
 
 
 def content_keys(pieces: Sequence[Frames], tower: str) -> list[Hashable]:
-    """Return a key for each frame: equal where bytes, shape and the tower's name are.
+    """Return a key for each frame: equal where bytes, shape and tower are.
+
+    Args:
+        pieces: uint8 ``[b, H, W, 3]``.
+        tower: :attr:`.Tower.fingerprint`.
 
     The bytes count as XXH3's 128 bits, so two frames that differ share a key with a chance of
     2⁻¹²⁸.
@@ -142,7 +146,7 @@ def content_keys(pieces: Sequence[Frames], tower: str) -> list[Hashable]:
         >>> first == again, first == other
         (True, False)
     """
-    prefix = f"{tower} {pieces[0].shape[1:]} ".encode()
     digest = xxhash.xxh3_128_digest
+    prefix = digest(f"{tower} {pieces[0].shape[1:]}".encode())
     contiguous = (np.ascontiguousarray(piece) for piece in pieces)
     return [prefix + digest(frame) for piece in contiguous for frame in piece]

@@ -1,287 +1,224 @@
-"""The CLIP: any open_clip model by name or from disk, its own preprocessing and tokenizer."""
+"""The seam of the encoder: what a model must offer to give rewards, and how one is named."""
 
-import copy
-import difflib
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import open_clip
+import numpy as np
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict
-from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError, RewardError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.precision import probe_frames, resolve
-from rllib_vlm_reward.reward_model.spec import HUB, LAYOUT, Spec, calm, embedded_names, told
-from rllib_vlm_reward.reward_model.tower import ImageTower
-from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
+from rllib_vlm_reward.settings import load_object
 
-__all__ = ["CLIPEncoder", "check_encoder", "embed_dim"]
+__all__ = ["Encoder", "Tower", "check_device", "check_encoder", "embed_dim", "load_encoder"]
 
-_RANDOM_SEED = 0  # every actor must draw the same weights
-_TEXTS_AT_ONCE = 256
-_OF_THE_WEIGHTS = ("mean", "std", "interpolation", "resize_mode")
+# Embeddings of P frames, float32 [P, D], to the scores of each against some goals, [P, G].
+ScoreFunction = Callable[[Tensor], Tensor]
 
 
-class CLIPEncoder:
-    """A frozen CLIP on one device: frames and texts in, unit-norm embeddings out.
+class Tower(Protocol):
+    """What turns frames into embeddings, in one precision.
+
+    Attributes:
+        fingerprint: differs wherever the embeddings of a frame may; names them in the cache.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    fingerprint: str
+    precision: str
+
+    def __call__(self, frames: Sequence[Frames]) -> Tensor:
+        """Embed batches of one H and W, uint8 ``[b, H, W, 3]``, as float32 ``[B, D]``."""
+
+
+class Encoder:
+    """A frozen model that embeds frames and texts in one space.
+
+    :class:`.CLIPEncoder` holds open_clip's models. For a model of your own derive a class from this
+    one, which is called with the ``device`` alone, and give its import path as ``encoder``. It
+    sets :attr:`embed_dim` and :attr:`fingerprint`, and overrides :meth:`encode_frames` and
+    :meth:`encode_texts`. Several threads call it at once.
 
     Attributes:
         embed_dim: D, the length of an embedding.
-        image_size: height and width that the model reads; frames of any size are resized to it.
-        logit_scale: the multiplier of a cosine, exp of the model's parameter.
-        logit_bias: what a sigmoid model adds to it; None for others.
-        fingerprint: SHA-256 of the weights in float32, whatever device and precision.
-        precision: of the image tower, ``fp32``, ``bf16`` or ``fp16``; texts are float32 in any.
-        model, device: open_clip's module, frozen; where it is.
-        tower: the image tower in that precision.
-        exact: the tower in fp32, kept beside it where ``auto`` chose another; else None.
-        probes: :func:`probe_frames` embedded in fp32 and by the tower, float32 ``[P, D]`` each;
-            None where they are the same.
-
-    Example:
-        >>> import numpy as np
-        >>> encoder = CLIPEncoder.load("small")
-        >>> encoder.encode_images(np.zeros((2, 64, 64, 3), np.uint8)).shape
-        torch.Size([2, 64])
-        >>> encoder.encode_texts(["a red ball"]).norm(dim=1).round(decimals=3)
-        tensor([1.])
+        fingerprint: names the weights: equal in all processes that have the same, in hex.
+        logit_scale: the multiplier of a cosine, for heads that make a probability of it.
+        logit_bias: what a sigmoid model adds to that; None for others.
+        image_size: height and width that the model works with; frames of any size come.
+        precision: in which frames are encoded.
+        device: where it computes.
     """
 
-    def __init__(
-        self, model: Any, tokenizer: Any, *, device: str = "cpu", precision: str = "auto"
-    ) -> None:
-        self.device = torch.device(device)
-        self.precision = resolve(precision, self.device)
-        model = model.eval().requires_grad_(False)
-        bias = getattr(model, "logit_bias", None)
-        self.fingerprint = fingerprint(model)
-        self.logit_scale = float(model.logit_scale.exp())
-        self.logit_bias = None if bias is None else float(bias)
-        self.model = model.to(self.device)
-        self._tokenizer, self._tokenizer_in_use = tokenizer, threading.Lock()
-        self.embed_dim = self.encode_texts([""]).shape[1]
-        self.tower = self._tower(model.visual, "fp32")
-        self.image_size = self.tower.preprocess.size
-        self.exact: ImageTower | None = None
-        self.probes: tuple[Tensor, Tensor] | None = None
-        if self.precision != "fp32":
-            self._lower(keep_exact=precision == "auto")
+    embed_dim: int
+    fingerprint: str
+    logit_scale: float = 100.0
+    logit_bias: float | None = None
+    image_size: tuple[int, int] = (224, 224)
+    precision: str = "fp32"
+    device: torch.device = torch.device("cpu")
 
-    def _tower(self, visual: Any, precision: str) -> ImageTower:
-        return ImageTower(visual, self.device, precision, embed_dim=self.embed_dim)
+    def encode_frames(self, frames: Any) -> Tensor:
+        """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm."""
+        raise NotImplementedError(f"{type(self).__name__} overrides encode_frames.")
 
-    def _lower(self, *, keep_exact: bool) -> None:
-        """Convert the image tower, or a copy of it, and keep what that does to the probes."""
-        frames = probe_frames(self.image_size)
-        exact, visual = self.tower(frames), self.model.visual
-        if keep_exact:
-            self.exact, visual = self.tower, copy.deepcopy(visual)
-        self.tower = self._tower(visual, self.precision)
-        self.probes = exact, self.tower(frames)
-
-    @classmethod
-    def load(cls, spec: str, *, device: str = "cpu", precision: str = "auto") -> "CLIPEncoder":
-        """Load a model with all of its weights, or raise.
-
-        Args:
-            spec: ``"ARCH/TAG"`` (open_clip's pretrained weights), ``"ARCH/PATH"`` (a local
-                ``.safetensors``, ``.pt``, ``.pth`` or ``.bin``), a folder in open_clip's layout,
-                the name of an embedded CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
-                (``"FOLDER/random"``), whose weights are drawn from a fixed seed.
-            device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-            precision: ``fp32``, ``bf16`` or ``fp16``, of the image tower's weights and
-                activations; ``auto`` is the fastest that the device has, with the fp32 tower kept
-                for what needs it (ViT-B-32: 350 MB more). Preprocessing, texts and the embeddings
-                that come out are float32 in any.
-
-        Raises:
-            CheckpointError: what :func:`check_encoder` refuses; weights that cannot be fetched,
-                would run code, or do not fit the architecture exactly; a tokenizer that cannot
-                be fetched; an unknown precision.
-        """
-        resolve(precision, torch.device(device))
-        parsed = _look_up(spec)
-        path = _fetch(parsed)
-        with told(spec, "its tokenizer cannot be fetched"):
-            tokenizer = open_clip.get_tokenizer(parsed.model)
-        model = _build(parsed)
-        if path is not None:
-            load_weights(model, _to_open_clip(read_weights(path), model), source=str(path))
-        return cls(model, tokenizer, device=device, precision=precision)
-
-    def preprocess(self, frames: Frames | Sequence[Frames]) -> Tensor:
-        """Turn frames into the model's input, on the device.
-
-        Args:
-            frames: uint8 ``[B, H, W, 3]``, of any size, or a sequence of these of one size.
-
-        Returns:
-            ``[B, 3, h, w]`` in the tower's precision, computed in float32;
-            :class:`Preprocess` says how near it is to open_clip's own transform.
-
-        Raises:
-            FrameError: anything but batches of uint8 RGB frames of one size.
-        """
-        return self.tower.pixels(frames)
-
-    def encode_images(self, frames: Frames | Sequence[Frames]) -> Tensor:
-        """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm.
-
-        Raises:
-            FrameError: anything but batches of uint8 RGB frames of one size.
-        """
-        return self.tower(frames)
-
-    @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts: N > 0 strings to float32 ``[N, D]``, unit norm."""
-        batches = (texts[i : i + _TEXTS_AT_ONCE] for i in range(0, len(texts), _TEXTS_AT_ONCE))
-        return torch.cat(
-            [normalize(self.model.encode_text(self.tokenize(b)), dim=1) for b in batches]
-        )
+        raise NotImplementedError(f"{type(self).__name__} overrides encode_texts.")
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Return the model's own tokens: N texts to int64 ``[N, context]``, on the device."""
-        with self._tokenizer_in_use:  # Hugging Face's tokenizers are not thread-safe
-            tokens: Tensor = self._tokenizer(list(texts)).to(self.device)
-        return tokens
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raise a GoalError for a text that the model cannot read whole; any will do here."""
+
+    def tower_for(self, score: ScoreFunction, name: str) -> Tower:
+        """Return what the frames of a scorer are encoded by.
+
+        Args:
+            score: the scorer's: embeddings ``[P, D]`` to scores ``[P, G]``, for an encoder that
+                chooses a precision by what it does to scores.
+            name: of the scorer's head, for messages.
+        """
+        return _WholeEncoder(self)
 
 
-def check_encoder(spec: str) -> None:
-    """Raise at once what can be known about a spec without its weights.
+class _WholeEncoder:
+    """The tower of an encoder that has but one."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.fingerprint, self.precision = encoder.fingerprint, encoder.precision
+
+    @torch.inference_mode()
+    def __call__(self, frames: Sequence[Frames]) -> Tensor:
+        joined = frames[0] if len(frames) == 1 else np.concatenate(frames)
+        embeddings = torch.as_tensor(self._encoder.encode_frames(joined))
+        expected = [len(joined), self._encoder.embed_dim]
+        if list(embeddings.shape) != expected:
+            raise RewardError(
+                f"encoder {type(self._encoder).__name__}: encode_frames gave "
+                f"{list(embeddings.shape)} for {len(joined)} frames, expected {expected}."
+            )
+        norms = embeddings.float().norm(dim=1)
+        if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
+            raise RewardError(
+                f"encoder {type(self._encoder).__name__}: encode_frames gave norms from "
+                f"{norms.min():.3g} to {norms.max():.3g}, expected 1. Return "
+                "torch.nn.functional.normalize(embeddings, dim=1)."
+            )
+        return embeddings.float()
+
+
+def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> Encoder:
+    """Load an encoder with all of its weights, or raise.
+
+    Args:
+        name: what :meth:`.CLIPEncoder.load` takes, or the import path of an :class:`Encoder`.
+        device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        precision: see :meth:`.CLIPEncoder.load`; ``auto`` for an encoder of your own.
 
     Raises:
-        CheckpointError: an unknown architecture or tag, a missing file or folder, a tag whose
-            weights need the architecture's ``-quickgelu`` form, or a file of an architecture
-            whose preprocessing depends on the weights.
+        CheckpointError: what :meth:`.CLIPEncoder.load` refuses; a class that is no encoder.
+        ConfigError: an import path that leads nowhere.
 
     Example:
-        >>> check_encoder("ViT-B-32/openai")
-        Traceback (most recent call last):
-        ...
-        rllib_vlm_reward.errors.CheckpointError: encoder 'ViT-B-32/openai': openai was trained \
-with QuickGELU, which ViT-B-32 is built without, so every embedding would be wrong. Use \
-'ViT-B-32-quickgelu/openai'.
+        >>> load_encoder("small").embed_dim
+        64
     """
-    _look_up(spec)
+    if not _is_import_path(name):
+        from rllib_vlm_reward.reward_model.clip import CLIPEncoder  # open_clip: 200 MB
+
+        return CLIPEncoder.load(name, device=device, precision=precision)
+    if precision != "auto":
+        raise CheckpointError(
+            f"encoder {name!r}: got precision {precision!r}, expected auto: an encoder of your own "
+            "computes as it likes."
+        )
+    encoder: Encoder = _encoder_class(name)(device=device)
+    for attribute, kind in (("embed_dim", int), ("fingerprint", str)):
+        value = getattr(encoder, attribute, None)
+        if not isinstance(value, kind):
+            raise CheckpointError(
+                f"encoder {name!r}: {attribute} is {value!r}, expected {kind.__name__}. Set it in "
+                "the class or in __init__."
+            )
+    return encoder
 
 
-def embed_dim(spec: str) -> int:
-    """Return the length of a model's embeddings, from its configuration alone.
+def check_encoder(name: str) -> None:
+    """Raise at once what can be known about an encoder without its weights.
 
     Raises:
-        CheckpointError: what :func:`check_encoder` refuses.
+        CheckpointError: see :func:`.clip.check_clip`; a class that is no encoder.
+        ConfigError: an import path that leads nowhere.
+
+    Example:
+        >>> check_encoder("rllib_vlm_reward.reward_model.bank.TextBank")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.CheckpointError: encoder \
+'rllib_vlm_reward.reward_model.bank.TextBank': it is no encoder, expected a class that derives \
+from rllib_vlm_reward.reward_model.encoder.Encoder.
+    """
+    if _is_import_path(name):
+        _encoder_class(name)
+    else:
+        from rllib_vlm_reward.reward_model.clip import check_clip
+
+        check_clip(name)
+
+
+def embed_dim(name: str) -> int:
+    """Return the length of an encoder's embeddings, of open_clip's without loading weights.
+
+    Raises:
+        CheckpointError, ConfigError: what :func:`check_encoder` refuses.
 
     Example:
         >>> embed_dim("ViT-B-32/random")
         512
     """
-    parsed = _look_up(spec)
-    with told(spec, "its configuration cannot be fetched"):
-        return int(open_clip.get_model_config(parsed.model)["embed_dim"])
+    if not _is_import_path(name):
+        from rllib_vlm_reward.reward_model.clip import clip_embed_dim
+
+        return clip_embed_dim(name)
+    declared = getattr(_encoder_class(name), "embed_dim", None)
+    return declared if isinstance(declared, int) else load_encoder(name).embed_dim
 
 
-def _look_up(text: str) -> Spec:
-    """Parse a spec and look its architecture and tag up in open_clip's tables."""
-    spec = Spec.parse(text)
-    if spec.model.startswith((HUB, "local-dir:")):
-        return spec
-    config = open_clip.get_model_config(spec.model)
-    if config is None:
-        known = [*open_clip.list_models(), *embedded_names()]
-        close = difflib.get_close_matches(spec.model, known, n=3, cutoff=0.4)
-        raise CheckpointError(
-            f"encoder {text!r}: {spec.model!r} is no architecture of open_clip, and {text!r} no "
-            "folder. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an embedded "
-            f"CLIP of {embedded_names()}. Did you mean one of {close}?"
-        )
-    if isinstance(spec.weights, str):
-        _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))
-    elif isinstance(spec.weights, Path) and len(_preprocessings(spec)) > 1:
-        raise CheckpointError(
-            f"encoder {text!r}: {spec.model} has tags of {len(_preprocessings(spec))} "
-            f"preprocessings, {_preprocessings(spec)}, and a file does not say which is its own. "
-            f"Put it in a folder as {LAYOUT[1]}, beside an {LAYOUT[0]} with preprocess_cfg."
-        )
-    return spec
+def check_device(device: str) -> None:
+    """Raise unless torch can compute there, before anything is played or loaded.
 
+    Raises:
+        ConfigError: torch does not know the device, or this machine has none such.
 
-def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:
-    entry = open_clip.get_pretrained_cfg(spec.model, tag)
-    if not entry:
-        tags = open_clip.list_pretrained_tags_by_model(spec.model)
-        raise CheckpointError(
-            f"encoder {spec.text!r}: {tag!r} is neither a file nor a tag of {spec.model}. "
-            f"Expected one of {tags}, a path to weights, or 'random'."
-        )
-    # The other way round (roberta-ViT-B-32), open_clip's table lacks the word, and all is well.
-    if entry.get("quick_gelu") and needs_quick_gelu:
-        raise CheckpointError(
-            f"encoder {spec.text!r}: {tag} was trained with QuickGELU, which {spec.model} is "
-            "built without, so every embedding would be wrong. "
-            f"Use '{spec.model}-quickgelu/{tag}'."
-        )
-
-
-def _preprocessings(spec: Spec) -> list[dict[str, Any]]:
-    """Return what the weights may add to the architecture's preprocessing.
-
-    open_clip keeps mean, std, interpolation and resize mode with the tag, and gives a file
-    OpenAI's, even a SigLIP's. Here a file has its architecture's, where all of its tags agree.
+    Example:
+        >>> check_device("cpu")
+        >>> check_device("gpu")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: device: got 'gpu', expected one that this torch can \
+use, such as cpu or cuda (...
     """
-    tags = open_clip.list_pretrained_tags_by_model(spec.model)
-    distinct: list[dict[str, Any]] = []
-    for tag in [spec.weights] if isinstance(spec.weights, str) else tags:
-        entry = open_clip.get_pretrained_cfg(spec.model, tag)
-        added = {key: entry[key] for key in _OF_THE_WEIGHTS if key in entry}
-        if added not in distinct:
-            distinct.append(added)
-    return distinct or [{}]
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts it
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device: got {device!r}, expected one that this torch can use, such as cpu or cuda "
+            f"({reason})."
+        ) from error
 
 
-def _build(spec: Spec) -> torch.nn.Module:
-    """Build the model with seeded random weights, on the CPU in float32."""
-    with told(spec.text, "it cannot be built"), calm(), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_RANDOM_SEED)
-        model: torch.nn.Module = open_clip.create_model(
-            spec.model,
-            load_weights=False,
-            pretrained_text=False,
-            force_preprocess_cfg=_preprocessings(spec)[0],
+def _is_import_path(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) > 1 and all(map(str.isidentifier, parts)) and not Path(name).exists()
+
+
+def _encoder_class(name: str) -> type[Any]:
+    found = load_object(name, "encoder")
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise CheckpointError(
+            f"encoder {name!r}: it is no encoder, expected a class that derives from "
+            "rllib_vlm_reward.reward_model.encoder.Encoder."
         )
-    return model
-
-
-def _fetch(spec: Spec) -> Path | None:
-    """Return the file of the weights, downloaded if need be; None for random."""
-    if not isinstance(spec.weights, str):
-        return spec.weights
-    with told(spec.text, "its weights cannot be fetched"):
-        if spec.weights.startswith(HUB):
-            return Path(download_pretrained_from_hf(spec.weights.removeprefix(HUB)))
-        return Path(download_pretrained(open_clip.get_pretrained_cfg(spec.model, spec.weights)))
-
-
-def _to_open_clip(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Rename what open_clip's own loader renames (3.3, ``load_checkpoint``), and no more.
-
-    That loader also stretches position embeddings to another size and sets an absent logit_bias
-    to zero. Weights that need either are of another architecture.
-    """
-    if hasattr(model.visual, "trunk"):
-        weights = convert_state_dict(model, weights)
-    if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
-        weights = convert_to_custom_text_state_dict(weights)
-    for key in ("logit_scale", "logit_bias"):
-        parameter = getattr(model, key, None)
-        if key in weights and parameter is not None and weights[key].numel() == 1:
-            weights[key] = weights[key].reshape(parameter.shape)
-    position_ids = "text.transformer.embeddings.position_ids"  # unsaved since transformers 4.31
-    return {k: v for k, v in weights.items() if k != position_ids or k in model.state_dict()}
+    return found

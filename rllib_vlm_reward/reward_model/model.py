@@ -1,9 +1,8 @@
 """The reward model: frames and goals in, scores out."""
 
-import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,33 +15,32 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.bank import TextBank
 from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.encoder import Encoder, Tower
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, select
-from rllib_vlm_reward.reward_model.precision import TOLERANCE, score_drift
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
-from rllib_vlm_reward.reward_model.tower import ImageTower
 
 __all__ = ["CACHE_FRAMES", "RewardModel"]
 
 CACHE_FRAMES = 16_384
 _TEXTS_KEPT = 32_768
 _BANKS_KEPT = 64  # the goals of many agents, and of runs that share an actor
-_LOG = logging.getLogger(__name__)
+_GOALS_PROBED = 64  # for what a precision does to scores
 
 
 class RewardModel:
-    """Scores frames against goals with one CLIP; any number of threads may ask at once.
+    """Scores frames against goals with one encoder; any number of threads may ask at once.
 
     No text is encoded twice, and no frame whose like was scored lately or is in the same batch.
 
     Args:
-        encoder: the CLIP.
+        encoder: embeds frames and texts.
         cache_frames: embeddings of frames that are kept, see :class:`.EmbeddingCache`; 0 keeps
             none, and encodes every frame.
 
     Example:
+        >>> from rllib_vlm_reward.reward_model.encoder import load_encoder
         >>> from rllib_vlm_reward.reward_model.heads import Softmax
-        >>> model = RewardModel(CLIPEncoder.load("small"))
+        >>> model = RewardModel(load_encoder("small"))
         >>> scorer = Scorer(GoalSet.from_texts(["a ball", "a key"]), Softmax())
         >>> scores = model.score(np.zeros((3, 64, 64, 3), np.uint8), np.array([0, 1, 1]), scorer)
         >>> scores.dtype, scores.shape
@@ -51,14 +49,14 @@ class RewardModel:
         {'frames_encoded': 1, 'cache_hits': 2, 'texts_encoded': 2}
     """
 
-    def __init__(self, encoder: CLIPEncoder, *, cache_frames: int = CACHE_FRAMES) -> None:
+    def __init__(self, encoder: Encoder, *, cache_frames: int = CACHE_FRAMES) -> None:
         self.encoder = encoder
         self._frames = EmbeddingCache(cache_frames, encoder.embed_dim) if cache_frames else None
         self._texts = EmbeddingCache(_TEXTS_KEPT, encoder.embed_dim)
         self._banks: OrderedDict[str, TextBank] = OrderedDict()
-        self._drifts: OrderedDict[str, float] = OrderedDict()
+        self._towers: OrderedDict[str, Tower] = OrderedDict()
         self._counts = {"frames_encoded": 0, "cache_hits": 0, "texts_encoded": 0}
-        self._kept_in_use = threading.Lock()  # of banks, drifts and counts; never held for long
+        self._kept_in_use = threading.Lock()  # of banks, towers and counts; never held for long
 
     @torch.inference_mode()
     def score(
@@ -78,8 +76,8 @@ class RewardModel:
         Raises:
             FrameError: anything but batches of uint8 RGB frames of one size.
             GoalError: indices of another type, shape or range.
-            RewardError: a score that is not finite, a head that the model or goals forbid, or
-                what :meth:`check_precision` refuses.
+            RewardError: a score that is not finite, a head that the model or goals forbid, or a
+                precision that moves the scores too far (:meth:`.CLIPEncoder.tower_for`).
         """
         pieces = as_frame_batches(frames)
         _check_indices(goals, sum(map(len, pieces)), scorer.goals)
@@ -131,28 +129,11 @@ class RewardModel:
         self._texts.put(goals.statements, embeddings)
         self._keep_bank(goals, torch.from_numpy(embeddings.copy()))
 
-    def check_precision(self, scorer: Scorer) -> None:
-        """Refuse a precision that was asked for, if it moves the scorer's scores too far.
-
-        :meth:`score` does so before a scorer's first scores. Under ``auto`` nothing is refused:
-        such a scorer's frames are encoded in fp32 instead.
-
-        Raises:
-            RewardError: precision drift, see :func:`.score_drift`.
-        """
-        drift = self._drift(scorer)
-        if self.encoder.exact is None and drift > TOLERANCE:
-            raise RewardError(
-                f"precision drift: {self.encoder.precision} moves scores of {scorer.head} by "
-                f"{drift:.3f} from those of fp32, expected at most {TOLERANCE} (a probe frame's "
-                "largest change, on average). Set precision: auto or fp32, or a higher temperature."
-            )
-
     def precision(self, scorer: Scorer) -> str:
         """Return what a scorer's frames are encoded in: ``fp32``, ``bf16`` or ``fp16``.
 
         Raises:
-            RewardError: what :meth:`check_precision` refuses.
+            RewardError: a precision that was asked for moves the scores too far.
         """
         return self._tower(scorer).precision
 
@@ -164,30 +145,29 @@ class RewardModel:
         with self._kept_in_use:
             return dict(self._counts)
 
-    def _tower(self, scorer: Scorer) -> ImageTower:
-        self.check_precision(scorer)
-        exact = self.encoder.exact
-        return exact if exact and self._drift(scorer) > TOLERANCE else self.encoder.tower
-
-    def _drift(self, scorer: Scorer) -> float:
-        if self.encoder.probes is None:
-            return 0.0
+    def _tower(self, scorer: Scorer) -> Tower:
         with self._kept_in_use:
-            drift = _used(self._drifts, scorer.fingerprint)
-        if drift is None:
-            drift = score_drift(scorer, self._bank(scorer.goals), *self.encoder.probes)
-            if self.encoder.exact and drift > TOLERANCE:
-                _LOG.warning(
-                    "precision auto: fp32 for %s, whose scores %s moves by %.3f",
-                    scorer.head,
-                    self.encoder.precision,
-                    drift,
-                )
+            tower = _used(self._towers, scorer.fingerprint)
+        if tower is None:
+            tower = self.encoder.tower_for(self._probe(scorer), str(scorer.head))
             with self._kept_in_use:
-                _keep(self._drifts, scorer.fingerprint, drift)
-        return drift
+                _keep(self._towers, scorer.fingerprint, tower)
+        return tower
 
-    def _embed(self, pieces: Sequence[Frames], tower: ImageTower) -> Tensor:
+    def _probe(self, scorer: Scorer) -> Callable[[Tensor], Tensor]:
+        """Return a function of embeddings ``[P, D]``: scores ``[P, G]`` of at most 64 goals."""
+        number = min(len(scorer.goals), _GOALS_PROBED)
+        probed = np.linspace(0, len(scorer.goals) - 1, number).astype(int).tolist()
+
+        @torch.inference_mode()
+        def score(images: Tensor) -> Tensor:
+            bank = self._bank(scorer.goals)
+            each = (torch.full((len(images),), goal, device=images.device) for goal in probed)
+            return torch.stack([scorer.head(images, bank, goals) for goals in each], dim=1)
+
+        return score
+
+    def _embed(self, pieces: Sequence[Frames], tower: Tower) -> Tensor:
         """Embed frames: pieces of uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``."""
         size = sum(map(len, pieces))
         encoded = 0
@@ -200,14 +180,16 @@ class RewardModel:
         if self._frames is None or not size:
             images = encode(range(size))
         else:
-            images = self._frames.embed(content_keys(pieces, tower.precision), encode)
+            images = self._frames.embed(content_keys(pieces, tower.fingerprint), encode)
         self._count(frames_encoded=encoded, cache_hits=size - encoded)
         return images
 
     def _embed_texts(self, texts: Sequence[str]) -> Tensor:
         def encode(positions: Sequence[int]) -> Tensor:
             self._count(texts_encoded=len(positions))
-            return self.encoder.encode_texts([texts[position] for position in positions])
+            new = [texts[position] for position in positions]
+            self.encoder.check_texts(new)
+            return self.encoder.encode_texts(new)
 
         return self._texts.embed(texts, encode)
 

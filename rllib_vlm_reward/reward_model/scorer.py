@@ -7,17 +7,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.reward_model.heads import (
-    Cosine,
-    Dense,
-    GoalBaseline,
-    Head,
-    Sigmoid,
-    Softmax,
-)
+from rllib_vlm_reward.reward_model.heads import Head
 
 __all__ = ["Scorer", "Scores", "pay"]
 
@@ -36,9 +28,10 @@ class Scorer:
         head: see :mod:`rllib_vlm_reward.reward_model.heads`.
 
     Raises:
-        RewardError: a head that is no dataclass, so that its fingerprint would not be stable.
+        RewardError: what is given as head is none.
 
     Example:
+        >>> from rllib_vlm_reward.reward_model.heads import Softmax
         >>> goals = GoalSet.from_texts(["a ball", "a key"])
         >>> Scorer(goals, Softmax()).fingerprint == Scorer(goals, Softmax(0.07)).fingerprint
         False
@@ -48,35 +41,17 @@ class Scorer:
     head: Head
 
     def __post_init__(self) -> None:
-        if not dataclasses.is_dataclass(self.head) or isinstance(self.head, type):
+        if not isinstance(self.head, Head):
             raise RewardError(
-                f"scorer: got the head {self.head!r}, expected an instance of a frozen dataclass, "
-                "whose fields say what it computes, such as Softmax()."
+                f"scorer: got the head {self.head!r}, expected an instance of a class that derives "
+                "from rllib_vlm_reward.reward_model.heads.Head, such as Softmax()."
             )
-
-    @classmethod
-    def from_config(cls, config: VLMRewardConfig) -> "Scorer":
-        """Return the scorer that the configuration describes.
-
-        Example:
-            >>> config = VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine")
-            >>> Scorer.from_config(config).head
-            Cosine()
-        """
-        heads: dict[str, Head] = {
-            "softmax": Softmax(config.temperature),
-            "dense": Dense(config.temperature),
-            "cosine": Cosine(),
-            "goal_baseline": GoalBaseline(config.alpha),
-            "sigmoid": Sigmoid(),
-        }
-        return cls(config.goal_set, heads[config.head])
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of goals and head, in hex; the same in every process."""
-        head = f"{type(self.head).__module__}.{self.head!r}"
-        return hashlib.sha256(f"{self.goals.fingerprint} {head}".encode()).hexdigest()
+        parts = f"{self.goals.fingerprint} {self.head.digest()}"
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def pay(scores: Scores, threshold: float | None) -> Scores:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
 
-__all__ = ["HUB", "LAYOUT", "Spec", "calm", "embedded_names", "told"]
+__all__ = ["HUB", "LAYOUT", "Spec", "embedded_names", "naming", "without_warning"]
 
 HUB = "hf-hub:"
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
@@ -104,7 +104,7 @@ def _weights_in(folder: Path, text: str) -> Path:
 
 
 @contextlib.contextmanager
-def told(spec: str, what: str) -> Iterator[None]:
+def naming(spec: str, what: str) -> Iterator[None]:
     """Raise what fails inside as a CheckpointError that names the spec."""
     try:
         yield
@@ -116,7 +116,7 @@ def told(spec: str, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def calm() -> Iterator[None]:
+def without_warning() -> Iterator[None]:
     """Hold back open_clip's warning that the weights are random: they are loaded later."""
 
     def other(record: logging.LogRecord) -> bool:

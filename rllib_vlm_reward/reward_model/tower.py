@@ -38,16 +38,24 @@ class ImageTower:
         device: where it computes.
         precision: of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
         embed_dim: D.
+        fingerprint: names weights and precision.
 
     Attributes:
-        precision, dtype: as given, and as torch's type.
+        precision, fingerprint, dtype: as given, and the precision as torch's type.
         preprocess: the model's own transform.
     """
 
     def __init__(
-        self, visual: Any, device: torch.device, precision: str, *, embed_dim: int
+        self,
+        visual: Any,
+        device: torch.device,
+        precision: str,
+        *,
+        embed_dim: int,
+        fingerprint: str,
     ) -> None:
         self.precision, self.dtype = precision, DTYPES[precision]
+        self.fingerprint = fingerprint
         self.preprocess = Preprocess.from_config(visual.preprocess_cfg)
         self._device, self._embed_dim = device, embed_dim
         # Frames are NHWC already, and convolutions are the faster for it (RN50: by a fifth).

@@ -7,10 +7,10 @@ from rllib_vlm_reward.reward_model import batch_size
 
 
 def best_of(seconds, monkeypatch, memory=10**9):
-    """Run the search on a clock that only the tower advances: seconds of a batch, by its size."""
+    """Run the search on a clock that only the encoder advances: seconds of a batch, by its size."""
     clock, asked = [0.0], []
 
-    def tower(frames):
+    def encode(frames):
         asked.append(len(frames))
         if len(frames) > memory:
             raise torch.cuda.OutOfMemoryError
@@ -19,7 +19,7 @@ def best_of(seconds, monkeypatch, memory=10**9):
 
     monkeypatch.setattr(batch_size.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    encoder = types.SimpleNamespace(tower=tower, image_size=(4, 4))
+    encoder = types.SimpleNamespace(encode_frames=encode, image_size=(4, 4))
     best = batch_size.best_batch_size(types.SimpleNamespace(encoder=encoder))
     return best, max(asked), clock[0]
 

@@ -2,8 +2,11 @@
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +15,18 @@ from hypothesis import strategies as st
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import Goal, GoalSet
 from rllib_vlm_reward.reward_model.bank import TextBank
-from rllib_vlm_reward.reward_model.heads import Cosine, Dense, GoalBaseline, Sigmoid, Softmax
+from rllib_vlm_reward.reward_model.heads import (
+    HEADS,
+    Cosine,
+    Dense,
+    GoalBaseline,
+    Head,
+    Sigmoid,
+    Softmax,
+    head_settings,
+    head_summary,
+    make_head,
+)
 
 DIM, SCALE, BIAS = 6, 20.0, -4.0
 SETTINGS = settings(max_examples=60, deadline=None)
@@ -221,3 +235,104 @@ def test_sigmoid_needs_a_sigmoid_model():
     bank, _ = make_bank(make_goals(), logit_bias=None)
     with pytest.raises(RewardError, match=r"no logit_bias.*head: softmax"):
         Sigmoid()(torch.zeros(1, DIM), bank, torch.tensor([0]))
+
+
+# --- Digests, and heads by their settings
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weighted(Head):
+    """The cosine in a weighted space."""
+
+    weights: npt.NDArray[np.float32]
+    names: tuple[str, ...] = ()
+
+    def __call__(self, images, bank, goals):
+        return (images * torch.from_numpy(self.weights) * bank.goal(goals)).sum(dim=1)
+
+
+def test_arrays_count_by_type_shape_and_bytes():
+    array = np.arange(5000, dtype=np.float32)  # whose repr is elided
+    other = array.copy()
+    other[2500] += 1
+    same = [Weighted(array), Weighted(array.copy()), Weighted(np.repeat(array, 2)[::2])]
+    assert len({head.digest() for head in same}) == 1
+    assert same[0] == same[1]
+    assert hash(same[0]) == hash(same[1])
+    different = [
+        Weighted(other),
+        Weighted(array.astype(np.float64)),
+        Weighted(array.reshape(50, 100)),
+        Weighted(array, ("a",)),
+        Weighted(array, ("a", "b")),
+        Weighted(array, ("ab",)),
+    ]
+    assert len({head.digest() for head in [same[0], *different]}) == 1 + len(different)
+
+
+def test_a_digest_is_the_same_in_another_process():
+    code = "from rllib_vlm_reward.reward_model.heads import Softmax; print(Softmax(0.02).digest())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout.strip() == Softmax(0.02).digest()
+
+
+def test_a_field_without_content_is_refused():
+    with pytest.raises(RewardError, match=r"Weighted\.weights is of the type object"):
+        Weighted(object()).digest()
+
+
+def test_importing_the_heads_imports_no_torch():
+    code = "import sys, rllib_vlm_reward.config; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("head", [case[0] for case in CASES.values()], ids=list(CASES))
+def test_a_head_is_made_of_what_it_writes(head):
+    assert make_head(head_settings(head)) == head
+    assert make_head(head) is head
+
+
+def test_a_head_of_ones_own_is_made_by_its_import_path():
+    own = f"{__name__}.Weighted"
+    head = make_head({"kind": own, "weights": [1, 2], "names": ["a"]})
+    assert head == Weighted(np.array([1, 2], np.float32), ("a",))
+    assert head_settings(head) == {"kind": own, "weights": [1.0, 2.0], "names": ("a",)}
+    assert head_summary(head)["weights"].startswith("float32 [2] ")
+    with pytest.raises(RewardError, match=r"weights: got 'heavy'"):
+        make_head({"kind": own, "weights": "heavy"})
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("magic", r"got 'magic', expected one of \['softmax'"),
+        ({"temperature": 1}, "a mapping with that as `kind`"),
+        (7, "got 7, expected one of"),
+        ({"kind": "cosine", "alpha": 1}, r"head cosine: unknown key 'alpha'. The keys are \[\]"),
+        ({"kind": "softmax", "temperature": "hot"}, "head softmax: temperature: got 'hot'"),
+        ("math.tau", "expected a frozen dataclass that derives from"),
+        ("rllib_vlm_reward.goals.Goal", "derives from"),
+    ],
+)
+def test_what_is_no_head_is_refused(given, says):
+    with pytest.raises(RewardError, match=says):
+        make_head(given)
+
+
+def test_traits_are_what_the_heads_do():
+    bank, _ = make_bank(make_goals(), logit_bias=BIAS)
+    images, goals = tensors(unit(400, 3), [i % 4 for i in range(400)])
+    for kind, head in ((kind, HEADS[kind]()) for kind in HEADS):
+        scores = head(images, bank, goals)
+        low, high = head.range
+        assert low - 1e-6 <= scores.min() <= scores.max() <= high + 1e-6, kind
+        assert head.has_temperature == hasattr(head, "temperature"), kind
+        alone = TextBank(make_goals((0,)), torch.eye(2, DIM), SCALE, BIAS)
+        one = head(torch.eye(2, DIM), alone, torch.tensor([0, 0]))
+        assert head.needs_negatives == bool((one == one[0]).all()), kind
+        if head.needs_baseline:
+            goals_only = GoalSet((Goal("g", "g", ("n",)),))
+            bare = TextBank(goals_only, torch.eye(2, DIM), SCALE, BIAS)
+            with pytest.raises(RewardError, match="no baseline"):
+                head(torch.eye(1, DIM), bare, torch.tensor([0]))

@@ -1,19 +1,14 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
 from rllib_vlm_reward.errors import CheckpointError
-from rllib_vlm_reward.goals import Goal, GoalSet
-from rllib_vlm_reward.reward_model.bank import TextBank
 from rllib_vlm_reward.reward_model.precision import (
     best_precision,
+    largest_changes,
     probe_frames,
     resolve,
-    score_drift,
 )
-from rllib_vlm_reward.reward_model.scorer import Scorer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIGNS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -55,25 +50,13 @@ def test_probe_frames_are_always_the_same_and_all_different():
     ] * 4
 
 
-@dataclasses.dataclass(frozen=True)
-class First:
-    """The image embedding's first entry, times one more than the goal."""
-
-    def __call__(self, images, bank, goals):
-        return images[:, 0] * (1 + goals)
-
-
-def drift_of(num_goals, low):
-    goals = GoalSet(tuple(Goal(f"{i}", f"{i}") for i in range(num_goals)))
-    bank = TextBank(goals, torch.ones(num_goals, 1), logit_scale=1.0)
-    return score_drift(Scorer(goals, First()), bank, torch.zeros(2, 1), torch.tensor(low))
+def test_a_change_is_a_frames_largest_one_on_average():
+    exact = torch.zeros(2, 3)
+    low = torch.tensor([[0.1, -0.3, 0.0], [0.0, 0.0, 0.1]])
+    assert largest_changes(exact, low) == pytest.approx((0.3 + 0.1) / 2)
+    assert largest_changes(exact, exact) == 0
 
 
-def test_drift_is_a_frames_largest_change_on_average():
-    assert drift_of(3, [[0.1], [-0.3]]) == pytest.approx(3 * (0.1 + 0.3) / 2)
-    assert drift_of(500, [[0.1], [0.0]]) == pytest.approx(500 * 0.1 / 2)
-    assert drift_of(3, [[0.0], [0.0]]) == 0
-
-
-def test_a_score_that_is_not_finite_is_not_a_drift():
-    assert drift_of(2, [[float("nan")], [0.5]]) == pytest.approx(2 * 0.5 / 2)
+def test_a_score_that_is_not_finite_is_not_a_change():
+    low = torch.tensor([[float("nan"), 0.0], [0.0, 0.5]])
+    assert largest_changes(torch.zeros(2, 2), low) == pytest.approx(0.5 / 2)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.tower import computed_size
 
 
@@ -27,12 +27,12 @@ def test_a_filled_batch_gives_each_frame_its_own_embedding(tiny_clip):
     computed = []
     encoder.model.visual.register_forward_pre_hook(lambda _, pixels: computed.append(pixels[0]))
     frames = np.random.default_rng(0).integers(0, 256, (33, 20, 30, 3), np.uint8)
-    found = encoder.encode_images(frames)
+    found = encoder.encode_frames(frames)
     assert found.shape[0] == 33
     (pixels,) = computed
     assert len(pixels) == 36
     assert pixels.is_contiguous(memory_format=torch.channels_last)
-    alone = torch.cat([encoder.encode_images(frame[None]) for frame in frames])
+    alone = torch.cat([encoder.encode_frames(frame[None]) for frame in frames])
     torch.testing.assert_close(found, alone, atol=1e-5, rtol=0)
 
 

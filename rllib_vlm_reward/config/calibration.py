@@ -1,5 +1,6 @@
 """A calibrated threshold as a file, and what it was calibrated for."""
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,12 +12,12 @@ from pydantic import Field
 
 from rllib_vlm_reward.errors import ConfigError, LabelError
 from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.section import Positive, Section, validated
-from rllib_vlm_reward.settings import dump_settings, read_settings
+from rllib_vlm_reward.reward_model.heads import Head, head_summary
+from rllib_vlm_reward.settings import Positive, Section, dump_settings, read_settings, validated
 
 __all__ = ["Calibration", "Estimate", "Target", "inline_calibration"]
 
-VERSION = 1
+VERSION = 2
 _LOG = logging.getLogger(__name__)
 _NAMED = 3  # of the statements that differ, or the goals that were not seen
 
@@ -79,8 +80,8 @@ class Target(Section):
             >>> Target(false_positives=0.05).reached([0.04, 0.06]).tolist()
             [True, False]
         """
-        told = np.asarray(figures)
-        return told >= self.value if self.name == "precision" else told <= self.value
+        values = np.asarray(figures)
+        return values >= self.value if self.name == "precision" else values <= self.value
 
 
 class Calibration(Section):
@@ -88,21 +89,22 @@ class Calibration(Section):
 
     Attributes:
         version: of the file's format.
-        encoder: the CLIP, as it was named.
-        weights: SHA-256 of its weights, :attr:`.CLIPEncoder.fingerprint`.
-        encoder_precision: that its image tower computed in, never ``auto``. A reward in another
-            is not refused: :meth:`.RewardModel.check_precision` bounds what that does to scores.
-        frame_source: of the reward.
-        head, alpha: of the reward; alpha is None where the head has none.
-        temperature: τ; None is the model's own.
+        encoder: the name of the encoder.
+        weights: SHA-256 of the encoder's weights, :attr:`.Encoder.fingerprint`.
+        encoder_precision: in which the encoder computed, never ``auto``. A reward in another
+            precision is not refused: :meth:`.CLIPEncoder.suited` bounds what that does to scores.
+        frame_source: where the frames came from.
+        head: the head's settings, in words.
+        head_sha256: :meth:`.Head.digest` of the head, with the temperature below.
+        temperature: τ; None is the model's own, or the head has none.
         goals: texts of the goals.
-        unseen_goals: those of training that no labelled frame had.
+        unseen_goals: goals of training that no labelled frame had.
         statements: what CLIP reads: every prompt, negative and baseline.
         goals_sha256: :attr:`.GoalSet.fingerprint`, of goals, prompts, negatives and baselines.
         threshold: β. ``low`` and ``high``: see docs/calibration.md.
         target: what β was chosen for.
         precision, recall, false_positives: what it reaches on the labelled frames; false positives
-            are an episode's.
+            are counted by episode.
         frames, successes, episodes: how many there were.
 
     Raises:
@@ -114,8 +116,8 @@ class Calibration(Section):
     weights: str
     encoder_precision: Annotated[str, Field(pattern="^(fp32|bf16|fp16)$")]
     frame_source: str
-    head: str
-    alpha: float | None = None
+    head: str | dict[str, Any]
+    head_sha256: str
     temperature: Positive | None = None
     goals: tuple[str, ...]
     unseen_goals: tuple[str, ...] = ()
@@ -147,12 +149,12 @@ class Calibration(Section):
 
     @property
     def caveat(self) -> str:
-        """What it does not vouch for, in words; empty where each goal of training had a frame."""
+        """A warning about goals without a labelled frame; empty if there are none."""
         if not self.unseen_goals:
             return ""
         return (
             f"calibration: {len(self.unseen_goals)} goals of training had no labelled frame, such "
-            f"as {list(self.unseen_goals[:_NAMED])}. Its threshold says nothing of these: collect "
+            f"as {list(self.unseen_goals[:_NAMED])}. The threshold may be wrong for these: collect "
             "frames of them, and calibrate anew."
         )
 
@@ -181,35 +183,53 @@ class Calibration(Section):
         except ConfigError as error:
             raise LabelError(str(error)) from error
 
-    def settings(self, given: dict[str, Any], goals: GoalSet) -> dict[str, float | None]:
-        """Return the reward's threshold and temperature, or refuse another reward.
+    def head_in_force(self, head: Head) -> Head:
+        """Return a reward's head, with the calibrated temperature where it leaves that open.
+
+        Raises:
+            LabelError: the threshold was calibrated for another head.
+        """
+        fitted = head
+        if head.has_temperature and getattr(head, "temperature", None) is None:
+            fitted = dataclasses.replace(head, **{"temperature": self.temperature})
+        if fitted.digest() != self.head_sha256:
+            raise LabelError(
+                f"calibration: it is for the head {self.head!r}, but the reward has "
+                f"{head_summary(head)!r}. Set the same head, or set calibration: null and "
+                "calibrate anew."
+            )
+        return fitted
+
+    def check(
+        self, *, threshold: float | None, frame_source: str, window: int, goals: GoalSet
+    ) -> None:
+        """Refuse a reward that the threshold was not calibrated for.
 
         Args:
-            given: ``head``, ``alpha``, ``window``, ``frame_source``, ``threshold`` and
-                ``temperature`` of the reward's configuration, the last two None where they are
-                not given.
+            threshold: the reward's own; None where it has none.
+            frame_source: where the reward's frames come from.
+            window: how many frames make a score; a calibration is for one.
             goals: of the reward.
 
         Raises:
-            LabelError: the reward is not the calibrated one, or has a threshold of its own.
+            LabelError: one of these is another, and which.
         """
-        own = {"threshold": self.threshold.value, "temperature": self.temperature}
-        expected = {"head": self.head, "window": 1, "frame_source": self.frame_source}
-        if self.alpha is not None:
-            expected["alpha"] = self.alpha
-        expected |= {key: value for key, value in own.items() if given[key] is not None}
-        for key, value in expected.items():
-            if given[key] != value:
+        expected: dict[str, tuple[Any, Any]] = {
+            "threshold": (self.threshold.value, threshold),
+            "frames.source": (self.frame_source, frame_source),
+            "frames.window": (1, window),
+        }
+        for key, (calibrated, given) in expected.items():
+            if given not in (calibrated, None):
                 raise LabelError(
-                    f"calibration: it has {key} {value!r}, the reward {given[key]!r}. Remove that, "
+                    f"calibration: it has {key} {calibrated!r}, the reward {given!r}. Remove that, "
                     "or set calibration: null and calibrate anew."
                 )
         if goals.fingerprint != self.goals_sha256:
             raise LabelError(
-                f"calibration: its goals differ from the reward's: {self._difference(goals)}. Its "
-                "threshold says nothing of these. Set calibration: null, and calibrate anew."
+                f"calibration: its goals differ from the reward's: {self._difference(goals)}. The "
+                "threshold is not valid for these. Set calibration: null, and calibrate anew."
             )
-        return own
 
     def _difference(self, goals: GoalSet) -> str:
         for kind, its, now in (
@@ -240,9 +260,9 @@ class Calibration(Section):
         """
         if weights != self.weights:
             raise LabelError(
-                f"calibration: it is of the CLIP {self.encoder!r} with the weights "
-                f"{self.weights[:12]}…, but {encoder!r} has the weights {weights[:12]}…. Its "
-                "threshold says nothing of these. Set calibration: null, and calibrate anew."
+                f"calibration: it is for the encoder {self.encoder!r} with the weights "
+                f"{self.weights[:12]}…, but {encoder!r} has the weights {weights[:12]}…. The "
+                "threshold is not valid for these. Set calibration: null, and calibrate anew."
             )
 
     def warn(self) -> None:

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from rllib_vlm_reward.serving_config import ServingConfig
+from rllib_vlm_reward.config import ServingConfig
 
 
 def test_the_device_decides_unless_told():

@@ -1,4 +1,4 @@
-"""Goals in words: what an agent is told, what CLIP reads, and what that is weighed against."""
+"""A goal, and the goals of a run in a fixed order."""
 
 import dataclasses
 import difflib
@@ -14,12 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.template import Template
+from rllib_vlm_reward.goals.template import Template
 
-__all__ = ["OF_CURRICULA", "Goal", "GoalSet", "Template", "expand_goals"]
+__all__ = ["CURRICULUM_FIELDS", "Goal", "GoalSet", "expand_goals"]
 
-OF_CURRICULA = frozenset({"family", "difficulty"})
-"""What a goal says of itself that no reward depends on."""
+CURRICULUM_FIELDS = frozenset({"family", "difficulty"})
+"""Fields of a goal on which no reward depends."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Goal:
     """One goal.
 
     Attributes:
-        text: what the env and the agent are told, unique in its set.
+        text: what the env and the agent are asked for, unique in the set.
         prompt: what CLIP reads: a description of the success state.
         negatives: the other members of L in the paper's equation 1, in CLIP's words.
         baseline: the state before success, for the goal-baseline head (vlmrm).
@@ -140,7 +140,7 @@ class GoalSet:
             num_negatives: how many *other goals* to draw, uniformly and without replacement, as
                 in the paper; None takes all. ``nothing`` and ``negatives`` always stay.
             baseline: every goal's baseline, for the goal-baseline head.
-            seed: of the draw.
+            seed: seed for drawing the negatives.
 
         Raises:
             GoalError: a text that no template fits, too few goals to draw from, or a goal that
@@ -204,7 +204,7 @@ class GoalSet:
     def fingerprint(self) -> str:
         """SHA-256 of what the set's rewards depend on, in hex."""
         goals = [
-            {key: value for key, value in goal.items() if key not in OF_CURRICULA}
+            {key: value for key, value in goal.items() if key not in CURRICULUM_FIELDS}
             for goal in self.to_dict()["goals"]
         ]
         content = json.dumps({"goals": goals}, sort_keys=True)

@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.grammar import Grammar
+from rllib_vlm_reward.goals import Grammar
 
 GRAMMAR = {
     "goals": ["a {color} {kind}"],
@@ -63,7 +63,10 @@ def test_what_is_written_holds_the_goals_in_full(written, tmp_path):
     (tmp_path / "goals.yaml").unlink()
     again = VLMRewardConfig.from_yaml(config.to_yaml())
     assert again == config
-    assert again.model_copy(update={"alpha": 0.1}).goal_set == config.goal_set
+    assert (
+        again.model_copy(update={"head": {"kind": "softmax", "temperature": 0.1}}).goal_set
+        == config.goal_set
+    )
     assert split_of(again) == split_of(again.for_agent("a")) == SPLIT
 
 
@@ -102,7 +105,7 @@ def test_a_file_of_other_content_is_refused(written, content, message):
         ({"goals": "a ball"}, "got 'a ball', which cannot be read .*give a list of one"),
         ({"goals": "tests"}, "'tests', which cannot be read"),
         ({"goals": {"goals": ["a {b}"], "wrds": {}}}, "unknown key 'wrds'. Did you mean 'words'"),
-        ({"goals": GRAMMAR, "evaluation_goals": ["a box"]}, "beside those of the grammar"),
+        ({"goals": GRAMMAR, "evaluation_goals": ["a box"]}, "both here and in the grammar"),
         ({"agents": {"a": {"goals": "none.yaml"}}}, "'none.yaml', which cannot be read"),
     ],
 )
@@ -118,5 +121,5 @@ def test_what_a_file_brings_is_not_given_beside_it(written, key):
         "evaluation_goals": ["a box"],
         "templates": [{"nothing": "nothing"}],
     }
-    with pytest.raises(pydantic.ValidationError, match=f"{key}: got some beside those of .*yaml"):
+    with pytest.raises(pydantic.ValidationError, match=f"{key}: it is set both here and in .*yaml"):
         make(**{"goals": written(content), key: content[key]})

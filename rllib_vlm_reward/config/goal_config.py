@@ -7,10 +7,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from rllib_vlm_reward.errors import ConfigError, GoalError
-from rllib_vlm_reward.goals import Goal
-from rllib_vlm_reward.grammar import Grammar
-from rllib_vlm_reward.section import Section, validated
-from rllib_vlm_reward.settings import read_settings
+from rllib_vlm_reward.goals import Goal, Grammar
+from rllib_vlm_reward.settings import Section, read_settings, validated
 
 __all__ = ["GoalConfig", "GoalFile", "TemplateConfig", "resolve_goals"]
 
@@ -18,7 +16,7 @@ S = TypeVar("S", bound=Section)
 
 
 class TemplateConfig(Section):
-    """A :class:`~rllib_vlm_reward.template.Template` in YAML."""
+    """A :class:`~rllib_vlm_reward.goals.Template` in YAML."""
 
     goal: str = "{}"
     prompt: str = "{}"
@@ -28,7 +26,7 @@ class TemplateConfig(Section):
 
 
 class GoalConfig(Section):
-    """A :class:`~rllib_vlm_reward.goals.Goal` in YAML; what is left out is its template's.
+    """A :class:`~rllib_vlm_reward.goals.Goal` in YAML; the template gives what is left out.
 
     Its negatives default to those drawn from the set.
     """
@@ -85,8 +83,7 @@ def resolve_goals(settings: Any) -> Any:
     for key in found.keys() - {"goals"}:
         if settings.get(key):
             raise GoalError(
-                f"{key}: got some beside those of {source}, expected them once. Remove them here "
-                "or there."
+                f"{key}: it is set both here and in {source}, expected once. Remove one of them."
             )
     return {**settings, **found}
 

@@ -1,14 +1,16 @@
 """A calibration's file, and the rewards that take or refuse it."""
 
+import dataclasses
 import logging
 
 import pydantic
 import pytest
 import yaml
 
-from rllib_vlm_reward.calibration import Calibration, Target, inline_calibration
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config.calibration import Calibration, Target, inline_calibration
 from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.reward_model.heads import Softmax, head_summary
 from rllib_vlm_reward.run import Experiment
 
 REWARD = {"encoder": "small", "goals": ["a {red|blue} {ball|key}"]}
@@ -18,17 +20,21 @@ def figure(value):
     return {"value": value, "low": value / 2, "high": value}
 
 
-def calibration(reward=REWARD, **changes):
+def calibration(reward=REWARD, temperature=None, **changes):
     config = VLMRewardConfig(**reward)
+    calibrated = config.head
+    if temperature is not None:
+        calibrated = dataclasses.replace(config.head, temperature=temperature)
     return Calibration(
         **{
-            "version": 1,
+            "version": 2,
             "encoder": config.encoder,
             "weights": "a" * 64,
             "encoder_precision": "bf16",
-            "frame_source": config.frame_source,
-            "head": config.head,
-            "temperature": config.temperature,
+            "frame_source": config.frames.source,
+            "head": head_summary(config.head),
+            "head_sha256": calibrated.digest(),
+            "temperature": temperature,
             "goals": config.goal_set.texts,
             "statements": config.goal_set.statements,
             "goals_sha256": config.goal_set.fingerprint,
@@ -59,8 +65,12 @@ def path(tmp_path):
 
 def test_it_sets_threshold_and_temperature(path):
     config = VLMRewardConfig(**REWARD, calibration=path(temperature=0.02))
-    assert (config.threshold, config.temperature) == (0.123456789012345, 0.02)
-    plain = VLMRewardConfig(**REWARD, threshold=config.threshold, temperature=0.02)
+    assert config.threshold_in_force == 0.123456789012345
+    assert config.head_in_force == config.scorer.head == Softmax(0.02)
+    assert (config.threshold, config.head) == (None, Softmax())  # nothing is written back
+    plain = VLMRewardConfig(
+        **REWARD, threshold=0.123456789012345, head={"kind": "softmax", "temperature": 0.02}
+    )
     assert config.reward_settings == plain.reward_settings
 
 
@@ -89,9 +99,9 @@ def test_it_is_read_at_once_and_survives_every_copy(path):
 def test_a_copy_takes_another_calibration_or_none(path):
     config = VLMRewardConfig(**REWARD, calibration=path(temperature=0.02))
     other = config.model_copy(update={"calibration": path(threshold=figure(0.9))})
-    assert (other.threshold, other.temperature) == (0.9, None)
+    assert (other.threshold_in_force, other.head_in_force) == (0.9, Softmax())
     none = config.model_copy(update={"calibration": None})
-    assert (none.threshold, none.temperature) == (None, None)
+    assert (none.threshold_in_force, none.head_in_force) == (None, Softmax())
 
 
 def test_early_end_may_rest_on_it(path):
@@ -103,10 +113,10 @@ def test_early_end_may_rest_on_it(path):
     ("changes", "says"),
     [
         ({"threshold": 0.5}, "threshold 0.123456789012345, the reward 0.5"),
-        ({"temperature": 0.5}, "it has temperature None, the reward 0.5"),
-        ({"head": "dense"}, "it has head 'softmax', the reward 'dense'"),
-        ({"window": 2}, "it has window 1, the reward 2"),
-        ({"frame_source": "obs"}, "it has frame_source 'render', the reward 'obs'"),
+        ({"head": {"kind": "softmax", "temperature": 0.5}}, "but the reward has .*: 0.5"),
+        ({"head": "dense"}, "it is for the head 'softmax', but the reward has 'dense'"),
+        ({"frames": {"window": 2}}, "it has frames.window 1, the reward 2"),
+        ({"frames": {"source": "obs"}}, "it has frames.source 'render', the reward 'obs'"),
         ({"goals": ["a {red|blue} {ball|box}"]}, "2 goals are in it alone, as .*a red key"),
         ({"goals": ["a {red|blue|grey} {ball|key}"]}, "2 goals in the reward alone, .*a grey ball"),
         ({"negatives": ["an empty room"]}, "1 prompts, .* in the reward alone, .*empty room"),
@@ -119,26 +129,29 @@ def test_another_reward_is_refused_and_what_differs_named(changes, says, path):
         VLMRewardConfig(**{**REWARD, **changes}, calibration=path())
 
 
-def test_alpha_counts_for_its_head_alone(path):
+def test_a_heads_other_settings_count(path):
     head = {**REWARD, "head": "goal_baseline", "baseline": "a room"}
-    file = path(head, alpha=0.5)
-    assert VLMRewardConfig(**head, calibration=file).threshold
-    with pytest.raises(pydantic.ValidationError, match=r"it has alpha 0\.5, the reward 0\.2"):
-        VLMRewardConfig(**head, alpha=0.2, calibration=file)
+    file = path(head)
+    assert VLMRewardConfig(**head, calibration=file).threshold_in_force
+    other = {**head, "head": {"kind": "goal_baseline", "alpha": 0.2}}
+    with pytest.raises(pydantic.ValidationError, match="for the head 'goal_baseline', but"):
+        VLMRewardConfig(**other, calibration=file)
 
 
-def test_another_precision_is_told_and_not_refused(path):
+def test_another_precision_is_reported_and_not_refused(path):
     file = path(encoder_precision="fp16")
     assert Calibration.load(file).encoder_precision == "fp16"
     for precision in ("auto", "fp32"):
-        assert VLMRewardConfig(**REWARD, precision=precision, calibration=file).threshold
+        assert VLMRewardConfig(
+            **REWARD, serving={"precision": precision}, calibration=file
+        ).threshold_in_force
     with pytest.raises(pydantic.ValidationError, match="encoder_precision"):
         calibration(encoder_precision="auto")
 
 
 def test_goals_that_differ_in_what_no_reward_depends_on_are_the_same(path):
     graded = [{"text": text, "difficulty": 1} for text in VLMRewardConfig(**REWARD).goal_set.texts]
-    assert VLMRewardConfig(encoder="small", goals=graded, calibration=path()).threshold
+    assert VLMRewardConfig(encoder="small", goals=graded, calibration=path()).threshold_in_force
 
 
 def test_an_agent_may_have_its_own(path):
@@ -146,8 +159,8 @@ def test_an_agent_may_have_its_own(path):
     file = path({**REWARD, **own})
     config = VLMRewardConfig(**REWARD, agents={"seeker": {**own, "calibration": file}})
     open(file, "w").close()
-    assert config.for_agent("seeker").threshold == 0.123456789012345
-    assert config.for_agent("another").threshold is None
+    assert config.for_agent("seeker").threshold_in_force == 0.123456789012345
+    assert config.for_agent("another").threshold_in_force is None
     assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
     with pytest.raises(LabelError, match="has the weights bbbb"):
         config.check_weights("b" * 64)
@@ -171,9 +184,9 @@ def test_other_weights_are_refused(path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("version: 2", "version: got 2, expected 1. Set calibration: null"),
+        ("version: 1", "version: got 1, expected 2. Set calibration: null"),
         ("threshold: 0.5", r"it is no calibration: got the keys \['threshold'\]"),
-        ("version: 1", "encoder: Field required"),
+        ("version: 2", "encoder: Field required"),
         ("[1", "cannot be read"),
         ("just words", "calibration .*: "),
     ],
@@ -198,9 +211,9 @@ def test_what_it_has_not_seen_is_logged_once_where_its_use_begins(path, caplog):
     config = VLMRewardConfig(**REWARD, calibration=path(unseen_goals=unseen), agents=agents)
     assert not caplog.records
     config.check_weights("a" * 64)
-    (told,) = caplog.records
-    assert told.levelno == logging.WARNING
-    assert "3 goals of training had no labelled frame, such as ['a red key', " in told.message
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "3 goals of training had no labelled frame, such as ['a red key', " in record.message
     caplog.clear()
     VLMRewardConfig(**REWARD, calibration=path()).check_weights("a" * 64)
     assert not caplog.records
@@ -224,11 +237,10 @@ def test_a_target_is_one_figure(target):
 
 
 def test_an_agent_without_it_keeps_its_reward_through_yaml(path):
-    """What the calibration set is not written: it would count as given."""
     agents = {"s": {"goals": ["a {red|blue} ball"], "calibration": None}}
     config = VLMRewardConfig(**REWARD, calibration=path(), agents=agents)
     again = VLMRewardConfig.from_yaml(config.to_yaml())
     assert again == config
-    assert again.threshold == config.threshold
-    assert config.for_agent("s").threshold is None
-    assert again.for_agent("s").threshold is None
+    assert again.threshold_in_force == config.threshold_in_force
+    assert config.for_agent("s").threshold_in_force is None
+    assert again.for_agent("s").threshold_in_force is None

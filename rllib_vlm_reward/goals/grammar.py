@@ -12,7 +12,7 @@ import pydantic
 from pydantic import Field
 
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.section import Section
+from rllib_vlm_reward.settings import Section
 
 __all__ = ["Grammar", "HeldOut", "Split"]
 
@@ -43,7 +43,7 @@ class HeldOut(Section):
         pairs: pairs of words that training never says of one thing; each of the two words stays
             in training with another partner.
         num_pairs: how many such pairs to draw, in place of ``pairs``.
-        seed: of that draw.
+        seed: seed for drawing these pairs.
     """
 
     words: dict[str, Words] = Field(default_factory=dict)

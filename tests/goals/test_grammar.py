@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.grammar import Grammar
+from rllib_vlm_reward.goals import Grammar
 
 FIND = "go to the {color} {kind}"
 PLACE = "put the {color} {kind} next to the {color2} {kind2}"

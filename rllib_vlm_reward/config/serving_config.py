@@ -1,22 +1,27 @@
-"""Where a run's rewards are computed: how many actors, on which devices, in which precision."""
+"""How a run's rewards are served: how many actors, on which devices, in which precision."""
 
 from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
-from rllib_vlm_reward.section import Positive, Section
+from rllib_vlm_reward.config.scope import ELSEWHERE
+from rllib_vlm_reward.settings import Positive, Section
 
 __all__ = ["ServingConfig"]
 
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0.0)]
 
-class ServingConfig(Section):
+
+class ServingConfig(Section, place="vlm_reward.serving"):
     """How a run's rewards are served.
 
     Attributes:
-        precision: of the CLIP's image tower: ``fp32``, ``bf16``, ``fp16``, an error where it moves
-            the scores too far from those of fp32, or ``auto``, the fastest that the device has
-            and the scores allow.
+        precision: in which the CLIP's image tower computes: ``fp32``, ``bf16`` or ``fp16`` (an
+            error if it moves the scores too far from those of fp32), or ``auto``: the fastest
+            that the device has and the scores allow. An encoder of your own has its own, so
+            leave ``auto`` there.
         cache_frames: embeddings of frames that each actor keeps, so that a frame it has seen
             lately is not encoded again; 0 keeps none.
         num_actors: reward actors in the pool.
@@ -35,15 +40,15 @@ class ServingConfig(Section):
     """
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    cache_frames: Annotated[int, Field(ge=0)] = 16_384
-    num_actors: Annotated[int, Field(ge=1)] = 1
-    max_actors: Annotated[int, Field(ge=1)] | None = None
-    num_gpus_per_actor: Annotated[float, Field(ge=0.0)] | None = None
-    num_cpus_per_actor: Annotated[float, Field(ge=0.0)] = 0.0
-    max_batch_size: Annotated[int, Field(ge=1)] | None = None
-    max_in_flight: Annotated[int, Field(ge=1)] = 32
-    timeout_s: Positive = 60.0
-    pool_name: str | None = None
+    cache_frames: Annotated[int, Field(ge=0), ELSEWHERE] = 16_384
+    num_actors: Annotated[int, Field(ge=1), ELSEWHERE] = 1
+    max_actors: Annotated[PositiveInt | None, ELSEWHERE] = None
+    num_gpus_per_actor: Annotated[NonNegative | None, ELSEWHERE] = None
+    num_cpus_per_actor: Annotated[NonNegative, ELSEWHERE] = 0.0
+    max_batch_size: Annotated[PositiveInt | None, ELSEWHERE] = None
+    max_in_flight: Annotated[int, Field(ge=1), ELSEWHERE] = 32
+    timeout_s: Annotated[Positive, ELSEWHERE] = 60.0
+    pool_name: Annotated[str | None, ELSEWHERE] = None
 
     @pydantic.model_validator(mode="after")
     def _check_bounds(self) -> "ServingConfig":

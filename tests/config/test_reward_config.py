@@ -43,7 +43,7 @@ def test_a_config_is_frozen():
         ({"threshold": 1.5}, "less than or equal to 1"),
         ({"threshold": -0.1}, "greater than or equal to 0"),
         ({"threshold": float("nan")}, "threshold"),
-        ({"temperature": 0.0}, "greater than 0"),
+        ({"head": {"kind": "softmax", "temperature": 0.0}}, "more than 0"),
         ({"goals": []}, "at least 1 item"),
         ({"goals": ["a ball", ""]}, "empty text"),
         ({"goals": ["a ball"]}, "no negatives"),
@@ -58,11 +58,11 @@ def test_a_config_is_frozen():
         ({"head": "goal_baseline"}, "baseline"),
         ({"mode": "deferred", "early_end": True, "threshold": 0.5}, "mode: synchronous"),
         ({"mode": "synchronous", "early_end": True}, "no threshold"),
-        ({"frame_source": "camera"}, "frame_source"),
+        ({"frames": {"source": "camera"}}, "frames.source\n.*expected render, obs"),
         ({"goal_source": "mission"}, "goal_source"),
-        ({"num_actors": 0}, "num_actors"),
-        ({"num_gpus_per_actor": -1}, "num_gpus_per_actor"),
-        ({"precision": "int8"}, "precision"),
+        ({"serving": {"num_actors": 0}}, "num_actors"),
+        ({"serving": {"num_gpus_per_actor": -1}}, "num_gpus_per_actor"),
+        ({"serving": {"precision": "int8"}}, "precision"),
         ({"encoder": ""}, "encoder"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_goal_is_held_out_or_not():
 @pytest.mark.parametrize(
     ("own", "says"),
     [
-        ({"num_actors": 2}, "'num_actors' of agent 'a' is the same for all agents"),
+        ({"serving": {"num_actors": 2}}, "'serving' of agent 'a' is the same for all agents"),
         ({"treshold": 0.5}, "unknown key 'treshold'. Did you mean 'threshold'?"),
         ({"goals": ["one goal"]}, "of agent 'a'"),
     ],
@@ -110,11 +110,11 @@ def test_an_agent_has_its_own_settings_and_the_runs():
         encoder="small",
         goals=["a ball", "a key"],
         threshold=0.5,
-        num_actors=3,
         agents={"a": {"threshold": None}, 1: None},
+        serving={"num_actors": 3},
     )
     assert config.for_agent("a") == VLMRewardConfig(
-        encoder="small", goals=["a ball", "a key"], threshold=None, num_actors=3
+        encoder="small", goals=["a ball", "a key"], threshold=None, serving={"num_actors": 3}
     )
     assert config.for_agent(1) is None
     assert config.for_agent("b").threshold == 0.5
@@ -123,9 +123,14 @@ def test_an_agent_has_its_own_settings_and_the_runs():
 
 def test_where_rewards_are_computed_is_no_setting_of_the_reward():
     config = VLMRewardConfig(encoder="small", goals=["a ball", "a key"])
-    elsewhere = config.model_copy(update={"num_actors": 4, "mode": "synchronous", "timeout_s": 1.0})
+    elsewhere = config.model_copy(
+        update={"mode": "synchronous", "serving": {"num_actors": 4, "timeout_s": 1.0}}
+    )
     assert elsewhere.reward_settings == config.reward_settings
-    assert config.model_copy(update={"alpha": 0.1}).reward_settings != config.reward_settings
+    assert (
+        config.model_copy(update={"head": {"kind": "softmax", "temperature": 0.1}}).reward_settings
+        != config.reward_settings
+    )
 
 
 def test_an_early_end_needs_more_than_the_last_step():
@@ -136,7 +141,7 @@ def test_an_early_end_needs_more_than_the_last_step():
             threshold=0.5,
             mode="synchronous",
             early_end=True,
-            scored_steps="last",
+            frames={"scored_steps": "last"},
         )
 
 
@@ -164,7 +169,7 @@ def test_an_agents_settings_survive_yaml_however_they_were_given():
 @pytest.mark.parametrize("steps", [True, 0, -1, 2.0, "every", "3", None, ["all"]])
 def test_scored_steps_are_named_or_counted(steps):
     with pytest.raises(pydantic.ValidationError, match="or k for every k-th step") as raised:
-        make(scored_steps=steps)
+        make(frames={"scored_steps": steps})
     assert len(raised.value.errors()) == 1
 
 

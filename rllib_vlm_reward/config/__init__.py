@@ -1,0 +1,25 @@
+"""What is a run's reward? Typed, frozen, validated settings, and the same keys in YAML.
+
+* :mod:`reward_config`: the whole of it;
+* :mod:`goal_config`, :mod:`frame_config`, :mod:`serving_config`: the groups of keys;
+* :mod:`calibration`: a threshold that was chosen for a reward;
+* :mod:`scope`: which keys may differ by agent, and on which rewards depend.
+"""
+
+from rllib_vlm_reward.config.calibration import Calibration, Estimate, Target
+from rllib_vlm_reward.config.frame_config import FrameConfig
+from rllib_vlm_reward.config.goal_config import GoalConfig, GoalFile, TemplateConfig
+from rllib_vlm_reward.config.reward_config import VLMRewardConfig
+from rllib_vlm_reward.config.serving_config import ServingConfig
+
+__all__ = [
+    "Calibration",
+    "Estimate",
+    "FrameConfig",
+    "GoalConfig",
+    "GoalFile",
+    "ServingConfig",
+    "Target",
+    "TemplateConfig",
+    "VLMRewardConfig",
+]

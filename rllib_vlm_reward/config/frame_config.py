@@ -1,0 +1,82 @@
+"""Which frames are scored: where they come from, which steps, and how many together."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.settings import Section, import_path_of, load_object
+
+__all__ = ["FrameConfig"]
+
+_KINDS = re.compile(r"render|obs|(info|obs):.+")
+_SELECTIONS = ("all", "last", "changed")
+
+
+class FrameConfig(Section, place="vlm_reward.frames"):
+    """Which frames are scored.
+
+    Attributes:
+        source: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``; or the import path of a function
+            of your own, see :func:`~rllib_vlm_reward.connectors.collector.frame_source`.
+        scored_steps: which steps CLIP sees: ``all``; an integer k: every k-th step of the episode,
+            and the last; ``last``: only the episode's last step; ``changed``: those whose frame
+            differs from the one before, while the others repeat its score. A step that is not
+            scored pays nothing.
+        window: a step's score is made of the episode's last ``window`` scored frames.
+        reduce: how: their ``mean`` or their ``max``.
+
+    Raises:
+        pydantic.ValidationError: an unknown key, or a value outside its range.
+
+    Example:
+        >>> FrameConfig(source="info:crop", scored_steps=4).window
+        1
+    """
+
+    source: str = "render"
+    scored_steps: Literal["all", "last", "changed"] | int = "all"
+    window: Annotated[int, Field(ge=1)] = 1
+    reduce: Literal["mean", "max"] = "mean"
+
+    @pydantic.field_validator("source", mode="before")
+    @classmethod
+    def _name_source(cls, given: Any) -> Any:
+        """Take a function by its import path, and refuse a name that leads nowhere."""
+        source = _import_path(given) if callable(given) else given
+        if not isinstance(source, str) or _KINDS.fullmatch(source):
+            return source
+        if "." not in source:
+            raise ValueError(
+                f"got {source!r}, expected render, obs, obs:KEY, info:KEY, or the import path of a "
+                "function of your own, package.module.function."
+            )
+        if not callable(load_object(source, "frames.source")):
+            raise ValueError(f"got {source!r}, which is no function, expected one.")
+        return source
+
+    @pydantic.field_validator("scored_steps", mode="before")
+    @classmethod
+    def _name_steps(cls, given: Any) -> Any:
+        if given not in _SELECTIONS and (type(given) is not int or given < 1):
+            raise ValueError(
+                f"got {given!r}, expected one of {_SELECTIONS}, or k for every k-th step."
+            )
+        return given
+
+
+def _import_path(function: Callable[..., Any]) -> str:
+    path = import_path_of(function)
+    try:
+        found = load_object(path, "frames.source")
+    except ConfigError:
+        found = None
+    if found is not function:
+        raise ValueError(
+            f"got {function!r}, which env runners cannot import as {path}, expected a function at "
+            "the top of a module. Move it there."
+        )
+    return path

@@ -1,0 +1,370 @@
+"""open_clip's models as encoders: by name or from disk, with their preprocessing and tokenizer."""
+
+import copy
+import difflib
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from rllib_vlm_reward.errors import CheckpointError, GoalError, RewardError
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction
+from rllib_vlm_reward.reward_model.precision import (
+    TOLERANCE,
+    largest_changes,
+    probe_frames,
+    resolve,
+)
+from rllib_vlm_reward.reward_model.spec import (
+    HUB,
+    LAYOUT,
+    Spec,
+    embedded_names,
+    naming,
+    without_warning,
+)
+from rllib_vlm_reward.reward_model.tower import ImageTower
+from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
+
+__all__ = ["CLIPEncoder", "check_clip", "clip_embed_dim"]
+
+_LOG = logging.getLogger(__name__)
+
+_RANDOM_SEED = 0  # every actor must draw the same weights
+_TEXTS_AT_ONCE = 256
+_OF_THE_WEIGHTS = ("mean", "std", "interpolation", "resize_mode")
+
+
+class CLIPEncoder(Encoder):
+    """A frozen CLIP on one device: frames and texts in, unit-norm embeddings out.
+
+    Attributes:
+        embed_dim: D, the length of an embedding.
+        image_size: height and width that the model reads; frames of any size are resized to it.
+        logit_scale: the multiplier of a cosine, exp of the model's parameter.
+        logit_bias: what a sigmoid model adds to it; None for others.
+        fingerprint: SHA-256 of the weights in float32, whatever device and precision.
+        context_length: tokens of a text that the model reads.
+        precision: of the image tower, ``fp32``, ``bf16`` or ``fp16``; texts are float32 in any.
+        model, device: open_clip's module, frozen; where it is.
+        tower: the image tower in that precision.
+        exact: the tower in fp32, kept beside it where ``auto`` chose another; else None.
+        probes: :func:`probe_frames` embedded in fp32 and by the tower, float32 ``[P, D]`` each;
+            None where they are the same.
+
+    Example:
+        >>> import numpy as np
+        >>> encoder = CLIPEncoder.load("small")
+        >>> encoder.encode_frames(np.zeros((2, 64, 64, 3), np.uint8)).shape
+        torch.Size([2, 64])
+        >>> encoder.encode_texts(["a red ball"]).norm(dim=1).round(decimals=3)
+        tensor([1.])
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, device: str = "cpu", precision: str = "auto"
+    ) -> None:
+        self.device = torch.device(device)
+        self.precision = resolve(precision, self.device)
+        model = model.eval().requires_grad_(False)
+        bias = getattr(model, "logit_bias", None)
+        self.fingerprint = fingerprint(model)
+        self.logit_scale = float(model.logit_scale.exp())
+        self.logit_bias = None if bias is None else float(bias)
+        self.model = model.to(self.device)
+        self._tokenizer, self._tokenizer_in_use = tokenizer, threading.Lock()
+        self.context_length = self.tokenize([""]).shape[1]
+        self.embed_dim = self.encode_texts([""]).shape[1]
+        self.tower = self._tower(model.visual, "fp32")
+        self.image_size = self.tower.preprocess.size
+        self.exact: ImageTower | None = None
+        self.probes: tuple[Tensor, Tensor] | None = None
+        if self.precision != "fp32":
+            self._lower(keep_exact=precision == "auto")
+
+    def _tower(self, visual: Any, precision: str) -> ImageTower:
+        return ImageTower(
+            visual,
+            self.device,
+            precision,
+            embed_dim=self.embed_dim,
+            fingerprint=f"{self.fingerprint} {precision}",
+        )
+
+    def _lower(self, *, keep_exact: bool) -> None:
+        """Convert the image tower, or a copy of it, and keep what that does to the probes."""
+        frames = probe_frames(self.image_size)
+        exact, visual = self.tower(frames), self.model.visual
+        if keep_exact:
+            self.exact, visual = self.tower, copy.deepcopy(visual)
+        self.tower = self._tower(visual, self.precision)
+        self.probes = exact, self.tower(frames)
+
+    @classmethod
+    def load(cls, spec: str, *, device: str = "cpu", precision: str = "auto") -> "CLIPEncoder":
+        """Load a model with all of its weights, or raise.
+
+        Args:
+            spec: ``"ARCH/TAG"`` (open_clip's pretrained weights), ``"ARCH/PATH"`` (a local
+                ``.safetensors``, ``.pt``, ``.pth`` or ``.bin``), a folder in open_clip's layout,
+                the name of an embedded CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
+                (``"FOLDER/random"``), whose weights are drawn from a fixed seed.
+            device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+            precision: ``fp32``, ``bf16`` or ``fp16``, of the image tower's weights and
+                activations; ``auto`` is the fastest that the device has, with the fp32 tower kept
+                for what needs it (ViT-B-32: 350 MB more). Preprocessing, texts and the embeddings
+                that come out are float32 in any.
+
+        Raises:
+            CheckpointError: what :func:`check_clip` refuses; weights that cannot be fetched,
+                would run code, or do not fit the architecture exactly; a tokenizer that cannot
+                be fetched; an unknown precision.
+        """
+        resolve(precision, torch.device(device))
+        parsed = _look_up(spec)
+        path = _fetch(parsed)
+        with naming(spec, "its tokenizer cannot be fetched"):
+            tokenizer = open_clip.get_tokenizer(parsed.model)
+        model = _build(parsed)
+        if path is not None:
+            load_weights(model, _to_open_clip(read_weights(path), model), source=str(path))
+        return cls(model, tokenizer, device=device, precision=precision)
+
+    def preprocess(self, frames: Frames | Sequence[Frames]) -> Tensor:
+        """Turn frames into the model's input, on the device.
+
+        Args:
+            frames: uint8 ``[B, H, W, 3]``, of any size, or a sequence of these of one size.
+
+        Returns:
+            ``[B, 3, h, w]`` in the tower's precision, computed in float32;
+            :class:`Preprocess` says how near it is to open_clip's own transform.
+
+        Raises:
+            FrameError: anything but batches of uint8 RGB frames of one size.
+        """
+        return self.tower.pixels(frames)
+
+    def encode_frames(self, frames: Frames | Sequence[Frames]) -> Tensor:
+        """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm.
+
+        Raises:
+            FrameError: anything but batches of uint8 RGB frames of one size.
+        """
+        return self.tower(frames)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: N > 0 strings to float32 ``[N, D]``, unit norm."""
+        batches = (texts[i : i + _TEXTS_AT_ONCE] for i in range(0, len(texts), _TEXTS_AT_ONCE))
+        return torch.cat(
+            [normalize(self.model.encode_text(self.tokenize(b)), dim=1) for b in batches]
+        )
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Refuse texts that the model would cut.
+
+        Raises:
+            GoalError: a text with more tokens than ``context_length``; names it.
+
+        Example:
+            >>> CLIPEncoder.load("small").check_texts(["a red ball " * 8])
+            Traceback (most recent call last):
+            ...
+            rllib_vlm_reward.errors.GoalError: text 'a red ball a red ball a red ball a red ball \
+...': it has 26 tokens, but the model reads 16 and would not see the rest. Shorten it, or choose \
+an encoder with a longer context.
+        """
+        twice = self.tokenize(["", *texts], context_length=2 * self.context_length)
+        padding = twice[0, -1]
+        lengths = (twice[1:] != padding).sum(dim=1).tolist()
+        beyond = (twice[1:, self.context_length :] != padding).any(dim=1).tolist()
+        for text, length, is_cut in zip(texts, lengths, beyond, strict=True):
+            if is_cut:
+                excerpt = text if len(text) <= 60 else f"{text[:44]} ..."
+                raise GoalError(
+                    f"text {excerpt!r}: it has {length} tokens, but the model reads "
+                    f"{self.context_length} and would not see the rest. Shorten it, or choose an "
+                    "encoder with a longer context."
+                )
+
+    def tower_for(self, score: ScoreFunction, name: str) -> ImageTower:
+        """Return the tower in the encoder's precision, if that moves no score too far.
+
+        Under ``auto`` it is otherwise the one in fp32, and the log says so.
+
+        Raises:
+            RewardError: precision drift, by more than :data:`.TOLERANCE`, in a precision that was
+                asked for.
+        """
+        if self.probes is None:
+            return self.tower
+        drift = largest_changes(*map(score, self.probes))
+        if drift <= TOLERANCE:
+            return self.tower
+        if self.exact is None:
+            raise RewardError(
+                f"precision drift: {self.precision} moves scores of {name} by {drift:.3f} from "
+                f"those of fp32, expected at most {TOLERANCE} (a probe frame's largest change, on "
+                "average). Set precision: auto or fp32, or a higher temperature."
+            )
+        _LOG.warning(
+            "precision auto: fp32 for %s, whose scores %s moves by %.3f",
+            name,
+            self.precision,
+            drift,
+        )
+        return self.exact
+
+    def tokenize(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
+        """Return tokens: N texts to int64 ``[N, context_length]``, by default the model's."""
+        with self._tokenizer_in_use:  # Hugging Face's tokenizers are not thread-safe
+            tokens: Tensor = self._tokenizer(list(texts), context_length).to(self.device)
+        return tokens
+
+
+def check_clip(spec: str) -> None:
+    """Raise at once what can be known about a spec without its weights.
+
+    Raises:
+        CheckpointError: an unknown architecture or tag, a missing file or folder, a tag whose
+            weights need the architecture's ``-quickgelu`` form, or a file of an architecture
+            whose preprocessing depends on the weights.
+
+    Example:
+        >>> check_clip("ViT-B-32/openai")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.CheckpointError: encoder 'ViT-B-32/openai': openai was trained \
+with QuickGELU, which ViT-B-32 is built without, so every embedding would be wrong. Use \
+'ViT-B-32-quickgelu/openai'.
+    """
+    _look_up(spec)
+
+
+def clip_embed_dim(spec: str) -> int:
+    """Return the length of a model's embeddings, from its configuration alone.
+
+    Raises:
+        CheckpointError: what :func:`check_clip` refuses.
+
+    Example:
+        >>> clip_embed_dim("ViT-B-32/random")
+        512
+    """
+    parsed = _look_up(spec)
+    with naming(spec, "its configuration cannot be fetched"):
+        return int(open_clip.get_model_config(parsed.model)["embed_dim"])
+
+
+def _look_up(text: str) -> Spec:
+    """Parse a spec and look its architecture and tag up in open_clip's tables."""
+    spec = Spec.parse(text)
+    if spec.model.startswith((HUB, "local-dir:")):
+        return spec
+    config = open_clip.get_model_config(spec.model)
+    if config is None:
+        known = [*open_clip.list_models(), *embedded_names()]
+        close = difflib.get_close_matches(spec.model, known, n=3, cutoff=0.4)
+        raise CheckpointError(
+            f"encoder {text!r}: {spec.model!r} is no architecture of open_clip, and {text!r} no "
+            "folder. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an embedded "
+            f"CLIP of {embedded_names()}. Did you mean one of {close}?"
+        )
+    if isinstance(spec.weights, str):
+        _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))
+    elif isinstance(spec.weights, Path) and len(_preprocessings(spec)) > 1:
+        raise CheckpointError(
+            f"encoder {text!r}: {spec.model} has tags of {len(_preprocessings(spec))} "
+            f"preprocessings, {_preprocessings(spec)}, and a file does not say which is its own. "
+            f"Put it in a folder as {LAYOUT[1]}, beside an {LAYOUT[0]} with preprocess_cfg."
+        )
+    return spec
+
+
+def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:
+    entry = open_clip.get_pretrained_cfg(spec.model, tag)
+    if not entry:
+        tags = open_clip.list_pretrained_tags_by_model(spec.model)
+        raise CheckpointError(
+            f"encoder {spec.text!r}: {tag!r} is neither a file nor a tag of {spec.model}. "
+            f"Expected one of {tags}, a path to weights, or 'random'."
+        )
+    # The other way round (roberta-ViT-B-32), open_clip's table lacks the word, and all is well.
+    if entry.get("quick_gelu") and needs_quick_gelu:
+        raise CheckpointError(
+            f"encoder {spec.text!r}: {tag} was trained with QuickGELU, which {spec.model} is "
+            "built without, so every embedding would be wrong. "
+            f"Use '{spec.model}-quickgelu/{tag}'."
+        )
+
+
+def _preprocessings(spec: Spec) -> list[dict[str, Any]]:
+    """Return what the weights may add to the architecture's preprocessing.
+
+    open_clip keeps mean, std, interpolation and resize mode with the tag, and gives a file
+    OpenAI's, even a SigLIP's. Here a file has its architecture's, where all of its tags agree.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(spec.model)
+    distinct: list[dict[str, Any]] = []
+    for tag in [spec.weights] if isinstance(spec.weights, str) else tags:
+        entry = open_clip.get_pretrained_cfg(spec.model, tag)
+        added = {key: entry[key] for key in _OF_THE_WEIGHTS if key in entry}
+        if added not in distinct:
+            distinct.append(added)
+    return distinct or [{}]
+
+
+def _build(spec: Spec) -> torch.nn.Module:
+    """Build the model with seeded random weights, on the CPU in float32."""
+    with (
+        naming(spec.text, "it cannot be built"),
+        without_warning(),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.default_generator.manual_seed(_RANDOM_SEED)
+        model: torch.nn.Module = open_clip.create_model(
+            spec.model,
+            load_weights=False,
+            pretrained_text=False,
+            force_preprocess_cfg=_preprocessings(spec)[0],
+        )
+    return model
+
+
+def _fetch(spec: Spec) -> Path | None:
+    """Return the file of the weights, downloaded if need be; None for random."""
+    if not isinstance(spec.weights, str):
+        return spec.weights
+    with naming(spec.text, "its weights cannot be fetched"):
+        if spec.weights.startswith(HUB):
+            return Path(download_pretrained_from_hf(spec.weights.removeprefix(HUB)))
+        return Path(download_pretrained(open_clip.get_pretrained_cfg(spec.model, spec.weights)))
+
+
+def _to_open_clip(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Rename what open_clip's own loader renames (3.3, ``load_checkpoint``), and no more.
+
+    That loader also stretches position embeddings to another size and sets an absent logit_bias
+    to zero. Weights that need either are of another architecture.
+    """
+    if hasattr(model.visual, "trunk"):
+        weights = convert_state_dict(model, weights)
+    if "positional_embedding" in weights and not hasattr(model, "positional_embedding"):
+        weights = convert_to_custom_text_state_dict(weights)
+    for key in ("logit_scale", "logit_bias"):
+        parameter = getattr(model, key, None)
+        if key in weights and parameter is not None and weights[key].numel() == 1:
+            weights[key] = weights[key].reshape(parameter.shape)
+    position_ids = "text.transformer.embeddings.position_ids"  # unsaved since transformers 4.31
+    return {k: v for k, v in weights.items() if k != position_ids or k in model.state_dict()}

@@ -1,0 +1,161 @@
+"""Heads: what a frame's embedding is worth, given a goal and what it is weighed against.
+
+One file a head. :data:`HEADS` names those that ship; a head of your own is a class that derives
+from :class:`Head`, named by its import path. Importing them imports no torch.
+"""
+
+import dataclasses
+import hashlib
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.reward_model.heads.base import Head
+from rllib_vlm_reward.reward_model.heads.cosine import Cosine
+from rllib_vlm_reward.reward_model.heads.dense import Dense
+from rllib_vlm_reward.reward_model.heads.goal_baseline import GoalBaseline
+from rllib_vlm_reward.reward_model.heads.sigmoid import Sigmoid
+from rllib_vlm_reward.reward_model.heads.softmax import Softmax
+from rllib_vlm_reward.settings import declare_keys, import_path_of, load_object, messages
+
+__all__ = [
+    "HEADS",
+    "Cosine",
+    "Dense",
+    "GoalBaseline",
+    "Head",
+    "Sigmoid",
+    "Softmax",
+    "head_settings",
+    "head_summary",
+    "make_head",
+]
+
+HEADS: dict[str, type[Head]] = {
+    "softmax": Softmax,
+    "cosine": Cosine,
+    "goal_baseline": GoalBaseline,
+    "sigmoid": Sigmoid,
+    "dense": Dense,
+}
+
+for _class in HEADS.values():
+    declare_keys("vlm_reward.head", [field.name for field in dataclasses.fields(_class)])
+
+
+def make_head(given: Any) -> Head:
+    """Return the head that settings describe.
+
+    Args:
+        given: a head; or its kind, one of :data:`HEADS` or an import path; or a mapping of ``kind``
+            and the fields of that class.
+
+    Raises:
+        ConfigError: an import path that leads nowhere.
+        RewardError: an unknown kind, what is no head, or a field that the class refuses.
+
+    Example:
+        >>> make_head("cosine")
+        Cosine()
+        >>> make_head({"kind": "softmax", "temperature": 0.02})
+        Softmax(temperature=0.02)
+        >>> make_head({"kind": "softmax", "alpha": 0.5})
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.RewardError: head softmax: unknown key 'alpha'. The keys are \
+['temperature'].
+    """
+    if isinstance(given, Head):
+        return given
+    settings = {"kind": given} if isinstance(given, str) else given
+    if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
+        raise RewardError(
+            f"head: got {given!r}, expected one of {[*HEADS]}, the import path of a class of your "
+            "own, or a mapping with that as `kind`, such as {kind: softmax, temperature: 0.02}."
+        )
+    kind = settings["kind"]
+    fields = {key: value for key, value in settings.items() if key != "kind"}
+    head_class = _head_class(kind)
+    known = [field.name for field in dataclasses.fields(head_class) if field.init]
+    for key in fields:
+        if key not in known:
+            raise RewardError(f"head {kind}: unknown key {key!r}. The keys are {known}.")
+    hints = typing.get_type_hints(head_class)
+    fields = {key: _as_array(hints[key], value) for key, value in fields.items()}
+    try:
+        return pydantic.TypeAdapter(head_class).validate_python(fields)
+    except pydantic.ValidationError as error:
+        raise RewardError(f"head {kind}: {'; '.join(messages(error))}") from error
+
+
+def _as_array(hint: Any, value: Any) -> Any:
+    """Make an array of a list where the field is an array, of the type that it declares."""
+    is_array = (typing.get_origin(hint) or hint) is np.ndarray
+    if not is_array or not isinstance(value, list | tuple):
+        return value
+    # NDArray[np.float32] is ndarray[shape, dtype[np.float32]].
+    types = [arg for arg in typing.get_args(hint) if typing.get_origin(arg) is np.dtype]
+    return np.asarray(value, *(typing.get_args(each)[0] for each in types))
+
+
+def _head_class(kind: str) -> type[Head]:
+    if kind in HEADS:
+        return HEADS[kind]
+    if "." not in kind:
+        raise RewardError(
+            f"head: got {kind!r}, expected one of {[*HEADS]}, or the import path of a class of "
+            "your own, package.module.Class."
+        )
+    found = load_object(kind, "head")
+    if not (
+        isinstance(found, type) and issubclass(found, Head) and dataclasses.is_dataclass(found)
+    ):
+        raise RewardError(
+            f"head: got {kind!r}, which is {found!r}, expected a frozen dataclass that derives "
+            "from rllib_vlm_reward.reward_model.heads.Head."
+        )
+    return found
+
+
+def head_settings(head: Head) -> Any:
+    """Return what :func:`make_head` makes the head of, in YAML's types; arrays become lists.
+
+    Example:
+        >>> head_settings(Softmax()), head_settings(Softmax(0.02))
+        ('softmax', {'kind': 'softmax', 'temperature': 0.02})
+    """
+    return _settings(head, lambda array: array.tolist())
+
+
+def head_summary(head: Head) -> Any:
+    """Return the head's settings for people and for comparison; an array becomes its hash.
+
+    Example:
+        >>> head_summary(GoalBaseline(0.25))
+        {'kind': 'goal_baseline', 'alpha': 0.25}
+    """
+    return _settings(
+        head,
+        lambda array: (
+            f"{array.dtype} {list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
+        ),
+    )
+
+
+def _settings(head: Head, write_array: Callable[[Any], Any]) -> Any:
+    names = {own: name for name, own in HEADS.items()}
+    kind = names.get(type(head)) or import_path_of(type(head))
+    fields = {}
+    for field in dataclasses.fields(head):
+        value = getattr(head, field.name)
+        if not field.init:
+            continue
+        if hasattr(value, "__array__"):
+            fields[field.name] = write_array(np.ascontiguousarray(value))
+        elif value != field.default:
+            fields[field.name] = value
+    return {"kind": kind, **fields} if fields else kind

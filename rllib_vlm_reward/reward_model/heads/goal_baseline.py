@@ -1,0 +1,59 @@
+"""vlmrm's head: the cosine, along the line from the baseline to the goal."""
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.reward_model.heads.base import Head
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rllib_vlm_reward.reward_model.bank import TextBank
+
+__all__ = ["GoalBaseline"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalBaseline(Head):
+    """Goal-baseline regularisation, in [-1, 1]: 1 - ½‖α·proj_L(f) + (1 - α)·f - g‖².
+
+    L is the line through the baseline b and the goal g: what changes along it is what tells the
+    goal from the state before (Rocamonde et al., arXiv 2310.12921, definition 1). α = 0 is the
+    cosine.
+
+    Attributes:
+        alpha: α, 0 to 1.
+
+    Raises:
+        RewardError: an alpha outside [0, 1]; on calling, a goal without a baseline.
+
+    Example:
+        >>> import torch
+        >>> from rllib_vlm_reward.goals import Goal, GoalSet
+        >>> from rllib_vlm_reward.reward_model.bank import TextBank
+        >>> goals = GoalSet((Goal("lift", "a hand holding a cup", baseline="an empty hand"),))
+        >>> bank = TextBank(goals, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), logit_scale=10.0)
+        >>> GoalBaseline(alpha=1.0)(torch.tensor([[0.6, 0.8]]), bank, torch.tensor([0]))
+        tensor([0.6400])
+    """
+
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    needs_baseline: ClassVar[bool] = True
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise RewardError(f"head: got alpha {self.alpha}, expected 0 (cosine) to 1.")
+
+    def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return the regularised cosine, float32 ``[B]``."""
+        import torch
+
+        goal = bank.goal(goals)
+        line = torch.nn.functional.normalize(goal - bank.baseline(goals), dim=1, eps=0)
+        # proj_L(f) - g is the part of f - g along the line, since g lies on it.
+        away = images - goal
+        along = (away * line).sum(dim=1, keepdim=True) * line
+        return 1 - (self.alpha * along + (1 - self.alpha) * away).square().sum(dim=1) / 2

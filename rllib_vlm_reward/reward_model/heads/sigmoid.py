@@ -1,0 +1,46 @@
+"""SigLIP's head: the probability that frame and goal belong together."""
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.reward_model.heads.base import Head
+from rllib_vlm_reward.reward_model.heads.cosine import Cosine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rllib_vlm_reward.reward_model.bank import TextBank
+
+__all__ = ["Sigmoid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sigmoid(Head):
+    """The probability of a sigmoid model (SigLIP, arXiv 2303.15343), in [0, 1].
+
+    σ(logit_scale · f·g + logit_bias); negatives play no part.
+
+    Raises:
+        RewardError: on calling, a model without a logit_bias.
+
+    Example:
+        >>> import torch
+        >>> from rllib_vlm_reward.goals import Goal, GoalSet
+        >>> from rllib_vlm_reward.reward_model.bank import TextBank
+        >>> goals = GoalSet((Goal("lift", "a hand holding a cup"),))
+        >>> bank = TextBank(goals, torch.tensor([[1.0, 0.0]]), logit_scale=10.0, logit_bias=-5.0)
+        >>> round(Sigmoid()(torch.tensor([[0.6, 0.8]]), bank, torch.tensor([0])).item(), 3)
+        0.731
+    """
+
+    is_probability: ClassVar[bool] = True
+
+    def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return σ, float32 ``[B]``."""
+        if bank.logit_bias is None:
+            raise RewardError(
+                "head sigmoid: the model has no logit_bias, expected one trained with a sigmoid "
+                "loss, such as ViT-B-16-SigLIP. Choose that, or head: softmax."
+            )
+        return (bank.logit_scale * Cosine()(images, bank, goals) + bank.logit_bias).sigmoid()

@@ -1,0 +1,24 @@
+"""Settings as people write them: YAML, sections that know their keys, and import paths."""
+
+from rllib_vlm_reward.settings.import_path import import_path_of, load_object
+from rllib_vlm_reward.settings.section import (
+    Positive,
+    Section,
+    declare_keys,
+    messages,
+    validated,
+)
+from rllib_vlm_reward.settings.yaml_reader import dump_settings, parse_settings, read_settings
+
+__all__ = [
+    "Positive",
+    "Section",
+    "declare_keys",
+    "dump_settings",
+    "import_path_of",
+    "load_object",
+    "messages",
+    "parse_settings",
+    "read_settings",
+    "validated",
+]

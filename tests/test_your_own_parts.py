@@ -1,0 +1,68 @@
+"""docs/your-own-parts.md from top to bottom: its files in an empty folder, through the commands."""
+
+import ast
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PAGE = (Path(__file__).parents[1] / "docs" / "your-own-parts.md").read_text()
+FILES = dict(re.findall(r"^```\w+ (\S+\.\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+PARTS = ("WeightedCosine", "ColorEncoder", "left_half", "ColorRoom", "LeastPlayed", "margin")
+
+
+def command(*words, cwd):
+    """Run a command in a process that finds the parts by the folder alone; return its output."""
+    env = {key: it for key, it in os.environ.items() if key != "RAY_ADDRESS"}
+    program = str(Path(sys.executable).with_name("rllib-vlm-reward"))
+    done = subprocess.run(
+        [program, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=280
+    )
+    assert not done.returncode, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("own-parts")
+    for name, text in FILES.items():
+        (path / name).write_text(text)
+    return path
+
+
+def test_each_part_is_one_class_or_function_of_at_most_30_lines():
+    tree = ast.parse(FILES["my_parts.py"])
+    lines = {
+        node.name: node.end_lineno - node.lineno + 1 for node in tree.body if hasattr(node, "name")
+    }
+    assert set(lines) == set(PARTS)
+    assert max(lines.values()) <= 30
+
+
+def test_a_run_trains_on_all_of_them(folder):
+    command("train", "run.yaml", "--output", "runs/mine", cwd=folder)
+    summary = json.loads((folder / "runs" / "mine" / "summary.json").read_text())
+    assert summary["encoder"] == "my_parts.ColorEncoder"
+    assert summary["env_steps"] >= 128
+    # The half that CLIP's stand-in sees is painted in the goal's colour, or it is not.
+    assert summary["vlm_return_mean"] == summary["ground_truth_return_mean"]
+    assert summary["false_positives"] == 0
+    progress = [json.loads(line) for line in (folder / "runs/mine/progress.jsonl").open()]
+    drawn = [goal["episodes"] for goal in progress[-1]["curriculum"]["goals"].values()]
+    assert max(drawn) - min(drawn) <= 4 + 1  # at most what is under way beside the least played
+
+
+def test_evaluate_tells_the_metric(folder):
+    command(
+        "evaluate", "run.yaml", "--metric", "my_parts.margin", "--output", "runs/eval", cwd=folder
+    )
+    (model,) = json.loads((folder / "runs" / "eval" / "evaluation.json").read_text())["models"]
+    margin = model["metrics"]["my_parts.margin"]
+    assert 0.1 < margin["value"] < 1.0
+    assert margin["low"] <= margin["value"] <= margin["high"]
