@@ -39,7 +39,7 @@ def experiment_of(row: Row, folder: Path) -> Experiment:
     experiment = Experiment.from_file(ROOT / "configs" / "quickstart.yaml")
     kind, clip, head, seed = (row[key] for key in ("reward", "clip", "head", "seed"))
     encoder = save_clip(clip, WEIGHTS[kind](clip, seed), folder) if kind in WEIGHTS else clip
-    changes: dict[str, Any] = {"encoder": encoder, "num_cpus_per_actor": 0}
+    changes: dict[str, Any] = {"encoder": encoder, "serving": {"num_cpus_per_actor": 0}}
     if head != "softmax":
         changes |= {"head": head, "threshold": None}
     reward = experiment.vlm_reward.model_copy(update=changes)

@@ -18,7 +18,7 @@ from report import encoder_of, finish, in_turn, parser, say, shape_of, spread
 from torch.nn import functional
 
 from rllib_vlm_reward.bench.limit import frames_per_second
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.serving.lanes import cores
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

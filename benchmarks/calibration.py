@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from report import finish, parser, say
 
-from rllib_vlm_reward import Experiment, Scorer
-from rllib_vlm_reward.calibration import Target
+from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.config import Target
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.calibrate import choose_threshold
 from rllib_vlm_reward.evaluation.collect import collect
@@ -26,7 +26,7 @@ from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, 
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.metrics.precision_recall import average_precision
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def score(clip: str, run: Experiment, sets: list[LabelledFrames]) -> list[Scored
     """Score all sets with one of tune_experiments/paper_clips."""
     folder = str(ROOT / "tune_experiments" / "paper_clips" / clip)
     config = with_encoder(run.vlm_reward, folder)
-    scorer = Scorer.from_config(config)
+    scorer = config.scorer
     model = RewardModel(CLIPEncoder.load(folder, precision=config.precision))
     scored = []
     for frames in sets:

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 from report import finish, parser, reward, say, start_ray
 
-from rllib_vlm_reward import RewardPool, Scorer, VLMRewardConfig
+from rllib_vlm_reward import RewardPool, VLMRewardConfig
 
 LEVEL = {"room_size": 5, "num_objects": 3, "max_steps": 30}
 
@@ -28,7 +28,7 @@ def main() -> None:
     options.add_argument("--cache-frames", type=int, default=None, help="the default's, else")
     args = options.parse_args()
     start_ray()
-    given = {} if args.cache_frames is None else {"cache_frames": args.cache_frames}
+    given = {} if args.cache_frames is None else {"serving": {"cache_frames": args.cache_frames}}
     config = reward(args, **given)
     pool = RewardPool.start(config, name="duplicates")
     before = pool.stats()[0]
@@ -46,7 +46,7 @@ def main() -> None:
         "must_encode": recount.misses,
     }
     pool.close()
-    settings = vars(args) | {"cache_frames": config.cache_frames, "env": LEVEL}
+    settings = vars(args) | {"env": LEVEL, "serving": {"cache_frames": config.cache_frames}}
     finish("duplicates", figures, settings, args.out)
 
 
@@ -61,7 +61,7 @@ def play(args: argparse.Namespace, config: VLMRewardConfig, pool: RewardPool) ->
     observations, _ = envs.reset(seed=0)
     envs.action_space.seed(0)
     recount, goals = Recount(config.cache_frames), np.zeros(args.envs, np.int64)
-    scorer = Scorer.from_config(config)
+    scorer = config.scorer
     pending: deque = deque()
     while recount.frames < args.frames:
         recount.see(observations)

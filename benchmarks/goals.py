@@ -30,7 +30,7 @@ def main() -> None:
     options.add_argument("--goals", type=int, nargs=2, default=[10, 10_000])
     args = options.parse_args()
     start_ray()
-    config = reward(args, timeout_s=600)
+    config = reward(args, serving={"timeout_s": 600})
     pool = RewardPool.start(config, name="goals")
     env, rng = StandInEnv(args.request, shape_of(args.model), seed=0), np.random.default_rng(0)
     scorers = {str(count): Scorer(goal_set(count), Softmax(1.0)) for count in args.goals}

@@ -68,9 +68,9 @@ def build(args: argparse.Namespace) -> tuple[Algorithm, VLMRewardConfig]:
     vlm = reward(
         args,
         goals=["pick up the {red|green|blue|purple|yellow|grey} {ball|box|key}"],
-        frame_source="obs",
         goal_embedding=True,
-        pool_name="memory",
+        frames={"source": "obs"},
+        serving={"pool_name": "memory"},
     )
     config = (
         PPOConfig()

@@ -11,7 +11,7 @@ import torch
 from ray import serve
 from report import GPU
 
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.lanes import cores

@@ -41,12 +41,11 @@ VLM = VLMRewardConfig(
             "nothing": "the agent is carrying nothing",
         }
     ],
-    head="cosine",  # a softmax is 0 or 1 on most frames, whatever the batch does to the last digits
-    frame_source="obs",
+    head="cosine",
     goal_embedding=True,
     mode="synchronous",
-    num_cpus_per_actor=1,
-    precision="fp32",  # whose scores hardly depend on the batch
+    frames={"source": "obs"},
+    serving={"num_cpus_per_actor": 1, "precision": "fp32"},
 )
 ENV = {"room_size": 5, "num_objects": 3, "max_steps": 30}
 TOLERANCE = 1e-5  # float32 in batches of another composition

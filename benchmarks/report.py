@@ -49,7 +49,7 @@ def reward(args: argparse.Namespace, **changes: Any) -> VLMRewardConfig:
         "goals": ["a red ball"],
         "head": "cosine",
         "precision": args.precision,
-        "num_gpus_per_actor": GPU,
+        "serving": {"num_gpus_per_actor": GPU},
     }
     return VLMRewardConfig(**{**given, **changes})
 

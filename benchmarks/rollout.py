@@ -20,8 +20,8 @@ import torch
 from report import GPU, finish, in_turn, parser, ratio, reward, say, spread, start_ray
 from torch.nn import functional
 
-from rllib_vlm_reward import RewardPool, Scorer, VLMRewardConfig
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward import RewardPool, VLMRewardConfig
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.serving.lanes import cores
 
 GOAL, BASELINE = "a humanoid robot kneeling", "a humanoid robot"
@@ -63,7 +63,7 @@ class DuringRollout:
     """Sends a rollout's frames to the pool as they come."""
 
     def __init__(self, name: str, config: VLMRewardConfig) -> None:
-        self._pool, self._scorer = RewardPool.connect(name, config), Scorer.from_config(config)
+        self._pool, self._scorer = RewardPool.connect(name, config), config.scorer
 
     def score(self, seed: int, count: int, side: int, request: int) -> float:
         """Return the seconds for ``count`` frames of ``side`` x ``side``."""
@@ -93,7 +93,9 @@ def main() -> None:
     options.add_argument("--chunks", type=int, nargs="+", default=[16, 64, 200])
     args = options.parse_args()
     start_ray()
-    config = reward(args, goals=[GOAL], baseline=BASELINE, head="goal_baseline", timeout_s=600)
+    config = reward(
+        args, goals=[GOAL], baseline=BASELINE, head="goal_baseline", serving={"timeout_s": 600}
+    )
     pool = RewardPool.start(config, name="rollout")
     actor = pool.describe()[0]
     after = ray.remote(num_cpus=0, num_gpus=GPU)(AfterRollout).remote(

@@ -63,10 +63,7 @@ def measure(
     pools, configs = {}, {}
     for count in counts:
         configs[count] = reward(
-            args,
-            num_actors=count,
-            num_cpus_per_actor=cpus,
-            num_gpus_per_actor=0,
+            args, serving={"num_actors": count, "num_cpus_per_actor": cpus, "num_gpus_per_actor": 0}
         )
         pools[count] = RewardPool.start(configs[count], name=f"of-{count}")
         where = {actor["node"] for actor in pools[count].describe()}

@@ -29,7 +29,7 @@ from report import (
     start_ray,
 )
 
-from rllib_vlm_reward import RewardPool, Scorer, VLMRewardConfig
+from rllib_vlm_reward import RewardPool, VLMRewardConfig
 from rllib_vlm_reward.bench.limit import BareModel
 from rllib_vlm_reward.bench.traffic import connect, rate, start_clients, together
 
@@ -120,7 +120,7 @@ def against_peers(
     from peers import PlainActor, plain_door, serve_door, start_serve  # which need Ray Serve
     from ray import serve
 
-    pool, scorer = RewardPool.start(config, name="peers"), Scorer.from_config(config)
+    pool, scorer = RewardPool.start(config, name="peers"), config.scorer
     actor = pool.describe()[0]
     model = (config.encoder, precision, actor["device"], scorer)
     plain = ray.remote(num_cpus=0, num_gpus=GPU)(PlainActor).remote(*model)

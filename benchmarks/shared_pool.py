@@ -40,7 +40,7 @@ from report import (
     start_ray,
 )
 
-from rllib_vlm_reward import PoolError, RewardPool, Scorer, VLMRewardConfig
+from rllib_vlm_reward import PoolError, RewardPool, VLMRewardConfig
 from rllib_vlm_reward.bench.traffic import Client, Driven, StandInEnv, connect, rate, together
 from rllib_vlm_reward.serving.router import fetch
 
@@ -69,7 +69,7 @@ class Trial(Client):
     def pursue(self, goal: str) -> None:
         """Be rewarded for another goal from now on."""
         self._config = self._config.model_copy(update={"goals": (goal,)})
-        self._scorer = Scorer.from_config(self._config)
+        self._scorer = self._config.scorer
 
     def ask(self, door: str, seconds: float) -> Answers:
         """Keep as many requests under way as the pool lets a client have."""
@@ -121,7 +121,7 @@ def memory(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
 
 def held(args: argparse.Namespace, config: VLMRewardConfig, count: int) -> dict[str, Any]:
     """Return the MiB of so many pools' actors, which have scored the same number of frames."""
-    scorer, goals = Scorer.from_config(config), np.zeros(args.request, np.int64)
+    scorer, goals = config.scorer, np.zeros(args.request, np.int64)
     env = StandInEnv(args.request, shape_of(args.model), seed=0)
     pools = [RewardPool.start(config, name=f"of-{count}-{i}") for i in range(count)]
     for pool in pools:

@@ -102,7 +102,7 @@ def build(args: argparse.Namespace, mode: str) -> Algorithm:
         .rl_module(model_config={"fcnet_hiddens": [32]})
     )
     if mode != "none":
-        add_vlm_reward(config, reward(args, mode=mode, num_gpus_per_actor=0))
+        add_vlm_reward(config, reward(args, mode=mode, serving={"num_gpus_per_actor": 0}))
     return config.build_algo()
 
 

@@ -22,7 +22,7 @@ from rllib_vlm_reward.evaluation.figures import Figures, figures
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import score_with_model, with_encoder
 from rllib_vlm_reward.evaluation.verdict import decide
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
 ROOT = Path(__file__).parent.parent

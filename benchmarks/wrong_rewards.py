@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from rllib_vlm_reward import VLMRewardConfig
-from rllib_vlm_reward.goal_config import GoalConfig
+from rllib_vlm_reward.config import GoalConfig
 from rllib_vlm_reward.reward_model import spec
 
 CLIPS = Path(spec.__file__).parent / "checkpoints"

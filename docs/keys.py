@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from rllib_vlm_reward import VLMRewardConfig
+from rllib_vlm_reward.config import GoalConfig, ServingConfig, TemplateConfig
 from rllib_vlm_reward.curriculum import CurriculumConfig
-from rllib_vlm_reward.goal_config import GoalConfig, TemplateConfig
-from rllib_vlm_reward.goals import Goal
-from rllib_vlm_reward.grammar import Grammar, HeldOut
+from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Template
 from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
-from rllib_vlm_reward.section import Section
-from rllib_vlm_reward.serving_config import ServingConfig
-from rllib_vlm_reward.template import Template
+from rllib_vlm_reward.settings import Section
 
 # Title, where the keys stand, whose keys they are, and whose docstring documents them.
 PARTS: tuple[tuple[str, str, type[Section], type], ...] = (

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 from rllib_vlm_reward.envs.registration import register_envs
 
 if TYPE_CHECKING:
-    from rllib_vlm_reward.config import VLMRewardConfig
+    from rllib_vlm_reward.config import FrameConfig, GoalConfig, ServingConfig, VLMRewardConfig
+    from rllib_vlm_reward.connectors.callbacks import callbacks_of
     from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig
     from rllib_vlm_reward.errors import (
+        AlarmError,
         CheckpointError,
         ConfigError,
         FrameError,
         GoalError,
+        LabelError,
         PoolError,
         RewardError,
     )
+    from rllib_vlm_reward.evaluation.collect import collect
+    from rllib_vlm_reward.evaluation.evaluate import evaluate
     from rllib_vlm_reward.goals import Goal, GoalSet, Template
     from rllib_vlm_reward.plugin import add_vlm_reward
     from rllib_vlm_reward.policies import (
@@ -23,66 +28,100 @@ if TYPE_CHECKING:
         GoalConditionedQModule,
         GoalConditionedSACModule,
     )
-    from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+    from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+    from rllib_vlm_reward.reward_model.encoder import Encoder, load_encoder
+    from rllib_vlm_reward.reward_model.heads import Head
     from rllib_vlm_reward.reward_model.model import RewardModel
     from rllib_vlm_reward.reward_model.scorer import Scorer
     from rllib_vlm_reward.run import Experiment, train
     from rllib_vlm_reward.serving import RewardPool
+    from rllib_vlm_reward.sweep import search
     from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
 
+# Where each public name is; imported when it is first asked for.
+_HOMES = {
+    "FrameConfig": "config",
+    "GoalConfig": "config",
+    "ServingConfig": "config",
+    "VLMRewardConfig": "config",
+    "callbacks_of": "connectors.callbacks",
+    "Curriculum": "curriculum",
+    "CurriculumConfig": "curriculum",
+    "AlarmError": "errors",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "FrameError": "errors",
+    "GoalError": "errors",
+    "LabelError": "errors",
+    "PoolError": "errors",
+    "RewardError": "errors",
+    "collect": "evaluation.collect",
+    "evaluate": "evaluation.evaluate",
+    "Goal": "goals",
+    "GoalSet": "goals",
+    "Template": "goals",
+    "add_vlm_reward": "plugin",
+    "GoalConditionedModule": "policies",
+    "GoalConditionedQModule": "policies",
+    "GoalConditionedSACModule": "policies",
+    "CLIPEncoder": "reward_model.clip",
+    "Encoder": "reward_model.encoder",
+    "load_encoder": "reward_model.encoder",
+    "Head": "reward_model.heads",
+    "RewardModel": "reward_model.model",
+    "Scorer": "reward_model.scorer",
+    "Experiment": "run",
+    "train": "run",
+    "RewardPool": "serving",
+    "search": "sweep",
+    "rewarded": "sweep.resources",
+    "trial_resources": "sweep.resources",
+}
+
 __all__ = [
+    "AlarmError",
     "CLIPEncoder",
     "CheckpointError",
     "ConfigError",
     "Curriculum",
     "CurriculumConfig",
+    "Encoder",
     "Experiment",
+    "FrameConfig",
     "FrameError",
     "Goal",
     "GoalConditionedModule",
     "GoalConditionedQModule",
     "GoalConditionedSACModule",
+    "GoalConfig",
     "GoalError",
     "GoalSet",
+    "Head",
+    "LabelError",
     "PoolError",
     "RewardError",
     "RewardModel",
     "RewardPool",
     "Scorer",
+    "ServingConfig",
     "Template",
     "VLMRewardConfig",
     "add_vlm_reward",
+    "callbacks_of",
+    "collect",
+    "evaluate",
+    "load_encoder",
     "rewarded",
+    "search",
     "train",
     "trial_resources",
 ]
 
 register_envs()
 
-_ERRORS = {name for name in __all__ if name.endswith("Error")}
-_HOMES = {
-    "config": {"VLMRewardConfig"},
-    "curriculum": {"Curriculum", "CurriculumConfig"},
-    "errors": _ERRORS,
-    "goals": {"Goal", "GoalSet", "Template"},
-    "plugin": {"add_vlm_reward"},
-    "policies": {
-        "GoalConditionedModule",
-        "GoalConditionedQModule",
-        "GoalConditionedSACModule",
-    },
-    "reward_model.encoder": {"CLIPEncoder"},
-    "reward_model.model": {"RewardModel"},
-    "reward_model.scorer": {"Scorer"},
-    "run": {"Experiment", "train"},
-    "serving": {"RewardPool"},
-    "sweep.resources": {"rewarded", "trial_resources"},
-}
-
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for; an env needs neither torch nor Ray."""
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -3,15 +3,16 @@
 import dataclasses
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.utils import force_list
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
@@ -19,12 +20,17 @@ from rllib_vlm_reward.connectors.drawn_goal import DrawnGoal
 from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
+from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
 __all__ = ["add_vlm_reward", "reward_of"]
+
+# docs/ray-versions.md: the releases on which facts, recount and a training were run.
+OLDEST_RAY, NEWEST_RAY = (2, 55), (2, 60)
+_LOG = logging.getLogger(__name__)
 
 
 def add_vlm_reward(
@@ -71,6 +77,7 @@ def add_vlm_reward(
     # Not above: env runners import this module too, and only actors need open_clip.
     from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 
+    _check_ray()
     _check(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
@@ -136,6 +143,20 @@ def _call(factory: Callable[..., Any], env: Any, spaces: Any, device: Any) -> An
     except TypeError:
         return factory(env)
     return factory(env, spaces, device)
+
+
+def _check_ray() -> None:
+    """Warn of a Ray on which nobody ran the tests of what this package takes from it."""
+    release = tuple(int(part) for part in ray.__version__.split(".")[:2])
+    if not OLDEST_RAY <= release <= NEWEST_RAY:
+        oldest, newest = (".".join(map(str, each)) for each in (OLDEST_RAY, NEWEST_RAY))
+        _LOG.warning(
+            "Ray %s: rllib-vlm-reward was tested with Ray %s to %s. Rewards may be wrong without "
+            "an error; install one of these, or run tests/test_ray_facts.py first.",
+            ray.__version__,
+            oldest,
+            newest,
+        )
 
 
 def _check(config: AlgorithmConfig) -> None:
@@ -241,7 +262,7 @@ def _prepare_env(
     is_gym_id = (
         isinstance(config.env, str)
         and not config.is_multi_agent
-        and not _global_registry.contains(ENV_CREATOR, config.env)
+        and registered_env(config.env) is None
     )
     if is_gym_id:
         if vlm.frames.source == "render":
@@ -261,9 +282,7 @@ def _prepare_env(
         config.env_config = {**config.env_config, "wrappers": wrappers}
     else:
         # Looked up here: AsyncVectorEnv makes its envs in forks, where Ray's registry hangs.
-        registered = isinstance(config.env, str)
-        make = _global_registry.get(ENV_CREATOR, config.env) if registered else config.env
-        config.env = _wrapped(make, wrappers)
+        config.env = _wrapped(registered_env(config.env) or config.env, wrappers)
 
 
 def _wrappers(

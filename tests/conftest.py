@@ -83,11 +83,13 @@ def painted_config(tiny_clip):
         given = {
             "encoder": tiny_clip,
             "goals": painted.GOALS,
-            "temperature": 0.3,
-            "num_cpus_per_actor": 1,
-            "precision": "fp32",  # whose scores hardly depend on the batch
+            "head": {"kind": "softmax", "temperature": 0.3},
+            "serving": {
+                "num_cpus_per_actor": 1,
+                "precision": "fp32",
+            },  # whose scores hardly depend on the batch
         }
-        return VLMRewardConfig(**{**given, **changes})
+        return VLMRewardConfig(**given).model_copy(update=changes)
 
     return make
 

@@ -27,7 +27,7 @@ def vlm_config(tiny_clip):
             "goals": ["pole vertically upright on top of the cart"],
             "negatives": ["pole and cart"],
         }
-        return VLMRewardConfig(**{**given, **changes})
+        return VLMRewardConfig(**given).model_copy(update=changes)
 
     return make
 
@@ -122,7 +122,7 @@ def test_a_gymnasium_id_is_asked_to_render_unless_the_user_said_how(vlm_config):
     given = PPOConfig().environment("CartPole-v1", env_config={"render_mode": "human"})
     assert add_vlm_reward(given, vlm_config()).env_config == {"render_mode": "human"}
     other = PPOConfig().environment("CartPole-v1")
-    assert add_vlm_reward(other, vlm_config(frame_source="info:rgb")).env_config == {}
+    assert add_vlm_reward(other, vlm_config(frames={"source": "info:rgb"})).env_config == {}
 
 
 def test_an_early_end_wraps_a_gymnasium_id_outermost(vlm_config):
@@ -195,7 +195,7 @@ def test_an_env_without_a_render_mode_names_the_other_sources_of_frames(vlm_conf
     gym.register("Blind-v0", entry_point=Blind)
     with pytest.raises(FrameError, match="frame_source obs"):
         add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config())
-    add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config(frame_source="obs"))
+    add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config(frames={"source": "obs"}))
 
 
 def test_a_goal_embedding_needs_a_policy_that_reads_it(vlm_config):

@@ -1,7 +1,6 @@
 """docs/your-own-parts.md from top to bottom: its files in an empty folder, through the commands."""
 
 import ast
-import csv
 import json
 import os
 import re
@@ -9,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 PAGE = (Path(__file__).parents[1] / "docs" / "your-own-parts.md").read_text()

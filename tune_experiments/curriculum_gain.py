@@ -60,8 +60,7 @@ def space(kinds: list[str], seeds: int, steps: int) -> dict[str, Any]:
         "vlm_reward": {
             **base["vlm_reward"],
             **goals(),
-            "pool_name": "curriculum-gain",
-            "num_cpus_per_actor": 0,
+            "serving": {"pool_name": "curriculum-gain", "num_cpus_per_actor": 0},
         },
         "curriculum": {"kind": tune.grid_search(kinds), "window": 8},
         "stop": {"env_steps": steps},

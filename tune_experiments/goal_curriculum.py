@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 REWARD = {
     "num_negatives": tune.choice([1, 3, 6]),
     "threshold": tune.uniform(0.3, 0.9),
-    "temperature": tune.choice([None, 0.02, 0.05]),
+    "head": {"kind": "softmax", "temperature": tune.choice([None, 0.02, 0.05])},
 }
 HELD_OUT = [("red", "ball"), ("green", "box"), ("blue", "key"), ("purple", "ball")]
 CURRICULUM = {
@@ -73,9 +73,8 @@ def quick() -> Setting:
             **REWARD,
             "templates": templates(base, find, lift),
             "goals": goals,
-            "evaluation_goals": [],  # those that the grammar holds out take their place
-            "pool_name": "goal-curriculum",
-            "num_cpus_per_actor": 0,
+            "evaluation_goals": [],
+            "serving": {"pool_name": "goal-curriculum", "num_cpus_per_actor": 0},
         },
         "curriculum": {**CURRICULUM, "stages": tune.choice(orders)},
         "stop": {"env_steps": 160_000},
@@ -102,9 +101,7 @@ def cluster() -> Setting:
             **base["vlm_reward"],
             **REWARD,
             "templates": templates(base, find, lift, place),
-            "pool_name": "goal-curriculum",
-            "num_actors": 4,
-            "num_gpus_per_actor": 1,
+            "serving": {"pool_name": "goal-curriculum", "num_actors": 4, "num_gpus_per_actor": 1},
         },
         "curriculum": {**CURRICULUM, "stages": tune.choice(orders)},
         "stop": {"env_steps": 1_000_000},

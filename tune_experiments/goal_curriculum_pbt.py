@@ -44,9 +44,8 @@ def setting(config: str, steps: int, num_samples: int, *, num_env_runners: int) 
         "vlm_reward": {
             **base["vlm_reward"],
             **start["vlm_reward"],
-            "may_change": True,  # or a trial refuses what another with another β has learnt
-            "pool_name": "goal-curriculum-pbt",
-            "num_cpus_per_actor": 0,
+            "may_change": True,
+            "serving": {"pool_name": "goal-curriculum-pbt", "num_cpus_per_actor": 0},
         },
         "curriculum": {"kind": "success_window", **start["curriculum"]},
         "stop": {"env_steps": steps},

@@ -54,8 +54,7 @@ def space(seeds: int, steps: int) -> dict[str, Any]:
         "vlm_reward": {
             **base["vlm_reward"],
             "goals": GOALS,
-            "pool_name": "held-out-goals",
-            "num_cpus_per_actor": 0,
+            "serving": {"pool_name": "held-out-goals", "num_cpus_per_actor": 0},
         },
         "curriculum": {"kind": "uniform"},  # which has the env pose the goals of training alone
         "stop": {"env_steps": steps},

@@ -55,7 +55,7 @@ def lift(seed: int, steps: int, **reward: Any) -> dict[str, Any]:
         "seed": seed,
         "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
         "training": {**base["training"], "lr": 0.001},
-        "vlm_reward": {**base["vlm_reward"], "num_cpus_per_actor": 0, **reward},
+        "vlm_reward": {**base["vlm_reward"], **reward, "serving": {"num_cpus_per_actor": 0}},
         "stop": {"env_steps": steps},
         "evaluation_episodes": 100,
     }

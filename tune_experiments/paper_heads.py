@@ -57,7 +57,7 @@ def rewards() -> dict[str, dict[str, Any]]:
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the task with each reward and one pool, in episodes that success does not end."""
-    base = lift(seed, steps, pool_name=POOL)
+    base = lift(seed, steps, serving={"pool_name": POOL})
     room = {**base["environment"]["env_config"], "end_on_success": False}
     each = [{**base["vlm_reward"], **its} for its in rewards().values()]
     return {
@@ -71,7 +71,9 @@ def space(seed: int, steps: int) -> dict[str, Any]:
 
 def tell(results: list[SweepResults]) -> dict[str, Any]:
     """Return each reward's agents, and its threshold."""
-    own = [lift(0, 1, pool_name=POOL, **its)["vlm_reward"] for its in rewards().values()]
+    own = [
+        lift(0, 1, serving={"pool_name": POOL}, **its)["vlm_reward"] for its in rewards().values()
+    ]
     agents = over_seeds(rows_of(results), lambda row: [*REWARDS][own.index(row["vlm_reward"])])
     return {
         name: {"threshold": its["threshold"], "agents": agents[name]}

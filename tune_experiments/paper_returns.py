@@ -39,7 +39,10 @@ def space(seed: int, steps: int) -> dict[str, Any]:
     """Return playroom.yaml in the room of curriculum_gain.py, with each task's goals."""
     base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
     room = {"room_size": 6, "num_objects": 2, "max_steps": 32, "colors": ["red", "green", "blue"]}
-    reward = {**base["vlm_reward"], "pool_name": "paper-returns", "num_cpus_per_actor": 0}
+    reward = {
+        **base["vlm_reward"],
+        "serving": {"pool_name": "paper-returns", "num_cpus_per_actor": 0},
+    }
     return {
         **base,
         "seed": seed,

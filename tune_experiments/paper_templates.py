@@ -38,7 +38,7 @@ def rewards() -> dict[str, dict[str, Any]]:
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the task with each template, and one pool for all."""
-    base = lift(seed, steps, pool_name="paper-templates")
+    base = lift(seed, steps, serving={"pool_name": "paper-templates"})
     each = [{**base["vlm_reward"], **its} for its in rewards().values()]
     return {**base, "vlm_reward": tune.grid_search(each)}
 

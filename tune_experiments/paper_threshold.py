@@ -32,7 +32,7 @@ def space(seed: int, steps: int) -> dict[str, Any]:
         steps,
         encoder=CLIP,
         threshold=tune.grid_search([*THRESHOLDS]),
-        pool_name="paper-threshold",
+        serving={"pool_name": "paper-threshold"},
     )
 
 

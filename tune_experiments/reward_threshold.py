@@ -39,10 +39,9 @@ def setting(
         "vlm_reward": {
             **base["vlm_reward"],
             "threshold": tune.grid_search(thresholds),
-            "temperature": tune.grid_search(temperatures),
             "num_negatives": tune.grid_search(negatives),
-            "pool_name": "reward-threshold",
-            "num_cpus_per_actor": 0,
+            "head": {"kind": "softmax", "temperature": tune.grid_search(temperatures)},
+            "serving": {"pool_name": "reward-threshold", "num_cpus_per_actor": 0},
         },
         "stop": {"env_steps": steps},
         "evaluation_episodes": 50,

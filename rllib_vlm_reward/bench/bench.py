@@ -52,7 +52,7 @@ def bench_run(
         report("training a few iterations, with the reward and without")
         iteration = measure_iteration(experiment)
         load = Load(
-            reward=experiment.vlm_reward.model_copy(update={"pool_name": None}),
+            reward=experiment.vlm_reward.model_copy(update={"serving": {"pool_name": None}}),
             frame=iteration.frame,
             runners=max(1, config.num_env_runners),
             request=config.num_envs_per_env_runner,

@@ -66,7 +66,7 @@ _NAMES = {
 _REMEDIES = {
     "env": "Take more env runners (num_env_runners), or a faster env.",
     "transport": "Send more frames in a request (num_envs_per_env_runner), or smaller frames.",
-    "reward": "Take a GPU or several (num_actors), a smaller CLIP, or score fewer steps "
+    "reward": "Take a GPU or several (serving.num_actors), a smaller CLIP, or score fewer steps "
     "(scored_steps).",
     "learner": "Take fewer epochs, larger minibatches, or a learner on a GPU "
     "(num_gpus_per_learner).",

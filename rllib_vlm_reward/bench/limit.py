@@ -15,10 +15,9 @@ from rllib_vlm_reward.bench.traffic import Shape
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.precision import resolve
-from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.lanes import cores, use_threads
 
 __all__ = ["BareModel", "Limit", "Way", "frames_per_second"]
@@ -128,7 +127,7 @@ class BareModel:
         return np.random.default_rng(0).integers(0, 256, (size, *self._shape, 3), np.uint8)
 
     def _whole(self, frames: Frames) -> Any:
-        return self._encoder.encode_images(frames).cpu()  # which waits for a GPU
+        return self._encoder.encode_frames(frames).cpu()  # which waits for a GPU
 
     @torch.inference_mode()
     def _tower(self, pixels: torch.Tensor) -> Any:
@@ -137,12 +136,12 @@ class BareModel:
 
 def _load(config: VLMRewardConfig, device: str) -> CLIPEncoder:
     """Load one tower, in what ``auto`` comes to: fp32 where a lower one moves the scores."""
-    precision = resolve(config.precision, torch.device(device))
+    precision = resolve(config.serving.precision, torch.device(device))
     encoder = CLIPEncoder.load(config.encoder, device=device, precision=precision)
     try:
-        RewardModel(encoder).check_precision(Scorer.from_config(config))
+        RewardModel(encoder).precision(config.scorer)
     except RewardError:
-        if config.precision != "auto":
+        if config.serving.precision != "auto":
             raise
         return CLIPEncoder.load(config.encoder, device=device, precision="fp32")
     return encoder

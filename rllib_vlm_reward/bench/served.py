@@ -9,12 +9,12 @@ from pydantic import Field
 
 from rllib_vlm_reward.bench.limit import BareModel, Limit
 from rllib_vlm_reward.bench.traffic import connect, rate, start_clients, together
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import ServingConfig, VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.section import Positive, Section
 from rllib_vlm_reward.serving.deployment import Demand, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving.router import fetch
+from rllib_vlm_reward.settings import Positive, Section
 
 __all__ = ["Load", "Served", "measure_served", "read_load"]
 
@@ -67,7 +67,10 @@ def read_load(
     if len(sides) != 2 or not all(side.isdecimal() for side in sides):
         raise ConfigError(f"--frame: got {frame!r}, expected HEIGHTxWIDTH, such as 480x640.")
     reward = VLMRewardConfig(
-        encoder=encoder, goals=("a red ball",), negatives=("a blue key",), num_actors=actors
+        encoder=encoder,
+        goals=("a red ball",),
+        negatives=("a blue key",),
+        serving=ServingConfig(num_actors=actors),
     )
     return Load(
         reward=reward,
@@ -125,7 +128,9 @@ def measure_served(load: Load) -> Served:
             ray.kill(client)
     finally:
         pool.close()
-    devices = max(1, round(load.reward.num_actors * min(gpus, 1)))  # of several GPUs it uses one
+    devices = max(
+        1, round(load.reward.serving.num_actors * min(gpus, 1))
+    )  # of several GPUs it uses one
     return _split(rate(driven), limit, devices, batch_mean)
 
 

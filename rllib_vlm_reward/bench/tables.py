@@ -35,7 +35,8 @@ def tables(found: Breakdown) -> Group:
         f"{served.limit_per_second:,.0f}",
     )
     speeds.add_row(
-        f"runners: {load.runners}, requests of {load.request}, actors: {load.reward.num_actors}",
+        f"runners: {load.runners}, requests of {load.request}, "
+        f"actors: {load.reward.serving.num_actors}",
         f"{served.frames_per_second:,.0f}",
     )
     per = "an iteration" if found.iteration else "1,000 frames"

@@ -14,7 +14,6 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving.router import fetch
 
@@ -118,7 +117,7 @@ class Client:
         self._config = config.model_copy(update=_EVERY_FRAME)
         self._doors = {name: make() for name, make in doors.items()}
         self._env: Any = StandInEnv(num_envs, shape, seed)
-        self._scorer = Scorer.from_config(config)
+        self._scorer = config.scorer
 
     def drive(self, door: str, seconds: float, steps: int) -> Driven:
         """Go the connector's way: B episodes step together, in whole fragments of so many steps."""

@@ -20,7 +20,7 @@ from rllib_vlm_reward.cli import (
 )
 from rllib_vlm_reward.cli.app import app
 from rllib_vlm_reward.errors import ERRORS
-from rllib_vlm_reward.section import messages
+from rllib_vlm_reward.settings import messages
 
 __all__ = [
     "app",

@@ -62,7 +62,7 @@ def calibrate_command(
         --frames runs/frames.parquet --output runs/calibration.yaml
     ```
     """
-    from rllib_vlm_reward.calibration import Target
+    from rllib_vlm_reward.config import Target
 
     check_output(output)
     target = Target(precision=precision, false_positives=false_positives)
@@ -71,7 +71,7 @@ def calibrate_command(
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.scored_frames import with_encoder
     from rllib_vlm_reward.offline import read_config
-    from rllib_vlm_reward.reward_model.device import check_device
+    from rllib_vlm_reward.reward_model.encoder import check_device
 
     quiet()
     check_device(device)

@@ -78,8 +78,7 @@ def evaluate_command(
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.user_metrics import load_metrics
     from rllib_vlm_reward.offline import read_config
-    from rllib_vlm_reward.reward_model.device import check_device
-    from rllib_vlm_reward.reward_model.encoder import check_encoder
+    from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
 
     quiet()
     check_device(device)

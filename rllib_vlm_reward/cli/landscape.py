@@ -126,8 +126,7 @@ def _rewards(configs: list[Path], encoders: list[str], goal: str | None, device:
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.landscape import only_goal
     from rllib_vlm_reward.offline import read_config
-    from rllib_vlm_reward.reward_model.device import check_device
-    from rllib_vlm_reward.reward_model.encoder import check_encoder
+    from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
 
     check_device(device)
     rewards = candidates({path: read_config(path) for path in configs}, encoders)
@@ -155,7 +154,7 @@ def _trajectory(
             trajectory.steps, trajectory.frames, first.scores, strict=True
         )
     ]
-    save_video(output / "trajectory.gif", moments, first.config.threshold)
+    save_video(output / "trajectory.gif", moments, first.config.threshold_in_force)
     return {
         "goal": trajectory.goal,
         "player": trajectory.player,

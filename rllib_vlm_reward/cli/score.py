@@ -90,7 +90,7 @@ def score_command(
         raise typer.BadParameter("--config brings goals, negatives and head: give them there.")
     say_loading()
     from rllib_vlm_reward.evaluation.score import score_images
-    from rllib_vlm_reward.reward_model.device import check_device
+    from rllib_vlm_reward.reward_model.encoder import check_device
 
     quiet()
     check_device(device)
@@ -106,8 +106,8 @@ def score_command(
         return
     for table in _tables(scores):
         Console().print(table)
-    if reward.threshold is not None:
-        Console().print(f"* the score exceeds {reward.threshold:.4g}: the reward is 1")
+    if reward.threshold_in_force is not None:
+        Console().print(f"* the score exceeds {reward.threshold_in_force:.4g}: the reward is 1")
 
 
 def _read(config: Path, encoder: str | None) -> "VLMRewardConfig":
@@ -122,13 +122,13 @@ def _make(
     goals: list[str], encoder: str, negatives: list[str], head: str | None
 ) -> "VLMRewardConfig":
     from rllib_vlm_reward.config import VLMRewardConfig
-    from rllib_vlm_reward.evaluation.head_traits import needs_negatives
     from rllib_vlm_reward.goals import expand_goals
-    from rllib_vlm_reward.section import validated
+    from rllib_vlm_reward.reward_model.heads import make_head
+    from rllib_vlm_reward.settings import validated
 
-    kind = head or VLMRewardConfig.model_fields["head"].default
+    kind = head or "softmax"
     alone = len([text for goal in goals for text in expand_goals(goal)]) == 1
-    if alone and not negatives and needs_negatives(kind):
+    if alone and not negatives and make_head(kind).needs_negatives:
         raise typer.BadParameter(
             f"the head {kind} compares a goal with other statements, but there is one --goal and "
             "no --negative, so every image would score 1. Add --negative TEXT, which says what an "

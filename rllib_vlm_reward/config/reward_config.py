@@ -55,9 +55,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         negatives_seed: seed for drawing the negatives; they are drawn once a run.
         baseline: every goal's baseline for the ``goal_baseline`` head.
         head: how scores are made: ``softmax`` (the paper's equation 1), ``cosine``,
-            ``goal_baseline`` (vlmrm), ``sigmoid`` (SigLIP) or ``dense`` (max(p − 1/N, 0), MineCLIP's
-            direct reward); with settings, ``{kind: softmax, temperature: 0.01}`` (τ; None takes the
-            model's own, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}`` (strength of
+            ``goal_baseline`` (vlmrm), ``sigmoid`` (SigLIP) or ``dense`` (max(p − 1/N, 0),
+            MineCLIP's direct reward); with settings, ``{kind: softmax, temperature: 0.01}`` (τ;
+            None takes the model's own, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}`` (strength of
             the regularisation, 0 to 1); or a :class:`.Head` of your own by its import path.
         threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 where the score
             exceeds it, else 0. None pays the score itself.
@@ -171,8 +171,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             )
         if self.early_end and self.frames.scored_steps == "last":
             raise ValueError(
-                "early_end ends an episode before its last step, but frames.scored_steps is 'last', so "
-                "no other is scored. Set early_end: false, or score more steps."
+                "early_end ends an episode before its last step, but frames.scored_steps is "
+                "'last', so no other is scored. Set early_end: false, or score more steps."
             )
         for agent in self.agents:
             self.for_agent(agent)  # for its errors

@@ -72,8 +72,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
                     raise error
         # The name is drawn here and not in the configuration, or an algorithm restored from a
         # checkpoint would collide with the one that wrote it.
-        name = self._config.pool_name or f"vlm-reward-{self._run}"
-        group = trial_group(algorithm.config, self._config.num_actors)
+        name = self._config.serving.pool_name or f"vlm-reward-{self._run}"
+        group = trial_group(algorithm.config, self._config.serving.num_actors)
         self._pool, started = _start_or_share(self._config, name, group)
         if started:
             _close_with(algorithm, self._pool)
@@ -122,7 +122,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         reward_piece(env_runner).flush(samples, ongoing_episodes(env_runner), metrics_logger)
         weights = weights_piece(env_runner)
         if weights is not None and not weights.evaluates:
-            fires = self._config.threshold is not None
+            fires = self._config.threshold_in_force is not None
             log_outcomes(metrics_logger, samples, fires=fires)
 
     def on_train_result(
@@ -203,10 +203,10 @@ def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[R
     Raises:
         PoolError: the running pool has fewer actors, or another model or precision.
     """
-    if config.pool_name is None or not RewardPool.is_running(name):
+    if config.serving.pool_name is None or not RewardPool.is_running(name):
         return RewardPool.start(config, name=name, group=group), True
     pool = RewardPool.connect(name, config)
-    asked = {"encoder": config.encoder, "precision": config.precision}
+    asked = {"encoder": config.encoder, "precision": config.serving.precision}
     for actor in pool.describe():
         runs = {"encoder": actor["encoder"], "precision": actor["asked_precision"]}
         if runs != asked:

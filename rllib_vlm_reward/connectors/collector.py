@@ -12,7 +12,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
 from rllib_vlm_reward.frames import Frames, check_each
 from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.import_path import load_object
+from rllib_vlm_reward.settings import load_object
 
 __all__ = [
     "CheckedSource",

@@ -96,7 +96,9 @@ class Ledger:
             if self._config.mode == "deferred":
                 weighted = np.asarray(chunk.get_rewards(), np.float32)
                 _write(chunk, successor, steps.rewards[rows] + weighted)
-            add_rewards(metrics, chunk, successor, steps.paid[rows], self._config.threshold)
+            add_rewards(
+                metrics, chunk, successor, steps.paid[rows], self._config.threshold_in_force
+            )
         # Abandoned episodes go too: RLlib drops them when it resets all envs.
         self._steps, self._held = [], {}
 

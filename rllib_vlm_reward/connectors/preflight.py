@@ -105,7 +105,7 @@ def _check_step(
         episode_goal(config, observation, info, evaluation=evaluates)
     observations, _, _, _, infos = env.step(env.action_space.sample())
     rows = list(range(env.num_envs))
-    collect_frames(config.frame_source, env, rows, unbatch(observations), infos)
+    collect_frames(config.frames.source, env, rows, unbatch(observations), infos)
 
 
 def _check_agents(
@@ -134,4 +134,4 @@ def _check_agents(
             reward = config.for_agent(agent)
             if reward is not None:
                 info = infos[row].get(agent, {})
-                collect_frames(reward.frame_source, env, [row], [observation], [info])
+                collect_frames(reward.frames.source, env, [row], [observation], [info])

@@ -24,9 +24,9 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
 from rllib_vlm_reward.monitoring.highlights import Highlights
 from rllib_vlm_reward.monitoring.monitor import log_highlights, log_statistics
-from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter, lowest_score
+from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
-from rllib_vlm_reward.reward_model.scorer import Scorer, pay
+from rllib_vlm_reward.reward_model.scorer import pay
 from rllib_vlm_reward.serving import PendingScores, RewardPool
 
 __all__ = ["RewardStream"]
@@ -52,19 +52,21 @@ class RewardStream:
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
         self.config, self._agent = config, agent
-        self.source = frame_source(config.frame_source)
-        self.scorer = Scorer.from_config(config)
+        self.source = frame_source(config.frames.source)
+        self.scorer = config.scorer
         self.recorder: Recorder | None = None
         self.complaint: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self._texts = self.scorer.goals.texts
-        self._selection = FrameSelection(config.scored_steps)
+        self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
-            config.window, config.window_reduce, repeats=config.scored_steps == "changed"
+            config.frames.window,
+            config.frames.reduce,
+            repeats=config.frames.scored_steps == "changed",
         )
-        self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
+        self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._ledger = Ledger(config)
-        self._counter = ScoreCounter(lowest_score(config.head)) if config.alarms != "off" else None
+        self._counter = ScoreCounter(config.head.range[0]) if config.alarms != "off" else None
         self._highlights: Highlights | None = None
         self._asked: list[tuple[ScoredSteps, PendingScores | None]] = []
         self._known: dict[str, dict[str, Any]] = {}
@@ -221,7 +223,7 @@ class RewardStream:
 
     def _price(self, steps: ScoredSteps, sizes: Sequence[int]) -> None:
         """Say what steps pay; the normaliser sees one vector step after another, of these sizes."""
-        threshold, has_score = self.config.threshold, steps.has_score
+        threshold, has_score = self.config.threshold_in_force, steps.has_score
         steps.scores = self._windows(steps)
         steps.paid = pay(steps.scores.astype(np.float32), threshold)
         steps.paid[~has_score] = 0.0

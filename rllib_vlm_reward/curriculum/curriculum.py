@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rllib_vlm_reward.curriculum.curriculum_config import KINDS, CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError, RewardError
 from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.import_path import load_object
+from rllib_vlm_reward.settings import load_object
 
 __all__ = ["Curriculum", "Outcome", "make_curriculum"]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import chain
 from typing import Any, Literal
 
-from rllib_vlm_reward.section import Section
+from rllib_vlm_reward.settings import Section
 
 __all__ = ["KINDS", "CurriculumConfig"]
 

@@ -6,7 +6,7 @@
 * :mod:`labelled`: frames with goals and ground truth, as Parquet;
 * :mod:`players`: a run's env and who plays there; :mod:`collect`: labelled frames from play;
 * :mod:`images`: encoded images; :mod:`image_folder`: labelled frames from a folder of images;
-* :mod:`models`: loads each CLIP once; :mod:`head_traits`: what is asked about a head;
+* :mod:`models`: loads each encoder once;
 * :mod:`scored_frames`: labelled frames with the scores of one reward; :mod:`goal_accuracy`: does
   the score tell one goal from another?
 * :mod:`figures`: figures of scored frames, with intervals; :mod:`user_metrics`: a user's metrics;

@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from rllib_vlm_reward.calibration import Calibration, Estimate, Target
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import Calibration, Estimate, Target, VLMRewardConfig
+from rllib_vlm_reward.config.calibration import VERSION
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.head_traits import has_temperature, read_settings
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, unseen_goals
 from rllib_vlm_reward.metrics.bootstrap import REPEATS, Interval, bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
-from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.reward_model.heads import head_summary
 
 __all__ = ["calibrate", "choose_threshold", "fit_temperature"]
 
@@ -62,23 +61,23 @@ def calibrate(
     model = load_model(config, frames=len(frames), device=device)
     if temperature:
         batches = (pixels for _, pixels in frames.batches())
-        cosines = Cosines.of(model, Scorer.from_config(config), goals, batches)
+        cosines = Cosines.of(model, config.scorer, goals, batches)
         fitted = fit_temperature(cosines, frames.labels)
-        older = {"calibration": None, "threshold": config.threshold}  # of another temperature
-        config = config.model_copy(update={**older, "temperature": fitted})
-    scorer = Scorer.from_config(config)
+        head = dataclasses.replace(config.head, **{"temperature": fitted})
+        config = config.model_copy(update={"calibration": None, "head": head})
+    scorer = config.scorer
     scores = score_frames(model, scorer, frames, goals)
     episodes = frames.episode_indices
     found = choose_threshold(scores, frames.labels, episodes, target)
     return Calibration(
-        version=1,
+        version=VERSION,
         encoder=config.encoder,
         weights=model.encoder.fingerprint,
         encoder_precision=model.precision(scorer),
-        frame_source=config.frame_source,
-        head=config.head,
-        alpha=read_settings(config).get("alpha"),
-        temperature=config.temperature,
+        frame_source=config.frames.source,
+        head=head_summary(scorer.head),
+        head_sha256=scorer.head.digest(),
+        temperature=getattr(scorer.head, "temperature", None),
         goals=config.goal_set.texts,
         unseen_goals=unseen_goals(frames, config),
         statements=config.goal_set.statements,
@@ -122,15 +121,15 @@ def fit_temperature(cosines: Cosines, labels: Labels) -> float:
 
 
 def _check(config: VLMRewardConfig, temperature: bool) -> None:
-    if config.window > 1:
+    if config.frames.window > 1:
         raise LabelError(
-            f"calibrate: got a window of {config.window} frames, expected 1, since labelled frames "
-            "are scored one by one. Set window: 1."
+            f"calibrate: got a window of {config.frames.window} frames, expected 1, since labelled "
+            "frames are scored one by one. Set frames: {window: 1}."
         )
-    if temperature and not has_temperature(config):
+    if temperature and not config.head.has_temperature:
         raise LabelError(
-            f"calibrate: got the head {config.head!r}, which has no temperature, expected one with "
-            "a softmax. Leave --temperature out."
+            f"calibrate: got the head {head_summary(config.head)!r}, which has no temperature, "
+            "expected one with a softmax. Leave --temperature out."
         )
 
 

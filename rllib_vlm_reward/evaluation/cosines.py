@@ -28,7 +28,7 @@ class Cosines:
 
     Example:
         >>> from rllib_vlm_reward.goals import GoalSet
-        >>> from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+        >>> from rllib_vlm_reward.reward_model.clip import CLIPEncoder
         >>> from rllib_vlm_reward.reward_model.heads import Softmax
         >>> goals = GoalSet.from_texts(["a red ball", "a blue ball"], negatives=["a key"])
         >>> frames = np.zeros((2, 8, 8, 3), np.uint8)

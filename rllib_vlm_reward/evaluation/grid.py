@@ -96,7 +96,7 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         observation, info = env.reset(seed=seed)
         inner: Any = env.unwrapped
         places = _places(inner, axes)
-        _check_source(experiment.vlm_reward.frame_source)
+        _check_source(experiment.vlm_reward.frames.source)
         state = np.array(inner.state, np.float64)
         frames = []
         for values in itertools.product(*(axis.values for axis in axes)):

@@ -20,13 +20,13 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.cosines import Cosines
 from rllib_vlm_reward.evaluation.grid import Axis
-from rllib_vlm_reward.evaluation.head_traits import has_temperature, read_settings
 from rllib_vlm_reward.evaluation.labelled import FRAMES_AT_ONCE
 from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.trajectory import Trajectory
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.reward_model.scorer import Scores
 
 __all__ = ["Line", "lines", "only_goal", "save_curves", "save_heat", "save_trajectory"]
 
@@ -62,17 +62,14 @@ class Line:
     others: Mapping[str, Numbers]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the line for JSON, with the settings that the head reads."""
+        """Return the line for JSON."""
         config = self.config
-        read = read_settings(config)
-        if self.temperature is not None:
-            read["temperature"] = self.temperature
         return {
             "name": self.name,
             "encoder": config.encoder,
-            "head": config.head,
-            **read,
-            "threshold": config.threshold,
+            "head": head_summary(config.head_in_force),
+            "temperature": self.temperature,
+            "threshold": config.threshold_in_force,
             "weights": self.weights,
             "scores": _plain(self.scores),
             "others": {text: _plain(values) for text, values in self.others.items()},
@@ -134,15 +131,15 @@ def _line(
     name: str, model: RewardModel, config: VLMRewardConfig, frames: Frames, goal: str
 ) -> Line:
     config.check_weights(model.encoder.fingerprint)
-    scorer = Scorer.from_config(config)
+    scorer = config.scorer
     indices = np.full(len(frames), scorer.goals.index(goal))
     batches = np.split(frames, [*range(FRAMES_AT_ONCE, len(frames), FRAMES_AT_ONCE)])
     scores = [model.score(batch, indices[: len(batch)], scorer) for batch in batches]
     temperature: float | None = None
     others: dict[str, Numbers] = {}
-    if has_temperature(config):
+    if scorer.head.has_temperature:
         cosines = Cosines.of(model, scorer, indices, batches)
-        temperature = config.temperature or cosines.temperature
+        temperature = getattr(scorer.head, "temperature", None) or cosines.temperature
         others = _others(cosines, temperature)
     weights = model.encoder.fingerprint
     return Line(name, config, weights, np.concatenate(scores), temperature, others)
@@ -222,7 +219,7 @@ def save_heat(
     for line, place in zip(lines, maps.subplots(1, len(lines), squeeze=False)[0], strict=True):
         scores = line.scores.reshape(across.number, up.number)
         drawn = place.pcolormesh(across.values, up.values, scores.T, shading="nearest")
-        threshold = line.config.threshold
+        threshold = line.config.threshold_in_force
         if threshold is not None and scores.min() < threshold < scores.max():
             place.contour(across.values, up.values, scores.T, [threshold], colors="white")
         place.set(xlabel=across.name, ylabel=up.name)
@@ -240,7 +237,7 @@ def save_heat(
 
 
 def _draw_line(axes: Axes, places: Places, line: Line, color: str) -> None:
-    threshold = line.config.threshold
+    threshold = line.config.threshold_in_force
     axes.plot(places, line.scores, "-", color=color, lw=2, label=line.name)
     if threshold is None:
         return

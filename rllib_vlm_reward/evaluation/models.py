@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.encoder import load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
 __all__ = ["load_model", "with_each_model"]
@@ -30,7 +30,7 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
         >>> load_model(config, frames=10, device="cpu").encoder.embed_dim
         64
     """
-    encoder = CLIPEncoder.load(config.encoder, device=device, precision=config.precision)
+    encoder = load_encoder(config.encoder, device=device, precision=config.serving.precision)
     return RewardModel(encoder, cache_frames=frames)
 
 
@@ -65,7 +65,7 @@ def with_each_model(
     """
 
     def clip_of(name: str) -> tuple[str, str]:
-        return rewards[name].encoder, rewards[name].precision
+        return rewards[name].encoder, rewards[name].serving.precision
 
     found, model = {}, None
     for _, names in itertools.groupby(sorted(rewards, key=clip_of), clip_of):

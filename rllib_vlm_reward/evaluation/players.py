@@ -105,7 +105,7 @@ class PlayedEnv:
             FrameError: the env gives no frame.
         """
         self._env.action_space.seed(seed)
-        done, source = False, self._config.frame_source
+        done, source = False, self._config.frames.source
         while not done:
             observation, _, terminated, truncated, info = self._env.step(act())
             (frame,) = collect_frames(source, self._world, [0], [observation], [info])

@@ -12,6 +12,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.images import decode, read_image
 from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores, pay
 
@@ -42,7 +43,7 @@ class ImageScores:
     @property
     def fires(self) -> npt.NDArray[np.bool_]:
         """Where the reward is 1, bool ``[I, G]``; nowhere without a threshold."""
-        threshold = self.config.threshold
+        threshold = self.config.threshold_in_force
         if threshold is None:
             return np.zeros(self.values.shape, np.bool_)
         return pay(self.values, threshold).astype(np.bool_)
@@ -52,15 +53,15 @@ class ImageScores:
         return {
             "encoder": self.config.encoder,
             "weights": self.weights,
-            "head": self.config.head,
-            "threshold": self.config.threshold,
+            "head": head_summary(self.config.head_in_force),
+            "threshold": self.config.threshold_in_force,
             "images": [self._row(number) for number in range(len(self.images))],
         }
 
     def _row(self, number: int) -> dict[str, Any]:
         scores = dict(zip(self.goals, self.values[number].tolist(), strict=True))
         row: dict[str, Any] = {"image": str(self.images[number]), "scores": scores}
-        if self.config.threshold is not None:
+        if self.config.threshold_in_force is not None:
             row["fires"] = dict(zip(self.goals, self.fires[number].tolist(), strict=True))
         return row
 
@@ -95,7 +96,7 @@ def score_images(
         (('a ball', 'a key', 'a box'), (1, 3))
     """
     contents = [read_image(path) for path in images]
-    model, scorer = load_model(config, frames=1, device=device), Scorer.from_config(config)
+    model, scorer = load_model(config, frames=1, device=device), config.scorer
     weights = model.encoder.fingerprint
     config.check_weights(weights)
     rows = [

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy, measure_goal_accuracy
-from rllib_vlm_reward.evaluation.head_traits import gives_probabilities
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
+from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
@@ -52,12 +52,17 @@ class ScoredFrames:
     @property
     def threshold_chosen(self) -> bool:
         """Whether β was chosen to maximise F1 on these frames, which is optimistic."""
-        return self.config.threshold is None
+        return self.config.threshold_in_force is None
+
+    @property
+    def head(self) -> str:
+        """The head's settings, for people."""
+        return str(head_summary(self.config.head_in_force))
 
     @property
     def are_probabilities(self) -> bool:
         """Whether a score of 0.8 claims that 80 % of such frames are a success."""
-        return gives_probabilities(self.config)
+        return self.config.head.is_probability
 
 
 def score_labelled(
@@ -100,10 +105,10 @@ def score_with_model(
 ) -> ScoredFrames:
     """Score labelled frames with a model that is already loaded; see :func:`score_labelled`."""
     config.check_weights(model.encoder.fingerprint)
-    scorer = Scorer.from_config(config)
+    scorer = config.scorer
     goals = indices_of(frames, scorer.goals)
     scores = score_frames(model, scorer, frames, goals)
-    threshold = config.threshold
+    threshold = config.threshold_in_force
     return ScoredFrames(
         config=config,
         fingerprint=model.encoder.fingerprint,

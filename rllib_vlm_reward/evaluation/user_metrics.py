@@ -10,8 +10,8 @@ import numpy as np
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.import_path import import_path_of, load_object
 from rllib_vlm_reward.metrics.metric import Episodes, Labels, Metric, Scores
+from rllib_vlm_reward.settings import import_path_of, load_object
 
 __all__ = ["UserMetric", "load_metrics"]
 

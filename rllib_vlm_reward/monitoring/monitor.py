@@ -19,7 +19,6 @@ from rllib_vlm_reward.monitoring.score_statistics import (
     SUCCESS,
     UNKNOWN,
     ScoreStatistics,
-    lowest_score,
 )
 from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 
@@ -56,7 +55,7 @@ class RewardMonitor:
         each = {agent: config.for_agent(agent) for agent in (None, *config.agents)}
         self._configs: dict[Agent, VLMRewardConfig] = {a: it for a, it in each.items() if it}
         self._alarms = {
-            agent: Alarms(low=lowest_score(it.head), threshold=it.threshold)
+            agent: Alarms(low=it.head.range[0], threshold=it.threshold_in_force)
             for agent, it in self._configs.items()
         }
         self._mode = config.alarms
@@ -86,7 +85,7 @@ class RewardMonitor:
             for kind, name in ((SUCCESS, "success"), (FAILURE, "failure"), (UNKNOWN, "unknown")):
                 if statistics.counts[kind].any():
                     whole = name if agent is None else f"{agent}/{name}"
-                    yield whole, statistics.counts[kind], lowest_score(self._configs[agent].head)
+                    yield whole, statistics.counts[kind], self._configs[agent].head.range[0]
 
     @property
     def in_force(self) -> list[str]:

@@ -17,23 +17,12 @@ __all__ = [
     "UNKNOWN",
     "ScoreCounter",
     "ScoreStatistics",
-    "lowest_score",
 ]
 
 BINS = 512
 _TRUTHS = (FAILURE, SUCCESS, UNKNOWN)
 # Of an episode: how many of its steps have a score, and their mean.
 SoFar = tuple[int, float]
-
-
-def lowest_score(head: str) -> float:
-    """Return the least that a head can give; the most is 1.
-
-    Example:
-        >>> lowest_score("softmax"), lowest_score("cosine")
-        (0.0, -1.0)
-    """
-    return -1.0 if head in ("cosine", "goal_baseline") else 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

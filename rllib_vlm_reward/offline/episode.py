@@ -134,11 +134,11 @@ class RecordedEpisode:
         after = self._infos[1:]
         for info, recorded in zip(after, self._rewards, strict=True):
             info.setdefault(custom_data.ENV_REWARD, recorded)
-        if config.window > 1 and self._t_started:
+        if config.frames.window > 1 and self._t_started:
             raise RewardError(
-                f"window: got {config.window}, but the episode is a chunk that starts at step "
-                f"{self._t_started}, whose window reaches back before it. Record with "
-                "batch_mode='complete_episodes', or set window: 1."
+                f"frames.window: got {config.frames.window}, but the episode is a chunk that "
+                f"starts at step {self._t_started}, whose window reaches back before it. Record "
+                "with batch_mode='complete_episodes', or set frames: {window: 1}."
             )
         begin = self._t_started - self._first + 1
         weight = np.float32(config.env_reward_weight)
@@ -195,13 +195,14 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
     t = np.arange(first, first + len(scores))
     last = np.zeros(len(scores), np.bool_)
     last[-1:] = ends
-    scored = select_steps(config.scored_steps, t, last)
-    alone, reduce = scores[scored].tolist(), REDUCTIONS[config.window_reduce]
+    scored = select_steps(config.frames.scored_steps, t, last)
+    alone, reduce = scores[scored].tolist(), REDUCTIONS[config.frames.reduce]
     windowed = np.zeros(len(scores), np.float32)
     windowed[scored] = [
-        reduce(alone[max(0, stop - config.window) : stop]) for stop in range(1, len(alone) + 1)
+        reduce(alone[max(0, stop - config.frames.window) : stop])
+        for stop in range(1, len(alone) + 1)
     ]
-    paid = pay(windowed, config.threshold)
+    paid = pay(windowed, config.threshold_in_force)
     paid[~scored] = 0.0
     return paid
 

@@ -15,7 +15,6 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.reward import changed
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.offline.units import COLUMN, Unit
-from rllib_vlm_reward.reward_model.scorer import Scorer
 
 __all__ = ["Folder", "Report", "UnitFile"]
 
@@ -150,7 +149,7 @@ def _shown(folder: Path) -> list[Path]:
 
 
 def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:
-    scorer = Scorer.from_config(config).fingerprint
+    scorer = config.scorer.fingerprint
     return {**config.reward_settings, "goal": goal, "scorer": scorer}
 
 

@@ -15,9 +15,8 @@ from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, Re
 from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
-from rllib_vlm_reward.section import validated
 from rllib_vlm_reward.serving.deployment import Demand, joined_cluster
-from rllib_vlm_reward.settings import read_settings
+from rllib_vlm_reward.settings import read_settings, validated
 
 __all__ = ["Progress", "read_config", "relabel"]
 
@@ -159,7 +158,7 @@ def _run(
 
 
 def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:
-    if config.frame_source == "render":
+    if config.frames.source == "render":
         raise FrameError(
             "frame_source: got 'render', but a recording holds no rendered frames, only "
             "observations and infos. Set frame_source: obs, obs:KEY or info:KEY, wherever the "
@@ -214,5 +213,5 @@ def _progress(
         unfinished=sum(each.unfinished for each in reports),
         steps=steps,
         reward_mean=sum(each.reward_sum for each in reports) / max(steps, 1),
-        fires=None if config.threshold is None else sum(each.fires for each in reports),
+        fires=None if config.threshold_in_force is None else sum(each.fires for each in reports),
     )

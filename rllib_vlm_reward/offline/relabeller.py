@@ -25,7 +25,7 @@ from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
 from rllib_vlm_reward.offline.episode import RecordedEpisode
 from rllib_vlm_reward.offline.folder import Report, UnitFile
 from rllib_vlm_reward.offline.units import COLUMN, Unit
-from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.reward_model.scorer import Scores
 from rllib_vlm_reward.serving.actor import RewardActor
 from rllib_vlm_reward.serving.request import Request
 
@@ -81,16 +81,16 @@ class Relabeller:
         self._config, self._goal, self._encoder = config, goal, encoder
         self._checked: str | None = None
         self._recording, self._output = Path(recording), Path(output)
-        self._scorer = Scorer.from_config(config)
+        self._scorer = config.scorer
         self._shared: ray.ObjectRef | None = None
-        self._constancy = ConstancyCheck(may_be_constant=config.head == "dense")
+        self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
         self._reports: dict[str, Report] = {}
         self._actor = RewardActor(
             config.encoder,
-            precision=config.precision,
-            max_batch_size=config.max_batch_size,
-            cache_frames=config.cache_frames,
+            precision=config.serving.precision,
+            max_batch_size=config.serving.max_batch_size,
+            cache_frames=config.serving.cache_frames,
             num_cpus=num_cpus,
         )
 
@@ -161,7 +161,7 @@ class Relabeller:
                 if self._goal is None
                 else self._scorer.goals.index(self._goal)
             )
-            frames = episode.frames(self._config.frame_source)
+            frames = episode.frames(self._config.frames.source)
         except (FrameError, GoalError, RewardError) as error:
             raise type(error)(f"{place}: {error}") from error
         return _Read(file, place, episode, goal, frames)

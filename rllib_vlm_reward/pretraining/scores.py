@@ -13,7 +13,7 @@ from torch import Tensor
 from rllib_vlm_reward.envs.babyai.tiles import View, draw
 from rllib_vlm_reward.metrics.precision_recall import average_precision
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Family, truth
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 __all__ = ["FamilyScores", "Scores", "score_families"]
 
@@ -62,7 +62,7 @@ def score_families(encoder: CLIPEncoder, views: View, things: Sequence[str] = NA
         things: goals that name none of them are not asked, but stay among the negatives.
     """
     batches = np.array_split(views, -(-len(views) // BATCH))
-    images = torch.cat([encoder.encode_images(draw(batch)) for batch in batches])
+    images = torch.cat([encoder.encode_frames(draw(batch)) for batch in batches])
     holds = truth(views)
     scores = {}
     for name, family in FAMILIES.items():

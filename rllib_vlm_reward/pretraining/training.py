@@ -24,7 +24,7 @@ from rllib_vlm_reward.pretraining.loss import contrast
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Truth
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.spec import LAYOUT, Spec
 
 __all__ = ["Progress", "Settings", "train_clip"]
@@ -248,7 +248,7 @@ def _flops(encoder: CLIPEncoder) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with FlopCounterMode(display=False) as counter:
-            encoder.encode_images(draw(np.ones((1, 7, 7, 3), np.uint8)))
+            encoder.encode_frames(draw(np.ones((1, 7, 7, 3), np.uint8)))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())

@@ -210,7 +210,9 @@ class Evaluator:
         data = [chunk.custom_data for chunk in chunks if chunk.is_done]
         # An env may report success alone, and failure never.
         self._reports = self._reports or any(custom_data.SUCCESS in each for each in data)
-        successes = [float(each.get(custom_data.SUCCESS, False)) for each in data] if self._reports else []
+        successes = (
+            [float(each.get(custom_data.SUCCESS, False)) for each in data] if self._reports else []
+        )
         return Outcome(
             vlm_return_mean=_mean(data, custom_data.VLM_RETURN),
             ground_truth_return_mean=_mean(data, custom_data.ENV_RETURN),
@@ -233,7 +235,9 @@ def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConf
     count = 0
     for chunk in chunks:
         infos = chunk.get_infos()[1:]
-        if config.threshold is None or any(config.success_key not in info for info in infos):
+        if config.threshold_in_force is None or any(
+            config.success_key not in info for info in infos
+        ):
             return None
         env_rewards = np.array([info[custom_data.ENV_REWARD] for info in infos])
         fired = np.asarray(chunk.get_rewards()) - config.env_reward_weight * env_rewards > 0.5

@@ -21,13 +21,13 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.import_path import load_object
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.run.progress import Progress
-from rllib_vlm_reward.section import Section
 from rllib_vlm_reward.settings import (
+    Section,
     assign_settings,
     dump_settings,
+    load_object,
     parse_settings,
     read_settings,
 )

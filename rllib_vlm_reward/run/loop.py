@@ -140,7 +140,7 @@ def _log_pictures(
     folder: RunFolder, evaluator: Evaluator, progress: Progress, experiment: Experiment
 ) -> None:
     """Show an episode of the present policy in TensorBoard, and what the curriculum did."""
-    frames = strip(evaluator.record(1), experiment.vlm_reward.threshold)
+    frames = strip(evaluator.record(1), experiment.vlm_reward.threshold_in_force)
     folder.log_frames("episode", frames, progress.env_steps)
     if progress.curriculum is not None:
         folder.log_frames("curriculum", draw_curriculum(folder.history), progress.env_steps)
@@ -153,7 +153,7 @@ def _log_scores(
     for name, counts, low in monitor.histograms():
         folder.log_scores(f"scores/{name}", counts, env_steps, low=low)
     if monitor.highlights:
-        picture = draw_highlights(monitor.highlights, experiment.vlm_reward.threshold)
+        picture = draw_highlights(monitor.highlights, experiment.vlm_reward.threshold_in_force)
         folder.log_frames("highest scores", picture, env_steps)
 
 
@@ -195,7 +195,7 @@ def _evaluate(
     report("drawing")
     with contextlib.closing(Evaluator(algorithm)) as narrow:  # it keeps every sub-env's frames
         moments = narrow.record(VIDEO_EPISODES)
-    save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold)
+    save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold_in_force)
     return {
         **{name: getattr(trained, name) for name in FIGURES},
         "false_positives_per_episode": trained.false_positives_per_episode,

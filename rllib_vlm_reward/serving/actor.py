@@ -16,7 +16,7 @@ import torch
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.batch_size import best_batch_size
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.encoder import load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.batcher import Batcher
@@ -51,8 +51,8 @@ class RewardActor:
     call waits in a thread of its own while the batcher joins what queued.
 
     Args:
-        encoder: see :meth:`CLIPEncoder.load`.
-        precision: see :class:`~rllib_vlm_reward.serving_config.ServingConfig`.
+        encoder: see :func:`.load_encoder`.
+        precision: see :class:`~rllib_vlm_reward.config.ServingConfig`.
         max_batch_size: frames in one forward pass at most; None finds it when the model is loaded.
         cache_frames: frames whose embeddings are kept.
         num_cpus: what Ray reserved, of which it takes whole cores; for 0 all of the node's.
@@ -178,7 +178,7 @@ class RewardActor:
                 "num_gpus_per_actor: 0."
             )
         with self._lanes.lane():
-            encoder = CLIPEncoder.load(self._spec, device=self._device, precision=self._precision)
+            encoder = load_encoder(self._spec, device=self._device, precision=self._precision)
             model = RewardModel(encoder, cache_frames=self._cache_frames)
             if self._max_batch_size is None:
                 self._batcher.max_batch_size = best_batch_size(model)

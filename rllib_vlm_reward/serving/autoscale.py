@@ -126,7 +126,7 @@ class Autoscaler:
 
 
 def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Autoscaler:
-    """Keep a running pool between ``config.num_actors`` and ``config.max_actors``.
+    """Keep a running pool between ``config.serving.num_actors`` and ``config.serving.max_actors``.
 
     The actors that it starts end with this process, as the others do.
 
@@ -159,6 +159,6 @@ def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Auto
     def stop(index: int) -> None:
         end([started.pop(index)])
 
-    assert config.max_actors is not None
-    need = Need(config.num_actors, config.max_actors)
+    assert config.serving.max_actors is not None
+    need = Need(config.serving.num_actors, config.serving.max_actors)
     return Autoscaler(need, look, start, stop, alive)

@@ -80,10 +80,10 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
     @classmethod
     def of(cls, config: VLMRewardConfig, nodes: Iterable[Mapping[str, float]]) -> "Demand":
         """Return what the configuration asks; a GPU each, if not said, where there are any."""
-        gpus = config.num_gpus_per_actor
+        gpus = config.serving.num_gpus_per_actor
         if gpus is None:
             gpus = float(any(node.get("GPU") for node in nodes))
-        return cls(config.num_actors, config.num_cpus_per_actor, gpus)
+        return cls(config.serving.num_actors, config.serving.num_cpus_per_actor, gpus)
 
     @classmethod
     def granted(cls, bundles: Sequence[Mapping[str, float]]) -> "Demand":
@@ -182,9 +182,9 @@ def launch(
             actors.append(
                 options.remote(
                     config.encoder,
-                    precision=config.precision,
-                    max_batch_size=config.max_batch_size,
-                    cache_frames=config.cache_frames,
+                    precision=config.serving.precision,
+                    max_batch_size=config.serving.max_batch_size,
+                    cache_frames=config.serving.cache_frames,
                     num_cpus=demand.cpus,
                 )
             )
@@ -199,7 +199,7 @@ def launch(
 
 def _demand(config: VLMRewardConfig, group: Group) -> Demand:
     if group is not None:
-        return Demand.granted(group.bundle_specs[-config.num_actors :])
+        return Demand.granted(group.bundle_specs[-config.serving.num_actors :])
     nodes = living_nodes()
     demand = Demand.of(config, nodes)
     demand.check(nodes)

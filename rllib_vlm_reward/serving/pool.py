@@ -54,7 +54,7 @@ class RewardPool:
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a red ball", "a blue key"])
         >>> pool = RewardPool.start(config, name="doc")  # doctest: +SKIP
-        >>> pool.score(frames, goals, Scorer.from_config(config))  # doctest: +SKIP
+        >>> pool.score(frames, goals, config.scorer)  # doctest: +SKIP
         array([0.49, 0.51], dtype=float32)
         >>> pool.close()  # doctest: +SKIP
     """
@@ -71,7 +71,7 @@ class RewardPool:
         self.name = name
         self._config, self._owner = config, owner
         self._run = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], "little")
-        self._router = Router(pause_s=config.timeout_s)
+        self._router = Router(pause_s=config.serving.timeout_s)
         self._roster = Roster(name, actors, self._router)
         self._autoscaler: Autoscaler | None = None
         self._node = ray.get_runtime_context().get_node_id()
@@ -98,13 +98,13 @@ class RewardPool:
         if not ray.is_initialized():
             # "local", or Ray joins any cluster that another program left on this machine.
             ray.init(address=os.environ.get("RAY_ADDRESS", "local"))
-        actors = launch(config, name, range(config.num_actors), group)
+        actors = launch(config, name, range(config.serving.num_actors), group)
         try:
             await_loaded(actors, config)
             pool = cls(name, actors, config, owner=True)
-            scorer = Scorer.from_config(config)
+            scorer = config.scorer
             await_scores(actors, scorer, pool._share(scorer))
-            if config.max_actors is not None:
+            if config.serving.max_actors is not None:
                 pool._autoscaler = watch(name, config, pool._is_connected)
         except BaseException:  # an interrupt, too, leaves no actor behind
             end(actors)
@@ -128,7 +128,7 @@ class RewardPool:
         Raises:
             PoolError: its actors are not there.
         """
-        return cls(name, find(name, config.num_actors), config, owner=False, run=run)
+        return cls(name, find(name, config.serving.num_actors), config, owner=False, run=run)
 
     @property
     def retries(self) -> int:
@@ -145,7 +145,7 @@ class RewardPool:
     ) -> PendingScores:
         """Send one request to the actor with the least to do.
 
-        With ``config.max_in_flight`` requests or 128 MB of frames unanswered, waits for the oldest
+        With ``serving.max_in_flight`` requests or 128 MB of frames unanswered, waits for the oldest
         first.
 
         Args:
@@ -262,7 +262,7 @@ class RewardPool:
         return bool(ray.get_runtime_context().get_node_id() == self._node)
 
     def _look_for_actors(self) -> None:
-        if self._config.max_actors is not None:
+        if self._config.serving.max_actors is not None:
             self._roster.look()
 
     def _make_room(self, size: int) -> None:
@@ -270,7 +270,7 @@ class RewardPool:
         while self._under_way and self._under_way[0][0].poll():
             self._take_oldest()
         while self._under_way and (
-            len(self._under_way) >= self._config.max_in_flight
+            len(self._under_way) >= self._config.serving.max_in_flight
             or size + self._bytes_under_way > _BYTES_IN_FLIGHT
         ):
             self._take_oldest().wait()
@@ -303,7 +303,9 @@ class RewardPool:
             raise PoolError(
                 f"reward pool {self.name!r}: got a request after close(). Close it at the end."
             )
-        return Pending(self._router, choose, send, frames=frames, timeout_s=self._config.timeout_s)
+        return Pending(
+            self._router, choose, send, frames=frames, timeout_s=self._config.serving.timeout_s
+        )
 
     def _ask_all(self, method: str, *args: Any) -> dict[int, Any]:
         """Call a control method of every actor; answers by actor, without those that restart."""

@@ -8,11 +8,17 @@ from rllib_vlm_reward.settings.section import (
     messages,
     validated,
 )
-from rllib_vlm_reward.settings.yaml_reader import dump_settings, parse_settings, read_settings
+from rllib_vlm_reward.settings.yaml_reader import (
+    assign_settings,
+    dump_settings,
+    parse_settings,
+    read_settings,
+)
 
 __all__ = [
     "Positive",
     "Section",
+    "assign_settings",
     "declare_keys",
     "dump_settings",
     "import_path_of",

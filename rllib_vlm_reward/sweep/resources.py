@@ -59,4 +59,4 @@ def trial_resources(config: AlgorithmConfig) -> tune.PlacementGroupFactory:
 
 
 def _is_shared(vlm: VLMRewardConfig) -> bool:
-    return vlm.pool_name is not None and is_taken(vlm.pool_name)
+    return vlm.serving.pool_name is not None and is_taken(vlm.serving.pool_name)

@@ -102,8 +102,11 @@ class SweepResults:
     def best(self) -> Experiment:
         """The experiment whose last report is the best, with a pool of its own."""
         config = dict(self._trials[-1].config)
-        reward = config["vlm_reward"].items()
-        config["vlm_reward"] = {key: value for key, value in reward if key != "pool_name"}
+        reward = dict(config["vlm_reward"])
+        if "serving" in reward:
+            serving = reward["serving"].items()
+            reward["serving"] = {key: value for key, value in serving if key != "pool_name"}
+        config["vlm_reward"] = reward
         return Experiment.model_validate(config)
 
     def save(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.variant_generator import generate_variants
 
+from rllib_vlm_reward.config import ServingConfig
 from rllib_vlm_reward.errors import ERRORS, ConfigError, PoolError
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.serving.deployment import Demand, joined_cluster, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
-from rllib_vlm_reward.serving_config import ServingConfig
 from rllib_vlm_reward.sweep.resources import trial_resources
 from rllib_vlm_reward.sweep.results import SweepResults
 from rllib_vlm_reward.sweep.trial import ExperimentTrial
@@ -25,6 +25,7 @@ from rllib_vlm_reward.sweep.trial import ExperimentTrial
 __all__ = ["search"]
 
 _DRAWS = 20
+_SERVING = ServingConfig().model_dump()
 
 
 def search(
@@ -44,8 +45,8 @@ def search(
 
     Args:
         space: the mapping of an experiment's YAML, with search spaces in it. With
-            ``vlm_reward.pool_name`` one pool of that name serves all trials: it is started here,
-            and closed at the end.
+            ``vlm_reward.serving.pool_name`` one pool of that name serves all trials: it is started
+            here, and closed at the end.
         output: folder of Tune's own files, and of what :meth:`.SweepResults.save` writes.
         num_samples: trials, or where there is a grid, repetitions of it.
         scheduler: what is stopped early or exploited, by ``objective`` over ``env_steps``.
@@ -113,23 +114,28 @@ def _in_words(value: Any) -> Any:
     return {"is": type(value).__name__, **vars(value)}
 
 
+def _differs(key: str, asked: Sequence[Mapping[str, Any]]) -> bool:
+    return any(each[key] != asked[0][key] for each in asked)
+
+
 @contextlib.contextmanager
 def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
     """Start the pool that all trials name, which ends with the search and not with a trial."""
     # The section itself may be what is searched, so what is drawn tells, not the space.
     rewards = [its["vlm_reward"] for its in _draws(space) if isinstance(its["vlm_reward"], dict)]
-    name = drawn.vlm_reward.pool_name
-    if name is None and all(reward.get("pool_name") is None for reward in rewards):
+    asked = [
+        {"encoder": reward.get("encoder"), **_SERVING, **reward.get("serving", {})}
+        for reward in rewards
+    ]
+    name = drawn.vlm_reward.serving.pool_name
+    if name is None and all(each["pool_name"] is None for each in asked):
         yield
         return
-    defaults = {key: field.default for key, field in type(drawn.vlm_reward).model_fields.items()}
-    of_the_pool = sorted({"encoder", *ServingConfig.model_fields})
-    values = {key: [reward.get(key, defaults[key]) for reward in rewards] for key in of_the_pool}
-    different = [key for key, each in values.items() if any(it != each[0] for it in each)]
+    different = [key for key in sorted({*_SERVING, "encoder"}) if _differs(key, asked)]
     if different or name is None:
         raise ConfigError(
-            f"search: got {different} to search and pool_name, but one pool serves one model. "
-            "Leave pool_name out, and each trial starts its own."
+            f"search: got {different} to search and serving.pool_name, but one pool serves one "
+            "model. Leave pool_name out, and each trial starts a pool for itself."
         )
     pool = RewardPool.start(drawn.vlm_reward, name=name)
     try:
@@ -142,7 +148,7 @@ def _check_room(drawn: Experiment) -> None:
     """Refuse trials for which there is no room beside the shared pool, were they alone."""
     asked = trial_resources(drawn.to_algorithm_config()).required_resources
     vlm = drawn.vlm_reward
-    there, shares = ray.cluster_resources(), vlm.pool_name is not None
+    there, shares = ray.cluster_resources(), vlm.serving.pool_name is not None
     if shares:
         pool = Demand.of(vlm, living_nodes())
         there["CPU"] = there.get("CPU", 0.0) - pool.actors * pool.cpus
@@ -152,8 +158,8 @@ def _check_room(drawn: Experiment) -> None:
             raise PoolError(
                 f"trial: it asks for {amount:g} {name}, but the cluster has "
                 f"{there.get(name, 0.0):g}{' beside the shared pool' * shares}. Lower "
-                "env_runners.num_env_runners, vlm_reward.num_actors or num_cpus_per_actor, share a "
-                "pool with vlm_reward.pool_name, or add nodes."
+                "env_runners.num_env_runners, vlm_reward.serving.num_actors or num_cpus_per_actor, "
+                "share a pool with vlm_reward.serving.pool_name, or add nodes."
             )
 
 

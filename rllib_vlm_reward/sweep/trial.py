@@ -32,8 +32,8 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
     """Trains what ``rllib-vlm-reward train`` would, and reports its objective on the way.
 
     Tune's ``param_space`` is the mapping of an experiment's YAML, with search spaces anywhere in
-    it; a trial's ``config`` is an experiment as it stands. With ``vlm_reward.pool_name`` all trials
-    share the pool of that name, which then must run: see :meth:`.RewardPool.start`.
+    it; a trial's ``config`` is an experiment as it stands. With ``vlm_reward.serving.pool_name``
+    all trials share the pool of that name, which then must run: see :meth:`.RewardPool.start`.
 
     A report holds ``objective``, larger is better: success by ground truth over
     ``evaluation_episodes`` on the goals held out of training (on those of training where none is

@@ -24,7 +24,9 @@ def test_every_lane_encodes(lanes):
 
 
 def test_the_best_way_is_the_fastest_of_those_tried(tiny_clip):
-    config = VLMRewardConfig(encoder=tiny_clip, goals=["a ball"], head="cosine", precision="fp32")
+    config = VLMRewardConfig(
+        encoder=tiny_clip, goals=["a ball"], head="cosine", serving={"precision": "fp32"}
+    )
     bare = BareModel(config, (40, 60), device="cpu")
     limit = bare.search(0.01, sizes=(2, 4))
     assert limit.best in limit.ways

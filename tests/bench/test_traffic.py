@@ -13,9 +13,8 @@ CONFIG = VLMRewardConfig(
     threshold=0.5,
     mode="synchronous",
     early_end=True,
-    scored_steps="changed",
-    frame_source="obs",
     goal_source="obs:mission",
+    frames={"scored_steps": "changed", "source": "obs"},
 )
 SHAPE = (6, 8)
 

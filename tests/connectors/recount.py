@@ -7,9 +7,9 @@ import numpy as np
 from painted import BANK
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer, pay
+from rllib_vlm_reward.reward_model.scorer import pay
 
 
 @dataclasses.dataclass
@@ -58,7 +58,7 @@ def witness(observation_space, action_space):
 def score_table(config):
     """Return every bank frame's score for every goal, float32 [G, F], computed here."""
     model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.precision))
-    scorer = Scorer.from_config(config)
+    scorer = config.scorer
     goals = range(len(config.goal_set))
     return np.stack([model.score(BANK, np.full(len(BANK), g, np.int64), scorer) for g in goals])
 

@@ -58,7 +58,7 @@ def runner_of(vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", 
 
 def agents_of(vlm_config, **changes):
     return vlm_config(
-        **{"frame_source": "info:rgb", "agents": {"a1": {"goals": OTHER_GOALS}}, **changes}
+        **{"agents": {"a1": {"goals": OTHER_GOALS}}, **changes, "frames": {"source": "info:rgb"}}
     )
 
 
@@ -97,7 +97,7 @@ def test_every_agents_step_pays_its_own_next_frame(
 @BOTH
 @pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
 def test_one_frame_of_the_whole_env_may_serve_all(env_config, mode, vlm_config, red_pool):
-    vlm = agents_of(vlm_config, mode=mode, frame_source="render")
+    vlm = agents_of(vlm_config, mode=mode, frames={"source": "render"})
     for chunk in chunks_of(runner_of(vlm, red_pool, OneScene, **env_config), 12):
         _, _, _, t, frames, goals = np.array(chunk.get_observations()).astype(int).T
         shown = np.diff(t) > 0  # not where an agent ended without an observation
@@ -123,7 +123,7 @@ class Picture(PaintedAgents):
 
 @BOTH
 def test_frames_may_be_observed(mode, vlm_config, red_pool):
-    vlm = agents_of(vlm_config, mode=mode, frame_source="obs")
+    vlm = agents_of(vlm_config, mode=mode, frames={"source": "obs"})
     for chunk in chunks_of(runner_of(vlm, red_pool, Picture, silent=True), 12):
         frames = np.array(chunk.get_observations())[1:]
         goals = np.array([info["row"][5] for info in chunk.get_infos()[1:]], int)
@@ -162,8 +162,8 @@ def test_nothing_is_kept_of_agents_that_are_gone(mode, vlm_config, red_pool):
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"frame_source": "info:picture"}, FrameError, "picture"),
-        ({"frame_source": "render"}, FrameError, "render_mode"),
+        ({"frames": {"source": "info:picture"}}, FrameError, "picture"),
+        ({"frames": {"source": "render"}}, FrameError, "render_mode"),
         ({"agents": {"a1": {"goals": ["a pink wall", "a grey wall"]}}}, GoalError, "unknown goal"),
         ({"agents": {"A1": None}}, RewardError, "agents: got ['A1'], expected agents of the env"),
     ],
@@ -183,7 +183,7 @@ def test_agents_share_what_is_rendered(vlm_config, red_pool):
             type(self).rendered += 1
             return super().render()
 
-    vlm = agents_of(vlm_config, frame_source="render", mode="synchronous")
+    vlm = agents_of(vlm_config, mode="synchronous", frames={"source": "render"})
     runner = runner_of(vlm, red_pool, Counted)
     Counted.rendered = 0
     steps = sum(episode.env_steps() for _ in range(6) for episode in runner.sample())

@@ -1,10 +1,10 @@
 import pytest
 import ray
 
-from rllib_vlm_reward.calibration import Calibration
+from rllib_vlm_reward.config import Calibration
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 FIGURE = {"value": 0.4, "low": 0.3, "high": 0.5}
 

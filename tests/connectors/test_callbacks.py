@@ -82,7 +82,7 @@ def test_no_actor_is_left_when_the_build_fails_later(vlm_config, ppo, cluster):
 def test_stop_closes_the_pool_it_started_and_no_other(vlm_config, ppo, shared_pool):
     before = actors()
     own = add_vlm_reward(ppo(), vlm_config()).build_algo()
-    sharing = add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool)).build_algo()
+    sharing = add_vlm_reward(ppo(), vlm_config(serving={"pool_name": shared_pool})).build_algo()
     assert len(actors()) == len(before) + 1
     own.stop()
     sharing.train()
@@ -91,7 +91,7 @@ def test_stop_closes_the_pool_it_started_and_no_other(vlm_config, ppo, shared_po
 
 
 def test_evaluation_reports_too(vlm_config, ppo, shared_pool):
-    vlm = vlm_config(pool_name=shared_pool, threshold=0.5)
+    vlm = vlm_config(threshold=0.5, serving={"pool_name": shared_pool})
     config = ppo().evaluation(
         evaluation_interval=1, evaluation_duration=6, evaluation_num_env_runners=0
     )
@@ -120,19 +120,19 @@ def test_a_failure_in_a_remote_env_runner_is_raised_on_the_driver(vlm_config, pp
     config = ppo(broken.LateStrangerEnv, num_env_runners=1).fault_tolerance(
         delay_between_env_runner_restarts_s=0
     )
-    algorithm = add_vlm_reward(config, vlm_config(pool_name=shared_pool)).build_algo()
+    algorithm = add_vlm_reward(config, vlm_config(serving={"pool_name": shared_pool})).build_algo()
     with pytest.raises(RewardError, match=r"GoalError: .* unknown goal 'a yellow wall'"):
         train(algorithm, 3)
     algorithm.stop()
     # Nor does another run that shares the pool stumble over it.
-    algorithm = add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool)).build_algo()
+    algorithm = add_vlm_reward(ppo(), vlm_config(serving={"pool_name": shared_pool})).build_algo()
     algorithm.train()
     algorithm.stop()
 
 
 def test_a_restarted_env_runner_finds_the_pool(vlm_config, ppo, shared_pool):
     config = ppo(num_env_runners=1, sample_timeout_s=30)
-    vlm = vlm_config(pool_name=shared_pool)
+    vlm = vlm_config(serving={"pool_name": shared_pool})
     algorithm = add_vlm_reward(config, vlm).build_algo()
     algorithm.train()
     (runner,) = algorithm.env_runner_group._worker_manager.actors().values()
@@ -151,14 +151,16 @@ def test_a_restarted_env_runner_finds_the_pool(vlm_config, ppo, shared_pool):
 
 def test_samples_that_are_all_dropped_are_told(vlm_config, ppo, shared_pool):
     config = ppo(broken.SlowEnv, num_env_runners=1, sample_timeout_s=0.5)
-    algorithm = add_vlm_reward(config, vlm_config(pool_name=shared_pool)).build_algo()
+    algorithm = add_vlm_reward(config, vlm_config(serving={"pool_name": shared_pool})).build_algo()
     with pytest.raises(RewardError, match="sample_timeout_s"):
         algorithm.train()
     algorithm.stop()
 
 
 def test_scores_that_never_change_are_told(vlm_config, ppo, cluster):
-    vlm = vlm_config(goals=["x y z 17"], negatives=["red"], temperature=1e-4)
+    vlm = vlm_config(
+        goals=["x y z 17"], negatives=["red"], head={"kind": "softmax", "temperature": 1e-4}
+    )
     algorithm = add_vlm_reward(ppo(batch=400), vlm).build_algo()
     with pytest.raises(RewardError, match=r"for each of .* frames, though these differ"):
         algorithm.train()
@@ -183,11 +185,13 @@ def test_it_runs_in_a_tune_trial_and_leaves_no_actor(vlm_config, ppo, cluster, t
 def test_another_model_does_not_judge_in_the_place_of_the_one_asked_for(
     vlm_config, ppo, shared_pool
 ):
-    vlm = vlm_config(pool_name=shared_pool, precision="bf16")
+    vlm = vlm_config(serving={"pool_name": shared_pool, "precision": "bf16"})
     with pytest.raises(PoolError, match=r"'fp32'.*'bf16'.*another pool_name"):
         add_vlm_reward(ppo(), vlm).build_algo()
 
 
 def test_a_shared_pool_with_fewer_actors_says_so(vlm_config, ppo, shared_pool):
     with pytest.raises(PoolError, match="expected 2 actors"):
-        add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool, num_actors=2)).build_algo()
+        add_vlm_reward(
+            ppo(), vlm_config(serving={"pool_name": shared_pool, "num_actors": 2})
+        ).build_algo()

@@ -19,7 +19,7 @@ from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 # To the last bit, a score depends on the batch that its frame was encoded in, and so on the cache.
-SAME_BATCHES = {"cache_frames": 0, "max_batch_size": 64}
+SAME_BATCHES = {"serving": {"cache_frames": 0, "max_batch_size": 64}}
 DRAWN = {"num_negatives": 1, "negatives_seed": 3, "normalize_rewards": True, **SAME_BATCHES}
 RESTORE = """
     import json, ray, recount
@@ -112,7 +112,9 @@ def test_it_restores_beside_its_writer_and_with_other_actors(vlm_config, ppo, cl
     algorithm.train()
     path = algorithm.save_to_path(tmp_path / "checkpoint")
 
-    elsewhere = vlm.model_copy(update={"num_actors": 2, "max_batch_size": 16, "timeout_s": 30.0})
+    elsewhere = vlm.model_copy(
+        update={"serving": {"num_actors": 2, "max_batch_size": 16, "timeout_s": 30.0}}
+    )
     restored = Algorithm.from_checkpoint(path, config=add_vlm_reward(ppo(), elsewhere))
     assert len(reward_piece(restored.env_runner).pool.describe()) == 2
     recount.Witness.chunks.clear()
@@ -150,17 +152,17 @@ def written(cluster, tmp_path_factory):
         ({"threshold": 0.7}, r"threshold: 0\.5, now 0\.7"),
         ({"num_negatives": 1}, r"num_negatives: None, now 1"),
         (
-            {"head": "cosine", "temperature": None},
+            {"head": {"kind": "cosine", "temperature": None}},
             r"head: 'softmax', now 'cosine'; temperature: 0\.3, now None",
         ),
-        ({"scored_steps": 2}, r"scored_steps: 'all', now 2"),
+        ({"frames": {"scored_steps": 2}}, r"scored_steps: 'all', now 2"),
         ({"normalize_rewards": True}, r"normalize_rewards: False, now True"),
     ],
 )
 def test_another_reward_says_what_differs(
     changes, says, written, vlm_config, ppo, shared_pool, tmp_path
 ):
-    given = {"pool_name": shared_pool, "threshold": 0.5}
+    given = {"threshold": 0.5, "serving": {"pool_name": shared_pool}}
     path = written(add_vlm_reward(ppo(), vlm_config(**given)))
     algorithm = add_vlm_reward(ppo(), vlm_config(**{**given, **changes})).build_algo()
     with pytest.raises(RewardError, match=says):
@@ -169,9 +171,9 @@ def test_another_reward_says_what_differs(
 
 
 def test_a_change_that_is_asked_for_takes_effect(written, vlm_config, ppo, shared_pool):
-    given = {"pool_name": shared_pool, "threshold": 0.5}
+    given = {"threshold": 0.5, "serving": {"pool_name": shared_pool}}
     path = written(add_vlm_reward(ppo(), vlm_config(**given)))
-    vlm = vlm_config(pool_name=shared_pool, head="cosine", may_change=True)
+    vlm = vlm_config(head="cosine", may_change=True, serving={"pool_name": shared_pool})
     algorithm = add_vlm_reward(ppo(PaintedEnv), vlm).build_algo()
     algorithm.restore_from_path(path)
     recount.Witness.chunks.clear()
@@ -190,7 +192,7 @@ def test_a_restore_takes_back_what_came_after_the_checkpoint(
         moments = reward_piece(algorithm.env_runner).get_state()["moments"]["None"]
         return sum(count for count, _, _ in moments.values())
 
-    vlm = vlm_config(pool_name=shared_pool, normalize_rewards=True)
+    vlm = vlm_config(normalize_rewards=True, serving={"pool_name": shared_pool})
     algorithm = add_vlm_reward(ppo(num_env_runners=num_env_runners), vlm).build_algo()
     algorithm.train()
     saved, path = counted(), algorithm.save_to_path(tmp_path / "checkpoint")
@@ -207,14 +209,20 @@ def test_a_restore_takes_back_what_came_after_the_checkpoint(
 
 def test_an_alarm_of_the_start_holds_on_when_it_is_restored_later(vlm_config, ppo, shared_pool):
     """`constant` is looked for in the first three iterations alone."""
-    flat = vlm_config(pool_name=shared_pool, temperature=100.0)
+    flat = vlm_config(
+        serving={"pool_name": shared_pool}, head={"kind": "softmax", "temperature": 100.0}
+    )
     algorithm = add_vlm_reward(ppo(batch=300), flat).build_algo()
     for _ in range(4):
         algorithm.train()
     state = algorithm.get_state()
     algorithm.stop()
-    also_flat = flat.model_copy(update={"temperature": 50.0, "may_change": True})
-    good = flat.model_copy(update={"temperature": None, "may_change": True})
+    also_flat = flat.model_copy(
+        update={"may_change": True, "head": {"kind": "softmax", "temperature": 50.0}}
+    )
+    good = flat.model_copy(
+        update={"may_change": True, "head": {"kind": "softmax", "temperature": None}}
+    )
     # Another reward is watched anew, as if its run began now.
     for vlm, expected in ((flat, True), (also_flat, True), (good, False)):
         restored = add_vlm_reward(ppo(batch=300), vlm).build_algo()
@@ -252,8 +260,8 @@ def test_weights_count_and_not_their_name(vlm_config):
     [
         {"evaluation_goals": ["a pink wall"]},
         {"success_key": "won"},
-        {"agents": {"a": {"alpha": 0.5}}},
-        {"num_actors": 3, "mode": "synchronous"},
+        {"agents": {"a": {"head": {"kind": "softmax", "alpha": 0.5}}}},
+        {"mode": "synchronous", "serving": {"num_actors": 3}},
     ],
     ids=str,
 )
@@ -263,7 +271,9 @@ def test_what_no_reward_of_training_depends_on_may_differ(changes, vlm_config):
 
 
 def test_the_discount_is_the_algorithms(vlm_config, ppo, shared_pool):
-    config = add_vlm_reward(ppo(), vlm_config(pool_name=shared_pool, normalize_rewards=True))
+    config = add_vlm_reward(
+        ppo(), vlm_config(normalize_rewards=True, serving={"pool_name": shared_pool})
+    )
     algorithm = config.training(gamma=0.5).build_algo()
     assert reward_piece(algorithm.env_runner)._streams[None].normalizer.gamma == 0.5
     algorithm.stop()

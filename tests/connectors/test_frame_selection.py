@@ -60,13 +60,13 @@ def expected(scores, vlm):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"scored_steps": 3},
-        {"scored_steps": "last"},
-        {"scored_steps": "changed"},
-        {"window": 4},
-        {"window": 3, "window_reduce": "max"},
-        {"window": 2, "scored_steps": 4},
-        {"window": 3, "scored_steps": "changed"},
+        {"frames": {"scored_steps": 3}},
+        {"frames": {"scored_steps": "last"}},
+        {"frames": {"scored_steps": "changed"}},
+        {"frames": {"window": 4}},
+        {"frames": {"window": 3, "reduce": "max"}},
+        {"frames": {"window": 2, "scored_steps": 4}},
+        {"frames": {"window": 3, "scored_steps": "changed"}},
     ],
     ids=str,
 )
@@ -84,7 +84,7 @@ def test_every_step_pays_what_a_recount_says(settings, threshold, mode, vlm_conf
     ("scored_steps", "fewest", "most"), [(3, 0.3, 0.5), ("last", 0.0, 0.15), ("changed", 0.3, 0.5)]
 )
 def test_frames_are_saved(scored_steps, fewest, most, mode, vlm_config, env_runner, red_pool):
-    runner = env_runner(vlm_config(mode=mode, scored_steps=scored_steps), StillEnv)
+    runner = env_runner(vlm_config(mode=mode, frames={"scored_steps": scored_steps}), StillEnv)
     steps = sum(len(episode) for _ in range(30) for episode in runner.sample())
     assert fewest < sum(red_pool.batches) / steps < most
 
@@ -97,14 +97,16 @@ def test_nothing_is_rendered_for_a_vector_step_that_is_not_scored(vlm_config, en
             type(self).rendered += 1
             return super().render()
 
-    runner = env_runner(vlm_config(scored_steps="last"), CountedEnv)
+    runner = env_runner(vlm_config(frames={"scored_steps": "last"}), CountedEnv)
     steps = sum(len(episode) for _ in range(10) for episode in runner.sample())
     assert 0 < CountedEnv.rendered < steps / 2
 
 
 @BOTH
 def test_what_is_kept_of_an_episode_ends_with_it(mode, vlm_config, env_runner):
-    runner = env_runner(vlm_config(mode=mode, scored_steps="changed", window=3), StillEnv)
+    runner = env_runner(
+        vlm_config(mode=mode, frames={"scored_steps": "changed", "window": 3}), StillEnv
+    )
     for _ in range(8):
         runner.sample()
         ongoing = {episode.id_ for episode in runner._ongoing_episodes}

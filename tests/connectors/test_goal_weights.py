@@ -46,7 +46,7 @@ def build(vlm_config, ppo, shared_pool):
 
     def make(curriculum=IN_TURN, config=None, env=painted.PaintedEnv, vlm=None, **env_runners):
         config = ppo(env, **env_runners) if config is None else config
-        vlm = vlm or vlm_config(pool_name=shared_pool)
+        vlm = vlm or vlm_config(serving={"pool_name": shared_pool})
         built.append(add_vlm_reward(config, vlm, curriculum).build_algo())
         return built[-1]
 
@@ -85,7 +85,7 @@ def train(algorithm, iterations):
 def test_every_outcome_is_observed_once_and_every_env_draws_as_told(
     build, vlm_config, shared_pool, num_env_runners, mode
 ):
-    vlm = vlm_config(pool_name=shared_pool, mode=mode)
+    vlm = vlm_config(mode=mode, serving={"pool_name": shared_pool})
     algorithm = build(vlm=vlm, num_env_runners=num_env_runners)
     begun, before, goal, total = [], 0, 0, 0
     for _ in range(30):
@@ -108,7 +108,7 @@ def test_every_outcome_is_observed_once_and_every_env_draws_as_told(
 
 
 def test_an_outcome_says_what_the_episode_brought(build, vlm_config, shared_pool):
-    vlm = vlm_config(pool_name=shared_pool, mode="deferred", threshold=0.34)
+    vlm = vlm_config(mode="deferred", threshold=0.34, serving={"pool_name": shared_pool})
     for signal in ("vlm_return", "ground_truth_return", "vlm_success", "ground_truth_success"):
         recount.Witness.chunks.clear()
         uniform = CurriculumConfig(signal=signal, window=10_000)

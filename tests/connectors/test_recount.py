@@ -8,7 +8,7 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import FlattenObservations
 
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
 ROWS = 1_700  # in each of the six ways, so over 10,000 in all
@@ -47,7 +47,7 @@ def assert_all_equal(chunks, vlm):
     ids=["deferred", "synchronous", "early_end"],
 )
 def test_every_reward_is_the_frames_own(settings, vectorisation, vlm_config, ppo, shared_pool):
-    vlm = vlm_config(pool_name=shared_pool, **settings)
+    vlm = vlm_config(serving={"pool_name": shared_pool}, **settings)
     if vlm.early_end:
         vlm = vlm.model_copy(update={"threshold": recount.quiet_threshold(vlm)})
     config = ppo(
@@ -70,7 +70,7 @@ def test_every_reward_is_the_frames_own(settings, vectorisation, vlm_config, ppo
 
 
 def test_the_learner_sees_the_goals_embedding(vlm_config, ppo, shared_pool):
-    vlm = vlm_config(pool_name=shared_pool, goal_embedding=True)
+    vlm = vlm_config(goal_embedding=True, serving={"pool_name": shared_pool})
     config = ppo(env_to_module_connector=lambda env, spaces, device: FlattenObservations())
 
     chunks, _ = train(config, vlm, 400)
@@ -100,7 +100,7 @@ class KillsOnce(ConnectorV2):
 
 
 def test_no_reward_is_lost_when_the_actor_is_killed(vlm_config, ppo, cluster):
-    vlm = vlm_config(mode="deferred", pool_name="to-be-killed")
+    vlm = vlm_config(mode="deferred", serving={"pool_name": "to-be-killed"})
     config = ppo(env_to_module_connector=lambda env, spaces, device: KillsOnce())
 
     chunks, _ = train(config, vlm, 400)

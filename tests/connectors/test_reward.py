@@ -77,7 +77,7 @@ def test_frames_in_infos_are_used_and_dropped(mode, vlm_config, env_runner):
         def __init__(self, config):
             super().__init__({**config, "info_key": "rgb", "render_mode": None})
 
-    runner = env_runner(vlm_config(mode=mode, frame_source="info:rgb"), InfoEnv)
+    runner = env_runner(vlm_config(mode=mode, frames={"source": "info:rgb"}), InfoEnv)
     for episode in runner.sample():
         assert np.allclose(episode.get_rewards(), scores_of(episode))
         assert not any("rgb" in info for info in episode.get_infos())

@@ -14,7 +14,7 @@ from rllib_vlm_reward.plugin import add_vlm_reward
 
 
 def test_the_statistics_of_remote_env_runners_arrive_whole_and_once(vlm_config, ppo, shared_pool):
-    vlm = vlm_config(pool_name=shared_pool)
+    vlm = vlm_config(serving={"pool_name": shared_pool})
     vlm = vlm.model_copy(update={"threshold": recount.quiet_threshold(vlm)})
     algorithm = add_vlm_reward(ppo(num_env_runners=2, batch=400), vlm).build_algo()
     iterations = []
@@ -50,7 +50,9 @@ def test_one_step_a_fragment_is_enough(temperature, vlm_config, shared_pool):
     """As DQN has by default: its scores' spread within an episode is that of what was scored."""
     config = DQNConfig().environment(PaintedEnv).env_runners(num_envs_per_env_runner=3)
     config.training(num_steps_sampled_before_learning_starts=10_000)  # it need not learn
-    vlm = vlm_config(pool_name=shared_pool, temperature=temperature)
+    vlm = vlm_config(
+        serving={"pool_name": shared_pool}, head={"kind": "softmax", "temperature": temperature}
+    )
     algorithm = add_vlm_reward(config, vlm).build_algo()
     recorder, monitor = Recorder(), callbacks_of(algorithm).monitor
     reward_piece(algorithm.env_runner).record(recorder)
@@ -71,7 +73,7 @@ def test_evaluation_and_a_switched_off_monitor_log_nothing(vlm_config, ppo, shar
     config = ppo(PaintedEnv).evaluation(
         evaluation_interval=1, evaluation_duration=3, evaluation_num_env_runners=0
     )
-    vlm = vlm_config(pool_name=shared_pool, alarms="off")
+    vlm = vlm_config(alarms="off", serving={"pool_name": shared_pool})
     algorithm = add_vlm_reward(config, vlm).build_algo()
     result = algorithm.train()
     algorithm.stop()

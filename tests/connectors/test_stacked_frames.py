@@ -48,7 +48,7 @@ def play(vlm, frames, fragments=6, **env_runners):
 
 @pytest.mark.parametrize("mode", ["synchronous", "deferred"])
 def test_the_policy_sees_the_last_frames_and_clip_the_newest(mode, vlm_config, red_pool):
-    vlm = vlm_config(mode=mode, frame_source="obs", goal_embedding=True)
+    vlm = vlm_config(mode=mode, goal_embedding=True, frames={"source": "obs"})
     runner, chunks = play(vlm, 3)
     frames, cuts = {}, 0
     for chunk in chunks:
@@ -70,7 +70,7 @@ def test_the_policy_sees_the_last_frames_and_clip_the_newest(mode, vlm_config, r
 
 
 def test_one_frame_is_no_stack(vlm_config, red_pool):
-    runner, _ = play(vlm_config(frame_source="obs", goal_embedding=True), 1, fragments=1)
+    runner, _ = play(vlm_config(goal_embedding=True, frames={"source": "obs"}), 1, fragments=1)
     assert not [p for p in runner._env_to_module.connectors if isinstance(p, StackedFrames)]
     assert runner.module.encoder.patches.in_channels == 3
 
@@ -103,7 +103,7 @@ class Halved(ConnectorV2):
 
 
 def test_a_piece_that_rewrites_the_stack_is_an_error(vlm_config, red_pool):
-    vlm = vlm_config(frame_source="obs", goal_embedding=True)
+    vlm = vlm_config(goal_embedding=True, frames={"source": "obs"})
     with pytest.raises(ConfigError, match="Remove the env-to-module connectors that rewrite"):
         play(vlm, 2, env_to_module_connector=lambda env, spaces, device: [Halved()])
 
@@ -112,14 +112,14 @@ def test_a_piece_that_rewrites_the_stack_is_an_error(vlm_config, red_pool):
 def test_a_wrong_number_of_frames_is_an_error_before_anything_starts(frames, vlm_config):
     config = PPOConfig().environment(Filmed).rl_module(model_config={"stacked_frames": frames})
     with pytest.raises(ConfigError, match=f"got stacked_frames {frames!r}"):
-        add_vlm_reward(config, vlm_config(frame_source="obs"))
+        add_vlm_reward(config, vlm_config(frames={"source": "obs"}))
 
 
 def test_frames_of_several_agents_are_not_stacked(vlm_config):
     config = PPOConfig().environment(Filmed).rl_module(model_config={"stacked_frames": 2})
     config.multi_agent(policies={"p"}, policy_mapping_fn=lambda agent, episode, **kwargs: "p")
     with pytest.raises(RewardError, match="Stack the frames in the env"):
-        add_vlm_reward(config, vlm_config(frame_source="obs"))
+        add_vlm_reward(config, vlm_config(frames={"source": "obs"}))
 
 
 def test_what_is_no_frame_cannot_be_stacked():

@@ -5,9 +5,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from rllib_vlm_reward.calibration import Calibration, Target
 from rllib_vlm_reward.cli import app
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import Calibration, Target, VLMRewardConfig
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
 from rllib_vlm_reward.envs.babyai.tiles import draw
 from rllib_vlm_reward.errors import GoalError, LabelError
@@ -19,9 +18,8 @@ from rllib_vlm_reward.evaluation.scored_frames import score_labelled, unseen_goa
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.pretraining.play import STEPS, play
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer
 
 NOTHING = TEMPLATES["place"].nothing
 EPISODES = 240
@@ -102,11 +100,13 @@ def test_temperature_is_where_the_labels_are_likeliest(place, reward):
     few = frames.take(np.arange(400))
     goals = np.array([reward.goal_set.index(goal) for goal in few.goals])
     model = RewardModel(CLIPEncoder.load("small"))
-    cosines = Cosines.of(model, Scorer.from_config(reward), goals, [few.frames(range(400))])
+    cosines = Cosines.of(model, reward.scorer, goals, [few.frames(range(400))])
     fitted = fit_temperature(cosines, few.labels)
 
     def loss(temperature):
-        scores = score_labelled(reward.model_copy(update={"temperature": temperature}), few).scores
+        scores = score_labelled(
+            reward.model_copy(update={"head": {"kind": "softmax", "temperature": temperature}}), few
+        ).scores
         return -np.log(np.where(few.labels, scores, 1 - scores).clip(1e-7)).mean()
 
     around = [loss(fitted * factor) for factor in (0.5, 0.9, 1.1, 2)]
@@ -153,7 +153,7 @@ def test_what_cannot_be_calibrated_is_refused(place, reward):
     frames, _ = place
     target = Target(precision=0.9)
     with pytest.raises(LabelError, match="a window of 3 frames"):
-        calibrate(reward.model_copy(update={"window": 3}), frames, target)
+        calibrate(reward.model_copy(update={"frames": {"window": 3}}), frames, target)
     cosine = reward.model_copy(update={"head": "cosine"})
     with pytest.raises(LabelError, match="'cosine', which has no temperature"):
         calibrate(cosine, frames, target, temperature=True)

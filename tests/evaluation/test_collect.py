@@ -92,7 +92,7 @@ def room(env, **kwargs):
         vlm_reward={
             "encoder": "small",
             "goals": ["{go to|pick up} the {red|blue} {ball|box|key}"],
-            "frame_source": "obs",
+            "frames": {"source": "obs"},
         },
         stop={"env_steps": 1},
     )
@@ -103,7 +103,7 @@ ROOM = {"colors": ["red", "blue"], "families": ["find", "lift"]}
 
 @pytest.mark.parametrize("source", ["render", "obs:rgb", "info:rgb"])
 def test_each_step_is_a_frame_with_its_goal_and_the_truth(source):
-    frames = collect(corridor(frame_source=source), players=["random"], episodes=8, seed=3)
+    frames = collect(corridor(frames={"source": source}), players=["random"], episodes=8, seed=3)
     bright = frames.frames(range(len(frames)))[:, 0, 0, 0]
     np.testing.assert_array_equal(frames.labels, bright == 255)
     np.testing.assert_array_equal(frames.steps_to_go, 3 - bright / 85)
@@ -191,7 +191,7 @@ def test_a_curriculum_poses_its_own_goals():
             GoalError,
             "chose .a grey wall.",
         ),
-        (lambda: corridor(frame_source="info:none"), {}, FrameError, "info:none"),
+        (lambda: corridor(frames={"source": "info:none"}), {}, FrameError, "info:none"),
         (lambda: corridor(goals=["a door", "a hall"]), {}, GoalError, "a grey wall"),
     ],
 )

@@ -20,7 +20,7 @@ from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.report import save, table
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 ROOT = Path(__file__).parents[2]
 CONFIG = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)

@@ -8,9 +8,8 @@ from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import indices_of
 from rllib_vlm_reward.goals import Goal, GoalSet
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer
 
 RNG = np.random.default_rng(0)
 
@@ -23,9 +22,9 @@ def test_hits_are_those_of_the_highest_cosine():
     frames = LabelledFrames.of(map(encode, pixels), goals, labels)
     model = RewardModel(CLIPEncoder.load("small"))
     indices = indices_of(frames, config.goal_set)
-    accuracy = measure_goal_accuracy(model, Scorer.from_config(config), frames, indices)
+    accuracy = measure_goal_accuracy(model, config.scorer, frames, indices)
     texts = model.encoder.encode_texts(config.goal_set.texts)
-    cosines = (model.encoder.encode_images(pixels) @ texts.T).numpy()
+    cosines = (model.encoder.encode_frames(pixels) @ texts.T).numpy()
     expected = np.where(labels, cosines.argmax(1) == indices, np.nan)
     np.testing.assert_array_equal(accuracy.hits, expected)
     np.testing.assert_allclose(accuracy.chance, np.where(labels, 1 / 3, np.nan))
@@ -40,7 +39,7 @@ def test_equal_scores_share_the_hit(changed_clip):
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a key"], [True])
     model = RewardModel(CLIPEncoder.load(changed_clip("small", blind("small"))))
-    accuracy = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([1]))
+    accuracy = measure_goal_accuracy(model, config.scorer, frames, np.array([1]))
     assert accuracy.hits.tolist() == [0.5]
 
 
@@ -63,7 +62,7 @@ def test_a_single_goal_has_no_goal_accuracy():
     config = VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a ball"], [True])
     model = RewardModel(CLIPEncoder.load("small"))
-    accuracy = measure_goal_accuracy(model, Scorer.from_config(config), frames, np.array([0]))
+    accuracy = measure_goal_accuracy(model, config.scorer, frames, np.array([0]))
     assert np.isnan(accuracy.hits).all()
     assert accuracy.taken_for == {}
     assert accuracy.mistaken == {}

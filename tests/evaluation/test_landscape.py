@@ -16,7 +16,7 @@ from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.landscape import lines, only_goal
 from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.run import Experiment
 
 LIFT = {
@@ -35,7 +35,7 @@ LIFT = {
             }
         ],
         "threshold": 0.5,
-        "frame_source": "obs",
+        "frames": {"source": "obs"},
     },
     "stop": {"env_steps": 1},
 }
@@ -139,7 +139,7 @@ def test_the_others_are_the_softmax_beside_the_score():
     encoder = CLIPEncoder.load("small")
     goal = config.goal_set[config.goal_set.index("pick up the red key")]
     texts = encoder.encode_texts([goal.prompt, *goal.negatives])
-    p = (encoder.logit_scale * encoder.encode_images(frames) @ texts.T).softmax(dim=1).numpy()
+    p = (encoder.logit_scale * encoder.encode_frames(frames) @ texts.T).softmax(dim=1).numpy()
     np.testing.assert_allclose(line.scores, p[:, 0], atol=1e-5)
     best = np.argsort(-p[:, 1:].max(axis=0))[:2]
     assert list(line.others) == [goal.negatives[i] for i in best]
@@ -217,7 +217,7 @@ def test_an_axis_of_another_form_is_refused(text):
     [
         (classic("CartPole-v1"), ["angle"], "variables of .*'x', 'x_dot', 'theta'"),
         (classic("CartPole-v1"), ["x", "x"], "different variables"),
-        (classic("CartPole-v1", frame_source="obs"), ["x"], "frame_source 'obs'"),
+        (classic("CartPole-v1", frames={"source": "obs"}), ["x"], "frame_source 'obs'"),
         (classic("rllib_vlm_reward/Lift-v0"), ["0"], "keeps no array in `state`"),
         (LIFT, ["0"], "keeps no array in `state`"),  # and neither is it asked for rendering
     ],

@@ -6,7 +6,6 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.models import with_each_model
-from rllib_vlm_reward.reward_model.scorer import Scorer
 
 SMALL = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
 BASE = SMALL.model_copy(update={"encoder": "base"})
@@ -59,7 +58,7 @@ def test_it_keeps_the_embeddings_of_all_frames(loads):
     frames = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
     with_each_model(
         {"a": SMALL, "b": SMALL},
-        lambda _, model: model.score(frames, np.zeros(6, int), Scorer.from_config(SMALL)),
+        lambda _, model: model.score(frames, np.zeros(6, int), SMALL.scorer),
         frames=6,
         device="cpu",
     )

@@ -15,7 +15,7 @@ RUN = Experiment.model_validate(
         "vlm_reward": {
             "encoder": "small",
             "goals": ["go to the {red|blue} {ball|box|key}"],
-            "frame_source": "obs",
+            "frames": {"source": "obs"},
         },
         "stop": {"env_steps": 1},
     }

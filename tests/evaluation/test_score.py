@@ -14,7 +14,7 @@ from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
 from rllib_vlm_reward.evaluation.score import score_images
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 GOALS = ["a red ball", "a blue key", "a grey box"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 64, 48, 3), np.uint8)
@@ -42,7 +42,7 @@ def softmax_of(pixels, texts):
     """p of each text among all, float32 ``[B, N]``."""
     encoder = CLIPEncoder.load("small")
     with torch.no_grad():
-        logits = encoder.encode_images(pixels) @ encoder.encode_texts(texts).T
+        logits = encoder.encode_frames(pixels) @ encoder.encode_texts(texts).T
         return (logits * encoder.logit_scale).softmax(dim=1).numpy()
 
 
@@ -104,7 +104,7 @@ def test_one_goal_alone_says_which_option_helps_and_a_cosine_needs_none(folder):
     assert "--head cosine" in words
     ran = run("0.png", *options(GOALS[:1], head="cosine"), "--json")
     encoder = CLIPEncoder.load("small")
-    expected = encoder.encode_images(PIXELS[:1]) @ encoder.encode_texts(GOALS[:1]).T
+    expected = encoder.encode_frames(PIXELS[:1]) @ encoder.encode_texts(GOALS[:1]).T
     (row,) = json.loads(ran.stdout)["images"]
     assert row["scores"][GOALS[0]] == pytest.approx(expected.item(), abs=1e-5)
 
@@ -141,7 +141,7 @@ def test_a_configuration_brings_goals_head_and_threshold(folder):
     found = json.loads(ran.stdout)
     assert (found["encoder"], found["head"], found["threshold"]) == ("small", "cosine", 0.1)
     encoder = CLIPEncoder.load("small")
-    expected = encoder.encode_images(PIXELS[:1]) @ encoder.encode_texts(GOALS).T
+    expected = encoder.encode_frames(PIXELS[:1]) @ encoder.encode_texts(GOALS).T
     np.testing.assert_allclose([*found["images"][0]["scores"].values()], expected[0], atol=1e-5)
 
 

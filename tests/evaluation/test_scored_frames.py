@@ -10,14 +10,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from rllib_vlm_reward.calibration import Target
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import Target, VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import best_threshold, score_labelled
 from rllib_vlm_reward.reward_model import spec
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 
 def test_softmax_scores_are_the_papers_from_open_clips_own_encoder(quickstart, lift):

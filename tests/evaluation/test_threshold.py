@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.calibration import Target
+from rllib_vlm_reward.config import Target
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.calibrate import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import bootstrap

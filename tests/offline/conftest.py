@@ -19,14 +19,12 @@ def vlm_config(tiny_clip):
         given = {
             "encoder": tiny_clip,
             "goals": scenes.GOALS,
-            "temperature": 0.3,
-            "frame_source": "obs",
             "mode": "synchronous",
-            "num_cpus_per_actor": 1,
-            "precision": "fp32",  # whose scores hardly depend on the batch
-            "max_batch_size": 32,
+            "head": {"kind": "softmax", "temperature": 0.3},
+            "frames": {"source": "obs"},
+            "serving": {"num_cpus_per_actor": 1, "precision": "fp32", "max_batch_size": 32},
         }
-        return VLMRewardConfig(**{**given, **changes})
+        return VLMRewardConfig(**given).model_copy(update=changes)
 
     return make
 

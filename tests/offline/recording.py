@@ -11,9 +11,9 @@ from scenes import SceneEnv, SceneModule
 
 from rllib_vlm_reward.connectors.pipeline import attach_pieces
 from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer, pay
+from rllib_vlm_reward.reward_model.scorer import pay
 
 
 class LocalPool:
@@ -79,6 +79,6 @@ def expected(states, config, goal=None):
         for some, text in zip(frames, texts, strict=True)
     ]
     model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.precision))
-    scores = model.score(np.concatenate(frames), np.concatenate(goals), Scorer.from_config(config))
+    scores = model.score(np.concatenate(frames), np.concatenate(goals), config.scorer)
     paid = pay(scores, config.threshold)
     return np.split(paid, np.cumsum([len(some) for some in frames])[:-1])

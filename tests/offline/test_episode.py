@@ -201,9 +201,9 @@ def test_a_chunk_knows_which_of_its_steps_are_scored(vlm_config, lookback):
         len_lookback_buffer=lookback,
     )
     recorded = RecordedEpisode(row(chunk))
-    paid, _ = recorded.reward(scores(), vlm_config(scored_steps=2))
+    paid, _ = recorded.reward(scores(), vlm_config(frames={"scored_steps": 2}))
     steps = range(7, 12) if not lookback else range(7, 10)
     values = scores()[lookback:]
     assert paid.tolist() == [v if t % 2 == 0 else 0.0 for t, v in zip(steps, values, strict=True)]
     with pytest.raises(RewardError, match="window: got 2, but the episode is a chunk"):
-        recorded.reward(scores(), vlm_config(window=2))
+        recorded.reward(scores(), vlm_config(frames={"window": 2}))

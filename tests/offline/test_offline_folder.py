@@ -56,7 +56,9 @@ def test_another_reward_is_refused_and_named(tmp_path, vlm_config, changes, goal
 
 def test_where_it_is_computed_may_change(tmp_path, vlm_config):
     Folder(tmp_path, vlm_config(), None)
-    Folder(tmp_path, vlm_config(num_actors=3, max_batch_size=7, mode="deferred"), None)
+    Folder(
+        tmp_path, vlm_config(mode="deferred", serving={"num_actors": 3, "max_batch_size": 7}), None
+    )
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, vlm_config):

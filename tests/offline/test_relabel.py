@@ -31,7 +31,7 @@ def small_bundles():
 def relabelled(rewarded, vlm_config, tmp_path_factory):
     """The rewarded episodes with the same reward once more: their folder, and all progress."""
     folder, progress = tmp_path_factory.mktemp("relabelled") / "out", []
-    relabel(vlm_config(num_actors=2), rewarded, folder, report=progress.append)
+    relabel(vlm_config(serving={"num_actors": 2}), rewarded, folder, report=progress.append)
     return folder, progress
 
 
@@ -137,7 +137,7 @@ def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tm
 @pytest.mark.parametrize(
     ("changes", "error", "told"),
     [
-        ({"frame_source": "render"}, FrameError, "frame_source: obs, obs:KEY or info:KEY"),
+        ({"frames": {"source": "render"}}, FrameError, "frame_source: obs, obs:KEY or info:KEY"),
         ({"early_end": True, "threshold": 0.5}, RewardError, "early_end"),
     ],
 )
@@ -158,7 +158,7 @@ def test_scores_that_never_change_are_loud(
     in_this_process, monkeypatch, unrewarded, vlm_config, tmp_path
 ):
     monkeypatch.setattr(constancy, "MIN_FRAMES", 64)
-    config = vlm_config(temperature=1e9)  # a softmax of 1/3 everywhere
+    config = vlm_config(head={"kind": "softmax", "temperature": 1e9})  # a softmax of 1/3 everywhere
     with pytest.raises(RewardError, match="though these differ"):
         relabel(config, unrewarded, tmp_path / "out")
     assert not list(tmp_path.rglob("*.tmp"))

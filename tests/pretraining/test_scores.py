@@ -9,7 +9,7 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.pretraining.statements import FAMILIES, NAMES, truth
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Softmax
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer

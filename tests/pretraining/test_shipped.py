@@ -7,7 +7,7 @@ import pytest
 
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import score_families
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.spec import embedded_names
 
 FOLDER = Path(__file__).parents[2] / "rllib_vlm_reward" / "reward_model" / "checkpoints"

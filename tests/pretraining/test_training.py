@@ -11,7 +11,7 @@ from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.pretraining import Settings, train_clip, training
 from rllib_vlm_reward.pretraining.play import play
 from rllib_vlm_reward.pretraining.scores import score_families
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 SHORT = Settings(
     num_frames=3000,

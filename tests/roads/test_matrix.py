@@ -84,12 +84,12 @@ def settings(vlm_config, shared_pool):
 
     def make(agents, mode):
         if agents == "one":
-            return vlm_config(pool_name=shared_pool, mode=mode)
+            return vlm_config(mode=mode, serving={"pool_name": shared_pool})
         return vlm_config(
-            pool_name=shared_pool,
             mode=mode,
-            frame_source="info:rgb",
             agents={"a1": {"goals": OTHER_GOALS}, "a2": None},
+            serving={"pool_name": shared_pool},
+            frames={"source": "info:rgb"},
         )
 
     return make

@@ -95,7 +95,7 @@ def test_clip_sees_the_raw_frames(pieces, learner, source, mode, vlm_config, sha
         .training(train_batch_size_per_learner=150, minibatch_size=150, num_epochs=1)
         .learners(learner_connector=learner)
     )
-    vlm = vlm_config(mode=mode, frame_source=source, pool_name=shared_pool)
+    vlm = vlm_config(mode=mode, frames={"source": source}, serving={"pool_name": shared_pool})
     algorithm = add_vlm_reward(config, vlm).build_algo()
     try:
         recorder = []

@@ -67,7 +67,7 @@ def evaluator(vlm_config, shared_pool):
             .fault_tolerance(**fault_tolerance or {})
             .rl_module(model_config={"fcnet_hiddens": [8]})
         )
-        reward = vlm_config(pool_name=shared_pool, **vlm)
+        reward = vlm_config(serving={"pool_name": shared_pool}, **vlm)
         algorithm = add_vlm_reward(config, reward).build_algo()
         opened.append(algorithm)
         opened.append(Evaluator(algorithm, episodes=episodes))

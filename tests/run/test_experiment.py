@@ -134,7 +134,7 @@ def test_words_with_an_e_stay_words():
 
 def several(**settings):
     """The configuration of a run of two policies."""
-    reward = {"encoder": "small", "goals": ["a wall", "a ball"], "frame_source": "info:rgb"}
+    reward = {"encoder": "small", "goals": ["a wall", "a ball"], "frames": {"source": "info:rgb"}}
     run = {
         "environment": {"env": "painted_agents.PaintedAgents"},
         "multi_agent": AGENTS,

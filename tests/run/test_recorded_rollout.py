@@ -19,7 +19,11 @@ QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 @pytest.fixture
 def experiment():
     settings = yaml.safe_load(QUICKSTART.read_text())
-    settings["vlm_reward"] |= {"encoder": "small", "mode": "synchronous", "scored_steps": 3}
+    settings["vlm_reward"] |= {
+        "encoder": "small",
+        "mode": "synchronous",
+        "frames": {"scored_steps": 3},
+    }
     settings["vlm_reward"] |= {"early_end": True}
     settings["env_runners"] = {"num_env_runners": 0, "num_envs_per_env_runner": 4}
     return Experiment.model_validate(settings)

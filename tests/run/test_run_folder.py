@@ -66,7 +66,9 @@ def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path)
 
     RunFolder(tmp_path, EXPERIMENT, resume=False).save_checkpoint(Saved("x"))
     write_progress(tmp_path / "checkpoint" / "progress.jsonl", [ROW])
-    RunFolder(tmp_path, with_reward(num_actors=8, num_gpus_per_actor=0.5), resume=True)
+    RunFolder(
+        tmp_path, with_reward(serving={"num_actors": 8, "num_gpus_per_actor": 0.5}), resume=True
+    )
     fewer = {**EXPERIMENT.env_runners, "num_env_runners": 0}
     RunFolder(tmp_path, EXPERIMENT.model_copy(update={"env_runners": fewer}), resume=True)
     with pytest.raises(

@@ -7,9 +7,8 @@ import pytest
 import rays
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 
 
@@ -33,11 +32,13 @@ def config(tiny_clip):
     return VLMRewardConfig(
         encoder=tiny_clip,
         goals=["a {red|blue} {ball|key}"],
-        num_actors=2,
-        num_cpus_per_actor=1,
-        num_gpus_per_actor=0,
-        max_batch_size=8,
-        precision="fp32",  # whose scores hardly depend on the batch
+        serving={
+            "num_actors": 2,
+            "num_cpus_per_actor": 1,
+            "num_gpus_per_actor": 0,
+            "max_batch_size": 8,
+            "precision": "fp32",
+        },
     )
 
 
@@ -67,7 +68,7 @@ def pool(cluster, config):
 
 @pytest.fixture(scope="module")
 def scorer(config):
-    return Scorer.from_config(config)
+    return config.scorer
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,9 @@ def test_an_error_does_not_end_it_and_shares_are_of_the_time_that_passed(monkeyp
 
 def test_bounds_that_cross_are_refused():
     with pytest.raises(ValueError, match="max_actors: got 1, expected at least num_actors=2"):
-        VLMRewardConfig(encoder="small", goals=["a", "b"], num_actors=2, max_actors=1)
+        VLMRewardConfig(
+            encoder="small", goals=["a", "b"], serving={"num_actors": 2, "max_actors": 1}
+        )
 
 
 def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
@@ -89,7 +91,14 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
     monkeypatch.setattr(autoscale, "_LOOKS_DOWN", 4)
     monkeypatch.setattr(autoscale, "_BUSY", 0.6)  # whatever else this machine does
     monkeypatch.setattr(router, "_LOOK_S", 0.2)
-    bounds = {"num_actors": 1, "max_actors": 2, "num_cpus_per_actor": 0.5, "max_in_flight": 64}
+    bounds = {
+        "serving": {
+            "num_actors": 1,
+            "max_actors": 2,
+            "num_cpus_per_actor": 0.5,
+            "max_in_flight": 64,
+        }
+    }
     grows = config.model_copy(update=bounds)
 
     @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
@@ -98,7 +107,7 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
             time.sleep(0.1)
             return images[:, 0]
 
-    slow = Scorer(Scorer.from_config(config).goals, Slow())
+    slow = Scorer(config.scorer.goals, Slow())
     owner = RewardPool.start(grows, name="grows")
     (request,) = requests(1, 2)
     deadline = time.monotonic() + 120

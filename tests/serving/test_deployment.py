@@ -27,7 +27,9 @@ def config_of(**options):
     ],
 )
 def test_gpus_default_to_one_each_where_there_are_any(given_gpus, nodes, gpus):
-    demand = Demand.of(config_of(num_gpus_per_actor=given_gpus, num_actors=3), nodes)
+    demand = Demand.of(
+        config_of(serving={"num_gpus_per_actor": given_gpus, "num_actors": 3}), nodes
+    )
     assert demand == Demand(actors=3, cpus=0, gpus=gpus)
 
 

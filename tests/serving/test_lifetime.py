@@ -11,9 +11,8 @@ import pytest
 from ray import tune
 from ray.util import list_named_actors
 
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 from rllib_vlm_reward.serving.router import NAMESPACE
 
@@ -41,7 +40,7 @@ SIGNALS = {"interrupted": signal.SIGINT, "killed": signal.SIGKILL}
 
 @pytest.fixture(scope="module")
 def single(config):
-    return config.model_copy(update={"num_actors": 1})
+    return config.model_copy(update={"serving": {"num_actors": 1}})
 
 
 def pools():
@@ -83,7 +82,7 @@ def test_a_driver_leaves_no_actor_behind_however_it_ends(cluster, single):
 
 def test_a_pool_inside_a_tune_trial(cluster, single, requests, tiny_clip, tmp_path):
     (request,) = requests(1)
-    scorer = Scorer.from_config(single)
+    scorer = single.scorer
 
     def trial(settings):
         pool = RewardPool.start(single, name=f"trial-{settings['ending']}")

@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from rllib_vlm_reward.errors import GoalError, PoolError
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 from rllib_vlm_reward.serving.request import Request
@@ -91,7 +91,7 @@ def gate(scorer, tmp_path):
 def test_requests_that_wait_join_and_control_calls_do_not_wait(
     client, gate, requests, model, scorer
 ):
-    one = client(num_actors=1)
+    one = client(serving={"num_actors": 1})
     (before,) = one.stats()
     held = one.submit(*requests(1)[0], gate)
     wait_for((gate.head.folder / "entered").exists)
@@ -109,7 +109,7 @@ def test_requests_that_wait_join_and_control_calls_do_not_wait(
 
 
 def test_on_one_node_frames_travel_in_shared_memory(client, requests, model, scorer, monkeypatch):
-    one = client(num_actors=1)
+    one = client(serving={"num_actors": 1})
     shared = []
     send = SharedMemoryClient.send
     monkeypatch.setattr(
@@ -137,7 +137,7 @@ def test_a_client_that_is_dropped_closes_its_connections(client, requests, score
 
 
 def test_an_env_may_draw_its_next_frames_into_the_same_memory(client, requests, model, scorer):
-    one = client(num_actors=1)
+    one = client(serving={"num_actors": 1})
     for _ in range(2):  # through Ray, and in shared memory
         ((frames, goals),) = requests(1)
         drawn = [frame.copy() for frame in frames]
@@ -149,7 +149,7 @@ def test_an_env_may_draw_its_next_frames_into_the_same_memory(client, requests, 
 
 def test_a_text_is_encoded_once_a_pool_whoever_asks(client, pool, config, requests):
     new = config.model_copy(update={"goals": ("a {pink|teal} {cone|ring}",)})
-    scorer, request = Scorer.from_config(new), requests(1)[0]
+    scorer, request = new.scorer, requests(1)[0]
     before = sum(row["texts_encoded"] for row in pool.stats())
     for one in (client(), client()):
         for _ in range(4):  # to both actors
@@ -159,7 +159,7 @@ def test_a_text_is_encoded_once_a_pool_whoever_asks(client, pool, config, reques
 
 
 def test_a_frame_is_encoded_once_by_the_actor_that_saw_it_lately(client, requests, scorer):
-    one = client(num_actors=1)
+    one = client(serving={"num_actors": 1})
     ((frames, goals),) = requests(1, 6)
     frames = 255 - frames  # which no other test has shown it
     frames[4:] = frames[:2]
@@ -173,7 +173,7 @@ def test_a_frame_is_encoded_once_by_the_actor_that_saw_it_lately(client, request
 
 def test_other_goals_and_heads_share_the_pool(pool, config, requests, model):
     scorers = [
-        Scorer.from_config(config.model_copy(update={"head": head, "temperature": temperature}))
+        config.model_copy(update={"head": {"kind": head, "temperature": temperature}}).scorer
         for head, temperature in [("softmax", None), ("softmax", 0.5), ("cosine", None)]
     ]
     sent = requests(9)
@@ -183,9 +183,10 @@ def test_other_goals_and_heads_share_the_pool(pool, config, requests, model):
 
 
 def test_an_actor_forgets_old_scorers_and_fetches_them_again(client, config, requests, model):
-    one = client(num_actors=1)
+    one = client(serving={"num_actors": 1})
     scorers = [
-        Scorer.from_config(config.model_copy(update={"temperature": 0.1 + i})) for i in range(20)
+        config.model_copy(update={"head": {"kind": "softmax", "temperature": 0.1 + i}}).scorer
+        for i in range(20)
     ]
     (request,) = requests(1)
     for scorer in [*scorers, scorers[0]]:
@@ -193,7 +194,7 @@ def test_an_actor_forgets_old_scorers_and_fetches_them_again(client, config, req
 
 
 def test_a_scorer_is_put_once_and_fetched_once(client, requests, model, scorer, monkeypatch):
-    one = client(num_actors=1)
+    one = client(serving={"num_actors": 1})
     sent = requests(3)
     puts = []
     put = ray.put
@@ -250,7 +251,7 @@ def test_a_client_in_another_process_finds_the_pool(pool, config, requests, mode
         client = RewardPool.connect("pool", config)
         client.report_failure("no frame")
         client.close()  # ends nothing: this process does not own the pool
-        return RewardPool.connect("pool", config).score(frames, goals, Scorer.from_config(config))
+        return RewardPool.connect("pool", config).score(frames, goals, config.scorer)
 
     (request,) = requests(1)
     assert_right(ray.get(ask.remote(*request)), request, model, scorer)
@@ -273,7 +274,7 @@ def test_a_killed_actor_loses_no_request(pool, requests, model, scorer, stopped)
 
 
 def test_a_late_actors_requests_are_answered_by_the_other(client, requests, model, scorer, stopped):
-    one = client(timeout_s=1.0)
+    one = client(serving={"timeout_s": 1.0})
     sent = requests(4)
     one.score(*sent[0], scorer)
     with stopped(0):
@@ -284,7 +285,7 @@ def test_a_late_actors_requests_are_answered_by_the_other(client, requests, mode
 
 
 def test_a_stuck_pool_is_an_error_in_bounded_time(client, requests, scorer, stopped):
-    one = client(timeout_s=0.5, max_in_flight=3)
+    one = client(serving={"timeout_s": 0.5, "max_in_flight": 3})
     sent = requests(4)
     one.score(*sent[0], scorer)
     with stopped(0, 1):
@@ -298,7 +299,7 @@ def test_a_stuck_pool_is_an_error_in_bounded_time(client, requests, scorer, stop
 
 
 def test_at_most_max_in_flight_requests_are_under_way(client, requests, model, scorer, stopped):
-    one = client(max_in_flight=2)
+    one = client(serving={"max_in_flight": 2})
     sent = requests(3)
     one.score(*sent[0], scorer)
     with stopped(0, 1) as pids:
@@ -330,13 +331,13 @@ def test_connecting_to_what_is_not_there(cluster, config):
 
 
 def test_a_pool_larger_than_the_cluster_is_refused(cluster, config):
-    large = config.model_copy(update={"num_cpus_per_actor": 2.0, "num_actors": 3})
+    large = config.model_copy(update={"serving": {"num_cpus_per_actor": 2.0, "num_actors": 3}})
     with pytest.raises(PoolError, match=r"asked for 3 actors of 2 CPUs.*4 CPUs.*room for 2"):
         RewardPool.start(large, name="large")
 
 
 def test_close_ends_the_actors_and_frees_the_name(cluster, config, requests, scorer):
-    single = config.model_copy(update={"num_actors": 1, "num_cpus_per_actor": 0.0})
+    single = config.model_copy(update={"serving": {"num_actors": 1, "num_cpus_per_actor": 0.0}})
     pool = RewardPool.start(single, name="brief")
     # No CPU reserved, so torch takes all cores. Ray counts 4 on paper; there may be fewer.
     (row,) = pool.describe()

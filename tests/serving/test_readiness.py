@@ -9,7 +9,7 @@ from rllib_vlm_reward.serving import RewardPool, deployment
 
 
 def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, config):
-    bad = config.model_copy(update={"encoder": "no-such-clip", "num_actors": 1})
+    bad = config.model_copy(update={"encoder": "no-such-clip", "serving": {"num_actors": 1}})
     with pytest.raises(CheckpointError, match="no-such-clip") as caught:
         RewardPool.start(bad, name="bad")
     assert type(caught.value) is CheckpointError
@@ -19,7 +19,7 @@ def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU")
 def test_a_gpu_that_torch_cannot_use_is_an_error(cluster, config):
-    greedy = config.model_copy(update={"num_gpus_per_actor": None, "num_actors": 1})
+    greedy = config.model_copy(update={"serving": {"num_gpus_per_actor": None, "num_actors": 1}})
     with pytest.raises(PoolError, match=r"sees none.*num_gpus_per_actor: 0"):
         RewardPool.start(greedy, name="greedy")
 
@@ -35,7 +35,7 @@ def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch, ca
 
     tenant = Tenant.remote()
     ray.get(tenant.ping.remote())
-    wide = config.model_copy(update={"num_cpus_per_actor": 2.0, "num_actors": 1})
+    wide = config.model_copy(update={"serving": {"num_cpus_per_actor": 2.0, "num_actors": 1}})
     with pytest.raises(PoolError, match=r"did not start within 1 s. Free on the cluster: 1 CPUs"):
         RewardPool.start(wide, name="wide")
     assert "asked for 1 actors of 2 CPUs and 0 GPUs each" in caplog.text

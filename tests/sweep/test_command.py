@@ -27,7 +27,7 @@ class InterruptsOnce(FIFOScheduler):
 
 
 def space():
-    space = copy.deepcopy(with_reward(pool_name="by-optuna"))
+    space = copy.deepcopy(with_reward(serving={"pool_name": "by-optuna"}))
     space["vlm_reward"]["threshold"] = tune.grid_search([0.4, 0.6])
     space["training"]["lr"] = tune.loguniform(1e-4, 1e-2)
     return space

@@ -16,9 +16,8 @@ from test_search import with_reward
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
 from rllib_vlm_reward.connectors.pipeline import reward_piece
-from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.run.progress import read_progress
 from rllib_vlm_reward.sweep import ExperimentTrial, search
 
@@ -139,7 +138,8 @@ def exploited(cluster, tmp_path_factory):
         synch=True,
     )
     space = with_reward(
-        pool_name="population", precision="fp32", threshold=tune.grid_search([HEIRS, DONORS])
+        threshold=tune.grid_search([HEIRS, DONORS]),
+        serving={"pool_name": "population", "precision": "fp32"},
     )
     notes = ray.remote(num_cpus=0)(Notes).options(name="notes").remote()
     with pytest.MonkeyPatch.context() as patch:
@@ -178,7 +178,7 @@ def paid_and_scores(notes, model):
                 frames.append(frame)
                 goals.append(config.goal_set.texts.index(goal))
                 paid.append(reward)
-    scores = model.score(np.stack(frames), np.array(goals), Scorer.from_config(config))
+    scores = model.score(np.stack(frames), np.array(goals), config.scorer)
     return np.array(paid), scores
 
 

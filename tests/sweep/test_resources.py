@@ -69,10 +69,18 @@ class Others(tune.Callback):
 @pytest.mark.parametrize(
     ("asked", "nodes_", "bundle"),
     [
-        ({"num_cpus_per_actor": 2, "num_gpus_per_actor": 0}, [{"CPU": 8.0}], {"CPU": 2.0}),
-        ({"num_cpus_per_actor": 0}, [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}], {"GPU": 1.0}),
         (
-            {"num_cpus_per_actor": 0.5, "num_gpus_per_actor": 0.25},
+            {"serving": {"num_cpus_per_actor": 2, "num_gpus_per_actor": 0}},
+            [{"CPU": 8.0}],
+            {"CPU": 2.0},
+        ),
+        (
+            {"serving": {"num_cpus_per_actor": 0}},
+            [{"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0}],
+            {"GPU": 1.0},
+        ),
+        (
+            {"serving": {"num_cpus_per_actor": 0.5, "num_gpus_per_actor": 0.25}},
             [{"CPU": 8.0}],  # may grow until the trial starts
             {"CPU": 0.5, "GPU": 0.25},
         ),
@@ -80,13 +88,16 @@ class Others(tune.Callback):
 )
 def test_a_bundle_more_for_each_actor(asked, nodes_, bundle, config, nodes):
     nodes(*nodes_)
-    asked = config(env_runners=2, num_actors=3, **asked)
+    asked = config(env_runners=2, serving={"num_actors": 3}, **asked)
     assert trial_resources(asked).bundles == [ONE, ONE, ONE, bundle, bundle, bundle]
 
 
 def test_actors_that_reserve_nothing_ask_for_nothing(config, nodes):
     nodes({"CPU": 8.0})
-    assert trial_resources(config(env_runners=1, num_cpus_per_actor=0)).bundles == [ONE, ONE]
+    assert trial_resources(config(env_runners=1, serving={"num_cpus_per_actor": 0})).bundles == [
+        ONE,
+        ONE,
+    ]
 
 
 def test_rllibs_empty_head_and_strategy_are_kept(config, nodes):
@@ -107,14 +118,14 @@ def test_a_configuration_without_a_reward_is_an_error():
 def test_a_running_pool_is_not_asked_for_again(config, nodes, monkeypatch):
     nodes({"CPU": 8.0})
     monkeypatch.setattr(resources, "is_taken", lambda name: name == "running")
-    assert trial_resources(config(pool_name="running")).bundles == [ONE]
-    assert trial_resources(config(pool_name="to start")).bundles == [ONE, ONE]
+    assert trial_resources(config(serving={"pool_name": "running"})).bundles == [ONE]
+    assert trial_resources(config(serving={"pool_name": "to start"})).bundles == [ONE, ONE]
 
 
 def test_trials_wait_for_room_and_seat_their_actors_in_it(config, cluster, tmp_path):
     """Of 8 CPUs each asks for 1 + 4; in RLlib's own request two would fit, and fail inside."""
     others = Others()
-    searched = config(num_cpus_per_actor=4).training(lr=tune.grid_search([1e-3, 1e-4]))
+    searched = config(serving={"num_cpus_per_actor": 4}).training(lr=tune.grid_search([1e-3, 1e-4]))
     run = tune.RunConfig(
         storage_path=str(tmp_path), stop={"training_iteration": 1}, callbacks=[others], verbose=0
     )
@@ -129,7 +140,7 @@ def test_trials_wait_for_room_and_seat_their_actors_in_it(config, cluster, tmp_p
 
 @pytest.mark.parametrize("asks", [True, False])
 def test_a_function_that_builds_its_algorithm_may_ask_too(asks, config, cluster, tmp_path):
-    small = config(num_cpus_per_actor=1)
+    small = config(serving={"num_cpus_per_actor": 1})
 
     def train(_):
         algorithm = small.build_algo()

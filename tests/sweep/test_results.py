@@ -55,7 +55,7 @@ def trial(folder, name, objective, *, error=None, **config):
 
 @pytest.fixture
 def results(tmp_path):
-    pooled = {**RUN["vlm_reward"], "pool_name": "the-searchs"}
+    pooled = {**RUN["vlm_reward"], "serving": {"pool_name": "the-searchs"}}
     return SweepResults(
         Grid(
             tmp_path,

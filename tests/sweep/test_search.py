@@ -36,9 +36,9 @@ RUN = {
             }
         ],
         "threshold": 0.5,
-        "frame_source": "obs",
         "goal_embedding": True,
         "may_change": True,
+        "frames": {"source": "obs"},
     },
     "curriculum": {"kind": "success_window"},
     "policy": {
@@ -70,7 +70,7 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def small_pool(cluster):
     """A pool of RUN's model; its name."""
-    config = Experiment.model_validate(with_reward(num_cpus_per_actor=1)).vlm_reward
+    config = Experiment.model_validate(with_reward(serving={"num_cpus_per_actor": 1})).vlm_reward
     pool = RewardPool.start(config, name="for-all")
     yield pool.name
     pool.close()
@@ -95,10 +95,12 @@ def started(monkeypatch):
 
 
 def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(small_pool):
-    own = ExperimentTrial.default_resource_request(with_reward(num_cpus_per_actor=1, num_actors=2))
+    own = ExperimentTrial.default_resource_request(
+        with_reward(serving={"num_cpus_per_actor": 1, "num_actors": 2})
+    )
     assert own.required_resources["CPU"] == 3
     shared = ExperimentTrial.default_resource_request(
-        with_reward(num_cpus_per_actor=1, pool_name=small_pool)
+        with_reward(serving={"num_cpus_per_actor": 1, "pool_name": small_pool})
     )
     assert shared.required_resources["CPU"] == 1
 
@@ -116,14 +118,14 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
 
 
 def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
-    space = with_reward(pool_name="one", encoder=tune.choice(["small", "base"]))
+    space = with_reward(encoder=tune.choice(["small", "base"]), serving={"pool_name": "one"})
     with pytest.raises(ConfigError, match=r"\['encoder'\] to search and pool_name"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
 def test_whole_rewards_to_search_share_one_pool_too(started):
-    one = with_reward(pool_name="whole", threshold=0.4)["vlm_reward"]
-    each = [one, {**one, "threshold": 0.6, "precision": "auto"}]  # the default, named
+    one = with_reward(threshold=0.4, serving={"pool_name": "whole"})["vlm_reward"]
+    each = [one, {**one, "threshold": 0.6, "serving": {"precision": "auto"}}]  # the default, named
     space = {**RUN, "vlm_reward": tune.grid_search(each)}
     with _shared_pool(space, _any_experiment(space)):
         assert started == [("small", "whole")]
@@ -137,14 +139,17 @@ def test_without_a_name_no_pool_is_shared(started):
 
 
 def test_the_shared_pool_ends_with_a_search_that_fails(started):
-    space = with_reward(pool_name="brief")
+    space = with_reward(serving={"pool_name": "brief"})
     with pytest.raises(ValueError, match="a bug"), _shared_pool(space, _any_experiment(space)):
         raise ValueError("a bug")
     assert started[-1] == (None, "brief")
 
 
 def test_whole_rewards_of_several_models_are_refused_one_pool(cluster, tmp_path):
-    each = [with_reward(pool_name="one", encoder=its)["vlm_reward"] for its in ("small", "base")]
+    each = [
+        with_reward(encoder=its, serving={"pool_name": "one"})["vlm_reward"]
+        for its in ("small", "base")
+    ]
     space = {**RUN, "vlm_reward": tune.grid_search(each)}
     with pytest.raises(ConfigError, match=r"\['encoder'\] to search and pool_name"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
@@ -185,7 +190,7 @@ def test_a_search_is_known_by_what_it_draws_and_how():
 
 
 def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(small_pool, tmp_path):
-    shared = {"pool_name": small_pool, "num_cpus_per_actor": 1}
+    shared = {"serving": {"pool_name": small_pool, "num_cpus_per_actor": 1}}
     donor = ExperimentTrial(config=with_reward(threshold=0.3, **shared))
     for _ in range(2):
         donor.train()

@@ -114,7 +114,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def searched(cluster, folder):
     """Returns what a search found, and its watch."""
-    space = {**with_reward(pool_name=POOL), "seed": tune.grid_search(SEEDS)}
+    space = {**with_reward(serving={"pool_name": POOL}), "seed": tune.grid_search(SEEDS)}
     watch = Watch(space["vlm_reward"])
     meeting = ray.remote(num_cpus=0)(Meeting).options(name="meeting").remote()
     with pytest.MonkeyPatch.context() as patch:
