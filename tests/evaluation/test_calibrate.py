@@ -18,7 +18,7 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames, encode
 from rllib_vlm_reward.evaluation.threshold import choose_threshold
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
-from rllib_vlm_reward.pretraining.play import STEPS, play
+from rllib_vlm_reward.pretraining.dataset import STEPS, play
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
