@@ -1,4 +1,4 @@
-"""The model card: what a checkpoint was trained on, and what it scores."""
+"""The model card: the data that a checkpoint was trained on, and the scores that it reaches."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ probability (arXiv 2312.09187, equation 1) at the model's own temperature: a goa
 
 {scores}
 
-{strange}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly; an agent
+{unseen}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly; an agent
 has one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
 probabilities lie above the first, 99.9 % of the false ones' below the second.
 
@@ -60,7 +60,7 @@ TABLE = """| family | frames | average precision | precision | recall | false, p
 |---|---|---|---|---|---|---|---|
 {rows}"""
 
-STRANGE = """Of these goals, those that name a thing which training neither showed nor named, though
+UNSEEN = """Of these goals, those that name a thing which training neither showed nor named, though
 its colour and its kind it did ({things}):
 
 {table}
@@ -71,7 +71,9 @@ its colour and its kind it did ({things}):
 def write_card(folder: Path, metrics: dict[str, Any]) -> None:
     """Write ``model_card.md`` from the content of ``metrics.json``."""
     unseen = metrics["settings"]["held_out_things"]
-    strange = STRANGE.format(things=", ".join(unseen), table=_table(metrics["held_out_things"]))
+    unseen_scores = UNSEEN.format(
+        things=", ".join(unseen), table=_table(metrics["held_out_things"])
+    )
     card = CARD.format(
         name=metrics["architecture"].removesuffix(f"/{LAYOUT[0]}").rpartition("/")[2],
         architecture=metrics["architecture"],
@@ -92,7 +94,7 @@ def write_card(folder: Path, metrics: dict[str, Any]) -> None:
         held_out_frames=metrics["settings"]["held_out_frames"],
         overlap=metrics["held_out_frames_in_training"],
         scores=_table(metrics["held_out"]),
-        strange=strange if unseen else "",
+        unseen=unseen_scores if unseen else "",
         flops=metrics["flops_per_frame"],
     )
     (folder / "model_card.md").write_text(card)

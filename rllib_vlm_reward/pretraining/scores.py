@@ -1,4 +1,4 @@
-"""How well a CLIP tells what holds: held-out scores of the paper's reward, by family."""
+"""Held-out scores of the paper's reward, by family of statements."""
 
 import dataclasses
 import random
@@ -23,7 +23,7 @@ BATCH = 512
 
 @dataclasses.dataclass(frozen=True)
 class FamilyScores:
-    """Scores of one family: every goal of it is asked of every frame, with "a" and with "the".
+    """Scores of one family: every goal is scored on every frame, with "a" and with "the".
 
     A goal's probability is the paper's equation 1 at the model's own temperature, against the
     family's other objects (or pairs) and its "nothing". Frames in which several of a family's
@@ -35,8 +35,8 @@ class FamilyScores:
         false_per_1000: times that any goal fires wrongly, per 1,000 frames and one article.
         true_p05: the probability that 95 % of the true pairs of frame and goal exceed.
         false_p999: the probability that 99.9 % of the false pairs stay under.
-        frames: how many are asked.
-        true: how many pairs of frame and goal are true.
+        frames: the number of frames scored.
+        true: the number of pairs of frame and goal that are true.
     """
 
     average_precision: float
@@ -59,7 +59,7 @@ def score_families(encoder: CLIPEncoder, views: View, things: Sequence[str] = NA
     Args:
         encoder: the CLIP.
         views: uint8 ``[N, V, V, 3]``.
-        things: goals that name none of them are not asked, but stay among the negatives.
+        things: only goals that name one of these are scored; the others remain negatives.
     """
     batches = np.array_split(views, -(-len(views) // BATCH))
     images = torch.cat([encoder.encode_frames(draw(batch)) for batch in batches])

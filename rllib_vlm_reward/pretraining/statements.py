@@ -1,4 +1,4 @@
-"""The statements that the embedded CLIPs learn, and which of them hold in a view."""
+"""The statements that the embedded CLIPs learn, and which statements hold in a view."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ Truth = dict[str, npt.NDArray[np.bool_]]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """The statements of one template: that nothing holds, then one for each of its objects.
+    """The statements of one template: first that nothing holds, then one for each object.
 
     Attributes:
         template: from a mission to its success state.
@@ -46,9 +46,9 @@ class Family:
         return cls(template, tuple(permutations(NAMES, template.prompt.count("{}"))))
 
     def say(self, rng: np.random.Generator) -> list[str]:
-        """Return the family's S statements, each object with an article drawn at random.
+        """Return the family's S statements, with an article drawn at random for every object.
 
-        Missions speak of "the red ball", users of "a red ball".
+        Missions say "the red ball", users say "a red ball".
         """
         drawn = rng.integers(len(ARTICLES), size=(len(self.objects), len(self.objects[0])))
         named = (
@@ -62,7 +62,7 @@ class Family:
         return self._fill(self.objects)
 
     def about(self, things: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Tell which of the family's S statements name one of these things, bool ``[S]``."""
+        """Return which of the family's S statements name one of these things, bool ``[S]``."""
         named = [bool({*names} & {*things}) for names in self.objects]
         return np.array([False, *named])
 
@@ -76,7 +76,7 @@ FAMILIES: dict[str, Family] = {name: Family.of(template) for name, template in T
 
 
 def truth(views: View) -> Truth:
-    """Say which statements hold in each view; at least one does of every family.
+    """Return which statements hold in each view; in every family at least one does.
 
     Args:
         views: uint8 ``[N, V, V, 3]``.

@@ -1,4 +1,4 @@
-"""Trains an embedded CLIP: play, contrast, score, save."""
+"""Trains an embedded CLIP: plays, fits by a contrastive loss, scores and saves."""
 
 import dataclasses
 import json
@@ -14,20 +14,18 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
 from rllib_vlm_reward.envs.babyai.tiles import View, draw
 from rllib_vlm_reward.pretraining.card import write_card
-from rllib_vlm_reward.pretraining.dataset import Dataset
-from rllib_vlm_reward.pretraining.loss import contrast
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import Dataset, play
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Truth
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.spec import LAYOUT, Spec
 
-__all__ = ["Progress", "Settings", "train_clip"]
+__all__ = ["Progress", "Settings", "contrast", "train_clip"]
 
 CONFIG, WEIGHTS = LAYOUT
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound, arXiv 2103.00020, section 2.5
@@ -42,14 +40,15 @@ class Settings:
         num_frames: frames to play; about two thirds are distinct, and those are trained on.
         steps: of the optimiser.
         batch_size: frames in a step.
-        learning_rate: AdamW's, at its peak: up for ``warmup_steps``, then down a half cosine.
-        warmup_steps: see there.
+        learning_rate: the peak of AdamW's learning rate, which rises for ``warmup_steps`` and
+            then falls along half a cosine.
+        warmup_steps: steps until the peak.
         weight_decay: of the matrices; embeddings, biases and norms have none.
         max_gradient_norm: longer gradients are scaled down to it.
         held_out_frames: frames to score on, from layouts that training never sees.
-        held_out_things: things, as "green ball", that training neither shows nor names; their
-            colours and kinds it does.
-        seed: of play, batches and articles. The weights start from CLIPEncoder's own seed.
+        held_out_things: things, such as "green ball", that training neither shows nor names, though
+            it shows their colours and kinds.
+        seed: of play, batches and articles. CLIPEncoder seeds the initial weights itself.
 
     Raises:
         ValueError: too few held-out frames for a score, or things that no level holds.
@@ -106,13 +105,13 @@ def train_clip(
 ) -> Scores:
     """Train a CLIP on rendered BabyAI frames and write it in open_clip's local-dir layout.
 
-    The folder also gets ``model_card.md`` and ``metrics.json``, and loads by
-    ``CLIPEncoder.load(str(output))``. Scores are those of the weights as saved, in half precision.
+    The folder also gets ``model_card.md`` and ``metrics.json``; ``CLIPEncoder.load(str(output))``
+    loads it. The scores are those of the weights as saved, in half precision.
 
     Args:
         architecture: an embedded CLIP's name ("small", "base"), or the path of an
             ``open_clip_config.json``.
-        output: folder to write, made if need be; what it holds of the same names is replaced.
+        output: folder to write, created if it is missing; files of the same names are replaced.
         settings: how to train.
         report: called as the phases begin and after each step.
 
@@ -137,7 +136,7 @@ def train_clip(
     held_out = play(settings.held_out_frames, seed=settings.seed, held_out=True)
     trained = CLIPEncoder.load(str(output), precision="fp32")
     scores = score_families(trained, held_out)
-    strange = score_families(trained, held_out, unseen) if unseen else {}
+    unseen_scores = score_families(trained, held_out, unseen) if unseen else {}
     metrics: dict[str, Any] = {
         "architecture": architecture,
         "settings": dataclasses.asdict(settings),
@@ -150,7 +149,9 @@ def train_clip(
         "train_seconds": round(seconds),
         "losses": losses,
         "held_out": {family: dataclasses.asdict(score) for family, score in scores.items()},
-        "held_out_things": {family: dataclasses.asdict(score) for family, score in strange.items()},
+        "held_out_things": {
+            family: dataclasses.asdict(score) for family, score in unseen_scores.items()
+        },
     }
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     write_card(output, metrics)
@@ -203,6 +204,33 @@ def _losses(
     }
 
 
+def contrast(logits: Tensor, holds: Tensor) -> Tensor:
+    """Cross entropy of each statement that holds against all that do not.
+
+    For a frame with the true statements T and the false ones F of a family, the mean over t in T
+    of -log(exp z_t / (exp z_t + Σ_{f in F} exp z_f)). So true statements do not compete with each
+    other ("a ball is next to a key" and "a key is next to a ball"), and where one statement
+    excludes all others it is the softmax cross entropy, whose probability is the paper's
+    equation 1.
+
+    Args:
+        logits: float32 ``[B, S]``, logit_scale times cosine.
+        holds: bool ``[B, S]``, at least one True and one False in each row.
+
+    Returns:
+        float32 scalar, the mean over frames.
+
+    Example:
+        >>> import torch
+        >>> holds = torch.tensor([[True, False, False]])
+        >>> round(contrast(torch.zeros(1, 3), holds).item(), 4)  # log 3
+        1.0986
+    """
+    against = logits.masked_fill(holds, float("-inf")).logsumexp(dim=1, keepdim=True)
+    each = softplus(against - logits) * holds
+    return (each.sum(dim=1) / holds.sum(dim=1)).mean()
+
+
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -222,7 +250,7 @@ def _rate(step: int, settings: Settings) -> float:
 
 
 def _forget_unsaid(encoder: CLIPEncoder) -> None:
-    """Give words that no statement holds no meaning; those weights are as they were drawn."""
+    """Zero the embeddings of words in no statement, which training left as they were drawn."""
     said = encoder.tokenize([text for family in FAMILIES.values() for text in family.plain()])
     said = torch.cat([said, encoder.tokenize(list(ARTICLES))])
     text = getattr(encoder.model, "text", encoder.model)  # a CustomTextCLIP's, or a CLIP's own

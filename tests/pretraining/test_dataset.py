@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.pretraining.dataset import Dataset
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import Dataset, play
 from rllib_vlm_reward.pretraining.statements import truth
 
 

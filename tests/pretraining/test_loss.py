@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.pretraining.loss import contrast
+from rllib_vlm_reward.pretraining.training import contrast
 
 
 def reference(logits, holds):

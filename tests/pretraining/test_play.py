@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.envs.babyai.level import Level
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.statements import truth
 
 

@@ -6,7 +6,7 @@ import pytest
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
 from rllib_vlm_reward.envs.babyai.tiles import draw
 from rllib_vlm_reward.goals import GoalSet
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.pretraining.statements import FAMILIES, NAMES, truth
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder

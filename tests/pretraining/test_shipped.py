@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.spec import embedded_names

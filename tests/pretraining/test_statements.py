@@ -10,7 +10,7 @@ import pytest
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
 from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
 from rllib_vlm_reward.envs.babyai.level import Find, Lift
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.statements import FAMILIES, truth
 
 

@@ -9,7 +9,7 @@ import pytest
 from rllib_vlm_reward.envs.babyai.captions import captions
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.pretraining import Settings, train_clip, training
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
