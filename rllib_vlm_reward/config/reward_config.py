@@ -57,8 +57,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         head: how scores are made: ``softmax`` (the paper's equation 1), ``cosine``,
             ``goal_baseline`` (vlmrm), ``sigmoid`` (SigLIP) or ``dense`` (max(p − 1/N, 0),
             MineCLIP's direct reward); with settings, ``{kind: softmax, temperature: 0.01}`` (τ;
-            None takes the model's own, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}`` (strength of
-            the regularisation, 0 to 1); or a :class:`.Head` of your own by its import path.
+            None takes the model's own, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}``
+            (strength of the regularisation, 0 to 1); or a :class:`.Head` of your own by its import
+            path.
         threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 where the score
             exceeds it, else 0. None pays the score itself.
         calibration: what ``rllib-vlm-reward calibrate`` wrote, or the path of that file, read at

@@ -15,7 +15,7 @@ from PIL import Image
 from rich import box
 from rich.table import Column, Table
 
-from rllib_vlm_reward.evaluation.charts import CHARTS, save_charts
+from rllib_vlm_reward.evaluation.reward_charts import CHARTS, save_charts
 from rllib_vlm_reward.evaluation.evaluate import Assessment
 from rllib_vlm_reward.evaluation.figures import title_of
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames

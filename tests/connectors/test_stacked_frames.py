@@ -9,7 +9,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.preflight import attach_pieces
+from rllib_vlm_reward.connectors.pipeline import attach_pieces
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.errors import ConfigError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward

@@ -9,7 +9,7 @@ from rllib_vlm_reward.evaluation.models import with_each_model
 
 SMALL = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
 BASE = SMALL.model_copy(update={"encoder": "base"})
-EXACT = SMALL.model_copy(update={"precision": "fp32"})
+EXACT = SMALL.model_copy(update={"serving": {"precision": "fp32"}})
 
 
 def test_rewards_of_one_clip_and_precision_share_it(loads):

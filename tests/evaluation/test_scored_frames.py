@@ -22,7 +22,7 @@ from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 def test_softmax_scores_are_the_papers_from_open_clips_own_encoder(quickstart, lift):
     rows = np.flatnonzero(lift.labels)[:3].tolist() + np.flatnonzero(~lift.labels)[:5].tolist()
     frames = lift.take(rows)
-    config = quickstart.model_copy(update={"precision": "fp32"})
+    config = quickstart.model_copy(update={"serving": {"precision": "fp32"}})
     scored = score_labelled(config, frames, encoder="small")
     folder = f"{spec.__file__.rpartition('/')[0]}/checkpoints/small"
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from rllib_vlm_reward.run.charts import draw_curriculum, save_curve
+from rllib_vlm_reward.run.training_charts import draw_curriculum, save_curve
 from rllib_vlm_reward.run.progress import Progress
 
 

@@ -5,7 +5,7 @@ from made_up import made_up_scores
 from matplotlib.container import ErrorbarContainer
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.evaluation import charts
+from rllib_vlm_reward.evaluation import reward_charts as charts
 from rllib_vlm_reward.evaluation.evaluate import Assessment
 
 CONFIG = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)

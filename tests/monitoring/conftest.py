@@ -1,1 +1,0 @@
-from painted_fixtures import vlm_config  # noqa: F401
