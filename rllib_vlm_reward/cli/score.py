@@ -141,13 +141,15 @@ def _make(
 
 def _tables(scores: "ImageScores") -> Iterator[Table]:
     """Yield tables of images by goals, each with as many goals as can be read."""
-    threshold = scores.config.threshold
     for first in range(0, len(scores.goals), _GOALS_IN_A_TABLE):
         columns = slice(first, first + _GOALS_IN_A_TABLE)
         heads = (Column(goal, justify="right", overflow="fold") for goal in scores.goals[columns])
         table = Table(Column("image", overflow="fold"), *heads, box=box.SIMPLE, pad_edge=False)
-        for image, row in zip(scores.images, scores.values[:, columns], strict=True):
-            marks = ("*" if threshold is not None and score > threshold else "" for score in row)
-            cells = (f"{score:.4f}{mark}" for score, mark in zip(row, marks, strict=True))
+        rows = zip(scores.images, scores.values[:, columns], scores.fires[:, columns], strict=True)
+        for image, values, fires in rows:
+            cells = (
+                f"{value:.4f}{'*' if fire else ''}"
+                for value, fire in zip(values, fires, strict=True)
+            )
             table.add_row(str(image), *cells)
         yield table

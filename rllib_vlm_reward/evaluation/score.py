@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.evaluation.images import decode, read_image
 from rllib_vlm_reward.evaluation.models import load_model
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.reward_model.scorer import Scorer, Scores, pay
 
 __all__ = ["ImageScores", "score_images"]
 
@@ -38,6 +39,14 @@ class ImageScores:
         """The goals' texts, G of them."""
         return self.config.goal_set.texts
 
+    @property
+    def fires(self) -> npt.NDArray[np.bool_]:
+        """Where the reward is 1, bool ``[I, G]``; nowhere without a threshold."""
+        threshold = self.config.threshold
+        if threshold is None:
+            return np.zeros(self.values.shape, np.bool_)
+        return pay(self.values, threshold).astype(np.bool_)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the scores for JSON; with a threshold also where each reward is 1."""
         return {
@@ -45,15 +54,14 @@ class ImageScores:
             "weights": self.weights,
             "head": self.config.head,
             "threshold": self.config.threshold,
-            "images": [*map(self._row, self.images, self.values)],
+            "images": [self._row(number) for number in range(len(self.images))],
         }
 
-    def _row(self, image: Path, scores: Scores) -> dict[str, Any]:
-        by_goal = dict(zip(self.goals, scores.tolist(), strict=True))
-        row: dict[str, Any] = {"image": str(image), "scores": by_goal}
-        threshold = self.config.threshold
-        if threshold is not None:
-            row["fires"] = {goal: score > threshold for goal, score in by_goal.items()}
+    def _row(self, number: int) -> dict[str, Any]:
+        scores = dict(zip(self.goals, self.values[number].tolist(), strict=True))
+        row: dict[str, Any] = {"image": str(self.images[number]), "scores": scores}
+        if self.config.threshold is not None:
+            row["fires"] = dict(zip(self.goals, self.fires[number].tolist(), strict=True))
         return row
 
 

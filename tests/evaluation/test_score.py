@@ -60,6 +60,13 @@ def test_json_holds_the_softmax_of_each_image_over_the_goals(folder):
     assert (found["head"], found["threshold"]) == ("softmax", 0.3)
 
 
+def test_a_score_at_the_threshold_does_not_fire(folder):
+    score = json.loads(run("0.png", *options(), "--json").stdout)["images"][0]["scores"][GOALS[0]]
+    words = [run("0.png", *options(threshold=beta), "--json") for beta in (score, score - 1e-6)]
+    fires = [json.loads(ran.stdout)["images"][0]["fires"][GOALS[0]] for ran in words]
+    assert fires == [False, True]
+
+
 def test_the_table_has_a_row_for_each_image_and_marks_what_fires(folder):
     ran = run("0.png", "2.png", *options(threshold=0.3))
     assert ran.exit_code == 0, ran.output
