@@ -147,6 +147,9 @@ def _tables(scores: "ImageScores") -> Iterator[Table]:
         table = Table(Column("image", overflow="fold"), *heads, box=box.SIMPLE, pad_edge=False)
         rows = zip(scores.images, scores.values[:, columns], scores.fires[:, columns], strict=True)
         for image, values, fires in rows:
-            cells = (f"{value:.4f}{'*' * fire}" for value, fire in zip(values, fires, strict=True))
+            cells = (
+                f"{value:.4f}{'*' if fire else ''}"
+                for value, fire in zip(values, fires, strict=True)
+            )
             table.add_row(str(image), *cells)
         yield table

@@ -107,6 +107,16 @@ def test_the_most_wrong_frames_are_the_most_wrong():
     np.testing.assert_array_equal(low[0].frame, scored.frames.frames([row])[0])
 
 
+def test_frames_on_the_wrong_side_of_the_threshold_have_a_red_border(report):
+    scored = made_up()
+    scores, labels = scored.scores, scored.frames.labels
+    high, low = np.sort(scores[~labels])[::-1][:12], np.sort(scores[labels])[:12]
+    expected = [*(high > 0.5), *(low <= 0.5)] * 2  # of both candidates
+    figures = [attributes for tag, attributes in report.tags if tag == "figure"]
+    assert [each.get("class") == "wrong" for each in figures] == expected
+    assert 0 < sum(expected) < len(expected)
+
+
 def test_a_frame_is_shown_once():
     scored = made_up_scores(CONFIG, [0.9] * 300 + [0.1], [False] * 300 + [True])
     assert len(false_positives(scored, most=400)) == 256  # greys
