@@ -21,6 +21,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from red_pool import red_score
 
 from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
+from rllib_vlm_reward.monitoring import Recorder
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 
@@ -98,22 +99,22 @@ def test_clip_sees_the_raw_frames(pieces, learner, source, mode, vlm_config, sha
     vlm = vlm_config(mode=mode, frames={"source": source}, serving={"pool_name": shared_pool})
     algorithm = add_vlm_reward(config, vlm).build_algo()
     try:
-        recorder = []
+        recorder = Recorder()
         reward_piece(algorithm.env_runner).record(recorder)
         Paid.rewards.clear()
         Seen.frames.clear()
         algorithm.train()
     finally:
         algorithm.stop()
-    frames = np.stack([frame for _, _, frame, _, _ in recorder])
+    frames = np.stack([it.frame for it in recorder.frames])
     assert len(frames) >= 150
     assert np.array_equal(frames[:, :10, :10], np.stack(Seen.frames))
-    assert {(id_, t): score for id_, t, _, _, score in recorder} == pytest.approx(Paid.rewards)
-    goals = np.array([painted.GOALS.index(goal) for *_, goal, _ in recorder])
+    assert {it[:2]: it.score for it in recorder.frames} == pytest.approx(Paid.rewards)
+    goals = np.array([painted.GOALS.index(it.goal) for it in recorder.frames])
     table = recount.score_table(vlm)
     ids = [int(np.flatnonzero((painted.BANK[:, 0, 0] == f[0, 0]).all(axis=-1))[0]) for f in frames]
     if source == "render":
-        assert [score for *_, score in recorder] == pytest.approx(table[goals, ids], abs=1e-5)
+        assert [it.score for it in recorder.frames] == pytest.approx(table[goals, ids], abs=1e-5)
 
 
 @pytest.fixture

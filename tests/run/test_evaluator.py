@@ -84,7 +84,7 @@ def test_the_first_that_begin_count_whole_and_no_other(evaluator, mode):
     evaluator = evaluator(mode=mode, threshold=0.34)
     for episodes in (32, 3, 32):
         RememberedEnv.played.clear()
-        with evaluator._recording() as record:
+        with evaluator._recording() as recorder:
             outcome = evaluator.trained(episodes)
         counted = RememberedEnv.played[:episodes]
         assert all(each.ended for each in counted)
@@ -96,13 +96,14 @@ def test_the_first_that_begin_count_whole_and_no_other(evaluator, mode):
         assert outcome.ground_truth_return_mean == pytest.approx(
             painted.ENV_REWARD * sum(each.length for each in counted) / episodes
         )
-        ids = [*dict.fromkeys(id_ for id_, *_ in record)][:episodes]  # as they were first scored
+        seen = recorder.frames
+        ids = [*dict.fromkeys(it.episode for it in seen)][:episodes]  # as they were first scored
         lengths = dict(zip(ids, counted, strict=True))
-        fired = [(id_, t) for id_, t, _, _, score in record if score > 0.34 and id_ in lengths]
+        fired = [it[:2] for it in seen if it.score > 0.34 and it.episode in lengths]
         assert outcome.vlm_return_mean == pytest.approx(len(fired) / episodes)
         wrong = sum(t < lengths[id_].length or not lengths[id_].success for id_, t in fired)
         assert outcome.false_positives_per_episode == pytest.approx(wrong / episodes)
-    assert 0 < wrong < len(record)
+    assert 0 < wrong < len(seen)
 
 
 def test_few_episodes_are_played_in_few_sub_envs(evaluator):

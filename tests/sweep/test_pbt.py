@@ -16,6 +16,7 @@ from test_search import with_reward
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
 from rllib_vlm_reward.connectors.pipeline import reward_piece
+from rllib_vlm_reward.monitoring import Recorder
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.run.progress import read_progress
@@ -65,8 +66,8 @@ class Told(ExperimentTrial):
 
     def setup(self, config):
         super().setup(config)
-        self._record, self._learnt = [], []
-        reward_piece(self._algorithm.env_runner).record(self._record)
+        self._recorder, self._learnt = Recorder(), []
+        reward_piece(self._algorithm.env_runner).record(self._recorder)
         group = self._algorithm.learner_group
         update = group.update
 
@@ -85,7 +86,7 @@ class Told(ExperimentTrial):
             # synchronous training any but the last to report may be. So the heir is the last.
             while not ray.get(_notes().is_saved.remote(DONORS, EXPLOIT_AFTER)):
                 time.sleep(0.1)
-        self._record.clear()
+        self._recorder.frames.clear()
         self._learnt.clear()
         return {**report, "objective": float(self.config["vlm_reward"]["threshold"] == DONORS)}
 
@@ -103,7 +104,7 @@ class Told(ExperimentTrial):
             iteration=self._history[-1].iteration,
             threshold=self._own_threshold,
             course=curriculum_progress(self._algorithm),
-            record=self._record,
+            record=self._recorder.frames,
             learnt=self._learnt,
             checkpoint=checkpoint,
         )
@@ -171,7 +172,7 @@ def paid_and_scores(notes, model):
     config = Experiment.model_validate(with_reward()).vlm_reward
     frames, goals, paid = [], [], []
     for note in notes:
-        seen = {(episode, t): (frame, goal) for episode, t, frame, goal, _ in note.record}
+        seen = {(it.episode, it.t): (it.frame, it.goal) for it in note.record}
         for episode, t_started, rewards in note.learnt:
             for t, reward in enumerate(rewards, start=t_started + 1):
                 frame, goal = seen[episode, t]
