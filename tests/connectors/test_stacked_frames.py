@@ -1,6 +1,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from filmed import Filmed
 from painted import BANK, PaintedEnv
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
@@ -16,16 +17,6 @@ from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.policies import GoalConditionedModule
 
 GOAL_CONDITIONED = RLModuleSpec(module_class=GoalConditionedModule)
-
-
-class Filmed(PaintedEnv):
-    """Observes the frame that it paints."""
-
-    observation_space = gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
-
-    def _show(self):
-        _, info = super()._show()
-        return BANK[self.frame], {**info, "place": self.frame}
 
 
 def play(vlm, frames, fragments=6, **env_runners):
