@@ -17,7 +17,7 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.bank import TextBank
 from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
-from rllib_vlm_reward.reward_model.pieces import as_pieces, select
+from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, select
 from rllib_vlm_reward.reward_model.precision import TOLERANCE, score_drift
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 from rllib_vlm_reward.reward_model.tower import ImageTower
@@ -81,7 +81,7 @@ class RewardModel:
             RewardError: a score that is not finite, a head that the model or goals forbid, or
                 what :meth:`check_precision` refuses.
         """
-        pieces = as_pieces(frames)
+        pieces = as_frame_batches(frames)
         _check_indices(goals, sum(map(len, pieces)), scorer.goals)
         images = self._embed(pieces, self._tower(scorer)).to(self.encoder.device)
         indices = torch.from_numpy(goals.astype(np.int64)).to(images.device)
@@ -99,7 +99,7 @@ class RewardModel:
         Raises:
             FrameError, RewardError: see :meth:`score`.
         """
-        return self._embed(as_pieces(frames), self._tower(scorer)).cpu().numpy()
+        return self._embed(as_frame_batches(frames), self._tower(scorer)).cpu().numpy()
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed texts: N strings to float32 ``[N, D]``, unit norm."""

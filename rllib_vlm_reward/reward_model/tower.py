@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.pieces import as_pieces, join
+from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, join
 from rllib_vlm_reward.reward_model.precision import DTYPES
 from rllib_vlm_reward.reward_model.preprocess import Preprocess
 
@@ -55,7 +55,7 @@ class ImageTower:
 
     def pixels(self, frames: Frames | Sequence[Frames]) -> Tensor:
         """Turn frames into the model's input: ``[B, 3, h, w]`` in the tower's precision."""
-        return self.preprocess(join(as_pieces(frames), self._device)).to(self.dtype)
+        return self.preprocess(join(as_frame_batches(frames), self._device)).to(self.dtype)
 
     @torch.inference_mode()
     def __call__(self, frames: Frames | Sequence[Frames]) -> Tensor:

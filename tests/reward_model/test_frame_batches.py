@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rllib_vlm_reward.errors import FrameError
-from rllib_vlm_reward.reward_model.pieces import as_pieces, join, select
+from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, join, select
 
 CPU = torch.device("cpu")
 
@@ -27,14 +27,14 @@ def frames_of(batch, height=6, width=5, seed=0):
         lambda frames: np.asfortranarray(frames),
     ],
 )
-def test_joined_pieces_are_their_concatenation(view):
+def test_joined_batches_are_their_concatenation(view):
     frames = frames_of(7)
     frames.flags.writeable = False
-    before, pieces = frames.copy(), [view(piece) for piece in np.split(frames, [3, 3, 4])]
-    batch = join(pieces, CPU)
-    assert batch.dtype == torch.float32
-    np.testing.assert_array_equal(batch, np.concatenate(pieces))
-    batch.zero_()
+    before, batches = frames.copy(), [view(batch) for batch in np.split(frames, [3, 3, 4])]
+    joined = join(batches, CPU)
+    assert joined.dtype == torch.float32
+    np.testing.assert_array_equal(joined, np.concatenate(batches))
+    joined.zero_()
     np.testing.assert_array_equal(frames, before)
 
 
@@ -42,12 +42,14 @@ def test_an_accelerator_gets_bytes():
     assert join([frames_of(2)], torch.device("meta")).dtype == torch.uint8
 
 
-def test_pieces_are_not_copied():
+def test_batches_are_not_copied():
     frames = frames_of(4)
-    assert as_pieces(frames)[0] is frames
-    pieces = np.split(frames, [1, 3])
-    assert all(kept is piece for kept, piece in zip(as_pieces(pieces), pieces, strict=True))
-    assert all(np.shares_memory(run, frames) for run in select(pieces, [0, 2, 3]))
+    assert as_frame_batches(frames)[0] is frames
+    batches = np.split(frames, [1, 3])
+    assert all(
+        kept is batch for kept, batch in zip(as_frame_batches(batches), batches, strict=True)
+    )
+    assert all(np.shares_memory(run, frames) for run in select(batches, [0, 2, 3]))
 
 
 @pytest.mark.parametrize(
@@ -62,16 +64,16 @@ def test_pieces_are_not_copied():
 )
 def test_what_is_no_batch_is_refused(frames, said):
     with pytest.raises(FrameError, match=said):
-        as_pieces(frames)
+        as_frame_batches(frames)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.data())
 def test_selected_frames_are_those_at_the_positions(sizes, data):
-    pieces = [frames_of(size, seed=seed) for seed, size in enumerate(sizes)]
-    together = np.concatenate(pieces)
+    batches = [frames_of(size, seed=seed) for seed, size in enumerate(sizes)]
+    together = np.concatenate(batches)
     chosen = data.draw(st.sets(st.integers(0, max(0, len(together) - 1))))
     positions = sorted(chosen) if len(together) else []
-    runs = select(pieces, positions)
+    runs = select(batches, positions)
     np.testing.assert_array_equal(np.concatenate([together[:0], *runs]), together[positions])
     ends = np.cumsum(sizes)
     breaks = sum(b != a + 1 or a + 1 in ends for a, b in itertools.pairwise(positions))
