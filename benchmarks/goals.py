@@ -14,7 +14,7 @@ import numpy as np
 from report import finish, in_turn, parser, ratio, reward, shape_of, spread, start_ray
 
 from rllib_vlm_reward import Goal, GoalSet, RewardPool, Scorer
-from rllib_vlm_reward.bench.client import StandInEnv
+from rllib_vlm_reward.bench.traffic import StandInEnv
 from rllib_vlm_reward.reward_model.heads import Softmax
 
 NOUNS = ("ball", "box", "key", "door", "cup", "lamp", "book", "shoe", "coin", "leaf")

@@ -30,8 +30,8 @@ from report import (
 )
 
 from rllib_vlm_reward import RewardPool
-from rllib_vlm_reward.bench.client import connect, rate, start_clients, together
 from rllib_vlm_reward.bench.limit import BareModel
+from rllib_vlm_reward.bench.traffic import connect, rate, start_clients, together
 
 
 def main() -> None:

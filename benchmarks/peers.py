@@ -40,7 +40,7 @@ class Door:
         self._send = send
         self._under_way: deque[Answer] = deque()
 
-    def submit(self, frames: Any, goals: Any, scorer: Scorer) -> Answer:
+    def submit(self, frames: Any, goals: Any, scorer: Scorer, *, checked: bool = False) -> Answer:
         """Send one request; with IN_FLIGHT unanswered, wait for the oldest first."""
         while len(self._under_way) >= IN_FLIGHT:
             self._under_way.popleft().result()

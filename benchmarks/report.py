@@ -14,7 +14,7 @@ import ray
 import torch
 
 from rllib_vlm_reward import VLMRewardConfig
-from rllib_vlm_reward.bench.client import rate
+from rllib_vlm_reward.bench.traffic import rate
 from rllib_vlm_reward.serving.lanes import cores
 
 Sides = dict[str, list[Any]]

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from report import finish, in_turn, parser, ratio, reward, say, spread, start_ray
 
 from rllib_vlm_reward import RewardPool
-from rllib_vlm_reward.bench.client import Client, connect, rate, together
+from rllib_vlm_reward.bench.traffic import Client, connect, rate, together
 
 SHAPE = (56, 56)
 

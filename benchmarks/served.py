@@ -6,7 +6,8 @@ Two client processes send frames that were never seen before. They go the connec
 episodes step, the piece collects their frames, a fragment ends every `--steps`. Bare is the same
 model in one process: the best of batch sizes and of lanes x threads. Ray Serve and a plain actor
 get their requests from the same clients through the same connector piece; only what it sends
-through differs. Needs `pip install "ray[serve]"`. Prints one JSON object last.
+through differs. They need `pip install "ray[serve]"`; `--no-peers` leaves them out. Prints one
+JSON object last.
 """
 
 import argparse
@@ -14,8 +15,6 @@ import dataclasses
 from typing import Any
 
 import ray
-from peers import IN_FLIGHT, PlainActor, plain_door, serve_door, start_serve
-from ray import serve
 from report import (
     GPU,
     Sides,
@@ -31,9 +30,10 @@ from report import (
 )
 
 from rllib_vlm_reward import RewardPool, Scorer, VLMRewardConfig
-from rllib_vlm_reward.bench.client import connect, rate, start_clients, together
 from rllib_vlm_reward.bench.limit import BareModel
+from rllib_vlm_reward.bench.traffic import connect, rate, start_clients, together
 
+IN_FLIGHT = 32  # VLMRewardConfig's own max_in_flight, and the peers'
 GRID = [(size, wait, thread) for size in (4, 16) for wait in (0.0, 0.005) for thread in (0, 1)]
 
 
@@ -117,6 +117,9 @@ def against_peers(
     args: argparse.Namespace, config: VLMRewardConfig, precision: str
 ) -> dict[str, Any]:
     """Measure the pool beside Ray Serve at its best settings, and beside a plain actor."""
+    from peers import PlainActor, plain_door, serve_door, start_serve  # which need Ray Serve
+    from ray import serve
+
     pool, scorer = RewardPool.start(config, name="peers"), Scorer.from_config(config)
     actor = pool.describe()[0]
     model = (config.encoder, precision, actor["device"], scorer)

@@ -41,8 +41,8 @@ from report import (
 )
 
 from rllib_vlm_reward import PoolError, RewardPool, Scorer, VLMRewardConfig
-from rllib_vlm_reward.bench.client import Client, Driven, StandInEnv, connect, rate, together
-from rllib_vlm_reward.serving.pending import fetch
+from rllib_vlm_reward.bench.traffic import Client, Driven, StandInEnv, connect, rate, together
+from rllib_vlm_reward.serving.router import fetch
 
 SHARED, SINGLE = "shared", "single"
 SETTLES_S = 0.5

@@ -8,7 +8,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.plugin import reward_of
-from rllib_vlm_reward.serving.placement import Demand, is_taken, living_nodes
+from rllib_vlm_reward.serving.deployment import Demand, is_taken, living_nodes
 
 __all__ = ["rewarded", "trial_resources"]
 

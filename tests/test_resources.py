@@ -12,7 +12,7 @@ from rllib_vlm_reward import resources
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.resources import rewarded, trial_resources
-from rllib_vlm_reward.serving.placement import NAMESPACE
+from rllib_vlm_reward.serving.router import NAMESPACE
 
 ONE = {"CPU": 1.0}
 

@@ -20,7 +20,7 @@ import ray
 import torch
 
 from rllib_vlm_reward.pretraining import Settings, train_clip
-from rllib_vlm_reward.serving.cluster import joined_cluster
+from rllib_vlm_reward.serving.deployment import joined_cluster
 
 # Not from the root, since model cards name it.
 CLIPS = Path(os.path.relpath(Path(__file__).parent / "paper_clips"))

@@ -1,20 +1,20 @@
-"""From a load, or a run, to a verdict."""
+"""From a load, or a run, to where the time goes."""
 
 from collections.abc import Callable
 
+from rllib_vlm_reward.bench.breakdown import Breakdown, break_down
 from rllib_vlm_reward.bench.iteration import measure_iteration
 from rllib_vlm_reward.bench.served import Load, measure_served
-from rllib_vlm_reward.bench.verdict import Verdict, judge
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.serving.cluster import joined_cluster
+from rllib_vlm_reward.serving.deployment import joined_cluster
 
 __all__ = ["bench_load", "bench_run"]
 
 Report = Callable[[str], None]
 
 
-def bench_load(load: Load, *, report: Report = lambda _: None) -> Verdict:
+def bench_load(load: Load, *, report: Report = lambda _: None) -> Breakdown:
     """Measure what this machine gives for a load.
 
     Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
@@ -22,7 +22,7 @@ def bench_load(load: Load, *, report: Report = lambda _: None) -> Verdict:
 
     Args:
         load: what is asked.
-        report: told what is measured next.
+        report: called with what is measured next.
 
     Raises:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
@@ -30,18 +30,18 @@ def bench_load(load: Load, *, report: Report = lambda _: None) -> Verdict:
     check_encoder(load.reward.encoder)  # before anything starts
     with joined_cluster():
         report("measuring the CLIP alone, then with clients")
-        return judge(load, measure_served(load), None)
+        return break_down(load, measure_served(load), None)
 
 
 def bench_run(
     experiment: Experiment, *, seconds: float = 5.0, report: Report = lambda _: None
-) -> Verdict:
+) -> Breakdown:
     """Measure a run: its own iterations, and what the reward gives for its frames.
 
     Args:
         experiment: the run.
         seconds: of each measurement of frames/s.
-        report: told what is measured next.
+        report: called with what is measured next.
 
     Raises:
         ConfigError: see :func:`.measure_iteration`.
@@ -59,4 +59,4 @@ def bench_run(
             seconds=seconds,
         )
         report("measuring the CLIP alone, then with clients")
-        return judge(load, measure_served(load), iteration)
+        return break_down(load, measure_served(load), iteration)

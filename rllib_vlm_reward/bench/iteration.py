@@ -11,7 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.impala import IMPALA
 from ray.rllib.env.env_runner import EnvRunner
 
-from rllib_vlm_reward.bench.client import Shape
+from rllib_vlm_reward.bench.traffic import Shape
 from rllib_vlm_reward.connectors.preflight import reward_piece
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
@@ -64,7 +64,7 @@ def measure_iteration(experiment: Experiment) -> Iteration:
     if issubclass(config.algo_class, IMPALA):  # APPO is one
         raise ConfigError(
             f"bench: got {experiment.algorithm}, whose learner works while envs step, so its "
-            "iterations have no parts to tell apart; expected another. Set algorithm: PPO, or "
+            "iterations have no parts to time one by one; expected another. Set algorithm: PPO, or "
             "give --encoder and --frame in place of CONFIG.yaml."
         )
     algorithm = config.build_algo()
@@ -126,13 +126,15 @@ class _FirstFrame(list[Any]):
 
 
 class _Silence:
-    """A pool that answers at once: random scores, since constant ones are complained of."""
+    """A pool that answers at once: random scores, since constant ones are reported."""
 
     def __init__(self, instead_of: RewardPool | None) -> None:
         self.frames, self.instead_of = 0, instead_of
         self._rng = np.random.default_rng(0)
 
-    def submit(self, frames: Sequence[Any], goals: Goals, scorer: Scorer) -> "_Drawn":
+    def submit(
+        self, frames: Sequence[Any], goals: Goals, scorer: Scorer, *, checked: bool
+    ) -> "_Drawn":
         self.frames += len(goals)
         return _Drawn(self._rng.random(len(goals), np.float32))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_vlm_reward.bench.client import Shape
+from rllib_vlm_reward.bench.traffic import Shape
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.frames import Frames

@@ -7,14 +7,14 @@ from typing import Annotated
 import ray
 from pydantic import Field
 
-from rllib_vlm_reward.bench.client import connect, rate, start_clients, together
 from rllib_vlm_reward.bench.limit import BareModel, Limit
+from rllib_vlm_reward.bench.traffic import connect, rate, start_clients, together
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.section import Positive, Section
-from rllib_vlm_reward.serving.pending import fetch
-from rllib_vlm_reward.serving.placement import Demand, living_nodes
+from rllib_vlm_reward.serving.deployment import Demand, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.router import fetch
 
 __all__ = ["Load", "Served", "measure_served", "read_load"]
 

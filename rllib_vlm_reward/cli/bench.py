@@ -29,7 +29,7 @@ def bench_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the shares.")] = None,
 ) -> None:
-    """Tell what this machine gives, where the time goes, and what holds a run back.
+    """Measure what this machine gives, where the time goes, and what holds a run back.
 
     With CONFIG.yaml, a few of the run's own iterations are timed, with its reward and with one
     that costs nothing, and the other options but --seconds are the run's. Without, the CLIP of
@@ -42,23 +42,23 @@ def bench_command(
     """
     say_loading()
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
-    from rllib_vlm_reward.bench.display import save_picture, tables
     from rllib_vlm_reward.bench.served import read_load
+    from rllib_vlm_reward.bench.tables import save_picture, tables
 
     quiet()
     say = Console(stderr=True).print
     if config is not None:
         from rllib_vlm_reward.run import Experiment
 
-        verdict = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
+        found = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
     else:
         load = read_load(
             encoder, frame, runners=runners, actors=actors, request=request, seconds=seconds
         )
-        verdict = bench_load(load, report=say)
+        found = bench_load(load, report=say)
     if picture is not None:
-        save_picture(picture, verdict)
+        save_picture(picture, found)
     if as_json:
-        Console().print_json(data=verdict.to_dict())
+        Console().print_json(data=found.to_dict())
     else:
-        Console().print(tables(verdict))
+        Console().print(tables(found))

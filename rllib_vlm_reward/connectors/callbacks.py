@@ -28,7 +28,7 @@ from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.trial import reward_group
 from rllib_vlm_reward.connectors.watch import RewardWatch
 from rllib_vlm_reward.errors import PoolError, RewardError
-from rllib_vlm_reward.serving.placement import Group
+from rllib_vlm_reward.serving.deployment import Group
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["VLMRewardCallbacks", "callbacks_of"]

@@ -20,7 +20,7 @@ from rllib_vlm_reward.connectors.totals import keep_ground_truth
 from rllib_vlm_reward.connectors.watch import log_digest, log_highlights
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving.pool import PendingScores, RewardPool
+from rllib_vlm_reward.serving import PendingScores, RewardPool
 
 __all__ = ["Record", "RewardStream"]
 
@@ -186,7 +186,7 @@ class RewardStream:
             frames = [frame for frame, unchanged in zip(frames, same, strict=True) if not unchanged]
         self._constancy.see_frames(frames)
         goals = np.array([episodes[i].custom_data["goal_index"] for i in coming], np.int64)
-        pending = pool.submit(frames, goals, self.scorer)
+        pending = pool.submit(frames, goals, self.scorer, checked=True)
         kept = np.stack(frames) if self.recorder is not None else None
         small = self._highlights.keep(frames) if self._highlights is not None else None
         return dataclasses.replace(

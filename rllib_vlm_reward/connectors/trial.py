@@ -3,7 +3,7 @@
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.util import get_current_placement_group
 
-from rllib_vlm_reward.serving.placement import Group
+from rllib_vlm_reward.serving.deployment import Group
 
 __all__ = ["reward_group"]
 

@@ -16,8 +16,7 @@ from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
 from rllib_vlm_reward.section import validated
-from rllib_vlm_reward.serving.cluster import joined_cluster
-from rllib_vlm_reward.serving.placement import Demand
+from rllib_vlm_reward.serving.deployment import Demand, joined_cluster
 from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["Progress", "read_config", "relabel"]

@@ -27,6 +27,7 @@ from rllib_vlm_reward.offline.folder import Report, UnitFile
 from rllib_vlm_reward.offline.units import COLUMN, Unit
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 from rllib_vlm_reward.serving.actor import RewardActor
+from rllib_vlm_reward.serving.request import Request
 
 __all__ = ["ERRORS", "Relabeller"]
 
@@ -189,9 +190,9 @@ class Relabeller:
             goals = np.repeat([read.goal for read in some], [len(read.frames) for read in some])
             try:
                 self._constancy.see_frames(frames)
-                got = self._actor.score(
-                    frames, goals.astype(np.int64), self._scorer.fingerprint, [self._share()]
-                ).scores
+                request = Request(frames, goals.astype(np.int64), self._scorer.fingerprint)
+                request.check()
+                got = self._actor.score(request, [self._share()]).scores
             except (FrameError, GoalError, RewardError) as error:
                 raise type(error)(f"{some[0].place} to {some[-1].place}: {error}") from error
             constant = self._constancy.see_scores(got)

@@ -26,7 +26,7 @@ from rllib_vlm_reward.run.pictures import (
     strip,
 )
 from rllib_vlm_reward.run.progress import Progress, iterate
-from rllib_vlm_reward.serving.cluster import joined_cluster
+from rllib_vlm_reward.serving.deployment import joined_cluster
 
 __all__ = ["train"]
 

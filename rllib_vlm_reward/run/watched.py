@@ -11,7 +11,7 @@ from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.run.evaluation import Evaluator, Moment
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
-from rllib_vlm_reward.serving.cluster import joined_cluster
+from rllib_vlm_reward.serving.deployment import joined_cluster
 
 __all__ = ["watch_checkpoint"]
 

@@ -21,11 +21,10 @@ from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.batcher import Batcher
 from rllib_vlm_reward.serving.lanes import Lanes, cores, use_threads
-from rllib_vlm_reward.serving.link import LinkError
-from rllib_vlm_reward.serving.listener import Listener
 from rllib_vlm_reward.serving.meter import Meter
-from rllib_vlm_reward.serving.request import Answer, Goals, Scores
-from rllib_vlm_reward.serving.segment import SHAREABLE
+from rllib_vlm_reward.serving.request import Answer, Goals, Request, Scores
+from rllib_vlm_reward.serving.shared_memory.protocol import SHAREABLE, SharedMemoryError
+from rllib_vlm_reward.serving.shared_memory.server import SharedMemoryServer
 
 __all__ = ["CONTROL", "RewardActor"]
 
@@ -91,40 +90,31 @@ class RewardActor:
             lane=self._lanes.lane,
             observe=self._meter.record,
         )
-        self._listener = Listener(self._serve_link, self._batcher) if SHAREABLE else None
+        self._server = SharedMemoryServer(self._serve, self._batcher) if SHAREABLE else None
 
-    def score(
-        self,
-        frames: Frames,
-        goals: Goals,
-        fingerprint: str,
-        scorer: Sequence[ray.ObjectRef],
-        run: int = 0,
-    ) -> Answer:
+    def score(self, request: Request, scorer: Sequence[ray.ObjectRef]) -> Answer:
         """Score one request, in a batch with those that wait.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``, read-only where Ray shares its memory.
-            goals: int64 ``[B]``.
-            fingerprint: of the scorer.
+            request: checked (:meth:`.Request.check`), its frames one array; read-only where Ray
+                shares its memory.
             scorer: one ref of the scorer and its texts' embeddings, in a list so that Ray does not
                 fetch it: it is fetched only if its fingerprint is new here.
-            run: whose request it is, see :meth:`.Batcher.submit`.
 
         Returns:
             float32 ``[B]``, and how many frames wait.
 
         Raises:
-            FrameError, GoalError, RewardError, CheckpointError: as of RewardModel.
+            FrameError, GoalError, RewardError, CheckpointError: as RewardModel does.
         """
-        known = self._scorer(fingerprint) or self._admit(fingerprint, scorer[0])
-        scores = self._batcher.submit(frames, goals, known, run).result()
+        known = self._scorer(request.fingerprint) or self._admit(request.fingerprint, scorer[0])
+        scores = self._batcher.submit(request, known).result()
         return Answer(scores, self._batcher.waiting)
 
     @_control
-    def whereabouts(self) -> tuple[str, str | None]:
-        """Return Ray's id of the node, and the address for links, if there can be any."""
-        return self._node, self._listener.address if self._listener else None
+    def location(self) -> tuple[str, str | None]:
+        """Return Ray's id of the node, and the address of the shared-memory server, if any."""
+        return self._node, self._server.address if self._server else None
 
     @_control
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -171,8 +161,8 @@ class RewardActor:
         """Return what clients reported to this actor, oldest first."""
         return list(self._failures)
 
-    def _forward(self, pieces: list[Frames], goals: Goals, scorer: Scorer) -> Scores:
-        return self._loaded_model().score(pieces, goals, scorer)
+    def _forward(self, batches: list[Frames], goals: Goals, scorer: Scorer) -> Scores:
+        return self._loaded_model().score(batches, goals, scorer)
 
     def _loaded_model(self) -> RewardModel:
         with self._loading:
@@ -196,13 +186,13 @@ class RewardActor:
                 torch.cuda.synchronize()  # for the lanes, whose streams do not wait for this one
         return model
 
-    def _serve_link(
-        self, frames: Frames, goals: Goals, fingerprint: str, run: int
-    ) -> Future[Scores]:
-        scorer = self._scorer(fingerprint)
+    def _serve(self, request: Request) -> Future[Scores]:
+        scorer = self._scorer(request.fingerprint)
         if scorer is None:
-            raise LinkError(f"reward actor {self._name}: scorer {fingerprint[:8]} is new here.")
-        return self._batcher.submit(frames, goals, scorer, run)
+            raise SharedMemoryError(
+                f"reward actor {self._name}: scorer {request.fingerprint[:8]} is new here."
+            )
+        return self._batcher.submit(request, scorer)
 
     def _scorer(self, fingerprint: str) -> Scorer | None:
         """One object a fingerprint, since the batcher joins requests of the same object."""

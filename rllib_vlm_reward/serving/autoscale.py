@@ -11,9 +11,8 @@ from ray.exceptions import GetTimeoutError, RayActorError
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
-from rllib_vlm_reward.serving.pending import fetch
-from rllib_vlm_reward.serving.placement import end, launch, present
-from rllib_vlm_reward.serving.readiness import await_loaded
+from rllib_vlm_reward.serving.deployment import await_loaded, end, launch
+from rllib_vlm_reward.serving.router import fetch, present
 
 __all__ = ["Autoscaler", "Need", "watch"]
 

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.serving.request import Goals, Scores, check_request
+from rllib_vlm_reward.serving.request import Goals, Request, Scores
 
 __all__ = ["Batch", "Batcher"]
 
@@ -44,21 +44,22 @@ class Batch:
     waiting: int
 
 
-class _Request(Generic[S]):
-    """Scored whole or in parts, by one lane or several."""
+class _Queued(Generic[S]):
+    """A request that is scored whole or in parts, by one lane or several."""
 
-    def __init__(self, frames: Frames, goals: Goals, scorer: S, turn: int) -> None:
-        self.frames, self.goals, self.scorer, self.turn = frames, goals, scorer, turn
+    def __init__(self, request: Request, scorer: S, turn: int) -> None:
+        self.frames: Frames = cast(Frames, request.frames)  # one array, in the actor
+        self.goals, self.scorer, self.turn = request.goals, scorer, turn
         self.arrived = time.perf_counter()
         self.taken = 0
         self.future: Future[Scores] = Future()
         self.future.set_running_or_notify_cancel()  # so nobody can cancel it under a lane
-        self._scores = np.empty(len(goals), np.float32)
+        self._scores = np.empty(len(self.goals), np.float32)
         self._error: Exception | None = None
-        self._missing = max(len(goals), 1)  # an empty request is done with its one, empty part
+        self._missing = max(len(self.goals), 1)  # an empty request is done with its one, empty part
         self._lock = threading.Lock()
 
-    def joins(self, other: "_Request[S]") -> bool:
+    def joins(self, other: "_Queued[S]") -> bool:
         # By identity: comparing the content of two scorers may cost more than a batch.
         return self.scorer is other.scorer and self.frames.shape[1:] == other.frames.shape[1:]
 
@@ -88,7 +89,7 @@ class _Request(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class _Part(Generic[S]):
-    request: _Request[S]
+    request: _Queued[S]
     rows: slice
 
     @property
@@ -107,19 +108,20 @@ class Batcher(Generic[S]):
     batch is pinned down by scoring its requests one by one, so a bad request fails alone.
 
     Args:
-        score: B pieces of frames, each uint8 ``[b, H, W, 3]`` (may be read-only or shared), goals
+        score: batches of frames, each uint8 ``[b, H, W, 3]`` (may be read-only or shared), goals
             int64 ``[sum of b]`` and their scorer -> scores float32 ``[sum of b]``. Called in the
             lanes' threads, several at once.
         max_batch_size: the largest batch; may be set later.
         lanes: how many batches run at once.
         splits: divide what waits among the lanes that are idle, where each has a core of its own.
         lane: entered by each lane for its life.
-        observe: told of each batch, in the lane's thread.
+        observe: gets a report of each batch, in the lane's thread.
 
     Example:
-        >>> batcher = Batcher(lambda pieces, goals, scale: scale * goals.astype(np.float32),
+        >>> batcher = Batcher(lambda batches, goals, scale: scale * goals.astype(np.float32),
         ...                   max_batch_size=8)
-        >>> batcher.submit(np.zeros((2, 4, 4, 3), np.uint8), np.array([3, 4]), 0.5).result()
+        >>> request = Request(np.zeros((2, 4, 4, 3), np.uint8), np.array([3, 4]), "ab" * 32)
+        >>> batcher.submit(request, 0.5).result()
         array([1.5, 2. ], dtype=float32)
         >>> batcher.close()
     """
@@ -137,7 +139,7 @@ class Batcher(Generic[S]):
         self.max_batch_size = max_batch_size
         self._score, self._splits = score, splits
         self._lane, self._observe = lane, observe
-        self._queue: list[_Request[S]] = []  # by turn
+        self._queue: list[_Queued[S]] = []  # by turn
         self._turn = 0  # of the request that a lane took last
         self._ends: dict[int, int] = {}  # where the last of each run's turns ends
         self._waiting = 0
@@ -155,36 +157,33 @@ class Batcher(Generic[S]):
         """How many frames queue."""
         return self._waiting
 
-    def submit(self, frames: Frames, goals: Goals, scorer: S, run: int = 0) -> Future[Scores]:
+    def submit(self, request: Request, scorer: S) -> Future[Scores]:
         """Queue one request.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``, read until the future is done.
-            goals: int64 ``[B]``, likewise.
+            request: checked, its frames one array; frames and goals are read until the future is
+                done. Runs with requests waiting get the same number of frames scored; what joins
+                another's batch comes before its turn.
             scorer: passed to ``score``; requests join only where it is the same object.
-            run: whose request it is; runs with requests waiting get the same number of frames
-                scored. What joins another's batch comes before its turn.
 
         Returns:
             the future of the scores, float32 ``[B]``, or of the error that ``score`` raised.
 
         Raises:
-            FrameError, GoalError: see :func:`check_request`.
             PoolError: the batcher is closed.
         """
-        check_request(frames, goals)
         with self._changed:
             if self._closed:
                 raise PoolError("batcher: got a request after close(). Submit before closing.")
             if not self._queue:
                 self._ends.clear()
-            turn = max(self._turn, self._ends.get(run, 0))
-            self._ends[run] = turn + len(frames)
-            request = _Request(frames, goals, scorer, turn)
-            bisect.insort(self._queue, request, key=lambda waits: waits.turn)
-            self._waiting += len(frames)
+            turn = max(self._turn, self._ends.get(request.run, 0))
+            self._ends[request.run] = turn + len(request)
+            queued = _Queued(request, scorer, turn)
+            bisect.insort(self._queue, queued, key=lambda waits: waits.turn)
+            self._waiting += len(request)
             self._changed.notify(len(self._lanes) if self._splits else 1)
-        return request.future
+        return queued.future
 
     def close(self) -> None:
         """Score what is queued, then stop the lanes. Idempotent."""
@@ -218,7 +217,7 @@ class Batcher(Generic[S]):
 
     def _take(self, room: int) -> list[_Part[S]]:
         parts: list[_Part[S]] = []
-        left: list[_Request[S]] = []
+        left: list[_Queued[S]] = []
         if self._queue:
             self._turn = self._queue[0].turn
         for request in self._queue:
@@ -250,8 +249,8 @@ class Batcher(Generic[S]):
         ends = np.cumsum([len(part.goals) for part in batch])
         complete = [
             part
-            for part, piece in zip(batch, np.split(scores, ends[:-1]), strict=True)
-            if part.request.enter(part.rows, piece)
+            for part, its_scores in zip(batch, np.split(scores, ends[:-1]), strict=True)
+            if part.request.enter(part.rows, its_scores)
         ]
         try:
             self._report(len(scores), start, complete)

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,13 +17,27 @@ from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.autoscale import Autoscaler, watch
-from rllib_vlm_reward.serving.courier import Courier
-from rllib_vlm_reward.serving.pending import Pending, PendingScores, fetch, none_left
-from rllib_vlm_reward.serving.placement import Group, end, find, is_taken, launch, present
-from rllib_vlm_reward.serving.readiness import await_loaded, await_scores
-from rllib_vlm_reward.serving.request import Goals, Request, Scores, check_request
-from rllib_vlm_reward.serving.roster import Roster
-from rllib_vlm_reward.serving.routing import Router
+from rllib_vlm_reward.serving.deployment import (
+    Group,
+    await_loaded,
+    await_scores,
+    end,
+    find,
+    is_taken,
+    launch,
+)
+from rllib_vlm_reward.serving.request import Goals, Request, Scores
+from rllib_vlm_reward.serving.router import (
+    ActorClient,
+    Attempt,
+    Pending,
+    PendingScores,
+    Roster,
+    Router,
+    fetch,
+    none_left,
+    present,
+)
 
 __all__ = ["PendingScores", "RewardPool"]
 
@@ -63,6 +76,7 @@ class RewardPool:
         self._autoscaler: Autoscaler | None = None
         self._node = ray.get_runtime_context().get_node_id()
         self._under_way: deque[tuple[PendingScores, int]] = deque()
+        self._bytes_under_way = 0
         self._shared: dict[str, ray.ObjectRef] = {}
         self._pids: dict[int, int] = {}
         self._restarts: Counter[int] = Counter()
@@ -74,7 +88,7 @@ class RewardPool:
 
         Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
         starts one on this machine. The actors end at :meth:`close`, or with this process, however
-        it ends. Of a ``group`` the last bundles are their room; else any node is.
+        it ends. They get the last bundles of a ``group``; without one, room on any node.
 
         Raises:
             PoolError: the pool does not fit the cluster, finds no room in it, or the name is taken.
@@ -122,7 +136,12 @@ class RewardPool:
         return self._router.retries
 
     def submit(
-        self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer
+        self,
+        frames: Frames | Sequence[Frames],
+        goals: Goals,
+        scorer: Scorer,
+        *,
+        checked: bool = False,
     ) -> PendingScores:
         """Send one request to the actor with the least to do.
 
@@ -134,23 +153,27 @@ class RewardPool:
                 returns.
             goals: int64 ``[B]``, each frame's goal in ``scorer.goals``.
             scorer: the goals and the head; sent once, then named by its fingerprint.
+            checked: whether the caller has checked frames and goals as :meth:`.Request.check` does.
 
         Returns:
             the scores to come, float32 ``[B]``.
 
         Raises:
-            FrameError, GoalError: see :func:`.request.check_request`.
+            FrameError, GoalError: see :meth:`.Request.check`.
             PoolError: the oldest request is late, no actor is left, or the pool is closed.
         """
-        check_request(frames, goals)
+        request = Request(frames, goals, scorer.fingerprint, self._run)
+        if not checked:
+            request.check()
         self._look_for_actors()
-        size = sum(frame.nbytes for frame in frames)
+        size = len(request) and len(request) * frames[0].nbytes
         self._make_room(size)
-        request = Request(frames, goals, scorer.fingerprint, self._share(scorer), self._run)
+        shared = self._share(scorer)
         pending: PendingScores = self._ask(
-            self._router.choose, lambda courier: courier.score(request), frames=len(frames)
+            self._router.choose, lambda client: client.score(request, shared), frames=len(request)
         )
         self._under_way.append((pending, size))
+        self._bytes_under_way += size
         return pending
 
     def score(self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer) -> Scores:
@@ -224,8 +247,7 @@ class RewardPool:
                 end(present(self.name).values())  # one was started meanwhile
             end(present(self.name).values())
         self._closed = True
-        for courier in self._router.couriers.values():
-            courier.close()
+        self._router.close()
 
     def __reduce__(self) -> NoReturn:
         raise PoolError(
@@ -246,12 +268,17 @@ class RewardPool:
     def _make_room(self, size: int) -> None:
         """Wait for the oldest requests until this one, of so many bytes, may be under way too."""
         while self._under_way and self._under_way[0][0].poll():
-            self._under_way.popleft()
+            self._take_oldest()
         while self._under_way and (
             len(self._under_way) >= self._config.max_in_flight
-            or size + sum(size for _, size in self._under_way) > _BYTES_IN_FLIGHT
+            or size + self._bytes_under_way > _BYTES_IN_FLIGHT
         ):
-            self._under_way.popleft()[0].wait()
+            self._take_oldest().wait()
+
+    def _take_oldest(self) -> PendingScores:
+        pending, size = self._under_way.popleft()
+        self._bytes_under_way -= size
+        return pending
 
     def _share(self, scorer: Scorer) -> ray.ObjectRef:
         if scorer.fingerprint not in self._shared:
@@ -261,14 +288,14 @@ class RewardPool:
 
     def _embed(self, texts: list[str]) -> npt.NDArray[np.float32]:
         pending: Pending[npt.NDArray[np.float32]] = self._ask(
-            self._router.first, lambda courier: courier.call("embed_texts", texts), frames=0
+            self._router.first, lambda client: client.call("embed_texts", texts), frames=0
         )
         return pending.result()
 
     def _ask(
         self,
         choose: Callable[[Collection[int]], int | None],
-        send: Callable[[Courier], Future[Any]],
+        send: Callable[[ActorClient], Attempt[Any]],
         *,
         frames: int,
     ) -> Pending[Any]:

@@ -16,8 +16,7 @@ from ray.tune.search.variant_generator import generate_variants
 from rllib_vlm_reward.errors import ERRORS, ConfigError, PoolError
 from rllib_vlm_reward.resources import trial_resources
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.serving.cluster import joined_cluster
-from rllib_vlm_reward.serving.placement import Demand, living_nodes
+from rllib_vlm_reward.serving.deployment import Demand, joined_cluster, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving_config import ServingConfig
 from rllib_vlm_reward.sweep.results import SweepResults

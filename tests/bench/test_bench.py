@@ -41,28 +41,28 @@ def test_a_load_without_a_run(cluster, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(monkeypatch, *given, "--seconds", "0.2", "--json", "--picture", str(picture))
     assert stop.value.code == 0
-    verdict = json.loads(capsys.readouterr().out)
-    served = verdict["served"]
+    found = json.loads(capsys.readouterr().out)
+    served = found["served"]
     parts = served["preprocess_s"] + served["forward_s"] + served["transport_s"]
     assert parts == pytest.approx(1 / served["frames_per_second"])
-    assert [stage["name"] for stage in verdict["stages"]] == ["transport", "preprocess", "forward"]
-    assert math.isclose(sum(stage["share"] for stage in verdict["stages"]), 1)
-    assert verdict["load"]["frame"] == [56, 64]
-    assert verdict["iteration"] is None
+    assert [part["name"] for part in found["parts"]] == ["transport", "preprocess", "forward"]
+    assert math.isclose(sum(part["share"] for part in found["parts"]), 1)
+    assert found["load"]["frame"] == [56, 64]
+    assert found["iteration"] is None
     assert picture.exists()
 
 
 def test_a_run_is_timed_with_its_own_frames(cluster):
-    verdict = bench_run(small(), seconds=0.2)
-    run = verdict.iteration
+    found = bench_run(small(), seconds=0.2)
+    run = found.iteration
     assert run.frame == (56, 56)
     assert run.mode == "deferred"
     assert 128 <= run.frames < 256  # an iteration's steps, and at most a vector step more a runner
     assert 0 < run.learner_s < run.seconds_without
     assert math.isclose(run.env_s + run.learner_s, run.seconds_without)
-    assert verdict.load.request == 8
-    assert verdict.load.runners == 1
-    names = [stage.name for stage in verdict.stages]
+    assert found.load.request == 8
+    assert found.load.runners == 1
+    names = [part.name for part in found.parts]
     assert names == ["env", "transport", "preprocess", "forward", "learner"]
 
 

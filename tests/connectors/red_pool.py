@@ -21,7 +21,7 @@ class RedPool:
     def __init__(self):
         self.batches, self.read, self.failures, self.embedded = [], 0, [], []
 
-    def submit(self, frames, goals, scorer):
+    def submit(self, frames, goals, scorer, *, checked):
         frames = np.stack(frames)
         assert frames.dtype == np.uint8
         assert goals.dtype == np.int64

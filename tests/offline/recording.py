@@ -22,7 +22,7 @@ class LocalPool:
     def __init__(self, encoder):
         self.model = RewardModel(CLIPEncoder.load(encoder, precision="fp32"))
 
-    def submit(self, frames, goals, scorer):
+    def submit(self, frames, goals, scorer, *, checked):
         self.scores = self.model.score(np.stack(frames), goals, scorer)
         return self
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving import RewardPool, autoscale, roster
+from rllib_vlm_reward.serving import RewardPool, autoscale, router
 from rllib_vlm_reward.serving.autoscale import Autoscaler, Need
-from rllib_vlm_reward.serving.placement import present
+from rllib_vlm_reward.serving.router import present
 
 
 def looks(need, shares, times):
@@ -56,7 +56,7 @@ def test_an_error_does_not_end_it_and_shares_are_of_the_time_that_passed(monkeyp
     monkeypatch.setattr(autoscale, "_LOOK_S", 0.01)
     shares, enough, busy = [], threading.Event(), itertools.count()
 
-    class Told(Need):
+    class Recording(Need):
         def after(self, given):
             shares.extend(given)
             if len(shares) > 3:
@@ -70,7 +70,7 @@ def test_an_error_does_not_end_it_and_shares_are_of_the_time_that_passed(monkeyp
         time.sleep(0.1)  # so that far more passes than there is between two looks
         return {0: time.monotonic() / 2}
 
-    scaler = Autoscaler(Told(1, 2), look, lambda i: None, lambda i: None, lambda: True)
+    scaler = Autoscaler(Recording(1, 2), look, lambda i: None, lambda i: None, lambda: True)
     assert enough.wait(20)
     scaler.close()
     assert not scaler.join(10)
@@ -88,7 +88,7 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
     monkeypatch.setattr(autoscale, "_LOOK_S", 0.5)
     monkeypatch.setattr(autoscale, "_LOOKS_DOWN", 4)
     monkeypatch.setattr(autoscale, "_BUSY", 0.6)  # whatever else this machine does
-    monkeypatch.setattr(roster, "_LOOK_S", 0.2)
+    monkeypatch.setattr(router, "_LOOK_S", 0.2)
     bounds = {"num_actors": 1, "max_actors": 2, "num_cpus_per_actor": 0.5, "max_in_flight": 64}
     grows = config.model_copy(update=bounds)
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.errors import GoalError, PoolError, RewardError
+from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.serving.batcher import Batch, Batcher
+from rllib_vlm_reward.serving.request import Request
 
 
 def frames_of(values, side=2):
@@ -20,17 +21,17 @@ def frames_of(values, side=2):
     )
 
 
-def goals_of(values):
-    return np.asarray(values, np.int64)
+def request_of(frames, goals, run=0):
+    return Request(frames_of(frames), np.asarray(goals, np.int64), "ab" * 32, run)
 
 
-def arithmetic(pieces, goals, scorer):
+def arithmetic(batches, goals, scorer):
     """A score that only the right frame, goal and scorer give."""
-    return (pixels(pieces) * 1000.0 + goals + scorer).astype(np.float32)
+    return (pixels(batches) * 1000.0 + goals + scorer).astype(np.float32)
 
 
-def pixels(pieces):
-    return np.concatenate([piece[:, 0, 0, 0] for piece in pieces])
+def pixels(batches):
+    return np.concatenate([batch[:, 0, 0, 0] for batch in batches])
 
 
 class Gate:
@@ -40,15 +41,15 @@ class Gate:
         self.score, self.batches = score, []
         self.entered, self.opened = threading.Event(), threading.Event()
 
-    def __call__(self, pieces, goals, scorer):
-        self.batches.append(pixels(pieces).tolist())
+    def __call__(self, batches, goals, scorer):
+        self.batches.append(pixels(batches).tolist())
         self.entered.set()
         assert self.opened.wait(10)
-        return self.score(pieces, goals, scorer)
+        return self.score(batches, goals, scorer)
 
     def hold(self, batcher, scorer):
         """Occupy the worker, so that what follows queues."""
-        future = batcher.submit(frames_of([255]), goals_of([0]), scorer)
+        future = batcher.submit(request_of([255], [0]), scorer)
         assert self.entered.wait(10)
         return future
 
@@ -63,7 +64,7 @@ def test_requests_that_waited_join_one_batch_and_get_their_own_scores_back():
     gate.hold(batcher, 0.5)
     values = [[1, 2], [3], [4, 5, 6]]
     scorer = 0.5
-    futures = [batcher.submit(frames_of(v), goals_of(v), scorer) for v in values]
+    futures = [batcher.submit(request_of(v, v), scorer) for v in values]
     assert batcher.waiting == 6
     gate.opened.set()
     for future, v in zip(futures, values, strict=True):
@@ -77,7 +78,7 @@ def test_a_batch_never_exceeds_the_limit_and_keeps_the_order_of_arrival():
     batcher = batcher_of(gate, max_batch_size=4)
     gate.hold(batcher, 0)
     for v in ([1, 2, 3], [4, 5], [6], [7, 8]):
-        batcher.submit(frames_of(v), goals_of(v), 0)
+        batcher.submit(request_of(v, v), 0)
     gate.opened.set()
     batcher.close()
     assert gate.batches == [[255], [1, 2, 3, 4], [5, 6, 7, 8]]
@@ -88,7 +89,7 @@ def test_a_request_above_the_limit_is_scored_in_slices():
     gate.opened.set()
     batcher = batcher_of(gate, max_batch_size=3)
     values = list(range(8))
-    scores = batcher.submit(frames_of(values), goals_of(values), 0).result(10)
+    scores = batcher.submit(request_of(values, values), 0).result(10)
     np.testing.assert_array_equal(scores, np.float32(values) * 1001)
     assert [len(batch) for batch in gate.batches] == [3, 3, 2]
     batcher.close()
@@ -101,7 +102,8 @@ def test_other_scorers_and_other_frame_sizes_do_not_join():
     gate.hold(batcher, one)
     sent = [(1, 2, one), (2, 2, two), (3, 4, one), (4, 2, one), (5, 4, one)]
     futures = [
-        batcher.submit(frames_of([v], side), goals_of([7]), scorer) for v, side, scorer in sent
+        batcher.submit(Request(frames_of([v], side), np.array([7]), "ab" * 32), scorer)
+        for v, side, scorer in sent
     ]
     gate.opened.set()
     assert [future.result(10).item() for future in futures] == [
@@ -112,35 +114,28 @@ def test_other_scorers_and_other_frame_sizes_do_not_join():
 
 
 def test_only_the_guilty_request_of_a_joined_batch_fails():
-    def refuse_13(pieces, goals, scorer):
+    def refuse_13(batches, goals, scorer):
         if 13 in goals:
             raise RewardError("thirteen")
-        return arithmetic(pieces, goals, scorer)
+        return arithmetic(batches, goals, scorer)
 
     gate = Gate(refuse_13)
     batcher = batcher_of(gate)
     gate.hold(batcher, 0)
-    futures = [batcher.submit(frames_of([g]), goals_of([g]), 0) for g in (12, 13, 14)]
+    futures = [batcher.submit(request_of([g], [g]), 0) for g in (12, 13, 14)]
     gate.opened.set()
     assert [futures[0].result(10).item(), futures[2].result(10).item()] == [12012, 14014]
     with pytest.raises(RewardError, match="thirteen"):
         futures[1].result(10)
     # The worker outlives the error.
-    assert batcher.submit(frames_of([1]), goals_of([1]), 0).result(10).item() == 1001
+    assert batcher.submit(request_of([1], [1]), 0).result(10).item() == 1001
     batcher.close()
 
 
 def test_scores_of_a_wrong_length_are_an_error_not_a_shift():
-    batcher = batcher_of(lambda pieces, goals, scorer: np.zeros(len(goals) + 1, np.float32))
+    batcher = batcher_of(lambda batches, goals, scorer: np.zeros(len(goals) + 1, np.float32))
     with pytest.raises(RewardError, match=r"got \[3\], expected \[2\]"):
-        batcher.submit(frames_of([1, 2]), goals_of([0, 0]), 0).result(10)
-    batcher.close()
-
-
-def test_a_malformed_request_is_refused_at_the_door():
-    batcher = batcher_of(arithmetic)
-    with pytest.raises(GoalError, match="expected"):
-        batcher.submit(frames_of([1, 2]), goals_of([0]), 0)
+        batcher.submit(request_of([1, 2], [0, 0]), 0).result(10)
     batcher.close()
 
 
@@ -151,7 +146,7 @@ def test_a_failing_observer_is_an_error_not_a_hang():
     batcher = batcher_of(arithmetic, observe=refuse)
     for _ in range(2):
         with pytest.raises(ValueError, match="no metrics"):
-            batcher.submit(frames_of([1]), goals_of([1]), 0).result(10)
+            batcher.submit(request_of([1], [1]), 0).result(10)
     batcher.close()
 
 
@@ -159,7 +154,8 @@ def test_read_only_frames_reach_the_score_untouched():
     frames = frames_of([9])
     frames.setflags(write=False)
     batcher = batcher_of(arithmetic)
-    assert batcher.submit(frames, goals_of([1]), 0).result(10).item() == 9001
+    request = Request(frames, np.array([1]), "ab" * 32)
+    assert batcher.submit(request, 0).result(10).item() == 9001
     batcher.close()
 
 
@@ -167,13 +163,13 @@ def test_close_scores_what_is_queued_then_refuses():
     gate = Gate()
     batcher = batcher_of(gate)
     gate.hold(batcher, 0)
-    last = batcher.submit(frames_of([3]), goals_of([3]), 0)
+    last = batcher.submit(request_of([3], [3]), 0)
     gate.opened.set()
     batcher.close()
     batcher.close()
     assert last.result(0).item() == 3003
     with pytest.raises(PoolError, match="after close"):
-        batcher.submit(frames_of([3]), goals_of([3]), 0)
+        batcher.submit(request_of([3], [3]), 0)
 
 
 def test_each_batch_is_observed():
@@ -182,7 +178,7 @@ def test_each_batch_is_observed():
     batcher = batcher_of(gate, max_batch_size=2, observe=seen.append)
     gate.hold(batcher, 0)
     for v in ([1], [2], [3]):
-        batcher.submit(frames_of(v), goals_of(v), 0)
+        batcher.submit(request_of(v, v), 0)
     gate.opened.set()
     batcher.close()
     assert [(b.frames, len(b.latencies), b.waiting) for b in seen] == [
@@ -200,10 +196,10 @@ class Meeting:
         self.barrier = threading.Barrier(count)
         self.sizes = []
 
-    def __call__(self, pieces, goals, scorer):
+    def __call__(self, batches, goals, scorer):
         self.sizes.append(len(goals))
         self.barrier.wait(10)
-        return arithmetic(pieces, goals, scorer)
+        return arithmetic(batches, goals, scorer)
 
 
 def test_a_run_with_much_to_ask_does_not_hold_up_another():
@@ -211,10 +207,10 @@ def test_a_run_with_much_to_ask_does_not_hold_up_another():
     batcher = batcher_of(gate)
     gate.hold(batcher, 0)
     for v in range(1, 9):
-        batcher.submit(frames_of([v] * 8), goals_of([v] * 8), object(), run=1)
+        batcher.submit(request_of([v] * 8, [v] * 8, run=1), object())
     for v in (101, 102):
-        batcher.submit(frames_of([v] * 4), goals_of([v] * 4), object(), run=2)
-    gate.score = lambda pieces, goals, scorer: goals.astype(np.float32)
+        batcher.submit(request_of([v] * 4, [v] * 4, run=2), object())
+    gate.score = lambda batches, goals, scorer: goals.astype(np.float32)
     gate.opened.set()
     batcher.close()
     assert [batch[0] for batch in gate.batches] == [255, 1, 101, 102, *range(2, 9)]
@@ -228,7 +224,7 @@ def test_a_run_with_much_to_ask_does_not_hold_up_another():
 def test_runs_that_wait_get_the_same_number_of_frames(asked, later):
     order, scorers, opened = [], {}, threading.Event()
 
-    def score(pieces, goals, scorer):
+    def score(batches, goals, scorer):
         assert opened.wait(10)
         if scorer in scorers:
             order.append(scorers[scorer])
@@ -240,10 +236,10 @@ def test_runs_that_wait_get_the_same_number_of_frames(asked, later):
     def submit(run, size):
         scorer = object()  # so that none joins another
         scorers[scorer] = (run, size)
-        batcher.submit(frames_of([0] * size), goals_of([0] * size), scorer, run)
+        batcher.submit(request_of([0] * size, [0] * size, run=run), scorer)
 
     batcher = batcher_of(score)
-    batcher.submit(frames_of([0]), goals_of([0]), object())
+    batcher.submit(request_of([0], [0]), object())
     for request in asked:
         submit(*request)
     opened.set()
@@ -263,7 +259,7 @@ def test_runs_that_wait_get_the_same_number_of_frames(asked, later):
 
 def test_lanes_run_at_once():
     batcher = batcher_of(Meeting(2), max_batch_size=4, lanes=2)
-    futures = [batcher.submit(frames_of([v] * 4), goals_of([v] * 4), 0) for v in (1, 2)]
+    futures = [batcher.submit(request_of([v] * 4, [v] * 4), 0) for v in (1, 2)]
     assert [future.result(10)[0].item() for future in futures] == [1001, 2002]
     batcher.close()
 
@@ -273,7 +269,7 @@ def test_a_lone_request_is_divided_among_idle_lanes_that_split():
     batcher = batcher_of(meeting, max_batch_size=64, lanes=3, splits=True)
     wait_until_idle(batcher, 3)
     values = list(range(10))
-    scores = batcher.submit(frames_of(values), goals_of(values), 0).result(10)
+    scores = batcher.submit(request_of(values, values), 0).result(10)
     np.testing.assert_array_equal(scores, np.float32(values) * 1001)
     assert sorted(meeting.sizes) == [3, 3, 4]
     batcher.close()
@@ -286,7 +282,7 @@ def test_what_waits_is_divided_among_idle_lanes_only():
     gate.hold(batcher, 0)
     wait_until_idle(batcher, 1)
     values = list(range(10))
-    future = batcher.submit(frames_of(values), goals_of(values), 0)
+    future = batcher.submit(request_of(values, values), 0)
     wait_until(lambda: len(gate.batches) == 2)
     gate.opened.set()
     assert len(future.result(10)) == 10
@@ -306,32 +302,32 @@ def wait_until_idle(batcher, lanes):
 
 
 def test_one_failed_part_fails_its_request_once():
-    def refuse_7(pieces, goals, scorer):
+    def refuse_7(batches, goals, scorer):
         if 7 in goals:
             raise RewardError("seven")
-        return arithmetic(pieces, goals, scorer)
+        return arithmetic(batches, goals, scorer)
 
     batcher = batcher_of(refuse_7, max_batch_size=2, lanes=2)
     values = list(range(9))
     with pytest.raises(RewardError, match="seven"):
-        batcher.submit(frames_of(values), goals_of(values), 0).result(10)
-    assert batcher.submit(frames_of([1]), goals_of([1]), 0).result(10).item() == 1001
+        batcher.submit(request_of(values, values), 0).result(10)
+    assert batcher.submit(request_of([1], [1]), 0).result(10).item() == 1001
     batcher.close()
 
 
 def test_a_failed_request_is_answered_when_no_lane_reads_its_frames_any_more():
     slow, go_on = threading.Event(), threading.Event()
 
-    def score(pieces, goals, scorer):
+    def score(batches, goals, scorer):
         if 7 in goals:
             assert slow.wait(10)
             raise RewardError("seven")
         slow.set()
         assert go_on.wait(10)
-        return arithmetic(pieces, goals, scorer)
+        return arithmetic(batches, goals, scorer)
 
     batcher = batcher_of(score, max_batch_size=2, lanes=2)
-    future = batcher.submit(frames_of([1, 2, 7, 8]), goals_of([1, 2, 7, 8]), 0)
+    future = batcher.submit(request_of([1, 2, 7, 8], [1, 2, 7, 8]), 0)
     with pytest.raises(TimeoutError):
         future.result(0.2)
     go_on.set()
@@ -351,7 +347,7 @@ def test_each_lane_is_entered_once_and_left_at_the_end():
 
     batcher = batcher_of(arithmetic, lanes=2, lane=lane)
     for v in (1, 2, 3):
-        batcher.submit(frames_of([v]), goals_of([v]), 0).result(10)
+        batcher.submit(request_of([v], [v]), 0).result(10)
     assert deeds == ["entered", "entered"]
     batcher.close()
     assert deeds == ["entered", "entered", "left", "left"]
@@ -374,9 +370,8 @@ def test_any_mix_of_requests_gets_its_own_scores(
     def send(index):
         values = np.arange(sizes[index]) + index
         side = 2 + 2 * (index % 2)
-        scores = batcher.submit(
-            frames_of(values, side), goals_of(values * 3), 0.25 * (index % scorers)
-        ).result(10)
+        request = Request(frames_of(values, side), values * 3, "ab" * 32)
+        scores = batcher.submit(request, 0.25 * (index % scorers)).result(10)
         np.testing.assert_array_equal(
             scores, (values * 1003 + 0.25 * (index % scorers)).astype(np.float32)
         )

@@ -15,7 +15,7 @@ from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
-from rllib_vlm_reward.serving.placement import NAMESPACE
+from rllib_vlm_reward.serving.router import NAMESPACE
 
 # Imports once, then forks a driver for each ending: a pool of its own on RAY_ADDRESS's cluster.
 DRIVERS = """

@@ -1,4 +1,4 @@
-"""Late, dead and failing actors, with actors that do as they are told."""
+"""Late, dead and failing actors: small actors that are late, fail or answer on demand."""
 
 import threading
 import time
@@ -7,8 +7,7 @@ import pytest
 import ray
 
 from rllib_vlm_reward.errors import PoolError, RewardError
-from rllib_vlm_reward.serving.pending import Pending
-from rllib_vlm_reward.serving.routing import Router
+from rllib_vlm_reward.serving.router import ActorClient, Pending, Router
 
 LIMIT_S = 0.5
 
@@ -28,6 +27,9 @@ def actor_class(cluster):
             if self.name == "wrong":
                 raise RewardError(f"cannot answer {question}")
             return self.name, question
+
+        def location(self):
+            return "elsewhere", None
 
         def open(self):
             self.opened.set()
@@ -50,28 +52,20 @@ def actors_of(actor_class):
         ray.kill(actor)
 
 
-class Way:
-    """A client's way to such an actor."""
-
-    is_near, told_waiting, told_at = False, 0, 0.0
-
-    def __init__(self, actor):
-        self.actor = actor
-
-    def ask(self, question):
-        return self.actor.ask.remote(question).future()
-
-
 def router_to(actors, pause_s=60):
     router = Router(pause_s)
     for index, actor in enumerate(actors):
-        router.meet(index, Way(actor))
+        router.meet(index, ActorClient(actor, "here", router.wake))
     return router
 
 
 def ask(router, question="q"):
     return Pending(
-        router, router.choose, lambda way: way.ask(question), frames=1, timeout_s=LIMIT_S
+        router,
+        router.choose,
+        lambda client: client.call("ask", question),
+        frames=1,
+        timeout_s=LIMIT_S,
     )
 
 

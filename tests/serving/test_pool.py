@@ -17,8 +17,9 @@ from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.encoder import CLIPEncoder
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
-from rllib_vlm_reward.serving.link import Link
-from rllib_vlm_reward.serving.placement import NAMESPACE
+from rllib_vlm_reward.serving.request import Request
+from rllib_vlm_reward.serving.router import NAMESPACE
+from rllib_vlm_reward.serving.shared_memory.client import SharedMemoryClient
 
 # Batches of another size take other paths through matmul, which may change the last bits.
 TOLERANCE = 1e-6
@@ -109,32 +110,35 @@ def test_requests_that_wait_join_and_control_calls_do_not_wait(
 
 def test_on_one_node_frames_travel_in_shared_memory(client, requests, model, scorer, monkeypatch):
     one = client(num_actors=1)
-    by_link = []
-    send = Link.send
-    monkeypatch.setattr(Link, "send", lambda self, it: by_link.append(it) or send(self, it))
+    shared = []
+    send = SharedMemoryClient.send
+    monkeypatch.setattr(
+        SharedMemoryClient, "send", lambda *args: shared.append(args) or send(*args)
+    )
     sent = requests(4)
     for request in sent:
         assert_right(one.score(*request, scorer), request, model, scorer)
-    assert len(by_link) == 3  # the first went through Ray, with the scorer
+    assert len(shared) == 3  # the first went through Ray, with the scorer
 
 
-def test_a_client_that_is_dropped_closes_its_links(client, requests, scorer):
-    def links():
-        return sum(thread.name == "link" for thread in threading.enumerate())
+def test_a_client_that_is_dropped_closes_its_connections(client, requests, scorer):
+    def sockets():
+        gc.collect()
+        files = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+        return sum(file.is_symlink() and "socket:" in os.readlink(file) for file in files)
 
-    gc.collect()
-    before = links()
+    before = sockets()
     one = client()
     for request in requests(6):
         one.score(*request, scorer)
-    assert links() == before + 2
+    assert sockets() >= before + 4  # one to each actor, and the two that end a wait
     del one
-    wait_for(lambda: gc.collect() >= 0 and links() == before)
+    wait_for(lambda: sockets() <= before)
 
 
 def test_an_env_may_draw_its_next_frames_into_the_same_memory(client, requests, model, scorer):
     one = client(num_actors=1)
-    for _ in range(2):  # through Ray, and through the link
+    for _ in range(2):  # through Ray, and in shared memory
         ((frames, goals),) = requests(1)
         drawn = [frame.copy() for frame in frames]
         pending = one.submit(drawn, goals, scorer)
@@ -201,7 +205,8 @@ def test_a_scorer_is_put_once_and_fetched_once(client, requests, model, scorer, 
     assert embeddings.shape == (len(scorer.goals.statements), 16)
     # With a fingerprint that it knows, the actor does not look at what it is sent.
     actor = ray.get_actor("pool/0", namespace=NAMESPACE)
-    scores = actor.score.remote(*sent[0], scorer.fingerprint, [put("not a scorer")])
+    known = Request(*sent[0], scorer.fingerprint)
+    scores = actor.score.remote(known, [put("not a scorer")])
     assert_right(ray.get(scores).scores, sent[0], model, scorer)
 
 

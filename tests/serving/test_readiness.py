@@ -5,7 +5,7 @@ import ray
 import torch
 
 from rllib_vlm_reward.errors import CheckpointError, PoolError
-from rllib_vlm_reward.serving import RewardPool, readiness
+from rllib_vlm_reward.serving import RewardPool, deployment
 
 
 def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, config):
@@ -25,8 +25,8 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(cluster, config):
 
 
 def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch, caplog):
-    monkeypatch.setattr(readiness, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(readiness, "_PLACE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(deployment, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(deployment, "_PLACE_TIMEOUT_S", 1.0)
 
     @ray.remote(num_cpus=3)
     class Tenant:

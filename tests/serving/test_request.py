@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.errors import FrameError, GoalError
-from rllib_vlm_reward.serving.request import check_request
+from rllib_vlm_reward.serving.request import Request
 
 FRAMES = np.zeros((2, 4, 4, 3), np.uint8)
 GOALS = np.zeros(2, np.int64)
@@ -10,7 +10,7 @@ GOALS = np.zeros(2, np.int64)
 
 @pytest.mark.parametrize("size", [0, 2])
 def test_one_goal_a_frame_passes(size):
-    check_request(FRAMES[:size], GOALS[:size])
+    Request(FRAMES[:size], GOALS[:size], "ab" * 32).check()
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_one_goal_a_frame_passes(size):
 )
 def test_anything_else_is_refused_with_what_was_expected(frames, goals, error):
     with pytest.raises(error, match="expected"):
-        check_request(frames, goals)
+        Request(frames, goals, "ab" * 32).check()

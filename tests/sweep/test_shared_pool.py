@@ -14,7 +14,7 @@ from test_search import RUN, actors, with_reward
 
 from rllib_vlm_reward import CLIPEncoder, Experiment, RewardPool
 from rllib_vlm_reward.connectors.preflight import reward_piece
-from rllib_vlm_reward.serving.placement import NAMESPACE
+from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.sweep import ExperimentTrial, search
 
 POOL = "one-for-four"
@@ -64,8 +64,8 @@ class Mortal(ExperimentTrial):
         pool = reward_piece(self._algorithm.env_runner).pool
         submit = pool.submit
 
-        def submit_and_die(*args):
-            submit(*args)
+        def submit_and_die(*args, **options):
+            submit(*args, **options)
             os.kill(os.getpid(), signal.SIGKILL)
 
         pool.submit = submit_and_die

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
-from rllib_vlm_reward.serving.placement import Demand
+from rllib_vlm_reward.serving.deployment import Demand
 
 CPU_ONLY = {"CPU": 2.0, "memory": 1e9}
 GPU_NODE = {"CPU": 8.0, "GPU": 2.0}

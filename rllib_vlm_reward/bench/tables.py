@@ -1,4 +1,4 @@
-"""A verdict as tables for the terminal, and as a picture."""
+"""A breakdown as tables for the terminal, and as a picture."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from rllib_vlm_reward.bench.verdict import Verdict
+from rllib_vlm_reward.bench.breakdown import Breakdown
 
 __all__ = ["save_picture", "tables"]
 
@@ -24,9 +24,9 @@ COLORS = {
 }
 
 
-def tables(verdict: Verdict) -> Group:
+def tables(found: Breakdown) -> Group:
     """Return what rich prints."""
-    served, load = verdict.served, verdict.load
+    served, load = found.served, found.load
     height, width = load.frame
     speeds = Table("", "frames/s", title=f"{load.reward.encoder}, frames of {height}x{width}")
     best = served.limit.best
@@ -38,15 +38,15 @@ def tables(verdict: Verdict) -> Group:
         f"runners: {load.runners}, requests of {load.request}, actors: {load.reward.num_actors}",
         f"{served.frames_per_second:,.0f}",
     )
-    per = "an iteration" if verdict.iteration else "1,000 frames"
-    stages = Table("stage", f"seconds of {per}", "share", title="where the time goes")
-    for stage in verdict.stages:
-        stages.add_row(stage.name, f"{stage.seconds:.3f}", f"{stage.share:.0%}")
-    return Group(speeds, stages, Text(_iteration(verdict)), Text(_conclusion(verdict)))
+    per = "an iteration" if found.iteration else "1,000 frames"
+    parts = Table("part", f"seconds of {per}", "share", title="where the time goes")
+    for part in found.parts:
+        parts.add_row(part.name, f"{part.seconds:.3f}", f"{part.share:.0%}")
+    return Group(speeds, parts, Text(_iteration(found)), Text(_conclusion(found)))
 
 
-def _iteration(verdict: Verdict) -> str:
-    run = verdict.iteration
+def _iteration(found: Breakdown) -> str:
+    run = found.iteration
     if run is None:
         return "Give a run's CONFIG.yaml, and env and learner are timed too."
     return (
@@ -55,19 +55,19 @@ def _iteration(verdict: Verdict) -> str:
     )
 
 
-def _conclusion(verdict: Verdict) -> str:
-    return f"{verdict.sentence} {verdict.remedy}"
+def _conclusion(found: Breakdown) -> str:
+    return f"{found.sentence} {found.remedy}"
 
 
-def save_picture(path: Path, verdict: Verdict) -> None:
+def save_picture(path: Path, found: Breakdown) -> None:
     """Save the shares as one horizontal bar, a PNG."""
     figure, axes = plt.subplots(figsize=(9, 2.2), layout="constrained")
     left = 0.0
-    for stage in verdict.stages:
-        label = f"{stage.name} {stage.share:.0%}"
-        axes.barh(0, stage.share, left=left, color=COLORS[stage.name], label=label)
-        left += stage.share
-    axes.set(xlim=(0, 1), yticks=[], xlabel="share of the time", title=verdict.sentence)
-    figure.legend(ncols=len(verdict.stages), loc="outside lower center")
+    for part in found.parts:
+        label = f"{part.name} {part.share:.0%}"
+        axes.barh(0, part.share, left=left, color=COLORS[part.name], label=label)
+        left += part.share
+    axes.set(xlim=(0, 1), yticks=[], xlabel="share of the time", title=found.sentence)
+    figure.legend(ncols=len(found.parts), loc="outside lower center")
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -5,17 +5,17 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rllib_vlm_reward.serving.routing import Router
+from rllib_vlm_reward.serving.router import Router
 
 
-def courier(near=False):
-    return SimpleNamespace(is_near=near, told_waiting=0, told_at=0.0)
+def client_of():
+    return SimpleNamespace(is_local=False, reported_waiting=0, reported_at=0.0)
 
 
 def router_of(count, pause_s=60.0):
     router = Router(pause_s)
     for index in range(count):
-        router.meet(index, courier())
+        router.meet(index, client_of())
     return router
 
 
@@ -63,22 +63,22 @@ def test_a_late_actor_is_left_alone_for_a_while_but_better_than_none():
     assert router.choose() == 0
 
 
-def test_a_near_actor_is_preferred_until_it_has_more_to_do():
+def test_an_actor_of_the_same_node_is_preferred_until_it_has_more_to_do():
     router = router_of(3)
-    router.couriers[2].is_near = True
+    router.clients[2].is_local = True
     assert {router.choose() for _ in range(6)} == {2}
     router.sent(2, 1)
     assert {router.choose() for _ in range(6)} == {0, 1}
 
 
-def test_what_an_actor_told_of_its_queue_counts_while_it_is_fresh():
+def test_what_an_actor_reported_of_its_queue_counts_while_it_is_fresh():
     router = router_of(2)
-    router.couriers[0].told_waiting, router.couriers[0].told_at = 50, time.monotonic()
+    router.clients[0].reported_waiting, router.clients[0].reported_at = 50, time.monotonic()
     assert {router.choose() for _ in range(4)} == {1}
     router.sent(1, 60)  # more than the others' 50
     assert {router.choose() for _ in range(4)} == {0}
     router.ended(1, 60)
-    router.couriers[0].told_at -= 2.0
+    router.clients[0].reported_at -= 2.0
     assert {router.choose() for _ in range(4)} == {0, 1}
 
 
@@ -93,6 +93,6 @@ def test_the_first_actor_is_the_same_for_all_clients_and_moves_on_when_it_died()
 def test_an_actor_that_was_started_anew_is_chosen_again():
     router = router_of(2)
     router.dead(1)
-    router.meet(1, courier())
-    router.meet(2, courier())
+    router.meet(1, client_of())
+    router.meet(2, client_of())
     assert {router.choose() for _ in range(6)} == {0, 1, 2}

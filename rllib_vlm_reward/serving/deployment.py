@@ -1,38 +1,48 @@
-"""Whether a pool fits the cluster, and its actors put there."""
+"""A pool's actors on a cluster: whether they fit, where they go, and when they can serve."""
 
 import contextlib
 import dataclasses
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorAlreadyExistsError
+from ray.exceptions import ActorAlreadyExistsError, GetTimeoutError, RayActorError, RayError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError, RewardError
+from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.serving.request import Request
+from rllib_vlm_reward.serving.router import NAMESPACE, fetch
 
 __all__ = [
-    "NAMESPACE",
     "Demand",
     "Group",
+    "await_loaded",
+    "await_scores",
     "end",
     "find",
     "is_taken",
+    "joined_cluster",
     "launch",
     "living_nodes",
-    "present",
 ]
 
-NAMESPACE = "rllib_vlm_reward"
+_LOG = logging.getLogger(__name__)
 Group: TypeAlias = PlacementGroup | None
 _CONTROL_THREADS = 4
 # A call from another node waits in a thread of its actor while its batch forms, so this bounds how
 # many of them join.
 _SCORING_THREADS = 64
+_PATIENCE_S = 10.0
+_PLACE_TIMEOUT_S = 120.0
+_LOAD_TIMEOUT_S = 1800.0  # the first run may download several GB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,21 +228,111 @@ def is_taken(name: str) -> bool:
     return {"namespace": NAMESPACE, "name": f"{name}/0"} in running
 
 
-def present(name: str) -> dict[int, ActorHandle]:
-    """Return the running actors of a pool, by their index."""
-    running = ray.util.list_named_actors(all_namespaces=True)
-    prefix = f"{name}/"
-    names = [it["name"] for it in running if it["namespace"] == NAMESPACE]
-    ends = (it.removeprefix(prefix) for it in names if it.startswith(prefix))
-    indices = {int(it) for it in ends if it.isdecimal()}  # "eval/0" is of another pool
-    found = {}
-    for index in sorted(indices):
-        with contextlib.suppress(ValueError):  # it ended meanwhile
-            found[index] = ray.get_actor(f"{name}/{index}", namespace=NAMESPACE)
-    return found
-
-
 def end(actors: Iterable[ActorHandle]) -> None:
     """Kill actors; they do not restart."""
     for actor in actors:
         ray.kill(actor)
+
+
+def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None:
+    """Wait until each actor has a place and has loaded its model.
+
+    Raises:
+        PoolError: an actor finds no room, or died, or is late.
+        CheckpointError: the model cannot be loaded, or differs between actors.
+    """
+    placed = [actor.__ray_ready__.remote() for actor in actors]
+    waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
+    if waiting:
+        _LOG.warning(
+            "reward pool: asked for %s; after %g s %d have not started, waiting up to %g s. "
+            "Free, besides what they may hold by now: %s.",
+            dataclasses.replace(Demand.of(config, living_nodes()), actors=len(actors)),
+            *(_PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
+            _free(),
+        )
+    _await(placed, _PLACE_TIMEOUT_S, "start")
+    described = [actor.describe.remote() for actor in actors]
+    models = _await(described, _LOAD_TIMEOUT_S, "load its model")
+    if len({model["encoder_fingerprint"] for model in models}) > 1:
+        raise CheckpointError(
+            f"encoder {config.encoder!r}: the actors loaded different weights, so a frame's score "
+            "would depend on who gives it. Make the checkpoint the same on every node, or give a "
+            "path that they share."
+        )
+
+
+def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.ObjectRef) -> None:
+    """Wait until each actor has scored a blank frame, which it does not in a precision that drifts.
+
+    Args:
+        actors: that have loaded their models.
+        scorer: the run's.
+        shared: the scorer and its texts' embeddings.
+
+    Raises:
+        PoolError: an actor died, or is late.
+        GoalError, RewardError: goals, head and precision do not suit the model.
+    """
+    blank = np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int64)
+    request = Request(*blank, scorer.fingerprint)
+    scored = [actor.score.remote(request, [shared]) for actor in actors]
+    _await(scored, _LOAD_TIMEOUT_S, "score a blank frame")
+
+
+def _await(refs: list[ray.ObjectRef], timeout_s: float, deed: str) -> list[Any]:
+    try:
+        answers: list[Any] = fetch(refs, timeout_s)
+    except (CheckpointError, GoalError, PoolError, RewardError):
+        _take_note(refs)
+        raise
+    except GetTimeoutError as error:
+        raise PoolError(
+            f"reward pool: an actor did not {deed} within {timeout_s:g} s. Free on the cluster: "
+            f"{_free()}. Where others hold them, lower num_cpus_per_actor, num_gpus_per_actor or "
+            "num_env_runners."
+        ) from error
+    except RayActorError as error:
+        raise PoolError(f"reward pool: an actor died as it started. {error}") from error
+    return answers
+
+
+def _free() -> str:
+    free = ray.available_resources()
+    return f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
+
+
+def _take_note(refs: list[ray.ObjectRef]) -> None:
+    """Read the errors of the other actors too, or Ray prints each one's traceback."""
+    for ref in ray.wait(refs, num_returns=len(refs), timeout=1)[0]:
+        with contextlib.suppress(RayError):
+            ray.get(ref)
+
+
+@contextlib.contextmanager
+def joined_cluster(**local: Any) -> Iterator[None]:
+    """Be connected to Ray: as this process is already, else to ``RAY_ADDRESS``, else to a new one.
+
+    A connection made here ends with the context, and with it a Ray that was started here.
+
+    Args:
+        **local: for ``ray.init``, where Ray is started on this machine.
+
+    Example:
+        >>> with joined_cluster(num_cpus=1):  # doctest: +SKIP
+        ...     ray.cluster_resources()["CPU"]
+        1.0
+    """
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+    else:
+        # "local", or Ray joins any cluster that another program left on this machine.
+        ray.init(address="local", **local, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()

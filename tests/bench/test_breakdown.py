@@ -1,4 +1,4 @@
-"""A verdict's numbers agree with what was measured."""
+"""The parts agree with what was measured."""
 
 import io
 import json
@@ -7,11 +7,11 @@ import math
 import pytest
 from rich.console import Console
 
-from rllib_vlm_reward.bench.display import save_picture, tables
+from rllib_vlm_reward.bench.breakdown import break_down
 from rllib_vlm_reward.bench.iteration import Iteration
 from rllib_vlm_reward.bench.limit import Limit, Way
 from rllib_vlm_reward.bench.served import Served, read_load
-from rllib_vlm_reward.bench.verdict import judge
+from rllib_vlm_reward.bench.tables import save_picture, tables
 from rllib_vlm_reward.errors import ConfigError
 
 LOAD = read_load("small", "56x56", runners=2, actors=1, request=16, seconds=1.0)
@@ -40,39 +40,39 @@ def test_the_largest_part_is_named(parts, run, bottleneck):
     if run is not None:
         env, learner = run
         iteration = Iteration(20.0, env + learner, learner, 1000, (56, 56), "deferred")
-    verdict = judge(LOAD, served(**parts), iteration)
-    assert verdict.bottleneck == bottleneck
-    shares = {stage.name: stage.share for stage in verdict.stages}
+    found = break_down(LOAD, served(**parts), iteration)
+    assert found.bottleneck == bottleneck
+    shares = {part.name: part.share for part in found.parts}
     assert math.isclose(sum(shares.values()), 1.0)
-    total = sum(stage.seconds for stage in verdict.stages)
-    assert all(math.isclose(s.share, s.seconds / total) for s in verdict.stages)
+    total = sum(part.seconds for part in found.parts)
+    assert all(math.isclose(s.share, s.seconds / total) for s in found.parts)
     reward = shares["preprocess"] + shares["forward"]
     largest = max(reward, *(shares[name] for name in shares.keys() - {"preprocess", "forward"}))
     named = reward if bottleneck == "reward" else shares[bottleneck]
     assert named == largest
-    assert f"{largest:.0%}" in verdict.sentence
-    assert verdict.remedy
+    assert f"{largest:.0%}" in found.sentence
+    assert found.remedy
 
 
-def test_a_runs_stages_are_seconds_of_an_iteration():
+def test_a_runs_parts_are_seconds_of_an_iteration():
     iteration = Iteration(3.0, 2.0, 0.5, 200, (56, 56), "deferred")
-    seconds = {stage.name: stage.seconds for stage in judge(LOAD, served(), iteration).stages}
+    seconds = {part.name: part.seconds for part in break_down(LOAD, served(), iteration).parts}
     expected = {"env": 1.5, "transport": 0.2, "preprocess": 0.2, "forward": 0.6, "learner": 0.5}
     assert seconds == pytest.approx(expected)
 
 
-def test_a_verdict_is_json_tables_and_a_picture(tmp_path):
-    verdict = judge(LOAD, served(), Iteration(3.0, 2.0, 0.5, 200, (56, 56), "deferred"))
-    read = json.loads(json.dumps(verdict.to_dict()))
+def test_a_breakdown_is_json_tables_and_a_picture(tmp_path):
+    found = break_down(LOAD, served(), Iteration(3.0, 2.0, 0.5, 200, (56, 56), "deferred"))
+    read = json.loads(json.dumps(found.to_dict()))
     assert read["bottleneck"] == "env"
     assert read["served"]["frames_per_second"] == pytest.approx(200)
     assert read["iteration"]["seconds"] == 3.0
     console = Console(file=io.StringIO(), record=True, width=200)
-    console.print(tables(verdict))
+    console.print(tables(found))
     text = console.export_text()
     assert all(name in text for name in ("env", "transport", "preprocess", "forward", "learner"))
     assert "3.00 s with the reward (deferred) and 2.00 s" in text
-    save_picture(tmp_path / "shares.png", verdict)
+    save_picture(tmp_path / "shares.png", found)
     assert (tmp_path / "shares.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -6,17 +6,17 @@ from typing import Any
 from rllib_vlm_reward.bench.iteration import Iteration
 from rllib_vlm_reward.bench.served import Load, Served
 
-__all__ = ["Stage", "Verdict", "judge"]
+__all__ = ["Breakdown", "Part", "break_down"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class Part:
     """One part of the work.
 
     Attributes:
         name: ``env``, ``transport``, ``preprocess``, ``forward`` or ``learner``.
         seconds: of an iteration; without a run, of a thousand frames.
-        share: of all stages' seconds, in [0, 1].
+        share: of the seconds of all parts, in [0, 1].
     """
 
     name: str
@@ -25,21 +25,21 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a machine gives for a load, and what holds it back.
+class Breakdown:
+    """What a machine gives for a load, where the time goes, and what holds it back.
 
     Attributes:
         load, served, iteration: what was asked and measured; no iteration without a run.
-        stages: in the order of a frame's road; their shares sum to 1.
+        parts: in the order in which a frame meets them; their shares sum to 1.
         bottleneck: ``env``, ``transport``, ``reward`` (preprocess and forward) or ``learner``.
-        sentence: says it plainly.
+        sentence: names the bottleneck and its share.
         remedy: what would help.
     """
 
     load: Load
     served: Served
     iteration: Iteration | None
-    stages: tuple[Stage, ...]
+    parts: tuple[Part, ...]
     bottleneck: str
     sentence: str
     remedy: str
@@ -50,7 +50,7 @@ class Verdict:
             "load": self.load.model_dump(mode="json", exclude_defaults=True),
             "served": dataclasses.asdict(self.served),
             "iteration": self.iteration and dataclasses.asdict(self.iteration),
-            "stages": [dataclasses.asdict(stage) for stage in self.stages],
+            "parts": [dataclasses.asdict(part) for part in self.parts],
             "bottleneck": self.bottleneck,
             "sentence": self.sentence,
             "remedy": self.remedy,
@@ -73,10 +73,10 @@ _REMEDIES = {
 }
 
 
-def judge(load: Load, served: Served, iteration: Iteration | None) -> Verdict:
-    """Divide the time among the stages, and name the largest.
+def break_down(load: Load, served: Served, iteration: Iteration | None) -> Breakdown:
+    """Divide the time among the parts, and name the largest.
 
-    The stages of a run in deferred mode work at the same time where their cores differ, so their
+    The parts of a run in deferred mode work at the same time where their cores differ, so their
     seconds may add up to more than an iteration's.
     """
     frames = iteration.frames if iteration else 1000
@@ -89,14 +89,14 @@ def judge(load: Load, served: Served, iteration: Iteration | None) -> Verdict:
         seconds = {"env": iteration.env_s, **seconds, "learner": iteration.learner_s}
     total = sum(seconds.values())
     shares = {name: each / total for name, each in seconds.items()}
-    stages = tuple(Stage(name, seconds[name], share) for name, share in shares.items())
+    parts = tuple(Part(name, seconds[name], share) for name, share in shares.items())
     merged = {"reward": shares.pop("preprocess") + shares.pop("forward"), **shares}
     bottleneck = max(merged, key=lambda name: merged[name])
-    return Verdict(
+    return Breakdown(
         load,
         served,
         iteration,
-        stages,
+        parts,
         bottleneck,
         f"{_NAMES[bottleneck]} takes the largest part of the time, {merged[bottleneck]:.0%}.",
         _REMEDIES[bottleneck],

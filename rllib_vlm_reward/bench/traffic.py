@@ -15,8 +15,8 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving.pending import fetch
 from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.router import fetch
 
 __all__ = [
     "Client",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.bench.client import Client, Driven, StandInEnv, rate
+from rllib_vlm_reward.bench.traffic import Client, Driven, StandInEnv, rate
 from rllib_vlm_reward.config import VLMRewardConfig
 
 # What a run may have, and a client must not heed: it names the goals, and every frame is scored.
@@ -26,7 +26,7 @@ class Door:
     def __init__(self):
         self.frames, self.sizes, self.under_way, self.most = [], [], 0, 0
 
-    def submit(self, frames, goals, scorer):
+    def submit(self, frames, goals, scorer, *, checked=False):
         frames = np.asarray(frames)
         assert frames.dtype == np.uint8
         assert len(frames) == len(goals)

@@ -1,0 +1,171 @@
+"""The client's end of a connection: sends requests to one actor of the same node."""
+
+import itertools
+import socket
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+
+from rllib_vlm_reward.serving.request import Answer, Request
+from rllib_vlm_reward.serving.shared_memory.protocol import (
+    LONGEST,
+    Ask,
+    Reply,
+    Segment,
+    SharedMemoryError,
+    check_user,
+)
+
+__all__ = ["Exchange", "SharedMemoryClient"]
+
+
+class Exchange:
+    """One request under way; read like a done :class:`concurrent.futures.Future` once it is done.
+
+    It becomes done in :meth:`SharedMemoryClient.receive`.
+    """
+
+    __slots__ = ("_answer", "_error", "_lost", "segment", "shape")
+
+    def __init__(
+        self, segment: Segment | None, shape: tuple[int, int, int], lost: Callable[[], None]
+    ) -> None:
+        self.segment, self.shape = segment, shape
+        self._lost: Callable[[], None] | None = lost
+        self._answer: Answer | None = None
+        self._error: Exception | None = None
+
+    def done(self) -> bool:
+        """Return whether the answer, or an error, is here."""
+        return self._lost is None
+
+    def exception(self) -> Exception | None:
+        """Return what the scoring raised, or a SharedMemoryError."""
+        return self._error
+
+    def result(self) -> Answer:
+        """Return the answer; raise the error if there is one."""
+        if self._answer is None:
+            raise self._error or RuntimeError("the exchange is not done")
+        return self._answer
+
+    def settle(self, answer: Answer | None = None, error: Exception | None = None) -> None:
+        """End the exchange."""
+        lost, self._lost = self._lost, None  # which often refers to who holds this exchange
+        self._answer, self._error = answer, error
+        if lost is not None and isinstance(error, SharedMemoryError):
+            lost()
+
+
+class SharedMemoryClient:
+    """Sends requests to an actor of the same node; frames are copied once, into shared memory.
+
+    For one thread. No thread waits in the background for replies, since it would take turns at
+    Python with the thread that steps the envs: whoever wants an answer calls :meth:`receive`,
+    and :meth:`fileno` can be waited for with :mod:`select`.
+
+    Args:
+        address: that of the actor's
+            :class:`~rllib_vlm_reward.serving.shared_memory.server.SharedMemoryServer`.
+
+    Attributes:
+        is_broken: whether the actor's process ended, or :meth:`close` was called.
+
+    Raises:
+        OSError: nobody listens there, or a process of another user.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._socket.connect(address)
+            check_user(self._socket)
+        except OSError:
+            self._socket.close()
+            raise
+        self._finalizer = weakref.finalize(self, self._socket.close)
+        self._numbers, self._indices = itertools.count(), itertools.count()
+        self._under_way: dict[int, Exchange] = {}
+        self._free: list[Segment] = []
+        self.is_broken = False
+
+    def fileno(self) -> int:
+        """Return what becomes readable when a reply comes; -1 once the connection is broken."""
+        return self._socket.fileno()
+
+    def send(self, request: Request, lost: Callable[[], None] = lambda: None) -> Exchange:
+        """Send one request.
+
+        Args:
+            request: its ``frames`` are replaced by the copy in the shared memory.
+            lost: called where the exchange ends with a SharedMemoryError, while
+                ``request.frames`` still holds the copy.
+        """
+        shape = request.shape
+        if self.is_broken:
+            exchange = Exchange(None, shape, lost)
+            exchange.settle(error=_ended())
+            return exchange
+        segment = self._take(Segment.size_of(shape))
+        exchange = Exchange(segment, shape, lost)
+        number = next(self._numbers)
+        self._under_way[number] = exchange
+        place = segment.views(shape)
+        if isinstance(request.frames, list | tuple):
+            np.concatenate(request.frames, out=place.frames.reshape(-1, shape[2], 3))
+        elif len(request):
+            place.frames[:] = request.frames
+        place.goals[:] = request.goals
+        request.frames = place.frames
+        message = Ask(number, segment.index, shape, request.fingerprint, request.run).pack()
+        try:
+            segment.send(self._socket, message)
+        except OSError:
+            self.close()
+        return exchange
+
+    def receive(self) -> None:
+        """Read the replies that have come; does not wait."""
+        try:
+            while message := self._socket.recv(LONGEST, socket.MSG_DONTWAIT):
+                self._settle(Reply.unpack(message))
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; what is under way is lost. Idempotent."""
+        self.is_broken = True
+        lost, self._under_way = self._under_way, {}
+        self._free.clear()
+        self._finalizer()
+        for exchange in lost.values():
+            exchange.settle(error=_ended())
+
+    def _take(self, size: int) -> Segment:
+        for position in range(len(self._free) - 1, -1, -1):  # the last one may still be in a cache
+            if self._free[position].size >= size:
+                return self._free.pop(position)
+        # A segment that is too small, for frames of another size, gives its index to the new one.
+        index = self._free.pop().index if self._free else next(self._indices)
+        return Segment(index, size)
+
+    def _settle(self, reply: Reply) -> None:
+        exchange = self._under_way.pop(reply.number)
+        segment = exchange.segment
+        assert segment is not None
+        if reply.error is None:
+            scores = segment.views(exchange.shape).scores.copy()
+            exchange.settle(Answer(scores, reply.waiting))
+        else:
+            exchange.settle(error=reply.error)
+        self._free.append(segment)  # not before: the request may be sent again from this memory
+
+
+def _ended() -> SharedMemoryError:
+    return SharedMemoryError(
+        "shared memory: the actor's process ended; send the request again, through Ray."
+    )

@@ -1,0 +1,221 @@
+"""What both ends of a connection know: one request's memory, and the messages that name it."""
+
+import mmap
+import os
+import pickle
+import socket
+import struct
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.serving.request import Goals, Scores
+
+__all__ = [
+    "ASK_SIZE",
+    "LONGEST",
+    "SHAREABLE",
+    "Ask",
+    "Reply",
+    "Segment",
+    "SharedMemoryError",
+    "Views",
+    "check_user",
+    "view",
+]
+
+# A memfd has no name, so nothing is left behind however its processes end; only Linux has it.
+SHAREABLE = sys.platform == "linux"
+LONGEST = 65536  # bytes of a message; a Unix datagram holds 200 KB by Linux's default
+_ALIGNMENT = 64
+_GOAL, _SCORE = np.dtype(np.int64).itemsize, np.dtype(np.float32).itemsize
+_ASK, _REPLY = struct.Struct("<QQIIII32s"), struct.Struct("<QQ")
+ASK_SIZE = _ASK.size
+_LONGEST_TEXT = 4096
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
+class SharedMemoryError(ConnectionError):
+    """The actor's process ended, or it does not know the scorer; the request can go through Ray."""
+
+
+class Views(NamedTuple):
+    """The parts of a request, where they lie in the shared memory.
+
+    Attributes:
+        frames: uint8 ``[B, H, W, 3]``.
+        goals: int64 ``[B]``.
+        scores: float32 ``[B]``, written by the actor.
+    """
+
+    frames: Frames
+    goals: Goals
+    scores: Scores
+
+
+class Segment:
+    """A client's memory for one request at a time, of at least ``size`` bytes.
+
+    Attributes:
+        index: names the segment in the messages of its connection.
+        size: bytes.
+
+    Example:
+        >>> segment = Segment(0, Segment.size_of((2, 8, 8)))
+        >>> segment.views((2, 8, 8)).frames.shape
+        (2, 8, 8, 3)
+    """
+
+    def __init__(self, index: int, size: int) -> None:
+        self.index, self.size = index, size
+        self._memory_fd: int | None = os.memfd_create("rllib_vlm_reward")
+        os.ftruncate(self._memory_fd, size)
+        self._memory = mmap.mmap(self._memory_fd, size)
+        self._shape: tuple[int, int, int] | None = None
+        self._views: Views
+
+    @staticmethod
+    def size_of(shape: tuple[int, int, int]) -> int:
+        """Return the bytes that a request of B frames ``[H, W, 3]`` takes; shape is (B, H, W)."""
+        return max(_goals_at(shape) + shape[0] * (_GOAL + _SCORE), mmap.PAGESIZE)
+
+    def views(self, shape: tuple[int, int, int]) -> Views:
+        """Return where the parts of a request of this (B, H, W) lie."""
+        if shape != self._shape:  # a client's requests hardly ever change it
+            self._shape, self._views = shape, view(self._memory, shape)
+        return self._views
+
+    def send(self, connection: socket.socket, message: bytes) -> None:
+        """Send a message that names the segment; with the first one goes the memory itself.
+
+        Raises:
+            OSError: nobody listens any more.
+        """
+        if self._memory_fd is None:
+            connection.send(message)
+            return
+        try:
+            socket.send_fds(connection, [message], [self._memory_fd])
+        finally:
+            os.close(self._memory_fd)  # the mapping keeps the memory
+            self._memory_fd = None
+
+
+def view(memory: mmap.mmap, shape: tuple[int, int, int]) -> Views:
+    """Return where the parts of a request of this (B, H, W) lie in a segment's memory.
+
+    Raises:
+        ValueError: the memory is smaller than such a request.
+    """
+    batch, height, width = shape
+    goals_at = _goals_at(shape)
+    frames = np.frombuffer(memory, np.uint8, batch * height * width * 3)
+    goals = np.frombuffer(memory, np.int64, batch, goals_at)
+    scores = np.frombuffer(memory, np.float32, batch, goals_at + goals.nbytes)
+    return Views(frames.reshape(batch, height, width, 3), goals, scores)
+
+
+def _goals_at(shape: tuple[int, int, int]) -> int:
+    batch, height, width = shape
+    return -(-batch * height * width * 3 // _ALIGNMENT) * _ALIGNMENT
+
+
+class Ask(NamedTuple):
+    """Score a request.
+
+    Attributes:
+        number: the request's, on its connection.
+        segment: index of the segment in which it lies; the first message that names a segment
+            brings its memory.
+        shape: B, H, W of the frames.
+        fingerprint: that of the scorer, SHA-256 in hex.
+        run: see :class:`~rllib_vlm_reward.serving.request.Request`.
+
+    Example:
+        >>> ask = Ask(7, 0, (16, 56, 56), "ab" * 32, run=1)
+        >>> Ask.unpack(ask.pack()) == ask
+        True
+    """
+
+    number: int
+    segment: int
+    shape: tuple[int, int, int]
+    fingerprint: str
+    run: int
+
+    def pack(self) -> bytes:
+        """Return the message."""
+        fingerprint = bytes.fromhex(self.fingerprint)
+        return _ASK.pack(self.run, self.number, self.segment, *self.shape, fingerprint)
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Ask":
+        """Read a message."""
+        run, number, segment, batch, height, width, fingerprint = _ASK.unpack(message)
+        return cls(number, segment, (batch, height, width), fingerprint.hex(), run)
+
+
+class Reply(NamedTuple):
+    """The scores lie in the segment, or there is an error.
+
+    Attributes:
+        number: the request's.
+        waiting: how many frames queue at the actor.
+        error: what the scoring raised.
+
+    Example:
+        >>> Reply.unpack(Reply(7, 128, ValueError("no")).pack())
+        Reply(number=7, waiting=128, error=ValueError('no'))
+    """
+
+    number: int
+    waiting: int
+    error: Exception | None = None
+
+    def pack(self) -> bytes:
+        """Return the message; an error that cannot be pickled is sent as its text."""
+        header = _REPLY.pack(self.number, self.waiting)
+        return header if self.error is None else header + _pickled(self.error)
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "Reply":
+        """Read a message, which must come from an actor of this cluster: it may hold a pickle."""
+        number, waiting = _REPLY.unpack_from(message)
+        rest = message[_REPLY.size :]
+        return cls(number, waiting, pickle.loads(rest) if rest else None)
+
+
+def _pickled(error: Exception) -> bytes:
+    try:
+        pickled = pickle.dumps(error)
+        pickle.loads(pickled)
+    except Exception:
+        pickled = b""
+    if pickled and len(pickled) + _REPLY.size <= LONGEST:
+        return pickled
+    return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"[:_LONGEST_TEXT]))
+
+
+def check_user(connection: socket.socket) -> None:
+    """Raise unless the process at the other end of a Unix socket belongs to this one's user.
+
+    Everybody on the machine can read the socket's address.
+
+    Raises:
+        PermissionError: the process belongs to another user.
+
+    Example:
+        >>> ours, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        >>> check_user(ours)
+    """
+    size = _CREDENTIALS.size
+    _, uid, _ = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    if uid != os.geteuid():
+        raise PermissionError(
+            f"shared memory: got a process of user {uid}, expected {os.geteuid()}. Start the "
+            "reward pool and its clients as the same user."
+        )

@@ -1,0 +1,153 @@
+"""The actor's end of its connections: serves the clients of its node."""
+
+import functools
+import logging
+import mmap
+import os
+import selectors
+import socket
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeAlias, cast
+
+from rllib_vlm_reward.serving.batcher import Batcher
+from rllib_vlm_reward.serving.request import Request, Scores
+from rllib_vlm_reward.serving.shared_memory.protocol import ASK_SIZE, Ask, Reply, check_user, view
+
+__all__ = ["SharedMemoryServer"]
+
+Serve: TypeAlias = Callable[[Request], Future[Scores]]
+_LOG = logging.getLogger(__name__)
+
+
+class _Connection:
+    """One client's socket, the segments that it shares, and the replies that it has no room for.
+
+    A client reads its replies when it wants the scores. Linux's default buffer holds some 270.
+    """
+
+    def __init__(self, connection: socket.socket, selector: selectors.BaseSelector) -> None:
+        self.socket = connection
+        self.segments: dict[int, mmap.mmap] = {}
+        self._selector, self._waits_for = selector, selectors.EVENT_READ
+        selector.register(connection, self._waits_for, self)
+        self._unsent: deque[bytes] = deque()
+        self._is_open = True
+        self._in_use = threading.Lock()
+
+    def reply(self, reply: Reply) -> None:
+        """Send a reply; where the client reads none, later."""
+        message = reply.pack()
+        with self._in_use:
+            self._unsent.append(message)
+            self._send()
+
+    def resume(self) -> None:
+        """Send what there was no room for."""
+        with self._in_use:
+            self._send()
+
+    def close(self) -> None:
+        with self._in_use:
+            self._is_open = False
+            self._selector.unregister(self.socket)
+            self.socket.close()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent and self._is_open:
+                self.socket.send(self._unsent[0], socket.MSG_DONTWAIT)
+                self._unsent.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:  # the client is gone
+            self._unsent.clear()
+        waits_for = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+        if waits_for != self._waits_for and self._is_open:
+            self._waits_for = waits_for
+            self._selector.modify(self.socket, waits_for, self)
+
+
+class SharedMemoryServer:
+    """Takes requests from the clients of this node, in a thread of its own.
+
+    Args:
+        serve: a request, whose frames and goals lie in shared memory -> the future of the scores.
+            Called in the server's thread.
+        batcher: each reply reports how many frames wait there.
+
+    Attributes:
+        address: for :class:`~rllib_vlm_reward.serving.shared_memory.client.SharedMemoryClient`.
+            It has no file, and ends with the process.
+    """
+
+    def __init__(self, serve: Serve, batcher: Batcher[Any]) -> None:
+        self._serve, self._batcher = serve, batcher
+        self.address = f"\0rllib_vlm_reward-{uuid.uuid4().hex}"
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._door.bind(self.address)
+        self._door.listen(128)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._door, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._listen, name="shared-memory", daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while True:
+            for key, events in self._selector.select():
+                try:
+                    if key.data is None:
+                        self._accept()
+                        continue
+                    if events & selectors.EVENT_WRITE:
+                        key.data.resume()
+                    if events & selectors.EVENT_READ:
+                        self._receive(key.data)
+                except OSError as error:  # no file or memory left; the client falls back on Ray
+                    _LOG.warning("reward actor: a shared-memory connection ends. %s", error)
+                    if key.data is not None:
+                        key.data.close()
+
+    def _accept(self) -> None:
+        accepted, _ = self._door.accept()
+        try:
+            check_user(accepted)
+        except OSError:
+            accepted.close()
+            raise
+        _Connection(accepted, self._selector)
+
+    def _receive(self, connection: _Connection) -> None:
+        try:
+            message, fds, _, _ = socket.recv_fds(connection.socket, ASK_SIZE, 1)
+        except ConnectionError:
+            message, fds = b"", []
+        if len(message) != ASK_SIZE:  # its end, or no client of ours
+            connection.close()
+            return
+        ask = Ask.unpack(message)
+        for fd in fds:
+            try:
+                connection.segments[ask.segment] = mmap.mmap(fd, 0)
+            finally:
+                os.close(fd)
+        try:
+            place = view(connection.segments[ask.segment], ask.shape)
+            answer = self._serve(Request(place.frames, place.goals, ask.fingerprint, ask.run))
+        except Exception as error:
+            connection.reply(Reply(ask.number, self._batcher.waiting, error))
+            return
+        answer.add_done_callback(
+            functools.partial(self._answer, connection, ask.number, place.scores)
+        )
+
+    def _answer(
+        self, connection: _Connection, number: int, scores: Scores, answer: Future[Scores]
+    ) -> None:
+        error = answer.exception()
+        if error is None:
+            scores[:] = answer.result()
+        connection.reply(Reply(number, self._batcher.waiting, cast(Exception | None, error)))
