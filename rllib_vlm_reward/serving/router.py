@@ -100,7 +100,7 @@ class Wake:
         self._reads, self._writes = socket.socketpair()
         self._reads.setblocking(False)
         self._writes.setblocking(False)
-        self._finalizer = weakref.finalize(self, _close, self._reads, self._writes)
+        weakref.finalize(self, _close, self._reads, self._writes)
 
     def __call__(self, _: Any = None) -> None:
         """End a wait, now or the next one; to be called from any thread."""
@@ -117,10 +117,6 @@ class Wake:
         poll.poll(1000 * timeout_s)
         with contextlib.suppress(BlockingIOError):
             self._reads.recv(4096)
-
-    def close(self) -> None:
-        """Close the sockets. Idempotent."""
-        self._finalizer()
 
 
 def _close(*sockets: socket.socket) -> None:
@@ -379,7 +375,6 @@ class Router:
         """Close the connections; what is under way ends with an error. Idempotent."""
         for client in self.clients.values():
             client.close()
-        self.wake.close()
 
     def _usable(self, tried: Collection[int]) -> list[int]:
         return [i for i in self.clients if i not in tried and i not in self._dead]
