@@ -32,11 +32,10 @@ Shape = tuple[int, int]
 
 _BANK = 16  # vector steps of frames made beforehand, so that they cost the client nothing
 _EVERY_FRAME = {
-    "frame_source": "render",
+    "frames": {"source": "render", "scored_steps": "all"},
     "goal_source": "info:goal",
     "mode": "deferred",
     "early_end": False,
-    "scored_steps": "all",
 }
 
 

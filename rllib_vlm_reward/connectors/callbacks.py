@@ -211,8 +211,9 @@ def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[R
         runs = {"encoder": actor["encoder"], "precision": actor["asked_precision"]}
         if runs != asked:
             raise PoolError(
-                f"pool_name: the running pool {name!r} serves {runs}, but the configuration asks "
-                f"for {asked}, so another model would score. Choose another pool_name."
+                f"serving.pool_name: the running pool {name!r} serves {runs}, but the "
+                f"configuration asks for {asked}, so another model would score. Choose another "
+                "pool_name."
             )
     return pool, False
 

@@ -94,7 +94,7 @@ class SteppedEnvs:
                 f"env.render(): got render_mode {self._env.render_mode!r}, expected 'rgb_array'. "
                 'Create the env with render_mode="rgb_array" (for a gymnasium id: '
                 'config.environment(env_config={"render_mode": "rgb_array"})), or set '
-                "frame_source."
+                "frames.source."
             )
         return [frames[row] for row in self.rows]
 
@@ -133,7 +133,7 @@ class _Rendered:
     def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
         if env is None:
             raise FrameError(
-                "frame_source 'render': there is no env to render. Set frame_source obs, obs:KEY "
+                "frames.source 'render': there is no env to render. Set it to obs, obs:KEY "
                 "or info:KEY."
             )
         return env.render()
@@ -171,14 +171,14 @@ class _Called:
             frames = self.function(env, observations, infos)
         except Exception as error:
             raise FrameError(
-                f"frame_source {self.name!r}: it failed ({type(error).__name__}: {error}). It is "
+                f"frames.source {self.name!r}: it failed ({type(error).__name__}: {error}). It is "
                 "called with (env, observations, infos) and returns a list of frames; correct it."
             ) from error
         number = len(observations)
         if not isinstance(frames, (list, tuple, np.ndarray)) or len(frames) != number:
             sized = f" of length {len(frames)}" if hasattr(frames, "__len__") else ""
             raise FrameError(
-                f"frame_source {self.name!r}: got {type(frames).__name__}{sized} for {number} "
+                f"frames.source {self.name!r}: got {type(frames).__name__}{sized} for {number} "
                 f"stepped envs, expected a list of {number} frames, uint8 [H, W, 3], in the order "
                 "of the observations. Return one frame for each observation."
             )
@@ -230,17 +230,17 @@ def frame_source(name: str) -> CheckedSource:
         [(4, 4, 3), (4, 4, 3)]
     """
     kind, _, key = name.partition(":")
-    label = f"frame_source {name!r}"
+    label = f"frames.source {name!r}"
     if kind == "render":
         return CheckedSource(_Rendered(), "env.render()")
     if kind == "obs":
         return CheckedSource(_Observed(key), label, reads_observations=True)
     if kind == "info":
         return CheckedSource(_InInfos(key), label, reads_infos=True, info_key=key)
-    function = load_object(name, "frame_source")
+    function = load_object(name, "frames.source")
     if not callable(function):
         raise ConfigError(
-            f"frame_source: got {name!r}, which is of type {type(function).__name__}, expected a "
+            f"frames.source: got {name!r}, which is of type {type(function).__name__}, expected a "
             "function or class that is called with (env, observations, infos). Correct the path."
         )
     called = _Called(name, function() if isinstance(function, type) else function)
@@ -349,8 +349,8 @@ def _look_up(items: Sequence[Any], key: str, source: str) -> list[Any]:
             frames.append(item[key])
         except (KeyError, IndexError, TypeError):
             raise FrameError(
-                f"frame_source {source!r}: the env's step gave {_keys(item)}, expected the frame "
-                f"under {key!r}. Put it there in every step, or set frame_source."
+                f"frames.source {source!r}: the env's step gave {_keys(item)}, expected the frame "
+                f"under {key!r}. Put it there in every step, or set frames.source."
             ) from None
     return frames
 

@@ -17,14 +17,14 @@ Steps = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 REDUCTIONS: dict[str, Callable[[Collection[float]], float]] = {"mean": fmean, "max": max}
-"""How a window of scores becomes one, by the name in ``window_reduce``."""
+"""How a window of scores becomes one, by the name in ``frames.reduce``."""
 
 
 def select_steps(scored_steps: str | int, t: Steps, ends: Mask) -> Mask:
     """Return which of N steps have a frame that is looked at, bool ``[N]``.
 
     Args:
-        scored_steps: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
+        scored_steps: see :class:`~rllib_vlm_reward.config.FrameConfig`.
         t: int64 ``[N]``: each step in its episode, from 1.
         ends: bool ``[N]``: whether it ends the episode.
 

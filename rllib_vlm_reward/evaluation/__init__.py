@@ -11,7 +11,8 @@
   the score tell one goal from another?
 * :mod:`figures`: figures of scored frames, with intervals; :mod:`user_metrics`: a user's metrics;
   :mod:`verdict`: a word and a sentence;
-* :mod:`evaluate`: rewards side by side; :mod:`reward_charts`, :mod:`report`: what an evaluation leaves;
+* :mod:`evaluate`: rewards side by side;
+  :mod:`reward_charts`, :mod:`report`: what an evaluation leaves;
 * :mod:`cosines`: frames against every statement; :mod:`calibrate`: β and τ for a target;
 * :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: scores of these,
   and their charts;

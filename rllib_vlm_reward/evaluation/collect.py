@@ -34,7 +34,7 @@ def collect(
 ) -> LabelledFrames:
     """Play episodes of a run's env and return each step's frame with its goal and the truth.
 
-    The frame of step t >= 1 is what CLIP would see after action t (``frame_source``), the goal is
+    The frame of step t >= 1 is what CLIP would see after action t (``frames.source``), the goal is
     the one that the reset names (``goal_source``), and the label is ``info[success_key]``. The env
     decides when an episode ends. Another ``seed`` gives new layouts; players with the same seed
     meet the same layouts.
@@ -62,7 +62,7 @@ def collect(
         ... vlm_reward:
         ...   encoder: small
         ...   goals: ["go to the red {ball|box|key}"]
-        ...   frame_source: obs
+        ...   frames: {source: obs}
         ... stop: {env_steps: 1}
         ... ''')
         >>> frames = collect(experiment, players=["expert"], episodes=2)

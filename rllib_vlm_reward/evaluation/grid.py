@@ -76,13 +76,13 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         uint8 ``[N1, ..., NA, H, W, 3]``.
 
     Raises:
-        ConfigError: the env has no such state, or ``frame_source`` is not ``render``.
+        ConfigError: the env has no such state, or ``frames.source`` is not ``render``.
         FrameError: the env gives no frame.
 
     Example:
         >>> experiment = Experiment.from_yaml('''
         ... environment: {env: rllib_vlm_reward/Lift-v0}
-        ... vlm_reward: {encoder: small, goals: ["pick up the red {ball|box}"], frame_source: obs}
+        ... vlm_reward: {encoder: small, goals: ["go to the red {ball|box}"], frames: {source: obs}}
         ... stop: {env_steps: 1}
         ... ''')
         >>> render_grid(experiment, [Axis("x", -1.0, 1.0, 9)])
@@ -113,8 +113,8 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
 def _check_source(source: str) -> None:
     if source != "render":
         raise ConfigError(
-            f"grid: got frame_source {source!r}, expected 'render', since observations do not "
-            "change when a state is set. Set frame_source: render."
+            f"grid: got frames.source {source!r}, expected 'render', since observations do not "
+            "change when a state is set. Set frames: {source: render}."
         )
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 from rich import box
 from rich.table import Column, Table
 
-from rllib_vlm_reward.evaluation.reward_charts import CHARTS, save_charts
 from rllib_vlm_reward.evaluation.evaluate import Assessment
 from rllib_vlm_reward.evaluation.figures import title_of
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.reward_charts import CHARTS, save_charts
 from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.metrics.bootstrap import Interval

@@ -171,7 +171,7 @@ class Alarms:
             "constant",
             f"scores hardly depend on the frame: within an episode they differ by {spread:.2g} "
             f"(standard deviation) about {recent.mean:.2g}, expected {least:.2g} or more. Check "
-            "that the encoder's weights are trained ones, the frame_source and the temperature.",
+            "that the encoder's weights are trained ones, frames.source and the temperature.",
         )
 
     def _saturated(self, recent: ScoreStatistics, early: bool) -> Alarm | None:

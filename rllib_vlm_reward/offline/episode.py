@@ -177,7 +177,7 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
 
     Args:
         scores: float32 ``[N]``: the scores of the frames after N steps.
-        config: ``scored_steps``, ``window``, ``window_reduce`` and ``threshold``.
+        config: of which ``frames`` and ``threshold`` count.
         first: the first step's t in its episode, from 1.
         ends: whether the last step ends the episode.
 
@@ -186,7 +186,9 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
 
     Example:
         >>> config = VLMRewardConfig(
-        ...     encoder="small", goals=["a ball", "a key"], scored_steps=2, window=2
+        ...     encoder="small",
+        ...     goals=["a ball", "a key"],
+        ...     frames={"scored_steps": 2, "window": 2},
         ... )
         >>> scores = np.array([1.0, 0.25, 1.0, 0.75, 0.25], np.float32)
         >>> pay_steps(scores, config, first=1, ends=True)

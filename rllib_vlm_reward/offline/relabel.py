@@ -160,8 +160,8 @@ def _run(
 def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:
     if config.frames.source == "render":
         raise FrameError(
-            "frame_source: got 'render', but a recording holds no rendered frames, only "
-            "observations and infos. Set frame_source: obs, obs:KEY or info:KEY, wherever the "
+            "frames.source: got 'render', but a recording holds no rendered frames, only "
+            "observations and infos. Set frames.source to obs, obs:KEY or info:KEY, wherever the "
             "recording has uint8 RGB frames."
         )
     for key in _NOT_OFFLINE:

@@ -15,7 +15,6 @@ from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.errors import AlarmError
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
-from rllib_vlm_reward.run.training_charts import draw_curriculum, save_curve
 from rllib_vlm_reward.run.evaluator import Evaluator, Outcome
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.frame_pictures import (
@@ -26,6 +25,7 @@ from rllib_vlm_reward.run.frame_pictures import (
 )
 from rllib_vlm_reward.run.progress import FIGURES, Progress, iterate
 from rllib_vlm_reward.run.run_folder import RunFolder
+from rllib_vlm_reward.run.training_charts import draw_curriculum, save_curve
 from rllib_vlm_reward.serving.deployment import joined_cluster
 
 __all__ = ["train"]

@@ -67,7 +67,11 @@ def record_rollout(
 
 def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> AlgorithmConfig:
     """Return the run's configuration, in which nothing but the env ends an episode."""
-    every_frame = {"scored_steps": "all", "early_end": False, "may_change": True}
+    every_frame = {
+        "frames": {"scored_steps": "all"},
+        "early_end": False,
+        "may_change": True,
+    }
     config = experiment.model_copy(
         update={
             "environment": environment,

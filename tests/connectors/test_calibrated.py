@@ -5,6 +5,7 @@ from rllib_vlm_reward.config import Calibration
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.reward_model.heads import head_summary
 
 FIGURE = {"value": 0.4, "low": 0.3, "high": 0.5}
 
@@ -12,13 +13,14 @@ FIGURE = {"value": 0.4, "low": 0.3, "high": 0.5}
 def calibrated(config, weights):
     goals = config.goal_set
     return Calibration(
-        version=1,
+        version=2,
         encoder="another",
         weights=weights,
         encoder_precision="fp32",
-        frame_source=config.frame_source,
-        head=config.head,
-        temperature=config.temperature,
+        frame_source=config.frames.source,
+        head=head_summary(config.head),
+        head_sha256=config.head.digest(),
+        temperature=config.head.temperature,
         goals=goals.texts,
         statements=goals.statements,
         goals_sha256=goals.fingerprint,

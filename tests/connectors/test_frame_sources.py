@@ -109,7 +109,7 @@ def test_frames_that_cannot_be_scored_are_an_error_before_training(
     vlm = with_source(vlm_config(), path(name))
     error = preflight(env_runner(vlm), vlm)
     assert isinstance(error, FrameError)
-    assert error.args[0].startswith(f"frame_source '{path(name)}': ")
+    assert error.args[0].startswith(f"frames.source '{path(name)}': ")
     with pytest.raises(FrameError, match=says):
         raise error
 

@@ -217,7 +217,7 @@ def test_an_axis_of_another_form_is_refused(text):
     [
         (classic("CartPole-v1"), ["angle"], "variables of .*'x', 'x_dot', 'theta'"),
         (classic("CartPole-v1"), ["x", "x"], "different variables"),
-        (classic("CartPole-v1", frames={"source": "obs"}), ["x"], "frame_source 'obs'"),
+        (classic("CartPole-v1", frames={"source": "obs"}), ["x"], "frames.source 'obs'"),
         (classic("rllib_vlm_reward/Lift-v0"), ["0"], "keeps no array in `state`"),
         (LIFT, ["0"], "keeps no array in `state`"),  # and neither is it asked for rendering
     ],

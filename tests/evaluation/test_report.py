@@ -11,9 +11,9 @@ from made_up import made_up_scores
 from PIL import Image
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.evaluation.reward_charts import save_charts
 from rllib_vlm_reward.evaluation.evaluate import Assessment
 from rllib_vlm_reward.evaluation.report import data_uri, false_negatives, false_positives, page
+from rllib_vlm_reward.evaluation.reward_charts import save_charts
 from rllib_vlm_reward.metrics.metric import METRICS
 
 NASTY = 'lift <b>a ball</b> & "run" <script>alert(1)</script>'

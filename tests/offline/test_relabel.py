@@ -137,7 +137,7 @@ def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tm
 @pytest.mark.parametrize(
     ("changes", "error", "told"),
     [
-        ({"frames": {"source": "render"}}, FrameError, "frame_source: obs, obs:KEY or info:KEY"),
+        ({"frames": {"source": "render"}}, FrameError, "frames.source to obs, obs:KEY or info:KEY"),
         ({"early_end": True, "threshold": 0.5}, RewardError, "early_end"),
     ],
 )

@@ -92,7 +92,10 @@ def train(config, vlm, until=None):
 @pytest.mark.parametrize("algorithm", [PPOConfig, APPOConfig, IMPALAConfig])
 def test_on_policy_algorithms(algorithm, model_config, env, vlm_config, shared_pool):  # noqa: F811
     vlm = vlm_config(
-        pool_name=shared_pool, mode="deferred", frame_source="obs", goal_embedding=True
+        mode="deferred",
+        goal_embedding=True,
+        serving={"pool_name": shared_pool},
+        frames={"source": "obs"},
     )
     config = on_policy(algorithm(), env, model_config)
     changed = train(config, vlm, lambda: len(Compared.batches) >= 2)
@@ -127,7 +130,10 @@ def assert_paid(batch, table):
 )
 def test_algorithms_that_replay(config, module, env, vlm_config, shared_pool):  # noqa: F811
     vlm = vlm_config(
-        pool_name=shared_pool, mode="deferred", frame_source="obs", goal_embedding=True
+        mode="deferred",
+        goal_embedding=True,
+        serving={"pool_name": shared_pool},
+        frames={"source": "obs"},
     )
     assert train(replayed(config(), module, env, STACKED), vlm)
 

@@ -33,8 +33,8 @@ evaluation:
 vlm_reward:
   encoder: small
   goals: [a red wall, a blue wall, a green wall]
-  temperature: 0.3
-  frame_source: info:rgb
+  head: {kind: softmax, temperature: 0.3}
+  frames: {source: info:rgb}
   agents: {a1: {goals: [a black wall, a white wall]}, a2: null}
 policy: {module: null, model_config: {fcnet_hiddens: [8]}}
 env_runners: {num_env_runners: 0, num_envs_per_env_runner: 2}

@@ -22,7 +22,7 @@ vlm_reward:
       prompt: the agent is facing {}
       nothing: the agent is facing nothing
   threshold: 0.5
-  frame_source: obs
+  frames: {source: obs}
   goal_embedding: true
 policy: {module: rllib_vlm_reward.policies.GoalConditionedModule}
 env_runners: {num_env_runners: 0, num_envs_per_env_runner: 16}

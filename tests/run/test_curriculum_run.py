@@ -32,7 +32,7 @@ vlm_reward:
       nothing: the agent is carrying nothing
       family: lift
   threshold: 0.5
-  frame_source: obs
+  frames: {source: obs}
   goal_embedding: true
 curriculum: {kind: staged, promote_at: 0.0, window: 1, signal: ground_truth_success}
 policy: {module: rllib_vlm_reward.policies.GoalConditionedModule}

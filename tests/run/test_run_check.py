@@ -17,7 +17,7 @@ environment: {env: painted.PaintedEnv, env_config: {render_mode: rgb_array}}
 vlm_reward:
   encoder: small
   goals: [a red wall, a blue wall, a green wall]
-  temperature: 0.3
+  head: {kind: softmax, temperature: 0.3}
 policy: {module: null, model_config: {fcnet_hiddens: [8]}}
 env_runners: {num_env_runners: 1, num_envs_per_env_runner: 2}
 stop: {env_steps: 256}

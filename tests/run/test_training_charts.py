@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from rllib_vlm_reward.run.training_charts import draw_curriculum, save_curve
 from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.training_charts import draw_curriculum, save_curve
 
 
 def row(iteration, weights, means, stage=0):
