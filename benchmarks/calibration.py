@@ -53,7 +53,7 @@ def score(clip: str, run: Experiment, sets: list[LabelledFrames]) -> list[Scored
     folder = str(ROOT / "tune_experiments" / "paper_clips" / clip)
     config = with_encoder(run.vlm_reward, folder)
     scorer = config.scorer
-    model = RewardModel(CLIPEncoder.load(folder, precision=config.precision))
+    model = RewardModel(CLIPEncoder.load(folder, precision=config.serving.precision))
     scored = []
     for frames in sets:
         goals = indices_of(frames, scorer.goals)

@@ -46,7 +46,7 @@ def main() -> None:
         "must_encode": recount.misses,
     }
     pool.close()
-    settings = vars(args) | {"env": LEVEL, "serving": {"cache_frames": config.cache_frames}}
+    settings = vars(args) | {"env": LEVEL, "serving": {"cache_frames": config.serving.cache_frames}}
     finish("duplicates", figures, settings, args.out)
 
 
@@ -60,13 +60,13 @@ def play(args: argparse.Namespace, config: VLMRewardConfig, pool: RewardPool) ->
     )
     observations, _ = envs.reset(seed=0)
     envs.action_space.seed(0)
-    recount, goals = Recount(config.cache_frames), np.zeros(args.envs, np.int64)
+    recount, goals = Recount(config.serving.cache_frames), np.zeros(args.envs, np.int64)
     scorer = config.scorer
     pending: deque = deque()
     while recount.frames < args.frames:
         recount.see(observations)
         pending.append(pool.submit(observations, goals, scorer))
-        if len(pending) > config.max_in_flight:
+        if len(pending) > config.serving.max_in_flight:
             pending.popleft().result()
         observations, *_ = envs.step(envs.action_space.sample())
         if recount.frames % (args.envs * 200) == 0:

@@ -40,7 +40,7 @@ def main() -> None:
         for _ in range(frames // args.request):
             goals = rng.integers(0, len(scorer.goals), args.request)
             pending.append(pool.submit(env.render(), goals, scorer))
-            if len(pending) > config.max_in_flight:
+            if len(pending) > config.serving.max_in_flight:
                 pending.pop(0).result()
         for each in pending:
             each.result()

@@ -48,10 +48,9 @@ def reward(args: argparse.Namespace, **changes: Any) -> VLMRewardConfig:
         "encoder": encoder_of(getattr(args, "model", "small")),
         "goals": ["a red ball"],
         "head": "cosine",
-        "precision": args.precision,
-        "serving": {"num_gpus_per_actor": GPU},
+        "serving": {"num_gpus_per_actor": GPU, "precision": args.precision},
     }
-    return VLMRewardConfig(**{**given, **changes})
+    return VLMRewardConfig(**given).model_copy(update=changes)
 
 
 def shape_of(model: str) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def measure(
     ]
 
     def speed(count: int, seconds: float = args.seconds) -> float:
-        in_flight = configs[count].max_in_flight
+        in_flight = configs[count].serving.max_in_flight
         return rate(together(clients, "request", str(count), seconds, in_flight))
 
     for count in counts:

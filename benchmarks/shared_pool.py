@@ -80,7 +80,7 @@ class Trial(Client):
             try:
                 if asks:
                     waiting.append(pool.submit(self._env.render(), goals, self._scorer))
-                if not asks or len(waiting) >= self._config.max_in_flight:
+                if not asks or len(waiting) >= self._config.serving.max_in_flight:
                     waiting.popleft().result()
                     times.append(time.monotonic())
             except PoolError:
@@ -101,7 +101,7 @@ def main() -> None:
     config = reward(args)
     figures = {"memory": memory(args, config), **together_and_alone(args, config)}
     settings = vars(args) | {
-        "max_in_flight": config.max_in_flight,
+        "max_in_flight": config.serving.max_in_flight,
         "gpus_of_an_actor": GPU,
         "config": config.model_dump(mode="json", exclude_defaults=True),
     }
@@ -125,7 +125,7 @@ def held(args: argparse.Namespace, config: VLMRewardConfig, count: int) -> dict[
     env = StandInEnv(args.request, shape_of(args.model), seed=0)
     pools = [RewardPool.start(config, name=f"of-{count}-{i}") for i in range(count)]
     for pool in pools:
-        under_way = [pool.submit(env.render(), goals, scorer) for _ in range(config.max_in_flight)]
+        under_way = [pool.submit(env.render(), goals, scorer) for _ in range(config.serving.max_in_flight)]
         for answer in under_way:
             answer.result()
     pids = [actor["pid"] for pool in pools for actor in pool.describe()]

@@ -57,7 +57,7 @@ def witness(observation_space, action_space):
 
 def score_table(config):
     """Return every bank frame's score for every goal, float32 [G, F], computed here."""
-    model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.precision))
+    model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.serving.precision))
     scorer = config.scorer
     goals = range(len(config.goal_set))
     return np.stack([model.score(BANK, np.full(len(BANK), g, np.int64), scorer) for g in goals])
@@ -65,7 +65,7 @@ def score_table(config):
 
 def expected_rewards(chunks, config):
     """Return what each step should pay, by the frame that its observation names."""
-    table = pay(score_table(config), config.threshold)
+    table = pay(score_table(config), config.threshold_in_force)
     return [table[chunk.columns[4, 1:], chunk.columns[3, 1:]] for chunk in chunks]
 
 

@@ -47,7 +47,7 @@ def test_a_calibration_of_the_same_weights_pays_by_its_threshold(vlm_config, ppo
     own = calibrated(plain, CLIPEncoder.load(plain.encoder).fingerprint)
     own = own.model_copy(update={"unseen_goals": plain.goal_set.texts[:1]})
     config = plain.model_copy(update={"calibration": own})
-    assert config.threshold == 0.4
+    assert config.threshold_in_force == 0.4
     algorithm = add_vlm_reward(ppo(), config).build_algo()
     told = [each for each in caplog.messages if "had no labelled frame" in each]
     assert told == [own.caveat]

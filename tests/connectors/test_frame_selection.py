@@ -41,14 +41,14 @@ def expected(scores, vlm):
     window, rewards = [], []
     for t, score in enumerate(scores, start=1):
         last = t == len(scores)
-        if vlm.scored_steps == "last":
+        if vlm.frames.scored_steps == "last":
             scored = last
-        elif isinstance(vlm.scored_steps, int):
-            scored = last or t % vlm.scored_steps == 0
+        elif isinstance(vlm.frames.scored_steps, int):
+            scored = last or t % vlm.frames.scored_steps == 0
         else:
             scored = True
-        window = [*window, score][-vlm.window :] if scored else window
-        value = max(window) if vlm.window_reduce == "max" and window else np.mean(window or [0])
+        window = [*window, score][-vlm.frames.window :] if scored else window
+        value = max(window) if vlm.frames.reduce == "max" and window else np.mean(window or [0])
         if vlm.threshold is not None:
             value = value > vlm.threshold
         rewards.append(float(value) if scored else 0.0)

@@ -92,7 +92,7 @@ def test_its_figures_are_those_of_the_frames(place, reward, scores):
     assert found.weights == encoder.fingerprint
     assert (found.encoder_precision, found.frame_source) == (encoder.precision, "render")
     calibrated = reward.model_copy(update={"threshold": None, "calibration": found})
-    assert calibrated.threshold == found.threshold.value
+    assert calibrated.threshold_in_force == found.threshold.value
 
 
 def test_temperature_is_where_the_labels_are_likeliest(place, reward):
@@ -130,7 +130,7 @@ def test_the_command_writes_what_a_run_takes(place, reward, tmp_path):
     settings = yaml.safe_load(reward.to_yaml()) | {"calibration": str(output)}
     del settings["threshold"]
     taken = VLMRewardConfig.model_validate(settings)
-    assert taken.temperature == found.temperature
+    assert taken.head_in_force.temperature == found.temperature
     again = calibrate(taken, frames, Target(false_positives=0.5))
     assert again.threshold == found.threshold
 

@@ -78,7 +78,7 @@ def expected(states, config, goal=None):
         np.full(len(some), config.goal_set.index(text), np.int64)
         for some, text in zip(frames, texts, strict=True)
     ]
-    model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.precision))
+    model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.serving.precision))
     scores = model.score(np.concatenate(frames), np.concatenate(goals), config.scorer)
-    paid = pay(scores, config.threshold)
+    paid = pay(scores, config.threshold_in_force)
     return np.split(paid, np.cumsum([len(some) for some in frames])[:-1])

@@ -16,14 +16,14 @@ def recount(scores, config, first, ends):
             "all": True,
             "changed": True,
             "last": last,
-        }.get(config.scored_steps)
+        }.get(config.frames.scored_steps)
         if scored is None:
-            scored = last or (first + place) % config.scored_steps == 0
+            scored = last or (first + place) % config.frames.scored_steps == 0
         if not scored:
             rewards.append(0.0)
             continue
-        window = [*window, float(score)][-config.window :]
-        value = sum(window) / len(window) if config.window_reduce == "mean" else max(window)
+        window = [*window, float(score)][-config.frames.window :]
+        value = sum(window) / len(window) if config.frames.reduce == "mean" else max(window)
         rewards.append(value if config.threshold is None else float(value > config.threshold))
     return rewards
 

@@ -94,7 +94,7 @@ def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
     results.save(tmp_path)
     best = Experiment.from_file(tmp_path / "best.yaml")
     assert (best.seed, best.training["lr"]) == (1, 1e-2)
-    assert best.vlm_reward.pool_name is None
+    assert best.vlm_reward.serving.pool_name is None
     with (tmp_path / "results.csv").open() as file:
         rows = [(row["trial_id"], float(row["objective"])) for row in csv.DictReader(file)]
     assert rows == [("b", 0.75), ("d", 0.5), ("a", 0.25), ("e", 0.9)]

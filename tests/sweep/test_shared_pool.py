@@ -145,7 +145,7 @@ def test_what_it_found_is_written(searched, folder):
     assert (results.unfinished, len(results.failures)) == (0, 1)
     best = Experiment.from_file(folder / "best.yaml")
     assert best.seed == results.rows[0]["seed"]
-    assert best.vlm_reward.pool_name is None
+    assert best.vlm_reward.serving.pool_name is None
 
 
 def test_the_pool_outlives_the_killed_trial(searched):
