@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,9 +142,9 @@ def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
         >>> with_encoder(VLMRewardConfig(encoder="small", goals=["a {ball|key}"]), "base").encoder
         'base'
     """
-    if encoder == config.encoder or config.calibration is None:
-        return config.model_copy(update={"encoder": encoder})
-    changes = {"encoder": encoder, "calibration": None, "threshold": None, "temperature": None}
+    changes: dict[str, Any] = {"encoder": encoder}
+    if encoder != config.encoder and config.calibration is not None:
+        changes |= {"calibration": None, "threshold": None}
     return config.model_copy(update=changes)
 
 

@@ -60,15 +60,10 @@ def path(name):
     return f"test_frame_sources.{name}"
 
 
-def with_source(vlm, name):
-    vlm.__dict__["frame_source"] = name  # its pattern does not know import paths yet
-    return vlm
-
-
 @pytest.mark.parametrize("mode", ["synchronous", "deferred"])
 @pytest.mark.parametrize("name", ["from_observations", "Asked"])
 def test_every_step_is_paid_for_the_frame_that_a_callable_gives(name, mode, vlm_config, env_runner):
-    runner = env_runner(with_source(vlm_config(mode=mode), path(name)))
+    runner = env_runner(vlm_config(mode=mode, frames={"source": path(name)}))
     steps = 0
     for episode in (episode for _ in range(3) for episode in runner.sample()):
         rows = np.array(episode.get_observations())[1:].astype(int)
@@ -85,7 +80,7 @@ def test_it_serves_several_agents_by_their_own_observations(vlm_config, red_pool
         .multi_agent(policies={"p"}, policy_mapping_fn=lambda agent, episode, **kwargs: "p")
         .rl_module(model_config={"fcnet_hiddens": [8]})
     )
-    vlm = with_source(vlm_config(), path("from_observations"))
+    vlm = vlm_config(frames={"source": path("from_observations")})
     runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
     attach_pieces(runner, "red", "this run")
     for episode in runner.sample(random_actions=True):
@@ -106,7 +101,7 @@ def test_it_serves_several_agents_by_their_own_observations(vlm_config, red_pool
 def test_frames_that_cannot_be_scored_are_an_error_before_training(
     name, says, vlm_config, env_runner
 ):
-    vlm = with_source(vlm_config(), path(name))
+    vlm = vlm_config(frames={"source": path(name)})
     error = preflight(env_runner(vlm), vlm)
     assert isinstance(error, FrameError)
     assert error.args[0].startswith(f"frames.source '{path(name)}': ")
