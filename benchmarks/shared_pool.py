@@ -125,7 +125,9 @@ def held(args: argparse.Namespace, config: VLMRewardConfig, count: int) -> dict[
     env = StandInEnv(args.request, shape_of(args.model), seed=0)
     pools = [RewardPool.start(config, name=f"of-{count}-{i}") for i in range(count)]
     for pool in pools:
-        under_way = [pool.submit(env.render(), goals, scorer) for _ in range(config.serving.max_in_flight)]
+        under_way = [
+            pool.submit(env.render(), goals, scorer) for _ in range(config.serving.max_in_flight)
+        ]
         for answer in under_way:
             answer.result()
     pids = [actor["pid"] for pool in pools for actor in pool.describe()]

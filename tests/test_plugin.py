@@ -193,7 +193,7 @@ class Blind(gym.Env):
 
 def test_an_env_without_a_render_mode_names_the_other_sources_of_frames(vlm_config):
     gym.register("Blind-v0", entry_point=Blind)
-    with pytest.raises(FrameError, match="set frames.source to obs"):
+    with pytest.raises(FrameError, match=r"set frames\.source to obs"):
         add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config())
     add_vlm_reward(PPOConfig().environment("Blind-v0"), vlm_config(frames={"source": "obs"}))
 

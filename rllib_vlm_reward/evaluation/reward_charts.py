@@ -105,13 +105,13 @@ def _draw_reliability(axes: Axes, assessments: Assessments) -> None:
         scored = assessment.scored
         if not scored.are_probabilities:
             continue
-        told = reliability(scored.scores, scored.frames.labels)
-        filled = told.frames > 0
+        curve = reliability(scored.scores, scored.frames.labels)
+        filled = curve.frames > 0
         error = assessment.figures["calibration_error"].value
         label = f"{_short(assessment.name)}: ECE {error:.3f}"
-        places = told.predicted[filled], told.observed[filled]
+        places = curve.predicted[filled], curve.observed[filled]
         axes.plot(*places, "-", color=f"C{number}", label=label)
-        axes.scatter(*places, 8 + 20 * np.log10(told.frames[filled]), color=f"C{number}")
+        axes.scatter(*places, 8 + 20 * np.log10(curve.frames[filled]), color=f"C{number}")
     axes.plot([0, 1], [0, 1], ":", color=_GREY, label="perfectly calibrated")
     axes.set(xlabel="score (larger dots: more frames)", ylabel="share of successes")
 

@@ -128,8 +128,7 @@ class UnitFile:
     def close(self, report: Report) -> None:
         """Finish the file, with the report in its footer."""
         self._flush()
-        told = json.dumps(dataclasses.asdict(report))
-        self._writer.add_key_value_metadata({_KEY.decode(): told})
+        self._writer.add_key_value_metadata({_KEY.decode(): json.dumps(dataclasses.asdict(report))})
         self._writer.close()
         os.replace(self._fresh, self._path)
 
@@ -154,14 +153,14 @@ def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:
 
 
 def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    told = "; ".join(changed(before, now).values())
-    if told:
+    differences = "; ".join(changed(before, now).values())
+    if differences:
         raise ConfigError(
-            f"output: {path} holds the rewards of other settings ({told}). "
+            f"output: {path} holds the rewards of other settings ({differences}). "
             "Give another folder, or restore them."
         )
 
 
 def _read_report(file: Path) -> Report | None:
-    told = (pyarrow.parquet.read_metadata(file).metadata or {}).get(_KEY)
-    return None if told is None else Report(**json.loads(told))
+    written = (pyarrow.parquet.read_metadata(file).metadata or {}).get(_KEY)
+    return None if written is None else Report(**json.loads(written))

@@ -126,8 +126,8 @@ def relabel(
     with joined_cluster():
         for row in _run(config, todo, given):
             if row["error"]:
-                raise ERRORS[row["error"]](row["told"])
-            reports += [Report(**each) for each in json.loads(row["told"])]
+                raise ERRORS[row["error"]](row["report"])
+            reports += [Report(**each) for each in json.loads(row["report"])]
             _same_encoder(config, reports)
             progress = _progress(config, units, reports, skipped)
             report(progress)

@@ -102,8 +102,8 @@ class Relabeller:
         try:
             reports = self._work_off([Unit(**unit) for unit in json.loads(row["units"])])
         except tuple(ERRORS.values()) as error:
-            return {"error": type(error).__name__, "told": str(error)}
-        return {"error": "", "told": json.dumps([dataclasses.asdict(each) for each in reports])}
+            return {"error": type(error).__name__, "report": str(error)}
+        return {"error": "", "report": json.dumps([dataclasses.asdict(each) for each in reports])}
 
     def _work_off(self, units: list[Unit]) -> list[Report]:
         model = self._actor.describe()

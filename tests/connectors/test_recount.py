@@ -77,7 +77,9 @@ def test_the_learner_sees_the_goals_embedding(vlm_config, ppo, shared_pool):
 
     assert_all_equal(chunks, vlm)
     prompts = [goal.prompt for goal in vlm.goal_set.goals]
-    table = RewardModel(CLIPEncoder.load(vlm.encoder, precision=vlm.serving.precision)).embed_texts(prompts)
+    table = RewardModel(CLIPEncoder.load(vlm.encoder, precision=vlm.serving.precision)).embed_texts(
+        prompts
+    )
     for chunk in chunks:
         assert np.allclose(chunk.extra, table[chunk.columns[4]], atol=1e-6)
 
