@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from rllib_vlm_reward import VLMRewardConfig
-from rllib_vlm_reward.config import GoalConfig, ServingConfig, TemplateConfig
+from rllib_vlm_reward.config import FrameConfig, GoalConfig, ServingConfig, TemplateConfig
 from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Template
 from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
@@ -22,7 +22,8 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
     ("When it ends", "`stop`", Stop, Stop),
     ("The policy", "`policy`", Policy, Policy),
     ("The reward", "`vlm_reward`", VLMRewardConfig, VLMRewardConfig),
-    ("Where rewards are computed", "`vlm_reward` too", ServingConfig, ServingConfig),
+    ("Which frames are scored", "`vlm_reward.frames`", FrameConfig, FrameConfig),
+    ("Where rewards are computed", "`vlm_reward.serving`", ServingConfig, ServingConfig),
     (
         "A goal in full",
         "an entry of `goals` or `evaluation_goals` (what is left out is its template's)",
