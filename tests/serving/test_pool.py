@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from weighted import Weighted
 
 from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
@@ -180,6 +181,20 @@ def test_other_goals_and_heads_share_the_pool(pool, config, requests, model):
     pending = [pool.submit(*r, scorers[i % 3]) for i, r in enumerate(sent)]
     for i, request in enumerate(sent):
         assert_right(pending[i].result(), request, model, scorers[i % 3])
+
+
+def test_two_heads_whose_arrays_differ_get_different_scores(pool, config, requests, model):
+    (request,) = requests(1, 6)
+    weights = np.ones(model.encoder.embed_dim, np.float32)
+    other = weights.copy()
+    other[len(other) // 2] = -1.0
+    scores = []
+    for each in (weights, other, weights.copy()):
+        scorer = Scorer(config.goal_set, Weighted(each))
+        scores.append(pool.score(*request, scorer))
+        assert_right(scores[-1], request, model, scorer)
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+    np.testing.assert_array_equal(scores[0], scores[2])
 
 
 def test_an_actor_forgets_old_scorers_and_fetches_them_again(client, config, requests, model):
