@@ -14,7 +14,12 @@ import ray
 
 FOLDERS = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
 # Of Ray Data, which keeps them as long as Ray runs.
-OF_RAY = ("datasets_stats_actor", "AutoscalingRequester")
+OF_RAY = (
+    "ActorLocationTracker",
+    "AutoscalingCoordinator",
+    "AutoscalingRequester",
+    "datasets_stats_actor",
+)
 _INIT = ray.init
 _earlier = contextlib.ExitStack()
 
