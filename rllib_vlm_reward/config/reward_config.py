@@ -272,7 +272,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             LabelError: see :meth:`.Calibration.check_weights`.
         """
         rewards = (self, *self._of_agents.values())
-        for calibration in {it.calibration for it in rewards if it and it.calibration}:
+        each = [it.calibration for it in rewards if it is not None and it.calibration is not None]
+        for calibration in [own for place, own in enumerate(each) if own not in each[:place]]:
             calibration.check_weights(weights, self.encoder)
             calibration.warn()
 

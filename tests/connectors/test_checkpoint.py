@@ -152,8 +152,8 @@ def written(cluster, tmp_path_factory):
         ({"threshold": 0.7}, r"threshold: 0\.5, now 0\.7"),
         ({"num_negatives": 1}, r"num_negatives: None, now 1"),
         (
-            {"head": {"kind": "cosine", "temperature": None}},
-            r"head: 'softmax', now 'cosine'; temperature: 0\.3, now None",
+            {"head": "cosine"},
+            r"head: \{'kind': 'softmax', 'temperature': 0\.3\}, now 'cosine'",
         ),
         ({"frames": {"scored_steps": 2}}, r"scored_steps: 'all', now 2"),
         ({"normalize_rewards": True}, r"normalize_rewards: False, now True"),
@@ -164,7 +164,8 @@ def test_another_reward_says_what_differs(
 ):
     given = {"threshold": 0.5, "serving": {"pool_name": shared_pool}}
     path = written(add_vlm_reward(ppo(), vlm_config(**given)))
-    algorithm = add_vlm_reward(ppo(), vlm_config(**{**given, **changes})).build_algo()
+    vlm = vlm_config(**given).model_copy(update=changes)
+    algorithm = add_vlm_reward(ppo(), vlm).build_algo()
     with pytest.raises(RewardError, match=says):
         algorithm.restore_from_path(path)
     algorithm.stop()
@@ -260,7 +261,7 @@ def test_weights_count_and_not_their_name(vlm_config):
     [
         {"evaluation_goals": ["a pink wall"]},
         {"success_key": "won"},
-        {"agents": {"a": {"head": {"kind": "softmax", "alpha": 0.5}}}},
+        {"agents": {"a": {"head": {"kind": "softmax", "temperature": 0.3}}}},
         {"mode": "synchronous", "serving": {"num_actors": 3}},
     ],
     ids=str,

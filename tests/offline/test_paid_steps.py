@@ -33,11 +33,13 @@ def recount(scores, config, first, ends):
     threshold=st.sampled_from([None, 0.37]),
     first=st.integers(1, 7),
     ends=st.booleans(),
-    frames={
-        "scored_steps": st.sampled_from(["all", "last", "changed", 1, 2, 5]),
-        "window": st.integers(1, 4),
-        "reduce": st.sampled_from(["mean", "max"]),
-    },
+    frames=st.fixed_dictionaries(
+        {
+            "scored_steps": st.sampled_from(["all", "last", "changed", 1, 2, 5]),
+            "window": st.integers(1, 4),
+            "reduce": st.sampled_from(["mean", "max"]),
+        }
+    ),
 )
 def test_every_step_pays_what_a_recount_says(scores, first, ends, **settings):
     config = VLMRewardConfig(encoder="small", goals=["a ball", "a key"], **settings)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.reward_model.heads import Head
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool, autoscale, router
 from rllib_vlm_reward.serving.autoscale import Autoscaler, Need
@@ -102,7 +103,7 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
     grows = config.model_copy(update=bounds)
 
     @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
-    class Slow:
+    class Slow(Head):
         def __call__(self, images, bank, goals):
             time.sleep(0.1)
             return images[:, 0]

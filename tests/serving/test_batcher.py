@@ -360,7 +360,7 @@ def test_each_lane_is_entered_once_and_left_at_the_end():
     senders=st.integers(1, 4),
     lanes=st.integers(1, 3),
     splits=st.booleans(),
-    serving={"max_batch_size": st.integers(1, 12)},
+    max_batch_size=st.integers(1, 12),
 )
 def test_any_mix_of_requests_gets_its_own_scores(
     sizes, max_batch_size, scorers, senders, lanes, splits

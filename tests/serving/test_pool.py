@@ -16,6 +16,7 @@ from weighted import Weighted
 
 from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.reward_model.heads import Head
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
 from rllib_vlm_reward.serving.request import Request
@@ -76,16 +77,16 @@ def gate(scorer, tmp_path):
     """A scorer that writes ``entered`` into its folder and holds its batch until ``open`` is."""
 
     @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
-    class Gate:
-        folder: Path
+    class Gate(Head):
+        folder: str
 
         def __call__(self, images, bank, goals):
-            (self.folder / "entered").touch()
-            while not (self.folder / "open").exists():
+            Path(self.folder, "entered").touch()
+            while not Path(self.folder, "open").exists():
                 time.sleep(0.01)
             return images[:, 0]
 
-    yield Scorer(scorer.goals, Gate(tmp_path))
+    yield Scorer(scorer.goals, Gate(str(tmp_path)))
     (tmp_path / "open").touch()
 
 
@@ -95,13 +96,13 @@ def test_requests_that_wait_join_and_control_calls_do_not_wait(
     one = client(serving={"num_actors": 1})
     (before,) = one.stats()
     held = one.submit(*requests(1)[0], gate)
-    wait_for((gate.head.folder / "entered").exists)
+    wait_for(Path(gate.head.folder, "entered").exists)
     small = requests(6, 1)
     pending = [one.submit(*request, scorer) for request in small]
     wait_for(lambda: one.stats()[0]["queue"] == 6)  # frames
     assert one.describe()[0]["pid"] == before["pid"]
     assert not held.poll()
-    (gate.head.folder / "open").touch()
+    Path(gate.head.folder, "open").touch()
     for answer, request in zip(pending, small, strict=True):
         assert_right(answer.result(), request, model, scorer)
     (after,) = one.stats()
@@ -174,8 +175,8 @@ def test_a_frame_is_encoded_once_by_the_actor_that_saw_it_lately(client, request
 
 def test_other_goals_and_heads_share_the_pool(pool, config, requests, model):
     scorers = [
-        config.model_copy(update={"head": {"kind": head, "temperature": temperature}}).scorer
-        for head, temperature in [("softmax", None), ("softmax", 0.5), ("cosine", None)]
+        config.model_copy(update={"head": head}).scorer
+        for head in ["softmax", {"kind": "softmax", "temperature": 0.5}, "cosine"]
     ]
     sent = requests(9)
     pending = [pool.submit(*r, scorers[i % 3]) for i, r in enumerate(sent)]
