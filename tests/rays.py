@@ -5,6 +5,7 @@ so all tests that ask for ``cluster`` share one; those that ask for ``own_ray`` 
 """
 
 import contextlib
+import gc
 import os
 import time
 from pathlib import Path
@@ -76,6 +77,7 @@ def assert_clean(kept, timeout_s=30):
         timeout_s: for actors to end that were asked to.
     """
     deadline = time.monotonic() + timeout_s
+    gc.collect()  # an algorithm whose build failed closes its pool when it is collected
     while left := _left_behind(kept):
         assert time.monotonic() < deadline, f"left behind on the session's Ray: {left}"
         time.sleep(0.1)

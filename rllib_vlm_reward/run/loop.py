@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.errors import AlarmError
+from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
 from rllib_vlm_reward.run.evaluator import Evaluator, Outcome
@@ -198,7 +199,7 @@ def _evaluate(
     save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold_in_force)
     return {
         **{name: getattr(trained, name) for name in FIGURES},
-        "false_positives_per_episode": trained.false_positives_per_episode,
+        names.FALSE_POSITIVES: trained.false_positives_per_episode,
         "random_policy_success": chance.ground_truth_success,
         "goal_blind_success": _success(blind),
         "held_out_success": _success(held_out),

@@ -23,7 +23,7 @@ __all__ = [
     "write_progress",
 ]
 
-FIGURES = ("vlm_return_mean", "ground_truth_return_mean", "ground_truth_success")
+FIGURES = (names.VLM_RETURN, names.GROUND_TRUTH_RETURN, names.GROUND_TRUTH_SUCCESS)
 """What is known of the episodes, under the names of the metrics in TensorBoard."""
 
 Figures = dict[str, float | None]
@@ -123,7 +123,7 @@ def figures_of(runners: Mapping[str, Any]) -> tuple[Figures, dict[str, Figures]]
     reward = runners.get("vlm_reward", {})
     # RLlib 2.60 logs this of multi-agent envs alone; here are those without a VLM reward too.
     unpaid = {
-        str(agent): {"ground_truth_return_mean": value}
+        str(agent): {names.GROUND_TRUTH_RETURN: value}
         for agent, value in runners.get("agent_episode_returns_mean", {}).items()
     }
     rewarded = {str(agent): seen for agent, seen in reward.get("agents", {}).items()}

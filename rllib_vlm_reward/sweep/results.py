@@ -22,6 +22,7 @@ from ray.tune.search.sample import Domain
 from scipy.stats import t as student
 
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.monitoring import metric_names
 from rllib_vlm_reward.run import Experiment
 
 __all__ = ["METRICS", "SweepResults", "interval", "searched"]
@@ -29,10 +30,10 @@ __all__ = ["METRICS", "SweepResults", "interval", "searched"]
 LABEL, CONTEXT = 28, 8  # characters between two axes of the picture, of them before a difference
 METRICS = (
     "objective",
-    "ground_truth_success",
+    metric_names.GROUND_TRUTH_SUCCESS,
     "goal_blind_success",
-    "vlm_return_mean",
-    "false_positives_per_episode",
+    metric_names.VLM_RETURN,
+    metric_names.FALSE_POSITIVES,
     "goals",
     "env_steps",
     "wall_seconds",

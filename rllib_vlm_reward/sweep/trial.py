@@ -9,7 +9,7 @@ from ray import tune
 
 from rllib_vlm_reward.connectors.pipeline import set_configured_lr
 from rllib_vlm_reward.errors import ERRORS
-from rllib_vlm_reward.monitoring.metric_names import CURRICULUM
+from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
 from rllib_vlm_reward.run.evaluator import Evaluator
@@ -118,14 +118,14 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
     def _report(self, result: dict[str, Any]) -> dict[str, Any]:
         last = self._history[-1]
         evaluated = self._evaluate()
-        success = evaluated["ground_truth_success"]
+        success = evaluated[names.GROUND_TRUTH_SUCCESS]
         report = {
-            "objective": evaluated["vlm_return_mean"] if success is None else success,
+            "objective": evaluated[names.VLM_RETURN] if success is None else success,
             **evaluated,
             "env_steps": last.env_steps,
             "wall_seconds": last.wall_seconds,
             "training": dataclasses.asdict(dataclasses.replace(last, curriculum=None)),
-            "curriculum": result.get(CURRICULUM),
+            "curriculum": result.get(names.CURRICULUM),
             "done": self._is_over(),
         }
         return {key: value for key, value in report.items() if value is not None}
@@ -142,6 +142,6 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         return {
             **{name: getattr(played, name) for name in FIGURES},
             "goal_blind_success": blind.ground_truth_success if blind else None,
-            "false_positives_per_episode": played.false_positives_per_episode,
+            names.FALSE_POSITIVES: played.false_positives_per_episode,
             "goals": "held out" if held_out else "of training",
         }

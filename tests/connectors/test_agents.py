@@ -57,9 +57,8 @@ def runner_of(vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", 
 
 
 def agents_of(vlm_config, **changes):
-    return vlm_config(
-        **{"agents": {"a1": {"goals": OTHER_GOALS}}, **changes, "frames": {"source": "info:rgb"}}
-    )
+    vlm = vlm_config(agents={"a1": {"goals": OTHER_GOALS}}, frames={"source": "info:rgb"})
+    return vlm.model_copy(update=changes)
 
 
 def chunks_of(runner, samples):
