@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rllib_vlm_reward.config import FrameConfig, GoalConfig, ServingConfig, VLMRewardConfig
     from rllib_vlm_reward.connectors.callbacks import callbacks_of
     from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig
+    from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
     from rllib_vlm_reward.errors import (
         AlarmError,
         CheckpointError,
@@ -47,6 +48,7 @@ _HOMES = {
     "callbacks_of": "connectors.callbacks",
     "Curriculum": "curriculum",
     "CurriculumConfig": "curriculum",
+    "draw_tiles": "envs.babyai.tiles",
     "AlarmError": "errors",
     "CheckpointError": "errors",
     "ConfigError": "errors",
@@ -109,6 +111,7 @@ __all__ = [
     "add_vlm_reward",
     "callbacks_of",
     "collect",
+    "draw_tiles",
     "evaluate",
     "load_encoder",
     "rewarded",

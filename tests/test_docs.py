@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import rllib_vlm_reward
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 # The first has an env and model of the reader's own; the other takes minutes, and is walked with
@@ -59,3 +61,17 @@ def test_its_code_runs(page, cluster, monkeypatch, tmp_path):
 def test_what_it_links_to_exists(page):
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
     assert all((page.parent / link).exists() for link in links), links
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
+def test_each_name_has_one_import(page):
+    """What the docs use is public: a name of the package itself."""
+    imported = re.findall(
+        r"^ *from (rllib_vlm_reward[\w.]*) import (?:\(([^)]*)\)|(.*))",
+        page.read_text(),
+        re.MULTILINE,
+    )
+    for module, several, line in imported:
+        assert module == "rllib_vlm_reward"
+        names = re.findall(r"\w+", several or line)
+        assert set(names) <= set(rllib_vlm_reward.__all__), page

@@ -50,7 +50,7 @@ def test_a_run_trains_on_all_of_them(folder):
     assert summary["env_steps"] >= 128
     # The half that CLIP's stand-in sees is painted in the goal's colour, or it is not.
     assert summary["vlm_return_mean"] == summary["ground_truth_return_mean"]
-    assert summary["false_positives"] == 0
+    assert summary["false_positives_per_episode"] == 0
     progress = [json.loads(line) for line in (folder / "runs/mine/progress.jsonl").open()]
     drawn = [goal["episodes"] for goal in progress[-1]["curriculum"]["goals"].values()]
     assert max(drawn) - min(drawn) <= 4 + 1  # at most what is under way beside the least played
@@ -60,7 +60,7 @@ def test_evaluate_tells_the_metric(folder):
     command(
         "evaluate", "run.yaml", "--metric", "my_parts.margin", "--output", "runs/eval", cwd=folder
     )
-    (model,) = json.loads((folder / "runs" / "eval" / "evaluation.json").read_text())["models"]
-    margin = model["metrics"]["my_parts.margin"]
+    (model,) = json.loads((folder / "runs" / "eval" / "evaluation.json").read_text())["candidates"]
+    margin = model["all"]["my_parts.margin"]
     assert 0.1 < margin["value"] < 1.0
     assert margin["low"] <= margin["value"] <= margin["high"]

@@ -100,7 +100,7 @@ def play(
         reserved: things, such as "green ball", that lie in no room.
 
     Returns:
-        uint8 ``[N, 7, 7, 3]``, as :func:`~rllib_vlm_reward.envs.babyai.tiles.draw` takes them.
+        uint8 ``[N, 7, 7, 3]``, as :func:`.draw_tiles` takes them.
 
     Example:
         >>> play(64).shape

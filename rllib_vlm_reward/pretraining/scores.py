@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rllib_vlm_reward.envs.babyai.tiles import View, draw
+from rllib_vlm_reward.envs.babyai.tiles import View, draw_tiles
 from rllib_vlm_reward.metrics.precision_recall import average_precision
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Family, truth
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
@@ -62,7 +62,7 @@ def score_families(encoder: CLIPEncoder, views: View, things: Sequence[str] = NA
         things: only goals that name one of these are scored; the others remain negatives.
     """
     batches = np.array_split(views, -(-len(views) // BATCH))
-    images = torch.cat([encoder.encode_frames(draw(batch)) for batch in batches])
+    images = torch.cat([encoder.encode_frames(draw_tiles(batch)) for batch in batches])
     holds = truth(views)
     scores = {}
     for name, family in FAMILIES.items():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
-from rllib_vlm_reward.envs.babyai.tiles import View, draw
+from rllib_vlm_reward.envs.babyai.tiles import View, draw_tiles
 from rllib_vlm_reward.pretraining.card import write_card
 from rllib_vlm_reward.pretraining.dataset import Dataset, play
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
@@ -194,7 +194,7 @@ def _losses(
         name: [*compress(family.say(rng), named[name])] for name, family in FAMILIES.items()
     }
     tokens = encoder.tokenize([text for texts in statements.values() for text in texts])
-    images = normalize(encoder.model.encode_image(encoder.preprocess(draw(views))), dim=1)
+    images = normalize(encoder.model.encode_image(encoder.preprocess(draw_tiles(views))), dim=1)
     texts = normalize(encoder.model.encode_text(tokens), dim=1)
     logits = encoder.model.logit_scale.exp() * images @ texts.T
     parts = logits.split([len(texts) for texts in statements.values()], dim=1)
@@ -276,7 +276,7 @@ def _flops(encoder: CLIPEncoder) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with FlopCounterMode(display=False) as counter:
-            encoder.encode_frames(draw(np.ones((1, 7, 7, 3), np.uint8)))
+            encoder.encode_frames(draw_tiles(np.ones((1, 7, 7, 3), np.uint8)))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return int(counter.get_total_flops())

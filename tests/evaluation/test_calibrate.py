@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import Calibration, Target, VLMRewardConfig
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
-from rllib_vlm_reward.envs.babyai.tiles import draw
+from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate, choose_threshold, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines
@@ -34,7 +34,7 @@ def place():
     goals = sorted({text for texts in said for text in texts})
     asked = [str(rng.choice(texts if texts and rng.random() < 0.9 else goals)) for texts in said]
     frames = LabelledFrames.of(
-        [encode(draw(view)) for view in views],
+        [encode(draw_tiles(view)) for view in views],
         asked,
         [goal in texts for goal, texts in zip(asked, said, strict=True)],
         episodes=[str(row // (STEPS + 1)) for row in range(len(views))],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
-from rllib_vlm_reward.envs.babyai.tiles import draw
+from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.scores import score_families
@@ -20,7 +20,7 @@ VIEWS = play(200, seed=5, held_out=True)
 @pytest.mark.parametrize("family", ["find", "lift"])
 def test_scores_are_those_that_the_reward_model_serves(family):
     encoder = CLIPEncoder.load("small", precision="fp32")
-    model, frames = RewardModel(encoder), draw(VIEWS)
+    model, frames = RewardModel(encoder), draw_tiles(VIEWS)
     held = truth(VIEWS)[family][:, 1:]
     fires, chances = [], []
     for article in ("a", "the"):

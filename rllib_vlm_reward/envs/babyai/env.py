@@ -16,7 +16,7 @@ from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
 from rllib_vlm_reward.envs.babyai.expert import Expert
 from rllib_vlm_reward.envs.babyai.ground_truth import accomplished, steps_to_go
 from rllib_vlm_reward.envs.babyai.level import Find, Level, Lift, Place, Playroom
-from rllib_vlm_reward.envs.babyai.tiles import draw
+from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
 from rllib_vlm_reward.frames import Frames
 
 __all__ = [
@@ -35,7 +35,7 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     """Shows a BabyAI level as its egocentric frame, with the mission as the goal.
 
     The observation and ``render()`` are the frame of
-    :func:`~rllib_vlm_reward.envs.babyai.tiles.draw`. ``info["goal"]`` is the mission and
+    :func:`~rllib_vlm_reward.envs.babyai.tiles.draw_tiles`. ``info["goal"]`` is the mission and
     ``info["success"]`` the ground truth of
     :func:`~rllib_vlm_reward.envs.babyai.ground_truth.accomplished`, both at reset and at every
     step. The reward is the level's. Actions that a mission never needs are left out: Find turns
@@ -75,7 +75,7 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         self._expert: Expert | None = None
 
     def _observe(self, observation: dict[str, Any], info: dict[str, Any]) -> Result:
-        self._frame = draw(observation["image"], self.tile_size)
+        self._frame = draw_tiles(observation["image"], self.tile_size)
         truth = {"goal": observation["mission"], "success": accomplished(self.unwrapped)}
         return self._frame, {**info, **truth}
 

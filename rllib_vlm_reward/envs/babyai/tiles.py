@@ -10,7 +10,7 @@ from minigrid.core.world_object import WorldObj
 
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["View", "draw"]
+__all__ = ["View", "draw_tiles"]
 
 View = npt.NDArray[np.uint8]
 """MiniGrid's ``obs["image"]``: uint8 ``[V, V, 3]``, indexed ``[x, y]``: object, colour, state."""
@@ -19,7 +19,7 @@ UNSEEN, EMPTY, AGENT = (OBJECT_TO_IDX[name] for name in ("unseen", "empty", "age
 UP = 3
 
 
-def draw(view: View, tile_size: int = 8) -> Frames:
+def draw_tiles(view: View, tile_size: int = 8) -> Frames:
     """Draw what the agent sees; its own tile shows what it carries.
 
     Apart from that tile the frame is MiniGrid's ``get_pov_render``, pixel by pixel. MiniGrid hides
@@ -34,7 +34,7 @@ def draw(view: View, tile_size: int = 8) -> Frames:
         uint8 ``[..., V * tile_size, V * tile_size, 3]``.
 
     Example:
-        >>> draw(np.zeros((7, 7, 3), np.uint8)).shape
+        >>> draw_tiles(np.zeros((7, 7, 3), np.uint8)).shape
         (56, 56, 3)
     """
     kind, color, state = np.moveaxis(view.astype(np.intp), -1, 0)

@@ -14,7 +14,7 @@ from rllib_vlm_reward.envs.babyai.env import (
     make_playroom,
 )
 from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
-from rllib_vlm_reward.envs.babyai.tiles import draw
+from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
 from rllib_vlm_reward.errors import GoalError
 
 MAKERS = pytest.mark.parametrize("make", [make_find, make_lift, make_place, make_playroom])
@@ -47,7 +47,7 @@ def test_each_step_tells_goal_and_truth_and_shows_the_view(make):
         assert info["goal"] == mission
         assert info["success"] is accomplished(env.unwrapped)
         assert env.observation_space.contains(observation)
-        np.testing.assert_array_equal(observation, draw(env.unwrapped.gen_obs()["image"]))
+        np.testing.assert_array_equal(observation, draw_tiles(env.unwrapped.gen_obs()["image"]))
         np.testing.assert_array_equal(observation, env.render())
         observation, _, terminated, truncated, info = env.step(rng.integers(env.action_space.n))
         if terminated or truncated:

@@ -8,7 +8,7 @@ import minigrid  # noqa: F401  (registers its levels)
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.envs.babyai.tiles import draw
+from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
 
 HAND = np.s_[-8:, 24:32]
 LEVELS = {
@@ -42,7 +42,7 @@ def tiles(frame):
 def test_frame_is_minigrids_but_for_the_hand(name):
     carried = 0
     for level, view in wander(name, 250):
-        frame, reference = draw(view), level.get_pov_render(tile_size=8)
+        frame, reference = draw_tiles(view), level.get_pov_render(tile_size=8)
         if level.carrying is not None:
             carried += 1
             frame, reference = frame.copy(), reference.copy()
@@ -58,7 +58,7 @@ def test_the_hand_shows_what_is_carried():
         thing = level.carrying.encode()
         elsewhere = view.copy()
         elsewhere[0, 0] = thing
-        frame = draw(elsewhere)
+        frame = draw_tiles(elsewhere)
         np.testing.assert_array_equal(frame[HAND], frame[:8, :8])
         return
     pytest.fail("nothing was carried in 300 steps")
@@ -72,23 +72,23 @@ def test_doors_are_seen():
 @pytest.mark.parametrize("tile_size", [1, 8, 11])
 def test_many_views_at_once_are_each_view(tile_size):
     views = np.stack([view for _, view in wander("rllib_vlm_reward/Place-v0", 12)])
-    one_by_one = np.stack([draw(view, tile_size) for view in views])
-    np.testing.assert_array_equal(draw(views, tile_size), one_by_one)
-    grid = draw(views.reshape(3, 4, 7, 7, 3), tile_size)
+    one_by_one = np.stack([draw_tiles(view, tile_size) for view in views])
+    np.testing.assert_array_equal(draw_tiles(views, tile_size), one_by_one)
+    grid = draw_tiles(views.reshape(3, 4, 7, 7, 3), tile_size)
     np.testing.assert_array_equal(grid.reshape(one_by_one.shape), one_by_one)
 
 
 def test_the_view_is_left_as_it_was():
     _, view = next(wander("rllib_vlm_reward/Lift-v0", 1))
     before = view.copy()
-    draw(view)
+    draw_tiles(view)
     np.testing.assert_array_equal(view, before)
 
 
 def test_a_narrow_view_has_its_own_hand():
     view = np.ones((3, 3, 3), np.uint8)
     view[1, 2] = (6, 0, 0)  # a red ball, held
-    drawn = tiles(draw(view))
+    drawn = tiles(draw_tiles(view))
     others = drawn.reshape(9, -1)[[i for i in range(9) if i != 7]]
     assert (others == others[0]).all()
     assert (drawn[2, 1] != drawn[0, 0]).any()
