@@ -92,7 +92,7 @@ class Calibration(Section):
         encoder: the name of the encoder.
         weights: SHA-256 of the encoder's weights, :attr:`.Encoder.fingerprint`.
         encoder_precision: in which the encoder computed, never ``auto``. A reward in another
-            precision is not refused: :meth:`.CLIPEncoder.suited` bounds what that does to scores.
+            precision is not refused: :meth:`.CLIPEncoder.tower_for` bounds what that does to scores.
         frame_source: where the frames came from.
         head: the head's settings, in words.
         head_sha256: :meth:`.Head.digest` of the head, with the temperature below.

@@ -129,7 +129,7 @@ class RewardMonitor:
             raise AlarmError("\n".join(lines))
 
     def _metrics(self, agent: Agent) -> dict[str, Any]:
-        alarms, threshold = self._alarms[agent], self._configs[agent].threshold
+        alarms, threshold = self._alarms[agent], self._configs[agent].threshold_in_force
         in_force = {kind: float(kind in alarms.in_force) for kind in KINDS}
         return {**measures(alarms.recent, fires=threshold is not None), names.ALARM: in_force}
 
@@ -137,7 +137,7 @@ class RewardMonitor:
         """Compare the models that serve with that of the first iteration.
 
         An actor that restarts reads its weights again, from a file that may be another by now. It
-        may compute in another precision: :meth:`.RewardModel.check_precision` bounds what that
+        may compute in another precision: :meth:`.CLIPEncoder.tower_for` bounds what that
         does to scores.
         """
         served = {it["encoder_fingerprint"] for it in actors}

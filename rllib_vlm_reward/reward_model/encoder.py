@@ -12,7 +12,15 @@ from rllib_vlm_reward.errors import CheckpointError, ConfigError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.settings import load_object
 
-__all__ = ["Encoder", "Tower", "check_device", "check_encoder", "embed_dim", "load_encoder"]
+__all__ = [
+    "Encoder",
+    "Tower",
+    "check_device",
+    "check_encoder",
+    "checked",
+    "embed_dim",
+    "load_encoder",
+]
 
 # Embeddings of P frames, float32 [P, D], to the scores of each against some goals, [P, G].
 ScoreFunction = Callable[[Tensor], Tensor]
@@ -91,21 +99,30 @@ class _WholeEncoder:
     @torch.inference_mode()
     def __call__(self, frames: Sequence[Frames]) -> Tensor:
         joined = frames[0] if len(frames) == 1 else np.concatenate(frames)
-        embeddings = torch.as_tensor(self._encoder.encode_frames(joined))
-        expected = [len(joined), self._encoder.embed_dim]
-        if list(embeddings.shape) != expected:
-            raise RewardError(
-                f"encoder {type(self._encoder).__name__}: encode_frames gave "
-                f"{list(embeddings.shape)} for {len(joined)} frames, expected {expected}."
-            )
-        norms = embeddings.float().norm(dim=1)
-        if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
-            raise RewardError(
-                f"encoder {type(self._encoder).__name__}: encode_frames gave norms from "
-                f"{norms.min():.3g} to {norms.max():.3g}, expected 1. Return "
-                "torch.nn.functional.normalize(embeddings, dim=1)."
-            )
-        return embeddings.float()
+        return checked(self._encoder, "encode_frames", len(joined), joined)
+
+
+def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
+    """Return what an encoder's method makes of N frames or texts: float32 ``[N, D]``.
+
+    Raises:
+        RewardError: another shape, or norms that are not 1.
+    """
+    embeddings = torch.as_tensor(getattr(encoder, method)(given)).float()
+    expected = [number, encoder.embed_dim]
+    if list(embeddings.shape) != expected:
+        raise RewardError(
+            f"encoder {type(encoder).__name__}: {method} gave {list(embeddings.shape)} for "
+            f"{number} of them, expected {expected}."
+        )
+    norms = embeddings.norm(dim=1)
+    if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
+        raise RewardError(
+            f"encoder {type(encoder).__name__}: {method} gave norms from {norms.min():.3g} to "
+            f"{norms.max():.3g}, expected 1. Return "
+            "torch.nn.functional.normalize(embeddings, dim=1)."
+        )
+    return embeddings
 
 
 def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> Encoder:
@@ -157,7 +174,7 @@ def check_encoder(name: str) -> None:
         ...
         rllib_vlm_reward.errors.CheckpointError: encoder \
 'rllib_vlm_reward.reward_model.bank.TextBank': it is no encoder, expected a class that derives \
-from rllib_vlm_reward.reward_model.encoder.Encoder.
+from rllib_vlm_reward.Encoder.
     """
     if _is_import_path(name):
         _encoder_class(name)
@@ -219,6 +236,6 @@ def _encoder_class(name: str) -> type[Any]:
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise CheckpointError(
             f"encoder {name!r}: it is no encoder, expected a class that derives from "
-            "rllib_vlm_reward.reward_model.encoder.Encoder."
+            "rllib_vlm_reward.Encoder."
         )
     return found

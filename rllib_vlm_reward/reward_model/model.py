@@ -15,7 +15,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.bank import TextBank
 from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
-from rllib_vlm_reward.reward_model.encoder import Encoder, Tower
+from rllib_vlm_reward.reward_model.encoder import Encoder, Tower, checked
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, select
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
@@ -189,7 +189,7 @@ class RewardModel:
             self._count(texts_encoded=len(positions))
             new = [texts[position] for position in positions]
             self.encoder.check_texts(new)
-            return self.encoder.encode_texts(new)
+            return checked(self.encoder, "encode_texts", len(new), new)
 
         return self._texts.embed(texts, encode)
 

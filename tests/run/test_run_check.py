@@ -69,6 +69,6 @@ def test_wrong_frames_are_an_error(cluster):
 
 def test_a_pool_without_room_is_an_error(cluster):
     settings = yaml.safe_load(PAINTED)
-    settings["vlm_reward"]["num_gpus_per_actor"] = 1
+    settings["vlm_reward"]["serving"]["num_gpus_per_actor"] = 1
     with pytest.raises(PoolError):
         check(Experiment.model_validate(settings))

@@ -88,7 +88,7 @@ class Others(tune.Callback):
 )
 def test_a_bundle_more_for_each_actor(asked, nodes_, bundle, config, nodes):
     nodes(*nodes_)
-    asked = config(env_runners=2, serving={"num_actors": 3}, **asked)
+    asked = config(env_runners=2, serving={"num_actors": 3, **asked["serving"]})
     assert trial_resources(asked).bundles == [ONE, ONE, ONE, bundle, bundle, bundle]
 
 

@@ -116,7 +116,7 @@ def _head_class(kind: str) -> type[Head]:
     ):
         raise RewardError(
             f"head: got {kind!r}, which is {found!r}, expected a frozen dataclass that derives "
-            "from rllib_vlm_reward.reward_model.heads.Head."
+            "from rllib_vlm_reward.Head."
         )
     return found
 
