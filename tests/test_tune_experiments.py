@@ -21,11 +21,11 @@ def experiment(name):
 
 
 def runs(space, draws=20):
-    return [
-        Experiment.model_validate(drawn)
-        for _ in range(draws)
-        for _, drawn in generate_variants(space)
-    ]
+    """Draw the space until there are at least `draws` runs: a grid may have more at once."""
+    found = []
+    while len(found) < draws:
+        found += [Experiment.model_validate(drawn) for _, drawn in generate_variants(space)]
+    return found
 
 
 @pytest.mark.parametrize("size", ["quick", "cluster"])

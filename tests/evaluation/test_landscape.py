@@ -73,7 +73,7 @@ def test_the_expert_reaches_the_goal_that_was_posed_and_the_reward_fires_there(r
     steps = len(found["steps"])
     assert found["success"] == [False] * (steps - 1) + [True]
     (reward,) = found["rewards"]
-    assert "alpha" not in reward
+    assert reward["head"] == "softmax"
     assert reward["temperature"] == pytest.approx(1 / CLIPEncoder.load("small").logit_scale)
     assert [score > 0.5 for score in reward["scores"]] == found["success"]
     assert reward["weights"] == CLIPEncoder.load("small").fingerprint
@@ -182,18 +182,19 @@ def test_a_grid_of_cart_poles_is_what_the_env_renders(run):
     dark = frames.max(axis=-1) < 60  # the cart, and its track, which is a pixel high
     columns = [np.flatnonzero(dark[1, side].sum(axis=0) > 10).mean() for side in (0, 1)]
     assert columns[0] < 150 < 450 < columns[1]
-    folder = run(classic("CartPole-v1"), "--grid", "theta=-1:1:3", "--grid", "x=-2:2:2")
+    settings = classic("CartPole-v1", head={"kind": "goal_baseline", "alpha": 0.25})
+    folder = run(settings, "--grid", "theta=-1:1:3", "--grid", "x=-2:2:2")
     found = json.loads((folder / "landscape.json").read_text())
     assert found["axes"][0] == {"name": "theta", "values": [-1.0, 0.0, 1.0]}
     expected = lines(
-        {"it": VLMRewardConfig(**classic("CartPole-v1")["vlm_reward"])},
+        {"it": VLMRewardConfig(**settings["vlm_reward"])},
         frames.reshape(6, *frames.shape[2:]),
         "a pole",
     )[0].scores
     (reward,) = found["rewards"]
     np.testing.assert_allclose(reward["scores"], expected, atol=1e-5)
-    assert reward["alpha"] == 0.5
-    assert "temperature" not in reward
+    assert reward["head"] == {"kind": "goal_baseline", "alpha": 0.25}
+    assert reward["temperature"] is None
     assert (folder / "landscape.png").exists()
 
 

@@ -42,7 +42,7 @@ def test_what_a_killed_run_left_is_removed_and_what_it_finished_is_known(tmp_pat
     ("changes", "goal", "named"),
     [
         ({"threshold": 0.5}, None, "threshold: None, now 0.5"),
-        ({"precision": "bf16"}, None, "precision"),
+        ({"serving": {"precision": "bf16"}}, None, "precision"),
         ({"goals": ["a red wall", "a door"]}, None, "goals.*scorer"),
         ({"env_reward_weight": 1.0}, None, "env_reward_weight"),
         ({}, "a red wall", "goal: None, now 'a red wall'"),

@@ -7,7 +7,6 @@ import pytest
 import recount
 from filmed import Filmed, FilmedBox
 from painted import BANK
-from painted_fixtures import shared_pool, vlm_config  # noqa: F401
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.impala import IMPALAConfig

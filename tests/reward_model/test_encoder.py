@@ -122,7 +122,7 @@ def test_a_precision_is_open_clips_own_matter():
 
 @pytest.mark.parametrize(
     ("encoder", "says"),
-    [(TooWide, r"gave \[3, 6\] for 3 frames, expected \[3, 3\]"), (NoNorm, "norms from 2 to 2")],
+    [(TooWide, r"gave \[3, 6\] for 3 of them, expected \[3, 3\]"), (NoNorm, "norms from 2 to 2")],
 )
 def test_embeddings_that_break_the_contract_are_an_error(encoder, says):
     with pytest.raises(RewardError, match=says):

@@ -45,7 +45,12 @@ class Seats(RLlibCallback):
 
     def on_train_result(self, *, result, **kwargs):
         named = ray.util.list_named_actors(all_namespaces=True)
-        names = [actor["name"] for actor in named if actor["namespace"] == NAMESPACE]
+        # The session's own shared pool (conftest.py) may stand beside them.
+        names = [
+            actor["name"]
+            for actor in named
+            if actor["namespace"] == NAMESPACE and not actor["name"].startswith("shared/")
+        ]
         actors = [ray.get_actor(name, namespace=NAMESPACE) for name in names]
         calls = [actor.__ray_call__.remote(lambda self: group_here()) for actor in actors]
         result["seats"] = {"algorithm": group_here(), "actors": ray.get(calls)}

@@ -119,13 +119,14 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
 
 def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
     space = with_reward(encoder=tune.choice(["small", "base"]), serving={"pool_name": "one"})
-    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and pool_name"):
+    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and serving\.pool_name"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
 def test_whole_rewards_to_search_share_one_pool_too(started):
     one = with_reward(threshold=0.4, serving={"pool_name": "whole"})["vlm_reward"]
-    each = [one, {**one, "threshold": 0.6, "serving": {"precision": "auto"}}]  # the default, named
+    named = {"pool_name": "whole", "precision": "auto"}  # the default's own
+    each = [one, {**one, "threshold": 0.6, "serving": named}]
     space = {**RUN, "vlm_reward": tune.grid_search(each)}
     with _shared_pool(space, _any_experiment(space)):
         assert started == [("small", "whole")]
@@ -151,7 +152,7 @@ def test_whole_rewards_of_several_models_are_refused_one_pool(cluster, tmp_path)
         for its in ("small", "base")
     ]
     space = {**RUN, "vlm_reward": tune.grid_search(each)}
-    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and pool_name"):
+    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and serving\.pool_name"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 

@@ -99,7 +99,7 @@ class Watch(FIFOScheduler):
         self.names |= {
             it["name"]
             for it in ray.util.list_named_actors(all_namespaces=True)
-            if it["namespace"] == NAMESPACE
+            if it["namespace"] == NAMESPACE and not it["name"].startswith("shared/")
         }
         pool = RewardPool.connect(POOL, self._config)
         self.pools.append((pool.stats(), pool.failures()))
