@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,8 @@ class Calibration(Section):
         encoder: the name of the encoder.
         weights: SHA-256 of the encoder's weights, :attr:`.Encoder.fingerprint`.
         encoder_precision: in which the encoder computed, never ``auto``. A reward in another
-            precision is not refused: :meth:`.CLIPEncoder.tower_for` bounds what that does to scores.
+            precision is not refused: :meth:`.CLIPEncoder.tower_for` bounds what that does to
+            scores.
         frame_source: where the frames came from.
         head: the head's settings, in words.
         head_sha256: :meth:`.Head.digest` of the head, with the temperature below.
@@ -110,6 +111,8 @@ class Calibration(Section):
     Raises:
         pydantic.ValidationError: another version, or what is no calibration.
     """
+
+    is_whole: ClassVar[bool] = True
 
     version: int
     encoder: str

@@ -35,6 +35,10 @@ class Section(pydantic.BaseModel):
     A class that says its ``place``, as in ``class Stop(Section, place="stop")``, declares its keys
     (:func:`declare_keys`).
 
+    Attributes:
+        place: where the section stands in a run's YAML; empty if it has no place of its own.
+        is_whole: whether a mapping replaces the section in a copy, rather than some of its keys.
+
     Example:
         >>> class Stop(Section):
         ...     env_steps: int
@@ -47,6 +51,7 @@ class Section(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     place: ClassVar[str] = ""
+    is_whole: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, place: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)  # which takes no place
@@ -67,8 +72,9 @@ class Section(pydantic.BaseModel):
         """Return a copy with other values, checked as if it were made anew.
 
         A mapping for a field that is a section changes the keys that it names, and leaves that
-        section's others as they are. pydantic's own method neither checks the values nor forgets
-        what was computed from the old ones. What is frozen need not be copied deeply.
+        section's others as they are, unless it :attr:`is_whole`. pydantic's own method neither
+        checks the values nor forgets what was computed from the old ones. What is frozen need not
+        be copied deeply.
 
         Example:
             >>> class Stop(Section):
@@ -83,7 +89,7 @@ class Section(pydantic.BaseModel):
         given = {name: getattr(self, name) for name in self.model_fields_set}
         for key, value in dict(update or {}).items():
             present = getattr(self, key, None)
-            if isinstance(present, Section) and isinstance(value, Mapping):
+            if isinstance(present, Section) and isinstance(value, Mapping) and not present.is_whole:
                 value = present.model_copy(update=value)
             given[key] = value
         alias = {name: field.alias or name for name, field in type(self).model_fields.items()}

@@ -10,7 +10,7 @@ import yaml
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.config.calibration import Calibration, Target, inline_calibration
 from rllib_vlm_reward.errors import LabelError
-from rllib_vlm_reward.reward_model.heads import Softmax, head_summary
+from rllib_vlm_reward.reward_model.heads import Cosine, Softmax, head_summary
 from rllib_vlm_reward.run import Experiment
 
 REWARD = {"encoder": "small", "goals": ["a {red|blue} {ball|key}"]}
@@ -164,6 +164,16 @@ def test_an_agent_may_have_its_own(path):
     assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
     with pytest.raises(LabelError, match="has the weights bbbb"):
         config.check_weights("b" * 64)
+
+
+def test_an_agents_own_takes_nothing_of_the_runs(path):
+    other = {"goals": ["a {red|blue} door"], "head": "cosine"}
+    own = calibration({**REWARD, **other}, target={"false_positives": 0.1})
+    agents = {"seeker": {**other, "calibration": own}}
+    config = VLMRewardConfig(**REWARD, calibration=path(temperature=0.02), agents=agents)
+    seeker = config.for_agent("seeker")
+    assert (seeker.calibration, seeker.head_in_force) == (own, Cosine())
+    assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
 
 
 def test_an_agent_with_other_goals_is_refused(path):
