@@ -19,7 +19,7 @@ KINDS = {
 }
 
 
-class CurriculumConfig(Section):
+class CurriculumConfig(Section, place="curriculum"):
     """Which goals are drawn, and by which measure. A key that a kind does not read has no effect.
 
     Attributes:

@@ -60,7 +60,7 @@ _NEVER = 10**9
 _EVALUATION_SEED = 1_000_003  # added to the run's, for layouts of other seeds
 
 
-class Stop(Section):
+class Stop(Section, place="stop"):
     """When training ends: at the first of these.
 
     Attributes:
@@ -77,7 +77,7 @@ class Stop(Section):
         return late or progress.env_steps >= self.env_steps
 
 
-class Policy(Section):
+class Policy(Section, place="policy"):
     """The RLModule.
 
     Attributes:
@@ -92,7 +92,7 @@ class Policy(Section):
     model_config_: Settings = Field(default_factory=dict, alias="model_config")
 
 
-class Experiment(Section):
+class Experiment(Section, place="the top level of a run"):
     """What ``rllib-vlm-reward train`` runs.
 
     A run evaluates at its end. ``evaluation`` adds RLlib's own evaluation, whose figures are in

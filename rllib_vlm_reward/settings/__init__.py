@@ -5,6 +5,7 @@ from rllib_vlm_reward.settings.section import (
     Positive,
     Section,
     declare_keys,
+    key_hint,
     messages,
     validated,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "declare_keys",
     "dump_settings",
     "import_path_of",
+    "key_hint",
     "load_object",
     "messages",
     "parse_settings",

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from rllib_vlm_reward.errors import ConfigError
 
-__all__ = ["Positive", "Section", "declare_keys", "messages", "validated"]
+__all__ = ["Positive", "Section", "declare_keys", "key_hint", "messages", "validated"]
 
 Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
@@ -101,20 +101,28 @@ class Section(pydantic.BaseModel):
         known = cls.keys()
         for key in given if isinstance(given, dict) else ():
             if key not in known:
-                raise ValueError(f"unknown key {key!r}. {_hint(key, known)}")
+                raise ValueError(f"unknown key {key!r}. {key_hint(key, known, cls.place)}")
         return given
 
 
-def _hint(key: Any, known: list[str]) -> str:
-    """Return where an unknown key belongs, or which one may be meant."""
-    if key in _PLACES:
-        return f"It belongs in {' or '.join(_PLACES[key])}. Move it there."
+def key_hint(key: Any, known: list[str], place: str = "") -> str:
+    """Return where an unknown key belongs, or which one may be meant.
+
+    Args:
+        key: the unknown key.
+        known: the keys where it stands.
+        place: where it stands; other places are named.
+    """
+    others = {key: [each for each in its if each != place] for key, its in _PLACES.items()}
+    if others.get(key):
+        return f"It belongs in {' or '.join(others[key])}. Move it there."
     close = difflib.get_close_matches(str(key), known, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
-    elsewhere = difflib.get_close_matches(str(key), _PLACES, n=1, cutoff=0.8)
+    named = [each for each, places in others.items() if places]
+    elsewhere = difflib.get_close_matches(str(key), named, n=1, cutoff=0.8)
     if elsewhere:
-        return f"Did you mean {elsewhere[0]!r} of {_PLACES[elsewhere[0]][0]}?"
+        return f"Did you mean {elsewhere[0]!r} of {others[elsewhere[0]][0]}?"
     return f"The keys are {known}."
 
 

@@ -65,6 +65,11 @@ def test_a_config_is_frozen():
         ({"serving": {"precision": "int8"}}, "precision"),
         ({"encoder": ""}, "encoder"),
     ],
+        ({"window": 2}, r"unknown key 'window'. It belongs in vlm_reward.frames\b"),
+        ({"temperature": 0.1}, "unknown key 'temperature'. It belongs in vlm_reward.head. Move it"),
+        ({"frames": {"threshold": 0.5}}, "frames\n.*'threshold'. It belongs in vlm_reward. Move"),
+        ({"head": {"kind": "cosine", "window": 2}}, "'window'. It belongs in vlm_reward.frames"),
+        ({"head": {"kind": "cosine", "alpha": 1}}, r"'alpha'. The keys are \[\]"),
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(pydantic.ValidationError, match=message):

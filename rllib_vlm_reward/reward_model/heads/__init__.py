@@ -20,7 +20,13 @@ from rllib_vlm_reward.reward_model.heads.dense import Dense
 from rllib_vlm_reward.reward_model.heads.goal_baseline import GoalBaseline
 from rllib_vlm_reward.reward_model.heads.sigmoid import Sigmoid
 from rllib_vlm_reward.reward_model.heads.softmax import Softmax
-from rllib_vlm_reward.settings import declare_keys, import_path_of, load_object, messages
+from rllib_vlm_reward.settings import (
+    declare_keys,
+    import_path_of,
+    key_hint,
+    load_object,
+    messages,
+)
 
 __all__ = [
     "HEADS",
@@ -44,7 +50,8 @@ HEADS: dict[str, type[Head]] = {
 }
 
 for _class in HEADS.values():
-    declare_keys("vlm_reward.head", [field.name for field in dataclasses.fields(_class)])
+_PLACE = "vlm_reward.head"
+    declare_keys(_PLACE, ["kind", *(field.name for field in dataclasses.fields(_class))])
 
 
 def make_head(given: Any) -> Head:
@@ -83,7 +90,8 @@ def make_head(given: Any) -> Head:
     known = [field.name for field in dataclasses.fields(head_class) if field.init]
     for key in fields:
         if key not in known:
-            raise RewardError(f"head {kind}: unknown key {key!r}. The keys are {known}.")
+            hint = key_hint(key, known, _PLACE)
+            raise RewardError(f"head {kind}: unknown key {key!r}. {hint}")
     hints = typing.get_type_hints(head_class)
     fields = {key: _as_array(hints[key], value) for key, value in fields.items()}
     try:
