@@ -1,6 +1,7 @@
 """Each head against a derivation in NumPy, float64, one frame at a time; and one contract."""
 
 import dataclasses
+import json
 import pickle
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from rllib_vlm_reward.reward_model.heads import (
     head_summary,
     make_head,
 )
+from rllib_vlm_reward.settings import dump_settings, parse_settings
 
 DIM, SCALE, BIAS = 6, 20.0, -4.0
 SETTINGS = settings(max_examples=60, deadline=None)
@@ -297,10 +299,42 @@ def test_a_head_of_ones_own_is_made_by_its_import_path():
     own = f"{__name__}.Weighted"
     head = make_head({"kind": own, "weights": [1, 2], "names": ["a"]})
     assert head == Weighted(np.array([1, 2], np.float32), ("a",))
-    assert head_settings(head) == {"kind": own, "weights": [1.0, 2.0], "names": ("a",)}
+    assert head_settings(head) == {"kind": own, "weights": [1.0, 2.0], "names": ["a"]}
     assert head_summary(head)["weights"].startswith("float32 [2] ")
     with pytest.raises(RewardError, match=r"weights: got 'heavy'"):
         make_head({"kind": own, "weights": "heavy"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layered(Head):
+    """Has each kind of field that settings can hold."""
+
+    layers: list[npt.NDArray[np.float32]]
+    shift: npt.NDArray[np.float32] | None = None
+    scale: float = 1.0
+    bounds: Bounds = Bounds()
+
+
+def test_what_a_head_holds_survives_yaml_and_json():
+    ones, twos = np.ones(2, np.float32), np.full((2, 2), 2, np.float32)
+    head = Layered([ones, twos], ones / 3, np.float32(0.1), Bounds(high=2))
+    again = make_head(parse_settings(dump_settings(head_settings(head))))
+    assert again.digest() == head.digest()
+    assert Layered([ones]).digest() != Layered([twos]).digest()
+    summary = head_summary(head)
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["layers"][1].startswith("float32 [2, 2] ")
+
+
+def test_a_whole_number_is_the_same_as_yaml_reads_it():
+    assert GoalBaseline(1).digest() == make_head({"kind": "goal_baseline", "alpha": 1}).digest()
+    assert GoalBaseline(1).digest() != GoalBaseline(0).digest() != GoalBaseline(False).digest()
 
 
 @pytest.mark.parametrize(

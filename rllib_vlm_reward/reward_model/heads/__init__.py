@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import typing
 from collections.abc import Callable
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ HEADS: dict[str, type[Head]] = {
     "dense": Dense,
 }
 
-for _class in HEADS.values():
 _PLACE = "vlm_reward.head"
+for _class in HEADS.values():
     declare_keys(_PLACE, ["kind", *(field.name for field in dataclasses.fields(_class))])
 
 
@@ -93,21 +94,28 @@ def make_head(given: Any) -> Head:
             hint = key_hint(key, known, _PLACE)
             raise RewardError(f"head {kind}: unknown key {key!r}. {hint}")
     hints = typing.get_type_hints(head_class)
-    fields = {key: _as_array(hints[key], value) for key, value in fields.items()}
+    fields = {key: _with_arrays(hints[key], value) for key, value in fields.items()}
     try:
         return pydantic.TypeAdapter(head_class).validate_python(fields)
     except pydantic.ValidationError as error:
         raise RewardError(f"head {kind}: {'; '.join(messages(error))}") from error
 
 
-def _as_array(hint: Any, value: Any) -> Any:
-    """Make an array of a list where the field is an array, of the type that it declares."""
-    is_array = (typing.get_origin(hint) or hint) is np.ndarray
-    if not is_array or not isinstance(value, list | tuple):
+def _with_arrays(hint: Any, value: Any) -> Any:
+    """Make arrays of lists where a field's type has arrays, each of the type that it declares."""
+    if not isinstance(value, list | tuple):
         return value
-    # NDArray[np.float32] is ndarray[shape, dtype[np.float32]].
-    types = [arg for arg in typing.get_args(hint) if typing.get_origin(arg) is np.dtype]
-    return np.asarray(value, *(typing.get_args(each)[0] for each in types))
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is np.ndarray:
+        # NDArray[np.float32] is ndarray[shape, dtype[np.float32]].
+        types = [part for part in parts if typing.get_origin(part) is np.dtype]
+        return np.asarray(value, *(typing.get_args(each)[0] for each in types))
+    if origin in (list, tuple) and parts:
+        return [_with_arrays(parts[0], each) for each in value]
+    if origin in (typing.Union, UnionType):
+        made = (_with_arrays(part, value) for part in parts)
+        return next((each for each in made if each is not value), value)
+    return value
 
 
 def _head_class(kind: str) -> type[Head]:
@@ -160,10 +168,23 @@ def _settings(head: Head, write_array: Callable[[Any], Any]) -> Any:
     fields = {}
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        if not field.init:
-            continue
-        if hasattr(value, "__array__"):
-            fields[field.name] = write_array(np.ascontiguousarray(value))
-        elif value != field.default:
-            fields[field.name] = value
+        # An array is written in any case: it cannot be compared with a default.
+        if field.init and (hasattr(value, "__array__") or value != field.default):
+            fields[field.name] = _written(value, write_array)
     return {"kind": kind, **fields} if fields else kind
+
+
+def _written(value: Any, write_array: Callable[[Any], Any]) -> Any:
+    """Return a field's value in the types of YAML and JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "__array__"):
+        return write_array(np.ascontiguousarray(value))
+    if isinstance(value, list | tuple):
+        return [_written(each, write_array) for each in value]
+    if isinstance(value, dict):
+        return {key: _written(each, write_array) for key, each in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {each.name: _written(getattr(value, each.name), write_array) for each in fields}
+    return value

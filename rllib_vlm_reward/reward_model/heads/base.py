@@ -73,8 +73,9 @@ class Head:
     def digest(self) -> str:
         """Return the SHA-256, in hex, of the class and of what the fields hold.
 
-        Arrays and tensors count by type, shape and bytes. Two heads of one digest give the same
-        scores, in every process.
+        Arrays and tensors count by type, shape and bytes, and numbers by their value: 1 is 1.0,
+        which YAML makes of it for a float. Two heads of one digest give the same scores, in every
+        process.
 
         Raises:
             RewardError: a field that is neither plain data nor an array.
@@ -94,6 +95,10 @@ class Head:
 
 def _add(content: Any, value: Any, where: str) -> None:
     """Add a value to a hash, so that different values add different bytes."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) is int and abs(value) < 2**53:
+        value = float(value)
     if hasattr(value, "__array__"):
         array = np.ascontiguousarray(value)
         if array.dtype != object:
