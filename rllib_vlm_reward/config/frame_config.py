@@ -10,7 +10,7 @@ from pydantic import Field
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.settings import Section, import_path_of, load_object
 
-__all__ = ["FrameConfig"]
+__all__ = ["FrameConfig", "path_of"]
 
 _KINDS = re.compile(r"render|obs|(info|obs):.+")
 _SELECTIONS = ("all", "last", "changed")
@@ -46,7 +46,7 @@ class FrameConfig(Section, place="vlm_reward.frames"):
     @classmethod
     def _name_source(cls, given: Any) -> Any:
         """Take a function by its import path, and refuse a name that leads nowhere."""
-        source = _import_path(given) if callable(given) else given
+        source = path_of(given) if callable(given) else given
         if not isinstance(source, str) or _KINDS.fullmatch(source):
             return source
         if "." not in source:
@@ -68,7 +68,12 @@ class FrameConfig(Section, place="vlm_reward.frames"):
         return given
 
 
-def _import_path(function: Callable[..., Any]) -> str:
+def path_of(function: Callable[..., Any]) -> str:
+    """Return the import path of a frame source.
+
+    Raises:
+        ValueError: env runners could not import it.
+    """
     path = import_path_of(function)
     try:
         found = load_object(path, "frames.source")

@@ -4,11 +4,12 @@ import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
 from rllib_vlm_reward.config.calibration import Calibration, inline_calibration
-from rllib_vlm_reward.config.frame_config import FrameConfig
+from rllib_vlm_reward.config.frame_config import FrameConfig, path_of
 from rllib_vlm_reward.config.goal_config import GoalConfig, TemplateConfig, resolve_goals
 from rllib_vlm_reward.config.scope import AGENT, ELSEWHERE, RUN, scope_of
 from rllib_vlm_reward.config.serving_config import ServingConfig
@@ -22,7 +23,13 @@ from rllib_vlm_reward.reward_model.heads import (
     make_head,
 )
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.settings import Section, dump_settings, import_path_of, parse_settings
+from rllib_vlm_reward.settings import (
+    Section,
+    dump_settings,
+    import_path_of,
+    messages,
+    parse_settings,
+)
 
 __all__ = ["VLMRewardConfig"]
 
@@ -261,7 +268,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         try:
             return self.model_copy(update={**changes, "agents": {}})
         except pydantic.ValidationError as error:
-            raise ValueError(f"agents: of agent {agent!r}: {error.errors()[0]['msg']}") from error
+            raise ValueError(f"agents: of agent {agent!r}: {messages(error)[0]}") from error
 
     def check_weights(self, weights: str) -> None:
         """Refuse a CLIP whose weights, by their SHA-256, are not those of a calibration.
@@ -334,10 +341,17 @@ def _reward_settings(section: Section, group: str = "") -> dict[str, Any]:
     return found
 
 
-def _plain(value: Section | Head) -> Any:
+def _plain(value: Any) -> Any:
+    """Return in YAML's types what an agent's settings may hold beside them."""
+    if isinstance(value, Section):
+        return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, Head):
         return head_settings(value)
-    return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if callable(value):
+        return path_of(value)
+    raise ValueError(f"got {value!r}, expected settings as in YAML, a head or a frame source.")
 
 
 def _rewarded(given: str | dict[str, Any]) -> str | dict[str, Any]:

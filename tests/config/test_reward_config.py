@@ -1,10 +1,11 @@
 import re
 
+import numpy as np
 import pydantic
 import pytest
 import yaml
 
-from rllib_vlm_reward.config import GoalConfig, VLMRewardConfig
+from rllib_vlm_reward.config import FrameConfig, GoalConfig, VLMRewardConfig
 
 GOALS = {"encoder": "ViT-B-32/random", "goals": ["a ball", "a key"]}
 
@@ -64,12 +65,12 @@ def test_a_config_is_frozen():
         ({"serving": {"num_gpus_per_actor": -1}}, "num_gpus_per_actor"),
         ({"serving": {"precision": "int8"}}, "precision"),
         ({"encoder": ""}, "encoder"),
-    ],
         ({"window": 2}, r"unknown key 'window'. It belongs in vlm_reward.frames\b"),
         ({"temperature": 0.1}, "unknown key 'temperature'. It belongs in vlm_reward.head. Move it"),
         ({"frames": {"threshold": 0.5}}, "frames\n.*'threshold'. It belongs in vlm_reward. Move"),
         ({"head": {"kind": "cosine", "window": 2}}, "'window'. It belongs in vlm_reward.frames"),
         ({"head": {"kind": "cosine", "alpha": 1}}, r"'alpha'. The keys are \[\]"),
+    ],
 )
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(pydantic.ValidationError, match=message):
@@ -103,6 +104,8 @@ def test_a_goal_is_held_out_or_not():
         ({"serving": {"num_actors": 2}}, "'serving' of agent 'a' is the same for all agents"),
         ({"treshold": 0.5}, "unknown key 'treshold'. Did you mean 'threshold'?"),
         ({"goals": ["one goal"]}, "of agent 'a'"),
+        ({"frames": {"window": 0}}, "of agent 'a': window: got 0"),
+        ({"frames": {"source": object()}}, "expected settings as in YAML"),
     ],
 )
 def test_an_agents_settings_are_checked_at_once(own, says):
@@ -168,6 +171,17 @@ def test_an_agents_own_goals_leave_the_others_held_out_ones():
 def test_an_agents_settings_survive_yaml_however_they_were_given():
     own = {"goals": (GoalConfig(text="a box", negatives=("a door",)), "a wall")}
     config = make(agents={"a": own, 3: {"goals": ["a lamp", "a cup"]}})
+    assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
+
+
+def film(env, observations, infos):
+    return observations
+
+
+def test_an_agent_may_be_given_a_frame_source_and_a_head_with_arrays():
+    own = {"frames": {"source": film}, "head": {"kind": "cosine"}, "num_negatives": np.int64(1)}
+    config = make(frames={"window": 2}, agents={"a": own})
+    assert config.for_agent("a").frames == FrameConfig(source=f"{__name__}.film", window=2)
     assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
 
 
