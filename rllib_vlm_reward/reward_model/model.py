@@ -76,8 +76,9 @@ class RewardModel:
         Raises:
             FrameError: anything but batches of uint8 RGB frames of one size.
             GoalError: indices of another type, shape or range.
-            RewardError: a score that is not finite, a head that the model or goals forbid, or a
-                precision that moves the scores too far (:meth:`.CLIPEncoder.tower_for`).
+            RewardError: a score that is not finite, scores of another shape, a head that the model
+                or goals forbid, or a precision that moves the scores too far
+                (:meth:`.CLIPEncoder.tower_for`).
         """
         pieces = as_frame_batches(frames)
         _check_indices(goals, sum(map(len, pieces)), scorer.goals)
@@ -230,6 +231,11 @@ def _keep(kept: OrderedDict[str, Kept], key: str, value: Kept) -> None:
 
 
 def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer) -> None:
+    if scores.shape != goals.shape:
+        raise RewardError(
+            f"head {type(scorer.head).__name__}: it gave scores {list(scores.shape)} for "
+            f"{len(goals)} frames, expected {list(goals.shape)}. Return one score for each frame."
+        )
     finite = np.isfinite(scores)
     if not finite.all():
         first = int(np.argmin(finite))

@@ -200,6 +200,16 @@ def test_scores_that_are_not_finite_are_an_error(model, value):
         model.score(frames_of(3), np.array([0, 1, 2]), Scorer(GOALS, Broken(value)))
 
 
+def test_scores_of_another_shape_are_an_error(model):
+    @dataclasses.dataclass(frozen=True)
+    class Column(Head):
+        def __call__(self, images, bank, goals):
+            return Cosine()(images, bank, goals)[:, None]
+
+    with pytest.raises(RewardError, match=r"head Column: .* \[3, 1\] for 3 frames, expected \[3\]"):
+        model.score(frames_of(3), np.array([0, 1, 2]), Scorer(GOALS, Column()))
+
+
 def test_a_goal_that_reads_as_its_baseline_is_an_error(model):
     goals = GoalSet((Goal("ball", "a ball", baseline="A  BALL"),))  # the same tokens
     with pytest.raises(RewardError, match="from its baseline"):
