@@ -66,7 +66,7 @@ class RewardStream:
         )
         self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._ledger = Ledger(config)
-        self._counter = ScoreCounter(config.head.range[0]) if config.alarms != "off" else None
+        self._counter = ScoreCounter(*config.head.range) if config.alarms != "off" else None
         self._highlights: Highlights | None = None
         self._asked: list[tuple[ScoredSteps, PendingScores | None]] = []
         self._known: dict[str, dict[str, Any]] = {}

@@ -87,6 +87,7 @@ class Alarms:
 
     Args:
         low: the head's lowest score.
+        high: the head's highest score.
         threshold: β, if there is one.
 
     Attributes:
@@ -100,11 +101,11 @@ class Alarms:
         ['constant']
     """
 
-    def __init__(self, *, low: float, threshold: float | None) -> None:
+    def __init__(self, *, low: float, threshold: float | None, high: float = 1.0) -> None:
         self.in_force: dict[str, Alarm] = {}
         self.recent = ScoreStatistics()
         self._announced: set[str] = set()
-        self._low, self._threshold = low, threshold
+        self._low, self._high, self._threshold = low, high, threshold
         self._window: deque[ScoreStatistics] = deque(maxlen=WINDOW)
         self._start: ScoreStatistics | None = None
         self._first: int | None = 1
@@ -162,9 +163,9 @@ class Alarms:
         spread = recent.spread
         if spread is None or recent.steps < MIN_STEPS or recent.fired.any():
             return None
-        least = LEAST_COSINE_SPREAD
+        least = LEAST_COSINE_SPREAD * (self._high - self._low) / 2  # a cosine's range is 2
         if self._low == 0.0:
-            least = LEAST_SPREAD * min(recent.mean, 1 - recent.mean)
+            least = LEAST_SPREAD * min(recent.mean, self._high - recent.mean)
         if spread >= least:
             return None
         return Alarm(

@@ -55,7 +55,9 @@ class RewardMonitor:
         each = {agent: config.for_agent(agent) for agent in (None, *config.agents)}
         self._configs: dict[Agent, VLMRewardConfig] = {a: it for a, it in each.items() if it}
         self._alarms = {
-            agent: Alarms(low=it.head.range[0], threshold=it.threshold_in_force)
+            agent: Alarms(
+                low=it.head.range[0], high=it.head.range[1], threshold=it.threshold_in_force
+            )
             for agent, it in self._configs.items()
         }
         self._mode = config.alarms
@@ -74,18 +76,18 @@ class RewardMonitor:
         for agent, alarms in self._alarms.items():
             alarms.set_state(state.get("alarms", {}).get(str(agent), {}))
 
-    def histograms(self) -> Iterator[tuple[str, npt.NDArray[np.int64], float]]:
+    def histograms(self) -> Iterator[tuple[str, npt.NDArray[np.int64], tuple[float, float]]]:
         """Yield the last iteration's histograms that hold something.
 
         For each its name, ``success``, ``failure`` or ``unknown`` (``AGENT/success`` and so on for
-        an agent that is monitored apart), its counts, int64 ``[BINS]``, and the score at which the
-        first bin begins.
+        an agent that is monitored apart), its counts, int64 ``[BINS]``, and the scores at which the
+        first bin begins and the last one ends.
         """
         for agent, statistics in self.statistics.items():
             for kind, name in ((SUCCESS, "success"), (FAILURE, "failure"), (UNKNOWN, "unknown")):
                 if statistics.counts[kind].any():
                     whole = name if agent is None else f"{agent}/{name}"
-                    yield whole, statistics.counts[kind], self._configs[agent].head.range[0]
+                    yield whole, statistics.counts[kind], self._configs[agent].head.range
 
     @property
     def in_force(self) -> list[str]:

@@ -31,7 +31,7 @@ class ScoreStatistics:
 
     Attributes:
         counts: int64 ``[3, BINS]``: steps by truth and score, in equal bins from the head's
-            lowest score to 1.
+            lowest score to its highest.
         fired: int64 ``[3]``: steps whose reward fired, by truth.
         moments: float64 ``[4]``: steps; the sum of their scores; the squared deviations from the
             mean of their episode; and the degrees of freedom of these.
@@ -68,6 +68,7 @@ class ScoreStatistics:
         truths: npt.ArrayLike,
         *,
         low: float = 0.0,
+        high: float = 1.0,
         ended: Sequence[tuple[bool | None, bool]] = (),
         before: Mapping[str, SoFar] | None = None,
     ) -> "ScoreStatistics":
@@ -79,6 +80,7 @@ class ScoreStatistics:
             fired: bool ``[N]``: whether a reward fired.
             truths: int ``[N]``: FAILURE, SUCCESS or UNKNOWN.
             low: the head's lowest score.
+            high: the head's highest score.
             ended: of each episode that ended: success, None where the env has no ground truth;
                 and whether a reward fired.
             before: the number and the mean of the scores that episodes had before these steps.
@@ -86,7 +88,7 @@ class ScoreStatistics:
         scores, truths = np.asarray(scores, np.float64), np.asarray(truths, np.int64)
         number: dict[str, int] = {}
         owner = np.array([number.setdefault(id_, len(number)) for id_ in ids], np.int64)
-        bins = ((scores - low) / (1 - low) * BINS).astype(np.int64).clip(0, BINS - 1)
+        bins = ((scores - low) / (high - low) * BINS).astype(np.int64).clip(0, BINS - 1)
         known = [(success, fires) for success, fires in ended if success is not None]
         paid_for_nothing = sum(fires and not success for success, fires in known)
         succeeded = sum(success for success, _ in known)
@@ -158,10 +160,11 @@ class ScoreCounter:
 
     Args:
         low: the head's lowest score.
+        high: the head's highest score.
     """
 
-    def __init__(self, low: float) -> None:
-        self._low = low
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        self._low, self._high = low, high
         self._steps: list[ScoredSteps] = []
         # An episode reaches over fragments, and so does the mean of its scores.
         self._so_far: dict[str, SoFar] = {}
@@ -199,6 +202,7 @@ class ScoreCounter:
             steps.fired[rows],
             steps.truths[rows],
             low=self._low,
+            high=self._high,
             ended=ended,
             before=self._so_far,
         )

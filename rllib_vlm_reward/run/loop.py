@@ -151,8 +151,8 @@ def _log_scores(
     folder: RunFolder, monitor: RewardMonitor, env_steps: int, experiment: Experiment
 ) -> None:
     """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
-    for name, counts, low in monitor.histograms():
-        folder.log_scores(f"scores/{name}", counts, env_steps, low=low)
+    for name, counts, bounds in monitor.histograms():
+        folder.log_scores(f"scores/{name}", counts, env_steps, bounds=bounds)
     if monitor.highlights:
         picture = draw_highlights(monitor.highlights, experiment.vlm_reward.threshold_in_force)
         folder.log_frames("highest scores", picture, env_steps)

@@ -124,15 +124,20 @@ class RunFolder:
         self._board.add_image(name, frames, env_steps, dataformats="HWC")
 
     def log_scores(
-        self, name: str, counts: npt.NDArray[np.int64], env_steps: int, *, low: float
+        self,
+        name: str,
+        counts: npt.NDArray[np.int64],
+        env_steps: int,
+        *,
+        bounds: tuple[float, float],
     ) -> None:
-        """Add a histogram of scores, in equal bins from ``low`` to 1, int64 ``[N]``."""
-        edges = np.linspace(low, 1.0, len(counts) + 1)
+        """Add a histogram of scores, int64 ``[N]``, in equal bins between two bounds."""
+        edges = np.linspace(*bounds, len(counts) + 1)
         middles = (edges[:-1] + edges[1:]) / 2
         self._board.add_histogram_raw(
             name,
-            min=low,
-            max=1.0,
+            min=bounds[0],
+            max=bounds[1],
             num=int(counts.sum()),
             sum=float(counts @ middles),
             sum_squares=float(counts @ middles**2),

@@ -120,6 +120,27 @@ def test_a_cosine_may_lie_close_together():
     assert "constant" in kinds(cosine(0.0001), low=-1.0, threshold=None)[0]
 
 
+@pytest.mark.parametrize("score", [good, untrained, sure, noise])
+def test_a_head_of_another_range_raises_the_same(score):
+    found = []
+    for high in (1.0, 8.0):  # a power of 2 moves no score to another bin
+        alarms, kinds_seen = Alarms(low=0.0, high=high, threshold=BETA * high), []
+        for iteration in (1, 2, 3):
+            rng, names, scores, truths = np.random.default_rng(iteration), [], [], []
+            for episode in range(60):
+                successes = np.arange(10) == 9
+                names += [f"{iteration}-{episode}"] * 10
+                scores.append(np.clip(score(rng, 10, successes), 0, 1) * high)
+                truths.append(successes.astype(int))
+            joined, labels = np.concatenate(scores), np.concatenate(truths)
+            statistics = ScoreStatistics.of(
+                names, joined, joined > BETA * high, labels, high=high, ended=[(True, True)] * 60
+            )
+            kinds_seen += [alarm.kind for alarm in alarms.update(statistics, iteration)]
+        found.append((kinds_seen, statistics.counts.tolist()))
+    assert found[0] == found[1]
+
+
 def test_nothing_is_said_of_little():
     few = play(untrained, episodes=MIN_EPISODES // 2)
     assert few.steps < MIN_STEPS
