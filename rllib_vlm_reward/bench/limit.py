@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.reward_model.encoder import Encoder, is_import_path, load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.precision import resolve
 from rllib_vlm_reward.serving.lanes import cores, use_threads
@@ -48,7 +49,8 @@ class Limit:
 
     Attributes:
         best: the fastest of ``ways``.
-        forward_per_second: the image tower alone, on frames that were preprocessed before.
+        forward_per_second: the image tower alone, on frames that were preprocessed before; all of
+            an encoder of the user's own, whose preprocessing nobody else knows.
         precision: of the image tower.
         ways: torch's own threads, and a lane a core; each at its best batch size.
     """
@@ -82,15 +84,15 @@ class BareModel:
         self._config, self._shape, self._device = config, shape, device
 
     @cached_property
-    def _encoder(self) -> CLIPEncoder:
+    def _encoder(self) -> Encoder:
         return _load(self._config, self._device)  # not in the constructor: Ray hides its errors
 
     def search(self, seconds: float, sizes: Sequence[int] = SIZES) -> Limit:
         """Try batch sizes, rising, for ``seconds`` each; those that take far longer are left.
 
         Raises:
-            CheckpointError: see :meth:`CLIPEncoder.load`.
-            RewardError: see :meth:`RewardModel.check_precision`.
+            CheckpointError: see :func:`.load_encoder`.
+            RewardError: see :meth:`.RewardModel.precision`.
         """
         shares = {(1, cores()), (cores(), 1)} if self._device == "cpu" else {(1, 1), (2, 1)}
         return self._limit(
@@ -106,10 +108,13 @@ class BareModel:
 
     def _limit(self, ways: Sequence[Way], seconds: float) -> Limit:
         best = max(ways, key=lambda way: way.frames_per_second)
-        pixels = self._encoder.preprocess(self._frames(best.batch_size))
-        alone = frames_per_second(self._tower, pixels, best.lanes, best.threads, seconds)
-        alone = max(alone, best.frames_per_second)  # noise, where frames need no resizing
-        return Limit(best, alone, self._encoder.precision, tuple(ways))
+        alone, encoder = best.frames_per_second, self._encoder
+        if isinstance(encoder, CLIPEncoder):
+            pixels = encoder.preprocess(self._frames(best.batch_size))
+            tower = partial(_image_tower, encoder)
+            # Noise may make it slower than the whole, where frames need no resizing.
+            alone = max(alone, frames_per_second(tower, pixels, best.lanes, best.threads, seconds))
+        return Limit(best, alone, encoder.precision, tuple(ways))
 
     def _best(self, lanes: int, threads: int, sizes: Sequence[int], seconds: float) -> Way:
         tried: list[Way] = []
@@ -126,16 +131,20 @@ class BareModel:
     def _frames(self, size: int) -> Frames:
         return np.random.default_rng(0).integers(0, 256, (size, *self._shape, 3), np.uint8)
 
-    def _whole(self, frames: Frames) -> Any:
-        return self._encoder.encode_frames(frames).cpu()  # which waits for a GPU
-
     @torch.inference_mode()
-    def _tower(self, pixels: torch.Tensor) -> Any:
-        return self._encoder.model.encode_image(pixels).cpu()
+    def _whole(self, frames: Frames) -> Any:
+        return torch.as_tensor(self._encoder.encode_frames(frames)).cpu()  # which waits for a GPU
 
 
-def _load(config: VLMRewardConfig, device: str) -> CLIPEncoder:
+@torch.inference_mode()
+def _image_tower(encoder: CLIPEncoder, pixels: torch.Tensor) -> Any:
+    return encoder.model.encode_image(pixels).cpu()
+
+
+def _load(config: VLMRewardConfig, device: str) -> Encoder:
     """Load one tower, in what ``auto`` comes to: fp32 where a lower one moves the scores."""
+    if is_import_path(config.encoder):
+        return load_encoder(config.encoder, device=device, precision=config.serving.precision)
     precision = resolve(config.serving.precision, torch.device(device))
     encoder = CLIPEncoder.load(config.encoder, device=device, precision=precision)
     try:
