@@ -81,7 +81,7 @@ def add_vlm_reward(
     _check(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
-    check_encoder(vlm.encoder)
+    check_encoder(vlm.encoder, vlm.serving.precision)
     _check_policy(config, vlm)
     if curriculum is not None:
         _check_curriculum(config, vlm, curriculum)

@@ -27,7 +27,7 @@ def bench_load(load: Load, *, report: Report = lambda _: None) -> Breakdown:
     Raises:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
-    check_encoder(load.reward.encoder)  # before anything starts
+    check_encoder(load.reward.encoder, load.reward.serving.precision)  # before anything starts
     with joined_cluster():
         report("measuring the CLIP alone, then with clients")
         return break_down(load, measure_served(load), None)

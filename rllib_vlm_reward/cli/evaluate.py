@@ -84,7 +84,7 @@ def evaluate_command(
     check_device(device)
     rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():  # wrong names are found before the env is played
-        check_encoder(reward.encoder)
+        check_encoder(reward.encoder, reward.serving.precision)
     load_metrics(metric or [])
     try:
         assessments = _evaluate(

@@ -165,7 +165,7 @@ def evaluate(
     for metric in loaded.values():
         metric.try_out(frames)
     for config in rewards.values():
-        check_encoder(config.encoder)
+        check_encoder(config.encoder, config.serving.precision)
         indices_of(frames, config.goal_set)
 
     def assess(name: str, model: RewardModel) -> Assessment:

@@ -104,7 +104,7 @@ def relabel(
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     _check_settings(config, goal)
-    check_encoder(config.encoder)
+    check_encoder(config.encoder, config.serving.precision)
     units = find_units(recording)
     _check_apart(recording, output)
     reports = Folder(output, config, goal).finished(units)

@@ -19,6 +19,7 @@ __all__ = [
     "check_encoder",
     "checked",
     "embed_dim",
+    "is_import_path",
     "load_encoder",
 ]
 
@@ -65,7 +66,10 @@ class Encoder:
     logit_bias: float | None = None
     image_size: tuple[int, int] = (224, 224)
     precision: str = "fp32"
-    device: torch.device = torch.device("cpu")
+    device: torch.device
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
 
     def encode_frames(self, frames: Any) -> Tensor:
         """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm."""
@@ -141,15 +145,11 @@ def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> 
         >>> load_encoder("small").embed_dim
         64
     """
-    if not _is_import_path(name):
+    if not is_import_path(name):
         from rllib_vlm_reward.reward_model.clip import CLIPEncoder  # open_clip: 200 MB
 
         return CLIPEncoder.load(name, device=device, precision=precision)
-    if precision != "auto":
-        raise CheckpointError(
-            f"encoder {name!r}: got precision {precision!r}, expected auto: an encoder of your own "
-            "computes as it likes."
-        )
+    check_encoder(name, precision)
     encoder: Encoder = _encoder_class(name)(device=device)
     for attribute, kind in (("embed_dim", int), ("fingerprint", str)):
         value = getattr(encoder, attribute, None)
@@ -161,11 +161,16 @@ def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> 
     return encoder
 
 
-def check_encoder(name: str) -> None:
+def check_encoder(name: str, precision: str = "auto") -> None:
     """Raise at once what can be known about an encoder without its weights.
 
+    Args:
+        name: see :func:`load_encoder`.
+        precision: see :func:`load_encoder`.
+
     Raises:
-        CheckpointError: see :func:`.clip.check_clip`; a class that is no encoder.
+        CheckpointError: see :func:`.clip.check_clip`; a class that is no encoder; a precision for
+            an encoder of your own.
         ConfigError: an import path that leads nowhere.
 
     Example:
@@ -176,12 +181,17 @@ def check_encoder(name: str) -> None:
 'rllib_vlm_reward.reward_model.bank.TextBank': it is no encoder, expected a class that derives \
 from rllib_vlm_reward.Encoder.
     """
-    if _is_import_path(name):
-        _encoder_class(name)
-    else:
+    if not is_import_path(name):
         from rllib_vlm_reward.reward_model.clip import check_clip
 
         check_clip(name)
+        return
+    _encoder_class(name)
+    if precision != "auto":
+        raise CheckpointError(
+            f"encoder {name!r}: got precision {precision!r}, expected auto: an encoder of your own "
+            "computes as it likes. Leave serving.precision out."
+        )
 
 
 def embed_dim(name: str) -> int:
@@ -194,7 +204,7 @@ def embed_dim(name: str) -> int:
         >>> embed_dim("ViT-B-32/random")
         512
     """
-    if not _is_import_path(name):
+    if not is_import_path(name):
         from rllib_vlm_reward.reward_model.clip import clip_embed_dim
 
         return clip_embed_dim(name)
@@ -226,7 +236,13 @@ use, such as cpu or cuda (...
         ) from error
 
 
-def _is_import_path(name: str) -> bool:
+def is_import_path(name: str) -> bool:
+    """Return whether an encoder's name is the import path of a class, not one of open_clip's.
+
+    Example:
+        >>> is_import_path("my_package.MyEncoder"), is_import_path("ViT-B-32/openai")
+        (True, False)
+    """
     parts = name.split(".")
     return len(parts) > 1 and all(map(str.isidentifier, parts)) and not Path(name).exists()
 

@@ -57,3 +57,10 @@ def test_every_tag_of_open_clip_passes_or_names_one_that_does():
 def test_embed_dim_reads_no_weights():
     assert embed_dim("ViT-H-14/random") == 1024
     assert embed_dim("ViT-B-16-SigLIP/webli") == 768
+
+
+def test_a_precision_is_refused_for_an_encoder_of_ones_own():
+    own = "rllib_vlm_reward.reward_model.encoder.Encoder"
+    check_encoder(own)
+    with pytest.raises(CheckpointError, match="got precision 'bf16', expected auto"):
+        check_encoder(own, "bf16")
