@@ -13,7 +13,7 @@ import ray.data
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, RewardError
 from rllib_vlm_reward.offline.folder import Folder, Report
-from rllib_vlm_reward.offline.relabeller import ERRORS, Relabeller
+from rllib_vlm_reward.offline.relabeller import ERRORS_BY_NAME, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
 from rllib_vlm_reward.serving.deployment import Demand, joined_cluster
 from rllib_vlm_reward.settings import read_settings, validated
@@ -126,7 +126,7 @@ def relabel(
     with joined_cluster():
         for row in _run(config, todo, given):
             if row["error"]:
-                raise ERRORS[row["error"]](row["report"])
+                raise ERRORS_BY_NAME[row["error"]](row["report"])
             reports += [Report(**each) for each in json.loads(row["report"])]
             _same_encoder(config, reports)
             progress = _progress(config, units, reports, skipped)

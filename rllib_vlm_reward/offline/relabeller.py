@@ -13,11 +13,10 @@ import ray
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import (
+    ERRORS,
     CheckpointError,
     FrameError,
     GoalError,
-    LabelError,
-    PoolError,
     RewardError,
 )
 from rllib_vlm_reward.frames import Frames
@@ -29,12 +28,9 @@ from rllib_vlm_reward.reward_model.scorer import Scores
 from rllib_vlm_reward.serving.actor import RewardActor
 from rllib_vlm_reward.serving.request import Request
 
-__all__ = ["ERRORS", "Relabeller"]
+__all__ = ["ERRORS_BY_NAME", "Relabeller"]
 
-ERRORS = {
-    error.__name__: error
-    for error in (CheckpointError, FrameError, GoalError, LabelError, PoolError, RewardError)
-}
+ERRORS_BY_NAME = {error.__name__: error for error in ERRORS}
 _ROWS_AT_ONCE = 4  # read ahead of what is scored
 
 
@@ -101,7 +97,7 @@ class Relabeller:
         """
         try:
             reports = self._work_off([Unit(**unit) for unit in json.loads(row["units"])])
-        except tuple(ERRORS.values()) as error:
+        except ERRORS as error:
             return {"error": type(error).__name__, "report": str(error)}
         return {"error": "", "report": json.dumps([dataclasses.asdict(each) for each in reports])}
 

@@ -16,7 +16,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError, RewardError
+from rllib_vlm_reward.errors import ERRORS, CheckpointError, PoolError
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.request import Request
 from rllib_vlm_reward.serving.router import NAMESPACE, fetch
@@ -283,7 +283,7 @@ def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.Obje
 def _await(refs: list[ray.ObjectRef], timeout_s: float, deed: str) -> list[Any]:
     try:
         answers: list[Any] = fetch(refs, timeout_s)
-    except (CheckpointError, GoalError, PoolError, RewardError):
+    except ERRORS:
         _take_note(refs)
         raise
     except GetTimeoutError as error:
