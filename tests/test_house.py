@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import importlib
+import re
 from pathlib import Path
 
 import rllib_vlm_reward
@@ -183,6 +184,18 @@ def test_libraries_stay_in_their_rooms():
                         wrong.append(f"{name_of(path)} imports {name}")
     assert not wrong
     assert used == set(LIBRARIES)
+
+
+def test_a_package_that_lists_its_modules_lists_them_all():
+    wrong = {}
+    for path in FILES:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        listed = set(re.findall(r":mod:`(\w+)`", text))
+        if path.name == "__init__.py" and listed:
+            modules = {it.stem for it in path.parent.glob("*.py")} - {"__init__"}
+            modules |= {it.parent.name for it in path.parent.glob("*/__init__.py")}
+            wrong |= {name_of(path): listed ^ modules} if listed != modules else {}
+    assert not wrong
 
 
 def test_public_names_are_documented_and_importable():

@@ -3,6 +3,7 @@
     env.step ─ VLMReward: frames ─▶ pool ─▶ scores ─▶ rewards, at once or when the fragment ends
              ─ GoalWeights: which goals the envs draw
              ─ GoalEmbedding: the goal beside the observation
+             ─ StackedFrames: the last frames in place of one
 
 The reward:
 
@@ -15,8 +16,9 @@ The reward:
 * :mod:`episode_metrics`: the returns of an episode, the VLM's and the env's own;
 * :mod:`custom_data`: the keys under which an episode keeps them.
 
-The goals:
+What the policy sees, and the goals:
 
+* :mod:`stacked_frames`: the piece that shows the policy the last frames at once;
 * :mod:`goal_embedding`: the piece that shows the policy its goal;
 * :mod:`goal_weights`: the piece that carries a curriculum to the envs;
 * :mod:`drawn_goal`: the env wrapper that draws the goal of an episode;

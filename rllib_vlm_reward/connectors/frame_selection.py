@@ -47,7 +47,7 @@ class FrameSelection:
 
     Args:
         scored_steps: ``all``, ``last``, ``changed`` or an integer: see
-            :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
+            :class:`~rllib_vlm_reward.config.FrameConfig`.
     """
 
     def __init__(self, scored_steps: str | int) -> None:

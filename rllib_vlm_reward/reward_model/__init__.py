@@ -3,7 +3,7 @@
     frames uint8 [B, H, W, 3] ─ preprocess ─ encode [B, D] ─ head(images, bank, goals) ─ scores [B]
 
 * :mod:`spec`: one string that names a CLIP;
-* :mod:`pieces`: frames of several requests, read from where they lie;
+* :mod:`frame_batches`: frames of several requests, read from where they lie;
 * :mod:`preprocess`: open_clip's image transform, batched, on the device;
 * :mod:`weights`: read without running code, loaded whole or not at all;
 * :mod:`precision`: the best that the device has, and what it does to a score;
