@@ -159,7 +159,8 @@ def together_and_alone(args: argparse.Namespace, config: VLMRewardConfig) -> dic
     """Measure trials on one pool beside a trial on its own, then with one that is killed."""
     pools = [RewardPool.start(config, name=SHARED)]
     # Each finds a size by the clock, and two may find two.
-    same = config.model_copy(update={"max_batch_size": pools[0].describe()[0]["batch_size"]})
+    size = pools[0].describe()[0]["batch_size"]
+    same = config.model_copy(update={"serving": {"max_batch_size": size}})
     pools.append(RewardPool.start(same, name=SINGLE))
     trials = [start_trial(args, config, seed) for seed in range(args.trials)]
     fetch([trial.ready.remote() for trial in trials])
