@@ -36,6 +36,8 @@ _EVERY_FRAME = {
     "goal_source": "info:goal",
     "mode": "deferred",
     "early_end": False,
+    "agents": {},
+    "calibration": None,  # which may be for frames from elsewhere
 }
 
 
@@ -113,7 +115,8 @@ class Client:
         shape: Shape,
         seed: int,
     ) -> None:
-        self._config = config.model_copy(update=_EVERY_FRAME)
+        in_force = {"head": config.head_in_force, "threshold": config.threshold_in_force}
+        self._config = config.model_copy(update={**_EVERY_FRAME, **in_force})
         self._doors = {name: make() for name, make in doors.items()}
         self._env: Any = StandInEnv(num_envs, shape, seed)
         self._scorer = config.scorer

@@ -5,6 +5,7 @@ import pytest
 
 from rllib_vlm_reward.bench.traffic import Client, Driven, StandInEnv, rate
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.reward_model.heads import Softmax
 
 # What a run may have, and a client must not heed: it names the goals, and every frame is scored.
 CONFIG = VLMRewardConfig(
@@ -57,6 +58,24 @@ def test_the_connectors_way_scores_every_frame_once(client, door):
     assert set(door.sizes) == {3}
     assert door.under_way == 0
     assert len(door.frames[0]) == 6 * 8 * 3
+
+
+def test_a_calibration_for_frames_from_elsewhere_does_not_stop_it(door):
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    config = CONFIG.model_copy(update={"threshold": None, "early_end": False})
+    calibration = {
+        **{"version": 2, "encoder": "small", "weights": "a" * 64, "encoder_precision": "fp32"},
+        **{"frame_source": "obs", "head": "softmax", "head_sha256": Softmax(0.02).digest()},
+        **{"temperature": 0.02, "goals": config.goal_set.texts, "target": {"precision": 0.9}},
+        "statements": config.goal_set.statements,
+        "goals_sha256": config.goal_set.fingerprint,
+        **dict.fromkeys(("threshold", "precision", "recall", "false_positives"), figure),
+        **dict.fromkeys(("frames", "successes", "episodes"), 1),
+    }
+    config = config.model_copy(update={"calibration": calibration})
+    client = Client(config, {"door": lambda: door}, num_envs=3, shape=SHAPE, seed=1)
+    assert client.drive("door", 0.01, 4).frames == len(door.frames)
+    assert client._config.scorer == config.scorer
 
 
 def test_requests_keep_to_what_may_be_under_way(client, door):
