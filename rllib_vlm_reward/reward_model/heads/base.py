@@ -35,7 +35,8 @@ class Head:
         may_be_constant: whether one score for many different frames is normal, not an error.
         needs_negatives: whether each goal must have negatives.
         needs_baseline: whether each goal must have a baseline.
-        has_temperature: whether there is a field ``temperature``: None takes the model's own.
+        has_temperature: whether there is a field ``temperature``, τ of a softmax over the goal and
+            its negatives, which ``calibrate`` can choose; None takes the model's own.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
