@@ -89,7 +89,7 @@ def train(config, vlm, until=None):
 @pytest.mark.parametrize("env", [Filmed, FilmedBox])
 @pytest.mark.parametrize("model_config", [LSTM, STACKED, {}], ids=["lstm", "stacked", "plain"])
 @pytest.mark.parametrize("algorithm", [PPOConfig, APPOConfig, IMPALAConfig])
-def test_on_policy_algorithms(algorithm, model_config, env, vlm_config, shared_pool):  # noqa: F811
+def test_on_policy_algorithms(algorithm, model_config, env, vlm_config, shared_pool):
     vlm = vlm_config(
         mode="deferred",
         goal_embedding=True,
@@ -127,7 +127,7 @@ def assert_paid(batch, table):
         (SACConfig, GoalConditionedSACModule, FilmedBox),
     ],
 )
-def test_algorithms_that_replay(config, module, env, vlm_config, shared_pool):  # noqa: F811
+def test_algorithms_that_replay(config, module, env, vlm_config, shared_pool):
     vlm = vlm_config(
         mode="deferred",
         goal_embedding=True,
