@@ -35,6 +35,9 @@ SMALL = {
 def cut(path, tiny_clip):
     """The run of a config, of some hundred steps."""
     settings = yaml.safe_load(path.read_text())
+    # Without the start of a process; quickstart.yaml, APPO and IMPALA train with a remote one.
+    if settings["algorithm"] == "PPO":
+        settings["env_runners"]["num_env_runners"] = 0
     for section, small in SMALL.items():
         here = settings[section]
         here |= {name: value for name, value in small.items() if name in here}
