@@ -138,7 +138,7 @@ def test_a_command_that_plays_one_agent_refuses_several(trained, tmp_path):
 
 def test_the_documented_yaml_trains(cluster, tmp_path, monkeypatch):
     page = (Path(__file__).parents[2] / "docs" / "multi-agent.md").read_text()
-    (settings,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    settings, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     env, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "run.yaml").write_text(settings)
     (tmp_path / "two_rooms.py").write_text(env)
