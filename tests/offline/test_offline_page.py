@@ -32,7 +32,7 @@ def fewer(code):
 def test_record_relabel_learn(cluster, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     record, learn = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (command,) = re.findall(r"^    rllib-vlm-reward (relabel .*)$", PAGE, re.MULTILINE)
+    (command,) = re.findall(r"^rllib-vlm-reward (relabel recorded .*)$", PAGE, re.MULTILINE)
     exec(fewer(record), {})
     arguments = shlex.split(command.replace(CONFIG, str(ROOT / CONFIG)))
     result = CliRunner().invoke(cli.app, arguments)
@@ -46,5 +46,5 @@ def test_record_relabel_learn(cluster, monkeypatch, tmp_path):
 
 
 def test_the_figures_name_a_command_that_is_there():
-    (script,) = re.findall(r"^    python (\S+) --steps 50000$", PAGE, re.MULTILINE)
+    (script,) = re.findall(r"^python (\S+) --steps 50000$", PAGE, re.MULTILINE)
     assert (ROOT / script).exists()
