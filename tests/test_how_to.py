@@ -56,7 +56,7 @@ def test_clip_sees_what_the_env_says(folder, capsys):
     runpy.run_path("look.py")
     seen = capsys.readouterr().out
     assert not re.search(r": 0 frames show", seen)
-    assert re.search(r"^0 of \d+ frames are judged wrong$", seen, re.MULTILINE)
+    assert re.search(r"^0 of \d+ frames are rewarded wrongly$", seen, re.MULTILINE)
     assert not [*folder.glob("wrong-*.png")]
 
 
@@ -68,7 +68,7 @@ def test_what_is_held_out_must_not_lie_around(folder, capsys, tmp_path, monkeypa
     (tmp_path / "run.yaml").write_text(run.replace(", reserved: [green ball, green key]", ""))
     runpy.run_path(str(folder / "look.py"))
     seen = capsys.readouterr().out
-    assert re.search(r"^[1-9]\d* of \d+ frames are judged wrong$", seen, re.MULTILINE)
+    assert re.search(r"^[1-9]\d* of \d+ frames are rewarded wrongly$", seen, re.MULTILINE)
     assert [*tmp_path.glob("wrong-*.png")]
 
 
@@ -90,7 +90,7 @@ def test_the_run_leaves_what_the_page_lists(folder):
     output = subprocess.run(
         [*command, "--output", "runs/first"], check=True, capture_output=True, text=True, env=found
     ).stdout
-    _, table = PAGE.split("| in `runs/first` | |")
+    _, table = PAGE.split("| in `runs/first` | content |")
     named = re.findall(r"`([\w.]+\.(?:gif|png|json|jsonl|yaml)|checkpoint)/?`", table[:1500])
     assert len(named) >= 7
     assert all((folder / "runs" / "first" / name).exists() for name in named)
