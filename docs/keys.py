@@ -38,11 +38,20 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
 HEAD = """\
 # Every key of a run's YAML
 
-Printed by `python docs/keys.py` from the docstrings of the classes, which check each key. An
-unknown key is an error that names the nearest one, except within `policy.model_config`, which only
-the module reads. `none` is YAML's `null`, or an empty list or mapping. `configs/quickstart.yaml` is
-a commented example. `rllib-vlm-reward train --set KEY=VALUE` replaces a value, with dots between
-the keys: `--set vlm_reward.threshold=0.6`.
+This page lists every key that a run's YAML may have, with its default and its meaning.
+`configs/quickstart.yaml` is an example with comments. To replace a value for one run, pass it on
+the command line, with dots between the keys:
+
+```sh
+rllib-vlm-reward train configs/quickstart.yaml --output runs/stricter \\
+    --set vlm_reward.threshold=0.6
+```
+
+An unknown key is an error that names the most similar key. The exception is `policy.model_config`,
+which only the module reads. The default `none` is `null` in YAML, or an empty list or mapping.
+
+`python docs/keys.py > docs/keys.md` writes this page from the docstrings of the classes that check
+the keys.
 """
 
 
@@ -57,10 +66,15 @@ def _table(title: str, place: str, section: type[Section], documented: type) -> 
         name for base in section.__bases__ for name in vars(base).get("__annotations__", {})
     }
     yield from (f"## {title}", "", f"Keys of {place}:", "")
-    yield from ("| key | default | |", "|---|---|---|")
+    yield from ("| key | default | meaning |", "|---|---|---|")
+    rows: dict[tuple[str, str], list[str]] = {}  # keys of one default and meaning share a row
     for name, field in section.model_fields.items():
         if name not in inherited:
-            yield f"| `{field.alias or name}` | {_default(field)} | {meanings[name]} |"
+            rows.setdefault((_default(field), meanings[name]), []).append(
+                f"`{field.alias or name}`"
+            )
+    for (default, meaning), keys in rows.items():
+        yield f"| {', '.join(keys)} | {default} | {meaning} |"
     yield ""
 
 
