@@ -1,4 +1,4 @@
-"""Every page of the docs does what it shows."""
+"""Every page of the docs, and the README, does what it shows."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import rllib_vlm_reward
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 # The first has an env and model of the reader's own; the other takes minutes, and is walked with
 # few steps by tests/offline/test_offline_page.py.
 UNRUNNABLE = {"your-own-env.md", "offline.md"}
@@ -63,7 +63,7 @@ def test_what_it_links_to_exists(page):
     assert all((page.parent / link).exists() for link in links), links
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_each_name_has_one_import(page):
     """What the docs use is public: a name of the package itself."""
     imported = re.findall(

@@ -14,16 +14,17 @@ def test_the_example_configures_an_algorithm():
     built = []
     code, trains = code.split(".build_algo()")
     assert "algorithm.train()" in trains
-    code = code.replace("my_package:MyRoom-v0", "CartPole-v1")
     exec(f"{code}\nbuilt.append(algorithm)", {"built": built})
     (config,) = built
     assert isinstance(config, AlgorithmConfig)
-    assert config.num_env_runners == 8
+    assert config.num_env_runners == 1  # a laptop's
     assert len(config.callbacks_class) == 1
 
 
 def test_every_file_that_it_links_to_exists():
-    assert all((ROOT / link).exists() for link in re.findall(r"\]\((?!http)([^)]+)\)", README))
+    links = re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", README)
+    links += re.findall(r'src="([^"]+)"', README)
+    assert all((ROOT / link).exists() for link in links), links
 
 
 def test_every_file_of_the_table_of_changes_exists():
