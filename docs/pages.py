@@ -26,18 +26,20 @@ LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)#\s]+)(?=[)#])")
 # Outside of fences, `python NAME.py` after the backticks names the file that a block shows.
 NAMED_FENCE = re.compile(r"^```(\w+) ([\w.-]+)$", re.MULTILINE)
 FLOATING_IMAGE = re.compile(r'<img align="right" src="([^"]+)" alt="([^"]+)">')
+SHARED = re.compile(r"^( {4})(\w+(?:, \w+)+)(: .*(?:\n {8}.*)*)", re.MULTILINE)
 EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
 CELL = re.compile(r"<td.*?</td>", re.DOTALL)
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):<code>([~.]?)([\w.]+)</code>")
 
 
 class Docstrings(griffe.Extension):
-    """Shows examples as code, and the types of settings without the rules that check them."""
+    """Adapts docstrings, which follow Google's style but for two habits, and types of settings."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Give the section ``Example`` the name that griffe knows."""
+        """Rename ``Example`` as griffe expects, and repeat a text that several names share."""
         if obj.docstring:
-            obj.docstring.value = EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
+            text = EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
+            obj.docstring.value = SHARED.sub(_repeated, text)
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
         """Reduce ``Annotated[int, Field(ge=0)]`` to ``int``."""
@@ -94,6 +96,10 @@ def on_page_content(html: str, **_: Any) -> str:
     """
     html = CELL.sub(lambda match: match[0].replace(r"\|", "|"), html)
     return ROLE.sub(_reference, html)
+
+
+def _repeated(match: re.Match[str]) -> str:
+    return "\n".join(f"{match[1]}{name}{match[3]}" for name in match[2].split(", "))
 
 
 def _reference(match: re.Match[str]) -> str:

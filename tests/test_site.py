@@ -26,5 +26,5 @@ def test_every_page_is_reached_from_the_navigation():
 
 def test_the_reference_has_every_public_name():
     text = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
-    names = set(re.findall(r"^::: rllib_vlm_reward\.(\w+)$", text, re.MULTILINE))
+    names = set(re.findall(r"^::: rllib_vlm_reward(?:\.\w+)*\.(\w+)$", text, re.MULTILINE))
     assert set(rllib_vlm_reward.__all__) <= names
