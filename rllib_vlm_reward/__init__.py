@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from rllib_vlm_reward.sweep import search
     from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
 
+__version__ = "0.1.0"
+
 # Where each public name is; imported when it is first asked for.
 _HOMES = {
     "FrameConfig": "config",

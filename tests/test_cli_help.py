@@ -8,6 +8,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
+from rllib_vlm_reward.settings import shipped_configs
 
 COMMANDS = typer.main.get_command(app).commands
 
@@ -40,3 +41,12 @@ def test_every_option_says_what_it_does():
         if not parameter.help
     }
     assert silent == set()
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"train-clip"}))
+def test_every_command_lists_the_shipped_configs_where_it_knows_no_such(name):
+    by_option = any("--config" in parameter.opts for parameter in COMMANDS[name].params)
+    ran = CliRunner().invoke(app, [name, *(["--config"] if by_option else []), "quickstat"])
+    assert ran.exit_code == 2
+    message = " ".join(ran.output.replace("│", "").split())
+    assert f"package: {', '.join(shipped_configs())}." in message

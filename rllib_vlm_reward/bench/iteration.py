@@ -67,7 +67,7 @@ def measure_iteration(experiment: Experiment) -> Iteration:
         raise ConfigError(
             f"bench: got {experiment.algorithm}, whose learner works while envs step, so its "
             "iterations have no parts to time one by one; expected another. Set algorithm: PPO, or "
-            "give --encoder and --frame in place of CONFIG.yaml."
+            "give --encoder and --frame in place of CONFIG."
         )
     algorithm = config.build_algo()
     try:

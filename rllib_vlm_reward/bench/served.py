@@ -60,7 +60,7 @@ def read_load(
     """
     if encoder is None:
         raise ConfigError(
-            "bench: got neither CONFIG.yaml nor --encoder, expected one. Name a run, or a CLIP "
+            "bench: got neither CONFIG nor --encoder, expected one. Name a run, or a CLIP "
             "such as --encoder small."
         )
     sides = frame.split("x")

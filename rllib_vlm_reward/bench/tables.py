@@ -49,7 +49,7 @@ def tables(found: Breakdown) -> Group:
 def _iteration(found: Breakdown) -> str:
     run = found.iteration
     if run is None:
-        return "Give a run's CONFIG.yaml, and env and learner are timed too."
+        return "Give a run's CONFIG, and env and learner are timed too."
     return (
         f"An iteration takes {run.seconds:.2f} s with the reward ({run.mode}) and "
         f"{run.seconds_without:.2f} s with one that costs nothing."

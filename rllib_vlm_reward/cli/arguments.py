@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Assignments", "check_output", "refuse_twice"]
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.settings import find_config
+
+__all__ = ["SHIPPED", "Assignments", "check_output", "config_path", "refuse_twice"]
+
+SHIPPED = "A name such as quickstart means a config that ships with the package."
+"""For the help of a CONFIG."""
 
 Assignments = Annotated[
     list[str] | None,
@@ -18,6 +24,22 @@ Assignments = Annotated[
     ),
 ]
 """``--set`` of a command that reads a run's YAML, for :meth:`.Experiment.from_file`."""
+
+
+def config_path(given: str) -> Path:
+    """Return the file of a CONFIG, which is a path or a shipped name: the argument's ``parser``.
+
+    Raises:
+        typer.BadParameter: there is no such file or name.
+
+    Example:
+        >>> config_path("quickstart").name
+        'quickstart.yaml'
+    """
+    try:
+        return find_config(given)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def check_output(path: Path, *, folder: bool = False) -> None:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
+from rllib_vlm_reward.cli.arguments import SHIPPED, config_path
 
 
 @app.command("bench")
@@ -14,10 +15,9 @@ def bench_command(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML of a run whose iterations are timed, with env and learner.",
-            exists=True,
-            dir_okay=False,
-            metavar="[CONFIG.yaml]",
+            help="YAML of a run whose iterations are timed, with env and learner. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ] = None,
     encoder: Annotated[
@@ -39,7 +39,7 @@ def bench_command(
 ) -> None:
     """Measure the throughput of this machine, and find the bottleneck of a run.
 
-    With CONFIG.yaml, some iterations of the run are timed, with the run's reward and with a
+    With CONFIG, some iterations of the run are timed, with the run's reward and with a
     reward that costs nothing; --frame, --runners, --actors and --request then come from the run.
     Without it, the CLIP of --encoder is timed alone, and with clients that send frames as env
     runners do.
@@ -50,7 +50,7 @@ def bench_command(
     Examples:
 
     ```
-    rllib-vlm-reward bench configs/quickstart.yaml
+    rllib-vlm-reward bench quickstart
     rllib-vlm-reward bench --encoder ViT-B-32/random --frame 480x480 --runners 4
     ```
     """

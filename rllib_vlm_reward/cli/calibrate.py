@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import check_output
+from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path
 
 
 @app.command("calibrate")
@@ -15,10 +15,9 @@ def calibrate_command(
     config: Annotated[
         Path,
         typer.Argument(
-            help="YAML of a run, or of the section `vlm_reward` alone.",
-            exists=True,
-            dir_okay=False,
-            metavar="CONFIG.yaml",
+            help="YAML of a run, or of the section `vlm_reward` alone. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ],
     frames: Annotated[
@@ -58,7 +57,7 @@ def calibrate_command(
     Example:
 
     ```
-    rllib-vlm-reward calibrate configs/quickstart.yaml --precision 0.95 \\
+    rllib-vlm-reward calibrate quickstart --precision 0.95 \\
         --frames runs/frames.parquet --output runs/calibration.yaml
     ```
     """

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import check_output
+from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
@@ -25,10 +25,9 @@ def collect_command(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML of a run; its env is played.",
-            exists=True,
-            dir_okay=False,
-            metavar="[CONFIG.yaml]",
+            help="YAML of a run; its env is played. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ] = None,
     folder: Annotated[
@@ -64,12 +63,12 @@ def collect_command(
     Example:
 
     ```
-    rllib-vlm-reward collect configs/quickstart.yaml --output runs/frames.parquet
+    rllib-vlm-reward collect quickstart --output runs/frames.parquet
     ```
     """
     if (config is None) == (folder is None):
         raise typer.BadParameter(
-            "give CONFIG.yaml to play an env, or --folder to import images; one of them."
+            "give CONFIG to play an env, or --folder to import images; one of them."
         )
     check_output(output)
     say_loading()

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
+from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path, refuse_twice
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -23,10 +23,9 @@ def evaluate_command(
     configs: Annotated[
         list[Path],
         typer.Argument(
-            help="YAML of a run, or of the section `vlm_reward` alone; one or several.",
-            exists=True,
-            dir_okay=False,
-            metavar="CONFIG.yaml...",
+            help="YAML of a run, or of the section `vlm_reward` alone; one or several. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ],
     output: Annotated[Path, typer.Option(help="New or empty folder.", metavar="DIR")],
@@ -65,13 +64,13 @@ def evaluate_command(
     Examples:
 
     ```
-    rllib-vlm-reward evaluate configs/quickstart.yaml --output runs/evaluation
+    rllib-vlm-reward evaluate quickstart --output runs/evaluation
     rllib-vlm-reward evaluate a.yaml b.yaml --encoder small --encoder base \\
         --frames runs/frames.parquet --output runs/comparison
     ```
     """
     check_output(output, folder=True)
-    refuse_twice("CONFIG.yaml", configs)
+    refuse_twice("CONFIG", configs)
     refuse_twice("--encoder", encoder or [])
     refuse_twice("--metric", metric or [])
     say_loading()

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import check_output, refuse_twice
+from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path, refuse_twice
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -24,10 +24,9 @@ def landscape_command(
     configs: Annotated[
         list[Path],
         typer.Argument(
-            help="YAMLs of runs. The first one's env is played; each scores the frames.",
-            exists=True,
-            dir_okay=False,
-            metavar="CONFIG.yaml...",
+            help="YAMLs of runs. The first one's env is played; each scores the frames. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder.")],
@@ -78,14 +77,14 @@ def landscape_command(
     Examples:
 
     ```
-    rllib-vlm-reward landscape configs/quickstart.yaml --output runs/landscape
-    rllib-vlm-reward landscape configs/cartpole.yaml --output runs/heat \\
+    rllib-vlm-reward landscape quickstart --output runs/landscape
+    rllib-vlm-reward landscape cartpole --output runs/heat \\
         --grid theta=-1.57:1.57:41 --grid x=-1:1:9
     ```
     """
     _check_options(frames, episode, grid or [], player, goal)
     check_output(output, folder=True)
-    refuse_twice("CONFIG.yaml", configs)
+    refuse_twice("CONFIG", configs)
     refuse_twice("--encoder", encoder or [])
     say_loading()
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames

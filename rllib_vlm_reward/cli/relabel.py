@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
+from rllib_vlm_reward.cli.arguments import SHIPPED, config_path
 
 
 @app.command("relabel")
@@ -22,10 +23,9 @@ def relabel_command(
     config: Annotated[
         Path,
         typer.Option(
-            help="YAML of a run, or of the section `vlm_reward` alone.",
-            exists=True,
-            dir_okay=False,
-            metavar="CONFIG.yaml",
+            help="YAML of a run, or of the section `vlm_reward` alone. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ],
     goal: Annotated[
@@ -45,7 +45,7 @@ def relabel_command(
     Example:
 
     ```
-    rllib-vlm-reward relabel IN OUT --config configs/quickstart.yaml
+    rllib-vlm-reward relabel IN OUT --config quickstart
     ```
     """
     say_loading()

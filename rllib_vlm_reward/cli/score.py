@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import refuse_twice
+from rllib_vlm_reward.cli.arguments import SHIPPED, config_path, refuse_twice
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -62,10 +62,9 @@ def score_command(
         Path | None,
         typer.Option(
             help="YAML of a run, or of the section `vlm_reward` alone, that replaces --goal, "
-            "--negative and --head.",
-            exists=True,
-            dir_okay=False,
-            metavar="CONFIG.yaml",
+            "--negative and --head. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -79,13 +78,13 @@ def score_command(
 
     ```
     rllib-vlm-reward score a.png --encoder base --goal "a ball" --goal "a key"
-    rllib-vlm-reward score *.png --config configs/quickstart.yaml --json
+    rllib-vlm-reward score *.png --config quickstart --json
     ```
     """
     refuse_twice("IMAGE", images)
     refuse_twice("--goal", goal or [])
     if config is None and (not goal or encoder is None):
-        raise typer.BadParameter("give --goal and --encoder, or --config CONFIG.yaml.")
+        raise typer.BadParameter("give --goal and --encoder, or --config CONFIG.")
     if config is not None and (goal or negative or head):
         raise typer.BadParameter("--config brings goals, negatives and head: give them there.")
     say_loading()

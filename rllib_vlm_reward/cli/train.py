@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import Assignments
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, config_path
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.run import Experiment
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def train_command(
     config: Annotated[
         Path,
-        typer.Argument(help="YAML of the run.", exists=True, dir_okay=False, metavar="CONFIG.yaml"),
+        typer.Argument(
+            help="YAML of the run. " + SHIPPED,
+            parser=config_path,
+            metavar="CONFIG",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -37,16 +41,17 @@ def train_command(
 ) -> None:
     """Train an agent from its goals in words, evaluate it, and draw what it does.
 
-    CONFIG.yaml holds RLlib's own settings under RLlib's own names (`environment`, `env_runners`,
-    `training`, ...) beside `vlm_reward`; configs/quickstart.yaml is a commented example.
+    CONFIG holds RLlib's own settings under RLlib's own names (`environment`, `env_runners`,
+    `training`, ...) beside `vlm_reward`. A commented example is quickstart;
+    `--check` prints where its file is.
 
     DIR ends with `checkpoint/`, TensorBoard events, `summary.json`, `returns.png` and, with a
     single agent, `agent.gif`. Watch it meanwhile with `tensorboard --logdir DIR`.
 
     Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
 
-    Examples: `rllib-vlm-reward train configs/quickstart.yaml --output runs/quickstart`,
-    `rllib-vlm-reward train configs/quickstart.yaml --check --set vlm_reward.threshold=0.6`
+    Examples: `rllib-vlm-reward train quickstart --output runs/quickstart`,
+    `rllib-vlm-reward train quickstart --check --set vlm_reward.threshold=0.6`
     """
     say_loading()
     from rllib_vlm_reward.run import Experiment

@@ -16,7 +16,7 @@ from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS_BY_NAME, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
 from rllib_vlm_reward.serving.deployment import Demand, joined_cluster
-from rllib_vlm_reward.settings import read_settings, validated
+from rllib_vlm_reward.settings import find_config, read_settings, validated
 
 __all__ = ["Progress", "read_config", "relabel"]
 
@@ -52,13 +52,17 @@ class Progress:
     fires: int | None
 
 
-def read_config(path: Path) -> VLMRewardConfig:
+def read_config(path: Path | str) -> VLMRewardConfig:
     """Read the reward from a run's YAML, or from one with the keys of ``vlm_reward`` alone.
 
+    Args:
+        path: the file, or the name of a shipped run; see :func:`.find_config`.
+
     Raises:
-        ConfigError: the file holds no mapping, an unknown key, a key twice, or a value outside its
-            range; the file is named.
+        ConfigError: there is no such file or name; or the file, which is named, holds no mapping,
+            an unknown key, a key twice, or a value outside its range.
     """
+    path = find_config(path)
     settings = read_settings(path)
     if not isinstance(settings, dict):
         raise ConfigError(

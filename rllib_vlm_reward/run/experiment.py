@@ -27,9 +27,11 @@ from rllib_vlm_reward.settings import (
     Section,
     assign_settings,
     dump_settings,
+    find_config,
     load_object,
     parse_settings,
     read_settings,
+    shipped_configs,
 )
 
 __all__ = ["Experiment", "Policy", "Stop"]
@@ -166,21 +168,24 @@ class Experiment(Section, place="the top level of a run"):
         """Read the experiment from a YAML file.
 
         Args:
-            path: the file.
+            path: the file, or the name of a shipped run, such as ``quickstart``; see
+                :func:`.find_config`.
             assignments: ``key=value`` each, in place of what the file says, see
                 :func:`.assign_settings`.
 
         Raises:
-            ConfigError: as :meth:`from_yaml`, and the file is named; a wrong assignment.
+            ConfigError: as :meth:`from_yaml`, and the file is named; a wrong assignment; no such
+                file or name.
         """
-        return cls._of(assign_settings(read_settings(Path(path)), assignments), str(path))
+        file = find_config(path)
+        return cls._of(assign_settings(read_settings(file), assignments), str(file))
 
     @classmethod
     def _of(cls, settings: Any, where: str) -> "Experiment":
         if not isinstance(settings, dict):
             raise ConfigError(
                 f"{where}: got {type(settings).__name__}, expected a mapping with the keys "
-                "environment, vlm_reward and stop. See configs/quickstart.yaml."
+                f"environment, vlm_reward and stop. See {shipped_configs()['quickstart']}."
             )
         return cls.model_validate(settings)
 

@@ -1,5 +1,6 @@
 """Settings as people write them: YAML, sections that know their keys, and import paths."""
 
+from rllib_vlm_reward.settings.config_file import find_config, shipped_configs
 from rllib_vlm_reward.settings.import_path import import_path_of, load_object
 from rllib_vlm_reward.settings.section import (
     Positive,
@@ -22,11 +23,13 @@ __all__ = [
     "assign_settings",
     "declare_keys",
     "dump_settings",
+    "find_config",
     "import_path_of",
     "key_hint",
     "load_object",
     "messages",
     "parse_settings",
     "read_settings",
+    "shipped_configs",
     "validated",
 ]

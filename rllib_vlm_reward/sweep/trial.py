@@ -46,7 +46,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
 
     Example:
         >>> from ray import tune
-        >>> experiment = Experiment.from_file("configs/quickstart.yaml").to_dict()
+        >>> experiment = Experiment.from_file("quickstart").to_dict()
         >>> space = {**experiment, "training": {"lr": tune.loguniform(1e-4, 1e-2)}}
         >>> tuner = tune.Tuner(ExperimentTrial, param_space=space)
     """
