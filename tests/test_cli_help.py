@@ -7,6 +7,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+import rllib_vlm_reward
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.settings import shipped_configs
 
@@ -50,3 +51,8 @@ def test_every_command_lists_the_shipped_configs_where_it_knows_no_such(name):
     assert ran.exit_code == 2
     message = " ".join(ran.output.replace("│", "").split())
     assert f"package: {', '.join(shipped_configs())}." in message
+
+
+def test_the_version_is_printed():
+    ran = CliRunner().invoke(app, ["--version"])
+    assert (ran.exit_code, ran.output) == (0, f"rllib-vlm-reward {rllib_vlm_reward.__version__}\n")

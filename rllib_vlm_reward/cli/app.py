@@ -2,9 +2,12 @@
 
 import logging
 import warnings
+from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from rllib_vlm_reward import __version__
 
 __all__ = ["app", "quiet", "say_loading"]
 
@@ -15,6 +18,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rllib-vlm-reward {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before a command; Typer asks for a function."""
 
 
 def say_loading() -> None:
