@@ -52,6 +52,12 @@ probabilities lie above the first, 99.9 % of the false ones' below the second.
 Two pairs that touch in one frame share the probability, so that neither passes β = 0.5; such
 frames are left out above. Weigh a pair against all other pairs: against a few, a pair that shares
 an object with one that touches stands out among statements that are all false.
+
+## Licence
+
+Apache-2.0, as the code. The weights were trained from random values by this project, on frames that
+it renders; no other model's weights are in them. Texts are split into tokens by open_clip, whose
+tokenizer comes with open_clip under the MIT licence.
 """
 
 

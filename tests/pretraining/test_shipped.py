@@ -52,3 +52,4 @@ def test_the_card_shows_the_metrics(name):
     for family, score in claims(name)["held_out"].items():
         assert f"| {family} | {score['frames']:,} | {score['average_precision']:.4f} |" in card
     assert claims(name)["fingerprint"] in card
+    assert "Apache-2.0" in card
