@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 ROOT = Path(__file__).parents[1]
@@ -21,9 +22,12 @@ def test_the_example_configures_an_algorithm():
     assert len(config.callbacks_class) == 1
 
 
-def test_every_file_that_it_links_to_exists():
-    links = re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", README)
-    links += re.findall(r'src="([^"]+)"', README)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_that_it_links_to_exists(page):
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text)
+    links += re.findall(r'src="([^"]+)"', text)
+    assert links
     assert all((ROOT / link).exists() for link in links), links
 
 
