@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name is; imported when it is first asked for.
-_HOMES = {
+# The module of each public name, which is imported at the name's first use.
+_MODULES = {
     "FrameConfig": "config",
     "GoalConfig": "config",
     "ServingConfig": "config",
@@ -126,7 +126,7 @@ register_envs()
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for; an env needs neither torch nor Ray."""
-    if name not in _HOMES:
+    """Import a public name at its first use, so that the envs need neither torch nor Ray."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""The errors a wrong reward raises: each says what, got, expected and the remedy."""
+"""The package's errors. Each message says what was given, what is expected, and what to do."""
 
 __all__ = [
     "ERRORS",
@@ -18,7 +18,7 @@ class RewardError(RuntimeError):
 
 
 class AlarmError(RewardError):
-    """A reward that trained so far is not to be trusted, and ``alarms: error`` stops for it."""
+    """An alarm found during training that the reward cannot be trusted (``alarms: error``)."""
 
 
 class GoalError(ValueError):
@@ -26,19 +26,19 @@ class GoalError(ValueError):
 
 
 class FrameError(ValueError):
-    """A frame is not uint8 RGB ``[H, W, 3]``, or the env gives none."""
+    """A frame is not uint8 RGB ``[H, W, 3]``, or the env provides none."""
 
 
 class ConfigError(ValueError):
-    """A run's settings are no mapping, unknown to RLlib, or differ from those it resumes."""
+    """A run's settings are invalid, or differ from those of the run that it resumes."""
 
 
 class CheckpointError(RuntimeError):
-    """A model is unknown, or its weights are missing, foreign or unsafe to load."""
+    """A model is unknown, or its weights are missing, unsafe to load or of another model."""
 
 
 class LabelError(ValueError):
-    """Labelled frames lack what is asked of them, or a calibration is of another reward."""
+    """Labelled frames lack required data, or a calibration was made for another reward."""
 
 
 class PoolError(RuntimeError):

@@ -24,10 +24,10 @@ def check_frames(frames: Any, *, source: str = "frames") -> Frames:
 
     Args:
         frames: uint8 ``[B, H, W, 3]``, values 0 to 255.
-        source: where the frames came from, for the error.
+        source: where the frames came from, for the error message.
 
     Raises:
-        FrameError: wrong type, dtype, rank, channel count, or a side of zero.
+        FrameError: the type, dtype, rank or number of channels is wrong, or a side is zero.
 
     Example:
         >>> check_frames(np.zeros((2, 8, 8, 3), np.uint8)).shape
@@ -36,7 +36,7 @@ def check_frames(frames: Any, *, source: str = "frames") -> Frames:
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.FrameError: frames: got float32 [2, 8, 8, 3], expected \
-uint8 [B, H, W, 3]. Convert with (255 * frames).astype(np.uint8) if they lie in [0, 1].
+uint8 [B, H, W, 3]. If they lie in [0, 1], convert them with (255 * frames).astype(np.uint8).
     """
     expected = "expected uint8 [B, H, W, 3]"
     if not isinstance(frames, np.ndarray):
@@ -44,15 +44,18 @@ uint8 [B, H, W, 3]. Convert with (255 * frames).astype(np.uint8) if they lie in 
     if frames.dtype != np.uint8:
         raise FrameError(
             f"{source}: got {_describe(frames)}, {expected}. "
-            "Convert with (255 * frames).astype(np.uint8) if they lie in [0, 1]."
+            "If they lie in [0, 1], convert them with (255 * frames).astype(np.uint8)."
         )
     if frames.ndim != 4 or frames.shape[-1] != 3:
         raise FrameError(
-            f"{source}: got {_describe(frames)}, {expected}. Grey frames need their channel "
-            "repeated three times, RGBA needs its alpha dropped, and CHW a transpose to HWC."
+            f"{source}: got {_describe(frames)}, {expected}. Repeat the channel of grey frames "
+            "three times, drop the alpha channel of RGBA, or transpose CHW to HWC."
         )
     if 0 in frames.shape[1:]:
-        raise FrameError(f"{source}: got {_describe(frames)}, {expected} with H, W > 0.")
+        raise FrameError(
+            f"{source}: got {_describe(frames)}, {expected} with H, W > 0. "
+            "Check the size at which the env renders."
+        )
     return frames
 
 
@@ -61,10 +64,10 @@ def check_each(frames: Sequence[Any], *, source: str = "frames") -> Sequence[Fra
 
     Args:
         frames: B arrays, each uint8 ``[H, W, 3]`` of one size.
-        source: where the frames came from, for the error.
+        source: where the frames came from, for the error message.
 
     Raises:
-        FrameError: no frame, mixed sizes, or frames that :func:`check_frames` refuses.
+        FrameError: there is no frame, the sizes differ, or :func:`check_frames` refuses a frame.
 
     Example:
         >>> check_each([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 7, 3), np.uint8)])
@@ -78,8 +81,8 @@ expected one [H, W, 3]. Resize the frames in the env.
     for frame in frames:
         if not isinstance(frame, np.ndarray):
             raise FrameError(
-                f"{source}: got {_describe(frame)}, expected uint8 [H, W, 3]. An env that "
-                'renders nothing needs render_mode="rgb_array".'
+                f"{source}: got {_describe(frame)}, expected uint8 [H, W, 3]. Create "
+                'the env with render_mode="rgb_array".'
             )
     sizes = {frame.shape for frame in frames}
     if len(sizes) > 1:
@@ -87,7 +90,8 @@ expected one [H, W, 3]. Resize the frames in the env.
             f"{source}: got mixed sizes {sorted(sizes)}, expected one [H, W, 3]. "
             "Resize the frames in the env."
         )
-    # They have one size; a type's letter is hashed in a fifth of the time that the type takes.
+    # One frame of each dtype is enough, since all have one size. Hashing the dtype's letter takes
+    # a fifth of the time that hashing the dtype takes.
     for frame in {frame.dtype.char: frame for frame in frames}.values():
         check_frames(frame[None], source=source)
     return frames

@@ -1,4 +1,4 @@
-"""Adds the reward to an RLlib configuration: the only code that touches one."""
+"""Adds the reward to an RLlib configuration. No other module changes a configuration."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
 __all__ = ["add_vlm_reward", "reward_of"]
 
-# docs/ray-versions.md: the releases on which facts, recount and a training were run.
+# The oldest and newest releases on which the tests passed, see docs/ray-versions.md.
 OLDEST_RAY, NEWEST_RAY = (2, 55), (2, 60)
 _LOG = logging.getLogger(__name__)
 
@@ -36,30 +36,34 @@ _LOG = logging.getLogger(__name__)
 def add_vlm_reward(
     config: AlgorithmConfig, vlm: VLMRewardConfig, curriculum: CurriculumConfig | None = None
 ) -> AlgorithmConfig:
-    """Let CLIP reward the agents of an RLlib configuration.
+    """Add a CLIP reward to an RLlib configuration.
 
-    Call it last: after ``environment(...)``, ``callbacks(...)`` and ``env_runners(...)``. The
-    user's own env-to-module connectors and callbacks stay, after ours. The reward actors start
-    when the algorithm is built and end when it stops.
+    Call this function last: after ``environment(...)``, ``callbacks(...)`` and
+    ``env_runners(...)``. Env-to-module connectors and callbacks that you have set are kept and run
+    after those of this package. The reward actors start when the algorithm is built and end when
+    it stops.
 
-    A gymnasium id is asked for ``render_mode="rgb_array"`` where frames are rendered and the
-    ``env_config`` names no render mode.
+    If frames are rendered, the env is a gymnasium id, and ``env_config`` has no render mode, then
+    ``render_mode="rgb_array"`` is added to ``env_config``.
 
     Args:
-        config: any algorithm's, on RLlib's new API stack; changed in place.
-        vlm: what the reward is.
-        curriculum: draws each episode's goal and hands it to the env, which must honour
-            ``reset(options={"goal": text})``. None leaves the choice to the env.
+        config: configuration of any algorithm on RLlib's new API stack; changed in place.
+        vlm: the reward's settings.
+        curriculum: draws each episode's goal and passes it to the env, which must follow
+            ``reset(options={"goal": text})``. None leaves the choice of goals to the env.
 
     Returns:
         ``config``.
 
     Raises:
-        CheckpointError: the encoder is unknown or its file missing.
+        CheckpointError: the encoder is unknown, or its file is missing.
         FrameError: gymnasium cannot make the env.
-        ConfigError: the curriculum does not suit the goals, or ``stacked_frames`` is no number.
-        GoalError: a curriculum with nothing to choose from, or with an env that it cannot reach.
-        RewardError: no env is set, or the configuration is of a kind that cannot be rewarded.
+        ConfigError: the curriculum does not suit the goals, or ``stacked_frames`` is not a
+            positive integer.
+        GoalError: the curriculum has fewer than two goals to choose from, or it cannot be used
+            with this configuration.
+        RewardError: no env is set, the configuration already has a reward, or two settings
+            contradict each other.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
@@ -74,7 +78,7 @@ def add_vlm_reward(
         >>> config.env_config
         {'render_mode': 'rgb_array'}
     """
-    # Not above: env runners import this module too, and only actors need open_clip.
+    # Imported here, since env runners import this module too and only actors need open_clip.
     from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 
     _check_ray()
@@ -88,10 +92,10 @@ def add_vlm_reward(
     _prepare_env(config, vlm, curriculum)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
     frames = _stacked_frames(config)
-    pieces = _Pieces(vlm, curriculum, dim, frames, config._env_to_module_connector)
-    config.env_runners(env_to_module_connector=pieces)
-    users = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
-    config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *users])
+    factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
+    config.env_runners(env_to_module_connector=factory)
+    user_callbacks = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
+    config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *user_callbacks])
     return config
 
 
@@ -99,45 +103,46 @@ def reward_of(config: AlgorithmConfig) -> VLMRewardConfig:
     """Return the reward that :func:`add_vlm_reward` gave to a configuration.
 
     Raises:
-        RewardError: it has none.
+        RewardError: the configuration has no reward.
     """
-    pieces = config._env_to_module_connector
-    if not isinstance(pieces, _Pieces):
+    factory = config._env_to_module_connector
+    if not isinstance(factory, _ConnectorFactory):
         raise RewardError(
-            "reward_of: got a configuration without a reward. Call add_vlm_reward(config, ...)."
+            "reward_of: got a configuration without a reward. Call add_vlm_reward(config, ...) "
+            "first."
         )
-    return pieces.vlm
+    return factory.vlm
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pieces:
-    """The env-to-module factory. It captures no env and no actor: it is in the checkpoint."""
+class _ConnectorFactory:
+    """Makes the env-to-module connectors. Checkpoints hold it, so it has no env and no actor."""
 
     vlm: VLMRewardConfig
     curriculum: CurriculumConfig | None
     embed_dim: int | None
     stacked_frames: int
-    users: Callable[..., Any] | None
+    user_factory: Callable[..., Any] | None
 
     def __call__(self, env: Any, spaces: Any, device: Any) -> list[ConnectorV2]:
         reward = VLMReward(self.vlm)
         reward.env = env
-        pieces: list[ConnectorV2] = [reward]
+        connectors: list[ConnectorV2] = [reward]
         if self.curriculum is not None:
             weights = GoalWeights(self.vlm, self.curriculum)
             weights.env = env
-            pieces.append(weights)
+            connectors.append(weights)
         if self.embed_dim is not None:
-            pieces.append(GoalEmbedding(self.vlm, self.embed_dim))
+            connectors.append(GoalEmbedding(self.vlm, self.embed_dim))
         if self.stacked_frames != 1:
-            pieces.append(StackedFrames(self.stacked_frames))
-        if self.users is not None:
-            pieces += force_list(_call(self.users, env, spaces, device))
-        return pieces
+            connectors.append(StackedFrames(self.stacked_frames))
+        if self.user_factory is not None:
+            connectors += force_list(_call(self.user_factory, env, spaces, device))
+        return connectors
 
 
 def _call(factory: Callable[..., Any], env: Any, spaces: Any, device: Any) -> Any:
-    """Call a user's factory as RLlib 2.60 does: ``f(env, spaces, device)``, else ``f(env)``."""
+    """Call a user's factory as RLlib 2.60 does: ``f(env, spaces, device)`` or ``f(env)``."""
     try:
         inspect.signature(factory).bind(env, spaces, device)
     except TypeError:
@@ -146,13 +151,14 @@ def _call(factory: Callable[..., Any], env: Any, spaces: Any, device: Any) -> An
 
 
 def _check_ray() -> None:
-    """Warn of a Ray on which nobody ran the tests of what this package takes from it."""
+    """Warn if this package was not tested with the installed release of Ray."""
     release = tuple(int(part) for part in ray.__version__.split(".")[:2])
     if not OLDEST_RAY <= release <= NEWEST_RAY:
-        oldest, newest = (".".join(map(str, each)) for each in (OLDEST_RAY, NEWEST_RAY))
+        oldest, newest = (".".join(map(str, version)) for version in (OLDEST_RAY, NEWEST_RAY))
         _LOG.warning(
-            "Ray %s: rllib-vlm-reward was tested with Ray %s to %s. Rewards may be wrong without "
-            "an error; install one of these, or run tests/test_ray_facts.py first.",
+            "Ray %s is installed, but rllib-vlm-reward was tested with Ray %s to %s. Rewards may "
+            "be wrong without an error. Install one of these releases, or run "
+            "tests/test_ray_facts.py first.",
             ray.__version__,
             oldest,
             newest,
@@ -165,12 +171,15 @@ def _check(config: AlgorithmConfig) -> None:
             "add_vlm_reward: got a configuration of RLlib's old API stack, expected the new one. "
             "Remove api_stack(enable_env_runner_and_connector_v2=False)."
         )
-    if isinstance(config._env_to_module_connector, _Pieces):
-        raise RewardError("add_vlm_reward: this configuration has a reward already. Add one.")
+    if isinstance(config._env_to_module_connector, _ConnectorFactory):
+        raise RewardError(
+            "add_vlm_reward: got a configuration that has a reward already, expected one without. "
+            "Call add_vlm_reward once."
+        )
     if config.env is None:
         raise RewardError(
-            "add_vlm_reward: got a configuration without an env, expected one. Call "
-            "config.environment(...) before it."
+            "add_vlm_reward: got a configuration without an env. Call "
+            "config.environment(...) before add_vlm_reward."
         )
 
 
@@ -184,8 +193,9 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         return
     if vlm.early_end:
         raise RewardError(
-            "early_end: got a multi-agent configuration, in which RLlib 2.60 ends episodes before "
-            "the connectors see them. Set early_end: false, and let the env end."
+            "early_end: got a multi-agent configuration, expected a single-agent one, since RLlib "
+            "2.60 ends multi-agent episodes before the connectors see them. Set early_end: false, "
+            "and let the env end its episodes."
         )
     if vlm.goal_embedding:
         raise RewardError(
@@ -197,19 +207,22 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
 def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
     if vlm.normalize_rewards and config.merge_env_runner_states is False:
         raise RewardError(
-            "normalize_rewards: got merge_env_runner_states=False, so each env runner would scale "
-            "by moments of its own. Set config.env_runners(merge_env_runner_states=True)."
+            "normalize_rewards: got merge_env_runner_states=False, with which each env runner "
+            "would scale rewards by different statistics. Set "
+            "config.env_runners(merge_env_runner_states=True)."
         )
 
 
 def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
-    own = config._rl_module_spec or config._env_to_module_connector  # which may flatten the Dict
-    if vlm.goal_embedding and own is None:
+    # A connector of the user may turn the Dict into an observation that RLlib has a policy for.
+    handles_dict = config._rl_module_spec or config._env_to_module_connector
+    if vlm.goal_embedding and handles_dict is None:
         raise RewardError(
             "goal_embedding: the observation becomes a Dict of observation and goal, for which "
-            "RLlib has no default policy. Set config.rl_module(rl_module_spec=RLModuleSpec("
-            "module_class=GoalConditionedModule)), or a module of your own, before add_vlm_reward; "
-            "in a run's YAML, policy: {module: rllib_vlm_reward.policies.GoalConditionedModule}."
+            "RLlib has no default policy. Before add_vlm_reward, set config.rl_module("
+            "rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule)), or your own module; "
+            "in a run's YAML, set policy: {module: "
+            "rllib_vlm_reward.policies.GoalConditionedModule}."
         )
 
 
@@ -223,7 +236,7 @@ def _stacked_frames(config: AlgorithmConfig) -> int:
             "stacked_frames: got a multi-agent configuration, expected a single-agent one. Stack "
             "the frames in the env."
         )
-    StackedFrames(frames)  # for its error
+    StackedFrames(frames)  # raises an error if the number is invalid
     return frames
 
 
@@ -236,28 +249,29 @@ def _check_curriculum(
             "choose its agents' goals."
         )
     if len(vlm.training_goals) < 2:
-        raise GoalError("curriculum: got one goal, expected several to choose from. Add goals.")
+        raise GoalError("curriculum: got one goal, expected at least two. Add goals.")
     if config.batch_mode == "complete_episodes" and config.seed is not None:
-        # RLlib 2.60 then resets the envs with the seed before each sample.
+        # With both, RLlib 2.60 resets the envs with the seed before each sample.
         raise GoalError(
             f"curriculum: got batch_mode 'complete_episodes' and seed {config.seed}, with which "
-            "every sample draws the same goals. Set batch_mode 'truncate_episodes', or no seed."
+            "every sample draws the same goals. Set batch_mode 'truncate_episodes', or remove the "
+            "seed."
         )
-    make_curriculum(vlm.training_goals, curriculum)  # for its errors
+    make_curriculum(vlm.training_goals, curriculum)  # raises an error if they do not match
     if curriculum.signal == "vlm_success" and vlm.threshold_in_force is None:
         raise GoalError(
-            "curriculum: its signal is vlm_success, but without a threshold no reward fires. Set "
-            "the reward's threshold, or another signal."
+            "curriculum: the signal is vlm_success, but the reward has no threshold, so no episode "
+            "counts as a success. Set the reward's threshold, or another signal."
         )
 
 
 def _prepare_env(
     config: AlgorithmConfig, vlm: VLMRewardConfig, curriculum: CurriculumConfig | None
 ) -> None:
-    """Let the env render where it can be asked to, and be reached from outside where it must.
+    """Set the env's render mode where needed, and wrap the env for ``early_end`` and curriculum.
 
-    RLlib 2.60 passes ``env_config`` of a gymnasium id on to ``gymnasium.make_vec``, of any other
-    env to its creator.
+    RLlib 2.60 passes ``env_config`` to ``gymnasium.make_vec`` if the env is a gymnasium id, and to
+    the env's creator otherwise.
     """
     is_gym_id = (
         isinstance(config.env, str)
@@ -274,21 +288,22 @@ def _prepare_env(
     if gym.VectorizeMode(config.gym_env_vectorize_mode) == gym.VectorizeMode.VECTOR_ENTRY_POINT:
         raise RewardError(
             f"{'early_end' if vlm.early_end else 'curriculum'}: got an env that vectorises itself, "
-            "expected one whose sub-envs can be wrapped. Set "
+            "whose sub-envs cannot be wrapped. Set "
             "config.env_runners(gym_env_vectorize_mode=gym.VectorizeMode.SYNC)."
         )
     if is_gym_id:
         wrappers = [*config.env_config.get("wrappers", ()), *wrappers]
         config.env_config = {**config.env_config, "wrappers": wrappers}
     else:
-        # Looked up here: AsyncVectorEnv makes its envs in forks, where Ray's registry hangs.
+        # Look the env up here, since AsyncVectorEnv makes its envs in forked processes, in which
+        # Ray's registry hangs.
         config.env = _wrapped(registered_env(config.env) or config.env, wrappers)
 
 
 def _wrappers(
     vlm: VLMRewardConfig, curriculum: CurriculumConfig | None
 ) -> list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]]:
-    """Return what every sub-env is put into, the outermost last."""
+    """Return the wrappers of every sub-env, the outermost last."""
     wrappers: list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = []
     if curriculum is not None:
         wrappers.append(
@@ -305,18 +320,18 @@ def _wrappers(
 
 
 def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
-    """Make the env once, since RLlib 2.60 answers one that it cannot make with an IndexError."""
-    of_make_vec = ("vector_kwargs", "wrappers")
-    kwargs = {key: value for key, value in env_config.items() if key not in of_make_vec}
+    """Make the env once, since RLlib 2.60 raises an unclear IndexError if it cannot be made."""
+    make_vec_only = ("vector_kwargs", "wrappers")
+    kwargs = {key: value for key, value in env_config.items() if key not in make_vec_only}
     try:
         env: gym.Env[Any, Any] = gym.make(env_id, **kwargs)
         env.close()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise FrameError(
             f"env {env_id!r}: gymnasium cannot make it with {kwargs} ({type(error).__name__}: "
-            f"{error}). Correct the id or env_config; an env of your own names the module that "
-            "registers it, my_package:MyRoom-v0; if the env takes no render_mode, set "
-            "frames.source to obs, obs:KEY or info:KEY."
+            f"{error}). Correct the id or env_config. For an env of your own, put the module that "
+            "registers it before the id, as in my_package:MyRoom-v0. If the env takes no "
+            "render_mode, set frames.source to obs, obs:KEY or info:KEY."
         ) from error
 
 
@@ -324,7 +339,7 @@ def _wrapped(
     make: Callable[[Any], gym.Env[Any, Any]],
     wrappers: list[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]],
 ) -> type:
-    """Return an env "class", the form RLlib accepts, that makes the env in its wrappers."""
+    """Return an env class, the form that RLlib accepts, that makes the env with its wrappers."""
 
     class WrappedEnv:
         def __new__(cls, context: Any) -> Any:
