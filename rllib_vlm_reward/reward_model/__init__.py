@@ -2,23 +2,24 @@
 
     frames uint8 [B, H, W, 3] ─ preprocess ─ encode [B, D] ─ head(images, bank, goals) ─ scores [B]
 
-* :mod:`spec`: one string that names a CLIP;
-* :mod:`frame_batches`: frames of several requests, read from where they lie;
+* :mod:`spec`: the string that names a CLIP;
+* :mod:`frame_batches`: batches of frames from several requests, read without a copy;
 * :mod:`preprocess`: open_clip's image transform, batched, on the device;
-* :mod:`weights`: read without running code, loaded whole or not at all;
-* :mod:`precision`: the best that the device has, and what it does to a score;
-* :mod:`tower`: a CLIP's image half in one precision;
-* :mod:`encoder`: what a model must offer, and how one is named;
-* :mod:`clip`: open_clip's models, in the only module that knows open_clip;
-* :mod:`cache`: embeddings by content, so that nothing is encoded twice;
-* :mod:`bank`: the goals' texts, encoded once;
-* :mod:`heads`: embeddings to scores;
-* :mod:`scorer`: what frames are scored against, and what a score pays;
-* :mod:`model`: all of it, behind one call;
-* :mod:`batch_size`: the batch that suits the model.
+* :mod:`weights`: reads weights without running code, and loads all of them or none;
+* :mod:`precision`: chooses a precision, and measures how much it changes scores;
+* :mod:`tower`: a CLIP's image encoder in one precision;
+* :mod:`encoder`: the base class of encoders, and how to load one by name;
+* :mod:`clip`: open_clip's models; no other module builds them;
+* :mod:`cache`: keeps embeddings, so that no frame or text is encoded twice;
+* :mod:`bank`: the embeddings of the goals' texts;
+* :mod:`heads`: compute scores from embeddings;
+* :mod:`scorer`: goals and head together, and the step from score to reward;
+* :mod:`model`: joins all of these: frames and goals in, scores out;
+* :mod:`batch_size`: finds a good batch size for a model and device.
 
-Import from these modules: :mod:`clip` alone loads open_clip, 200 MB that an env runner can do
-without; :mod:`heads` and :mod:`scorer` need no torch either.
+Import from these modules. Only :mod:`clip` loads open_clip, which takes 200 MB and which an env
+runner does not need; :mod:`heads` and :mod:`scorer` do not import torch either.
 
-Letters: B frames, D embedding length, G goals, K negatives of a goal, N statements.
+Letters in shapes: B frames, D length of an embedding, G goals, K negatives of a goal,
+N statements.
 """

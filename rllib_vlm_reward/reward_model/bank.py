@@ -1,4 +1,4 @@
-"""The text bank: every statement of a goal set, encoded once."""
+"""The text bank: the embeddings of all statements of a goal set."""
 
 import itertools
 
@@ -11,22 +11,23 @@ from rllib_vlm_reward.goals import GoalSet
 
 __all__ = ["TextBank"]
 
-# What gathering a statement for one frame costs, in statements of a product with all: 25 to 35 on
-# a CPU, for D of 64 and 512 in batches of 16 and 64.
+# Cost of gathering one statement for one frame, relative to one statement of a matrix product with
+# all statements: 25 to 35 on a CPU, for D of 64 and 512 in batches of 16 and 64.
 _GATHER_COST = 25
 
 
 class TextBank:
     """Text embeddings of a goal set, looked up by the goal's index.
 
-    It holds the embeddings ``[N, D]`` of the N distinct statements, and each goal's negatives as a
-    run of one flat index: nothing is padded, and a batch costs what its own goals have.
+    It holds the embeddings ``[N, D]`` of the N distinct statements. The negatives of all goals are
+    stored in one flat index without padding, so the cost of a batch depends only on the goals in
+    it.
 
     Args:
         goals: the goal set.
-        embeddings: float32 ``[N, D]``, unit norm, of ``goals.statements`` in their order.
-        logit_scale: the model's multiplier of a cosine.
-        logit_bias: what a sigmoid model adds to it; None for others.
+        embeddings: float32 ``[N, D]``, unit norm: the embeddings of ``goals.statements``, in order.
+        logit_scale: the factor by which the model multiplies a cosine.
+        logit_bias: the term that a sigmoid model adds to the product; None for other models.
 
     Example:
         >>> from rllib_vlm_reward.goals import Goal, GoalSet
@@ -56,7 +57,7 @@ class TextBank:
         self._baseline_rows = torch.tensor(baselines, device=device) if complete else None
         counts = np.array([len(g.negatives) for g in goals.goals], np.int64)
         self._counts = torch.from_numpy(counts).to(device)
-        # Not computed on a GPU, where a lane's stream would not wait for it.
+        # Computed on the CPU, since a lane's CUDA stream would not wait for another stream.
         self._starts = torch.from_numpy(counts.cumsum() - counts).to(device)
         negatives = itertools.chain.from_iterable(g.negatives for g in goals.goals)
         flat = np.fromiter((rows[text] for text in negatives), np.int32, int(counts.sum()))
@@ -74,39 +75,41 @@ class TextBank:
         """
         if self._baseline_rows is None:
             raise RewardError(
-                "text bank: a goal has no baseline, but the head needs one for each. Give "
-                "`baseline`, the state before success, or choose another head."
+                "text bank: a goal has no baseline, but the head needs one for each goal. Set "
+                "`baseline`, a description of the state before success, or choose another head."
             )
         return self.embeddings[self._baseline_rows[goals]]
 
     def num_statements(self, goals: Tensor) -> Tensor:
-        """Return |L|, one and the number of negatives: int64 ``[B]`` to int64 ``[B]``."""
+        """Return 1 + the number of each goal's negatives: int64 ``[B]`` to int64 ``[B]``."""
         return 1 + self._counts[goals]
 
     def similarities(self, images: Tensor, goals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the cosines of each image with its goal and with its goal's negatives.
 
-        One matrix product with all statements, or one with those of each frame alone, whichever
-        is less work.
+        This computes the cosines with all statements, or gathers each frame's statements first,
+        whichever is less work.
 
         Args:
-            images: float32 ``[B, D]``, unit norm.
-            goals: int64 ``[B]``.
+            images: float32 ``[B, D]``, unit norm: the frames' embeddings.
+            goals: int64 ``[B]``, each frame's goal.
 
         Returns:
-            goal cosines ``[B]``; negatives' cosines ``[B, K]``, K the most negatives of any goal
-            in the batch; bool ``[B, K]``, False where a goal has fewer (its cosine there is void).
+            The cosines with the goals ``[B]``; the cosines with the negatives ``[B, K]``, where K
+            is the largest number of negatives in the batch; and a bool mask ``[B, K]``, False where
+            a goal has fewer negatives and the cosine has no meaning.
         """
         rows, mask = self._rows(goals)
         if len(self.embeddings) <= _GATHER_COST * rows.shape[1]:
             cosines = (images @ self.embeddings.T).gather(1, rows)
         else:
-            own = self.embeddings.index_select(0, rows.flatten()).view(*rows.shape, images.shape[1])
-            cosines = (own @ images[:, :, None])[:, :, 0]
+            flat = self.embeddings.index_select(0, rows.flatten())
+            gathered = flat.view(*rows.shape, images.shape[1])
+            cosines = (gathered @ images[:, :, None])[:, :, 0]
         return cosines[:, 0], cosines[:, 1:], mask
 
     def _rows(self, goals: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a goal's statements, itself first, ``[B, 1 + K]``, and their mask ``[B, K]``."""
+        """Return the rows of goals and negatives ``[B, 1 + K]``, and the mask ``[B, K]``."""
         counts = self._counts[goals, None]
         most = int(counts.max()) if len(goals) else 0
         steps = torch.arange(most, device=goals.device)

@@ -1,4 +1,4 @@
-"""Embeddings kept by what they are of, so that nothing is encoded twice."""
+"""A cache of embeddings by content, so that no frame or text is encoded twice."""
 
 import concurrent.futures
 import threading
@@ -18,14 +18,16 @@ __all__ = ["EmbeddingCache", "content_keys"]
 
 
 class EmbeddingCache:
-    """The embeddings of the keys used last; thread-safe.
+    """A thread-safe cache of the embeddings that were used last.
 
-    They lie in one array of the main memory, ``4 · capacity · D`` bytes once it is full: 4 MB for
-    16,384 embeddings of 64, 34 MB for as many of 512, and some 4 MB of keys. Not on the device,
-    where a thread could read a row before another thread's stream has written it.
+    The embeddings are stored in one array in main memory, which takes ``4 · capacity · D`` bytes
+    when full: 4 MB for 16,384 embeddings of length 64, 34 MB for as many of length 512, and about
+    4 MB of keys. They are not stored on the device, where one thread could read a row before
+    another thread's stream has written it.
 
     Args:
-        capacity: embeddings kept at most, 1 or more; the one unused for longest goes first.
+        capacity: the largest number of embeddings, 1 or more. When the cache is full, the
+            embedding that was not used for the longest time is replaced.
         dim: D, the length of an embedding.
 
     Example:
@@ -40,70 +42,72 @@ class EmbeddingCache:
         self._capacity = capacity
         self._table = np.empty((capacity, dim), np.float32)
         self._rows: OrderedDict[Hashable, int] = OrderedDict()
-        self._coming: dict[Hashable, Future[None]] = {}
-        self._in_use = threading.Lock()
+        self._pending: dict[Hashable, Future[None]] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def embed(self, keys: Sequence[Hashable], encode: Callable[[list[int]], Tensor]) -> Tensor:
-        """Return the embeddings of keys, of which only those not known are encoded.
+        """Return the embeddings of keys, and encode only those that are not in the cache.
 
-        A key that another thread is encoding is waited for.
+        If another thread is encoding a key, this waits for that thread.
 
         Args:
-            keys: B of them; equal keys stand for equal content.
-            encode: positions among the keys, ascending, each distinct new key's first, to
-                float32 ``[M, D]`` on any device. Not called where all are known; twice where
-                another thread failed to encode what it had begun.
+            keys: B keys; equal keys stand for equal content.
+            encode: gets M positions among the keys, in ascending order: the first position of each
+                distinct key that is missing. Returns float32 ``[M, D]`` on any device. It is not
+                called if no key is missing, and called twice if another thread failed to encode
+                some of the keys.
 
         Returns:
-            float32 ``[B, D]``, on the device of what was encoded; where nothing was, on the CPU.
+            float32 ``[B, D]``, on the device of the new embeddings; on the CPU if there are none.
         """
         firsts: dict[Hashable, int] = {}
         for position, key in enumerate(keys):
             firsts.setdefault(key, position)
-        known, found, missing, coming = self._claim(firsts)
-        parts = [found]
+        cached, embeddings, missing, pending = self._claim(firsts)
+        parts = [embeddings]
         if missing:
             parts.append(self._encode(missing, [firsts[key] for key in missing], encode))
-        if coming:
-            # Only now, or two threads might wait for each other.
-            concurrent.futures.wait(coming.values())
-            theirs = [firsts[key] for key in coming]
-            parts.append(self.embed(list(coming), lambda p: encode([theirs[i] for i in p])))
+        if pending:
+            # Wait after encoding, or two threads might wait for each other.
+            concurrent.futures.wait(pending.values())
+            waited = [firsts[key] for key in pending]
+            parts.append(self.embed(list(pending), lambda p: encode([waited[i] for i in p])))
         if len(missing) == len(keys):
             return parts[-1]
-        order = {key: row for row, key in enumerate([*known, *missing, *coming])}
+        order = {key: row for row, key in enumerate([*cached, *missing, *pending])}
         device = parts[1].device if missing else parts[-1].device
         return torch.cat([part.to(device) for part in parts])[[order[key] for key in keys]]
 
     def put(self, keys: Sequence[Hashable], embeddings: npt.NDArray[np.float32]) -> None:
-        """Keep embeddings, float32 ``[M, D]``, of M distinct keys; of too many, the last ones."""
+        """Store embeddings of M distinct keys, float32 ``[M, D]``; the last ones if too many."""
         kept = keys[-self._capacity :]
-        with self._in_use:
+        with self._lock:
             self._table[[self._row(key) for key in kept]] = embeddings[-self._capacity :]
 
     def _claim(
         self, keys: Iterable[Hashable]
     ) -> tuple[list[Hashable], Tensor, list[Hashable], dict[Hashable, Future[None]]]:
-        """Tell keys apart: known, with their embeddings ``[known, D]``; missing; and coming.
+        """Sort keys into cached, with their embeddings ``[cached, D]``; missing; and pending.
 
-        The missing ones are this thread's to encode, and are coming for the others.
+        The calling thread must encode the missing keys, which are pending for other threads.
         """
-        known, missing, coming = [], [], {}
-        with self._in_use:
+        cached, missing, pending = [], [], {}
+        with self._lock:
             for key in keys:
                 if key in self._rows:
-                    known.append(key)
+                    cached.append(key)
                     self._rows.move_to_end(key)
-                elif key in self._coming:
-                    coming[key] = self._coming[key]
+                elif key in self._pending:
+                    pending[key] = self._pending[key]
                 else:
                     missing.append(key)
-            self._coming |= dict.fromkeys(missing, Future())
-            found = self._table[[self._rows[key] for key in known]]  # a copy: rows are reused
-        return known, torch.from_numpy(found), missing, coming
+            self._pending |= dict.fromkeys(missing, Future())
+            # Indexing by a list copies, as it must: rows are reused.
+            embeddings = self._table[[self._rows[key] for key in cached]]
+        return cached, torch.from_numpy(embeddings), missing, pending
 
     def _encode(
         self,
@@ -115,8 +119,8 @@ class EmbeddingCache:
             new = encode(positions)
             self.put(keys, new.cpu().numpy())
         finally:
-            with self._in_use:
-                done = [self._coming.pop(key) for key in keys]
+            with self._lock:
+                done = [self._pending.pop(key) for key in keys]
             done[0].set_result(None)
         return new
 
@@ -129,15 +133,18 @@ class EmbeddingCache:
         return row
 
 
-def content_keys(pieces: Sequence[Frames], tower: str) -> list[Hashable]:
-    """Return a key for each frame: equal where bytes, shape and tower are.
+def content_keys(batches: Sequence[Frames], tower: str) -> list[Hashable]:
+    """Return a key for each frame, equal for frames of equal bytes, shape and tower.
+
+    The key holds a 128-bit hash of the bytes (XXH3), so two different frames have the same key with
+    a probability of 2⁻¹²⁸.
 
     Args:
-        pieces: uint8 ``[b, H, W, 3]``.
-        tower: :attr:`.Tower.fingerprint`.
+        batches: one or more batches, uint8 ``[b, H, W, 3]``.
+        tower: fingerprint of the tower that encodes them, :attr:`.Tower.fingerprint`.
 
-    The bytes count as XXH3's 128 bits, so two frames that differ share a key with a chance of
-    2⁻¹²⁸.
+    Returns:
+        One key for each frame, in order.
 
     Example:
         >>> frames = np.zeros((3, 8, 6, 3), np.uint8)
@@ -147,6 +154,6 @@ def content_keys(pieces: Sequence[Frames], tower: str) -> list[Hashable]:
         (True, False)
     """
     digest = xxhash.xxh3_128_digest
-    prefix = digest(f"{tower} {pieces[0].shape[1:]}".encode())
-    contiguous = (np.ascontiguousarray(piece) for piece in pieces)
-    return [prefix + digest(frame) for piece in contiguous for frame in piece]
+    prefix = digest(f"{tower} {batches[0].shape[1:]}".encode())
+    contiguous = (np.ascontiguousarray(batch) for batch in batches)
+    return [prefix + digest(frame) for batch in contiguous for frame in batch]

@@ -1,4 +1,4 @@
-"""open_clip's models as encoders: by name or from disk, with their preprocessing and tokenizer."""
+"""open_clip's models as encoders, loaded by name or from disk."""
 
 import copy
 import difflib
@@ -29,8 +29,8 @@ from rllib_vlm_reward.reward_model.spec import (
     HUB,
     LAYOUT,
     Spec,
+    checkpoint_errors,
     embedded_names,
-    naming,
     without_warning,
 )
 from rllib_vlm_reward.reward_model.tower import ImageTower
@@ -40,27 +40,37 @@ __all__ = ["CLIPEncoder", "check_clip", "clip_embed_dim"]
 
 _LOG = logging.getLogger(__name__)
 
-_RANDOM_SEED = 0  # every actor must draw the same weights
+_RANDOM_SEED = 0  # the same in every actor, so that all have equal weights
 _TEXTS_AT_ONCE = 256
 _OF_THE_WEIGHTS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class CLIPEncoder(Encoder):
-    """A frozen CLIP on one device: frames and texts in, unit-norm embeddings out.
+    """A frozen CLIP on one device, which embeds frames and texts with unit norm.
+
+    Use :meth:`load` to create one.
+
+    Args:
+        model: open_clip's module.
+        tokenizer: the module's tokenizer.
+        device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        precision: see :meth:`load`.
 
     Attributes:
         embed_dim: D, the length of an embedding.
-        image_size: height and width that the model reads; frames of any size are resized to it.
-        logit_scale: the multiplier of a cosine, exp of the model's parameter.
-        logit_bias: what a sigmoid model adds to it; None for others.
-        fingerprint: SHA-256 of the weights in float32, whatever device and precision.
-        context_length: tokens of a text that the model reads.
-        precision: of the image tower, ``fp32``, ``bf16`` or ``fp16``; texts are float32 in any.
-        model, device: open_clip's module, frozen; where it is.
+        image_size: height and width in pixels of the model's input; frames are resized to it.
+        logit_scale: the factor of a cosine, exp of the model's parameter.
+        logit_bias: the term that a sigmoid model adds to the product; None for other models.
+        fingerprint: SHA-256 of the weights in float32; independent of device and precision.
+        context_length: the number of tokens that the model reads of a text.
+        precision: precision of the image tower, ``fp32``, ``bf16`` or ``fp16``. Texts are always
+            encoded in float32.
+        model: open_clip's module, frozen.
+        device: the module's device.
         tower: the image tower in that precision.
-        exact: the tower in fp32, kept beside it where ``auto`` chose another; else None.
-        probes: :func:`probe_frames` embedded in fp32 and by the tower, float32 ``[P, D]`` each;
-            None where they are the same.
+        exact: the tower in fp32, kept if ``auto`` chose another precision; else None.
+        probes: the embeddings of :func:`probe_frames` in fp32 and by the tower, float32 ``[P, D]``
+            each; None if the tower computes in fp32.
 
     Example:
         >>> import numpy as np
@@ -82,7 +92,7 @@ class CLIPEncoder(Encoder):
         self.logit_scale = float(model.logit_scale.exp())
         self.logit_bias = None if bias is None else float(bias)
         self.model = model.to(self.device)
-        self._tokenizer, self._tokenizer_in_use = tokenizer, threading.Lock()
+        self._tokenizer, self._tokenizer_lock = tokenizer, threading.Lock()
         self.context_length = self.tokenize([""]).shape[1]
         self.embed_dim = self.encode_texts([""]).shape[1]
         self.tower = self._tower(model.visual, "fp32")
@@ -102,7 +112,7 @@ class CLIPEncoder(Encoder):
         )
 
     def _lower(self, *, keep_exact: bool) -> None:
-        """Convert the image tower, or a copy of it, and keep what that does to the probes."""
+        """Convert the image tower, or a copy, and embed the probe frames before and after."""
         frames = probe_frames(self.image_size)
         exact, visual = self.tower(frames), self.model.visual
         if keep_exact:
@@ -112,7 +122,7 @@ class CLIPEncoder(Encoder):
 
     @classmethod
     def load(cls, spec: str, *, device: str = "cpu", precision: str = "auto") -> "CLIPEncoder":
-        """Load a model with all of its weights, or raise.
+        """Load a model with all of its weights.
 
         Args:
             spec: ``"ARCH/TAG"`` (open_clip's pretrained weights), ``"ARCH/PATH"`` (a local
@@ -120,20 +130,23 @@ class CLIPEncoder(Encoder):
                 the name of an embedded CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
                 (``"FOLDER/random"``), whose weights are drawn from a fixed seed.
             device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-            precision: ``fp32``, ``bf16`` or ``fp16``, of the image tower's weights and
-                activations; ``auto`` is the fastest that the device has, with the fp32 tower kept
-                for what needs it (ViT-B-32: 350 MB more). Preprocessing, texts and the embeddings
-                that come out are float32 in any.
+            precision: ``fp32``, ``bf16`` or ``fp16`` for the image tower's weights and
+                activations. ``auto`` takes the fastest precision of the device, and keeps the fp32
+                tower for scores that need it (ViT-B-32: 350 MB more). Preprocessing, texts and the
+                returned embeddings are always float32.
+
+        Returns:
+            The encoder, on the device.
 
         Raises:
-            CheckpointError: what :func:`check_clip` refuses; weights that cannot be fetched,
-                would run code, or do not fit the architecture exactly; a tokenizer that cannot
-                be fetched; an unknown precision.
+            CheckpointError: :func:`check_clip` refuses the spec; the weights or the tokenizer
+                cannot be fetched; the weights would run code, or do not fit the architecture
+                exactly; or the precision is unknown.
         """
         resolve(precision, torch.device(device))
         parsed = _look_up(spec)
         path = _fetch(parsed)
-        with naming(spec, "its tokenizer cannot be fetched"):
+        with checkpoint_errors(spec, "its tokenizer cannot be fetched"):
             tokenizer = open_clip.get_tokenizer(parsed.model)
         model = _build(parsed)
         if path is not None:
@@ -144,14 +157,14 @@ class CLIPEncoder(Encoder):
         """Turn frames into the model's input, on the device.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``, of any size, or a sequence of these of one size.
+            frames: uint8 ``[B, H, W, 3]`` of any size, or a sequence of such arrays of one size.
 
         Returns:
-            ``[B, 3, h, w]`` in the tower's precision, computed in float32;
-            :class:`Preprocess` says how near it is to open_clip's own transform.
+            ``[B, 3, h, w]`` in the tower's precision, computed in float32. See
+            :class:`.Preprocess` for the difference from open_clip's transform.
 
         Raises:
-            FrameError: anything but batches of uint8 RGB frames of one size.
+            FrameError: the frames are not batches of uint8 RGB frames of one size.
         """
         return self.tower.pixels(frames)
 
@@ -159,7 +172,7 @@ class CLIPEncoder(Encoder):
         """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm.
 
         Raises:
-            FrameError: anything but batches of uint8 RGB frames of one size.
+            FrameError: the frames are not batches of uint8 RGB frames of one size.
         """
         return self.tower(frames)
 
@@ -172,18 +185,18 @@ class CLIPEncoder(Encoder):
         )
 
     def check_texts(self, texts: Sequence[str]) -> None:
-        """Refuse texts that the model would cut.
+        """Check that no text is longer than the model reads.
 
         Raises:
-            GoalError: a text with more tokens than ``context_length``; names it.
+            GoalError: a text has more tokens than ``context_length``.
 
         Example:
             >>> CLIPEncoder.load("small").check_texts(["a red ball " * 8])
             Traceback (most recent call last):
             ...
             rllib_vlm_reward.errors.GoalError: text 'a red ball a red ball a red ball a red ball \
-...': it has 26 tokens, but the model reads 16 and would not see the rest. Shorten it, or choose \
-an encoder with a longer context.
+...': it has 26 tokens, but the model reads only the first 16. Shorten it, or choose an encoder \
+with a longer context.
         """
         twice = self.tokenize(["", *texts], context_length=2 * self.context_length)
         padding = twice[0, -1]
@@ -193,19 +206,25 @@ an encoder with a longer context.
             if is_cut:
                 excerpt = text if len(text) <= 60 else f"{text[:44]} ..."
                 raise GoalError(
-                    f"text {excerpt!r}: it has {length} tokens, but the model reads "
-                    f"{self.context_length} and would not see the rest. Shorten it, or choose an "
-                    "encoder with a longer context."
+                    f"text {excerpt!r}: it has {length} tokens, but the model reads only the "
+                    f"first {self.context_length}. Shorten it, or choose an encoder with a longer "
+                    "context."
                 )
 
     def tower_for(self, score: ScoreFunction, name: str) -> ImageTower:
-        """Return the tower in the encoder's precision, if that moves no score too far.
+        """Return the image tower whose precision changes a scorer's scores little enough.
 
-        Under ``auto`` it is otherwise the one in fp32, and the log says so.
+        Args:
+            score: computes the scorer's scores ``[P, G]`` from embeddings ``[P, D]``.
+            name: the name of the scorer's head, for messages.
+
+        Returns:
+            The tower in the encoder's precision, if scores differ from those in fp32 by at most
+            :data:`.TOLERANCE`. Otherwise, with ``auto``, the tower in fp32; this is logged.
 
         Raises:
-            RewardError: precision drift, by more than :data:`.TOLERANCE`, in a precision that was
-                asked for.
+            RewardError: scores differ by more than the tolerance, and ``precision`` is not
+                ``auto``.
         """
         if self.probes is None:
             return self.tower
@@ -214,12 +233,12 @@ an encoder with a longer context.
             return self.tower
         if self.exact is None:
             raise RewardError(
-                f"precision drift: {self.precision} moves scores of {name} by {drift:.3f} from "
-                f"those of fp32, expected at most {TOLERANCE} (a probe frame's largest change, on "
-                "average). Set precision: auto or fp32, or a higher temperature."
+                f"precision drift: {self.precision} changes scores of {name} by {drift:.3f} "
+                f"compared with fp32, expected at most {TOLERANCE} (mean over the probe frames of "
+                "the largest change). Set precision: auto or fp32, or a higher temperature."
             )
         _LOG.warning(
-            "precision auto: fp32 for %s, whose scores %s moves by %.3f",
+            "precision auto: using fp32 for %s, since %s changes its scores by %.3f",
             name,
             self.precision,
             drift,
@@ -227,19 +246,22 @@ an encoder with a longer context.
         return self.exact
 
     def tokenize(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
-        """Return tokens: N texts to int64 ``[N, context_length]``, by default the model's."""
-        with self._tokenizer_in_use:  # Hugging Face's tokenizers are not thread-safe
+        """Tokenize N texts: int64 ``[N, context_length]``, by default of the model's length."""
+        with self._tokenizer_lock:  # Hugging Face's tokenizers are not thread-safe
             tokens: Tensor = self._tokenizer(list(texts), context_length).to(self.device)
         return tokens
 
 
 def check_clip(spec: str) -> None:
-    """Raise at once what can be known about a spec without its weights.
+    """Check an encoder's spec without its weights.
+
+    Args:
+        spec: see :meth:`CLIPEncoder.load`.
 
     Raises:
-        CheckpointError: an unknown architecture or tag, a missing file or folder, a tag whose
-            weights need the architecture's ``-quickgelu`` form, or a file of an architecture
-            whose preprocessing depends on the weights.
+        CheckpointError: the architecture or tag is unknown, a file or folder is missing, the tag's
+            weights need the architecture's ``-quickgelu`` variant, or a file is given for an
+            architecture whose preprocessing depends on the weights.
 
     Example:
         >>> check_clip("ViT-B-32/openai")
@@ -253,41 +275,46 @@ with QuickGELU, which ViT-B-32 is built without, so every embedding would be wro
 
 
 def clip_embed_dim(spec: str) -> int:
-    """Return the length of a model's embeddings, from its configuration alone.
+    """Return the length of a model's embeddings, read from its configuration.
+
+    Args:
+        spec: see :meth:`CLIPEncoder.load`.
 
     Raises:
-        CheckpointError: what :func:`check_clip` refuses.
+        CheckpointError: :func:`check_clip` refuses the spec, or the configuration cannot be
+            fetched.
 
     Example:
         >>> clip_embed_dim("ViT-B-32/random")
         512
     """
     parsed = _look_up(spec)
-    with naming(spec, "its configuration cannot be fetched"):
+    with checkpoint_errors(spec, "its configuration cannot be fetched"):
         return int(open_clip.get_model_config(parsed.model)["embed_dim"])
 
 
 def _look_up(text: str) -> Spec:
-    """Parse a spec and look its architecture and tag up in open_clip's tables."""
+    """Parse a spec, and look up its architecture and tag in open_clip's tables."""
     spec = Spec.parse(text)
     if spec.model.startswith((HUB, "local-dir:")):
         return spec
     config = open_clip.get_model_config(spec.model)
     if config is None:
-        known = [*open_clip.list_models(), *embedded_names()]
-        close = difflib.get_close_matches(spec.model, known, n=3, cutoff=0.4)
+        names = [*open_clip.list_models(), *embedded_names()]
+        close = difflib.get_close_matches(spec.model, names, n=3, cutoff=0.4)
         raise CheckpointError(
-            f"encoder {text!r}: {spec.model!r} is no architecture of open_clip, and {text!r} no "
-            "folder. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an embedded "
-            f"CLIP of {embedded_names()}. Did you mean one of {close}?"
+            f"encoder {text!r}: open_clip has no architecture {spec.model!r}, and there is no "
+            f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an "
+            f"embedded CLIP of {embedded_names()}. Did you mean one of {close}?"
         )
     if isinstance(spec.weights, str):
         _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))
     elif isinstance(spec.weights, Path) and len(_preprocessings(spec)) > 1:
         raise CheckpointError(
-            f"encoder {text!r}: {spec.model} has tags of {len(_preprocessings(spec))} "
-            f"preprocessings, {_preprocessings(spec)}, and a file does not say which is its own. "
-            f"Put it in a folder as {LAYOUT[1]}, beside an {LAYOUT[0]} with preprocess_cfg."
+            f"encoder {text!r}: the tags of {spec.model} have {len(_preprocessings(spec))} "
+            f"different preprocessings, {_preprocessings(spec)}, and the file does not say which "
+            f"one it needs. Put the file in a folder as {LAYOUT[1]}, beside an {LAYOUT[0]} with "
+            "preprocess_cfg."
         )
     return spec
 
@@ -300,7 +327,7 @@ def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:
             f"encoder {spec.text!r}: {tag!r} is neither a file nor a tag of {spec.model}. "
             f"Expected one of {tags}, a path to weights, or 'random'."
         )
-    # The other way round (roberta-ViT-B-32), open_clip's table lacks the word, and all is well.
+    # The reverse case is not an error: open_clip's entry for roberta-ViT-B-32 lacks quick_gelu.
     if entry.get("quick_gelu") and needs_quick_gelu:
         raise CheckpointError(
             f"encoder {spec.text!r}: {tag} was trained with QuickGELU, which {spec.model} is "
@@ -310,10 +337,11 @@ def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:
 
 
 def _preprocessings(spec: Spec) -> list[dict[str, Any]]:
-    """Return what the weights may add to the architecture's preprocessing.
+    """Return the preprocessing settings that come with the weights, one dict per distinct set.
 
-    open_clip keeps mean, std, interpolation and resize mode with the tag, and gives a file
-    OpenAI's, even a SigLIP's. Here a file has its architecture's, where all of its tags agree.
+    open_clip stores mean, std, interpolation and resize mode with the tag, and uses OpenAI's
+    settings for every file, even for a SigLIP. Here a file uses the settings of its architecture's
+    tags, if these agree.
     """
     tags = open_clip.list_pretrained_tags_by_model(spec.model)
     distinct: list[dict[str, Any]] = []
@@ -328,7 +356,7 @@ def _preprocessings(spec: Spec) -> list[dict[str, Any]]:
 def _build(spec: Spec) -> torch.nn.Module:
     """Build the model with seeded random weights, on the CPU in float32."""
     with (
-        naming(spec.text, "it cannot be built"),
+        checkpoint_errors(spec.text, "it cannot be built"),
         without_warning(),
         torch.random.fork_rng(devices=[]),
     ):
@@ -343,20 +371,20 @@ def _build(spec: Spec) -> torch.nn.Module:
 
 
 def _fetch(spec: Spec) -> Path | None:
-    """Return the file of the weights, downloaded if need be; None for random."""
+    """Return the file of the weights, after downloading it if needed; None for random weights."""
     if not isinstance(spec.weights, str):
         return spec.weights
-    with naming(spec.text, "its weights cannot be fetched"):
+    with checkpoint_errors(spec.text, "its weights cannot be fetched"):
         if spec.weights.startswith(HUB):
             return Path(download_pretrained_from_hf(spec.weights.removeprefix(HUB)))
         return Path(download_pretrained(open_clip.get_pretrained_cfg(spec.model, spec.weights)))
 
 
 def _to_open_clip(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Rename what open_clip's own loader renames (3.3, ``load_checkpoint``), and no more.
+    """Rename weights as open_clip's loader does (3.3, ``load_checkpoint``).
 
-    That loader also stretches position embeddings to another size and sets an absent logit_bias
-    to zero. Weights that need either are of another architecture.
+    That loader also resizes position embeddings and sets a missing logit_bias to zero. This
+    function does not, since weights that need either belong to another architecture.
     """
     if hasattr(model.visual, "trunk"):
         weights = convert_state_dict(model, weights)

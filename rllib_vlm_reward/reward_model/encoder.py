@@ -1,4 +1,4 @@
-"""The seam of the encoder: what a model must offer to give rewards, and how one is named."""
+"""The base class of encoders, and functions that load and check one by its name."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,15 +23,16 @@ __all__ = [
     "load_encoder",
 ]
 
-# Embeddings of P frames, float32 [P, D], to the scores of each against some goals, [P, G].
+# Maps the embeddings of P frames, float32 [P, D], to their scores for G goals, float32 [P, G].
 ScoreFunction = Callable[[Tensor], Tensor]
 
 
 class Tower(Protocol):
-    """What turns frames into embeddings, in one precision.
+    """Turns frames into embeddings, in one precision.
 
     Attributes:
-        fingerprint: differs wherever the embeddings of a frame may; names them in the cache.
+        fingerprint: identifies the tower in the cache of embeddings. Two towers that may give
+            different embeddings for a frame have different fingerprints.
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
 
@@ -39,25 +40,29 @@ class Tower(Protocol):
     precision: str
 
     def __call__(self, frames: Sequence[Frames]) -> Tensor:
-        """Embed batches of one H and W, uint8 ``[b, H, W, 3]``, as float32 ``[B, D]``."""
+        """Embed batches of frames of one size, uint8 ``[b, H, W, 3]``, as float32 ``[B, D]``."""
 
 
 class Encoder:
     """A frozen model that embeds frames and texts in one space.
 
-    :class:`.CLIPEncoder` holds open_clip's models. For a model of your own derive a class from this
-    one, which is called with the ``device`` alone, and give its import path as ``encoder``. It
-    sets :attr:`embed_dim` and :attr:`fingerprint`, and overrides :meth:`encode_frames` and
-    :meth:`encode_texts`. Several threads call it at once.
+    :class:`.CLIPEncoder` implements open_clip's models. To use a model of your own, derive a class
+    from this one and set ``encoder`` to the import path of your class. The class sets
+    :attr:`embed_dim` and :attr:`fingerprint`, and overrides :meth:`encode_frames` and
+    :meth:`encode_texts`. It is created with ``device`` as its only argument. Its methods must be
+    thread-safe.
+
+    Args:
+        device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
     Attributes:
         embed_dim: D, the length of an embedding.
-        fingerprint: names the weights: equal in all processes that have the same, in hex.
-        logit_scale: the multiplier of a cosine, for heads that make a probability of it.
-        logit_bias: what a sigmoid model adds to that; None for others.
-        image_size: height and width that the model works with; frames of any size come.
-        precision: in which frames are encoded.
-        device: where it computes.
+        fingerprint: identifies the weights, as a hexadecimal text; the same in every process.
+        logit_scale: the factor by which heads multiply a cosine to compute a probability.
+        logit_bias: the term that a sigmoid model adds to the product; None for other models.
+        image_size: height and width in pixels of the model's input; frames may have any size.
+        precision: the precision in which frames are encoded.
+        device: the device on which the model computes.
     """
 
     embed_dim: int
@@ -73,28 +78,37 @@ class Encoder:
 
     def encode_frames(self, frames: Any) -> Tensor:
         """Embed frames: uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm."""
-        raise NotImplementedError(f"{type(self).__name__} overrides encode_frames.")
+        raise NotImplementedError(f"{type(self).__name__} must override encode_frames.")
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed texts: N > 0 strings to float32 ``[N, D]``, unit norm."""
-        raise NotImplementedError(f"{type(self).__name__} overrides encode_texts.")
+        raise NotImplementedError(f"{type(self).__name__} must override encode_texts.")
 
     def check_texts(self, texts: Sequence[str]) -> None:
-        """Raise a GoalError for a text that the model cannot read whole; any will do here."""
+        """Check that the model can read the texts completely.
 
-    def tower_for(self, score: ScoreFunction, name: str) -> Tower:
-        """Return what the frames of a scorer are encoded by.
+        The base class accepts every text.
 
         Args:
-            score: the scorer's: embeddings ``[P, D]`` to scores ``[P, G]``, for an encoder that
-                chooses a precision by what it does to scores.
-            name: of the scorer's head, for messages.
+            texts: the texts to check.
+
+        Raises:
+            GoalError: a text is too long for the model.
+        """
+
+    def tower_for(self, score: ScoreFunction, name: str) -> Tower:
+        """Return the tower that encodes the frames of a scorer.
+
+        Args:
+            score: computes the scorer's scores ``[P, G]`` from embeddings ``[P, D]``. An encoder
+                can use it to measure how much a precision changes the scores.
+            name: the name of the scorer's head, for messages.
         """
         return _WholeEncoder(self)
 
 
 class _WholeEncoder:
-    """The tower of an encoder that has but one."""
+    """The tower of an encoder that has only one."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -107,22 +121,32 @@ class _WholeEncoder:
 
 
 def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
-    """Return what an encoder's method makes of N frames or texts: float32 ``[N, D]``.
+    """Call an encoder's method, and check the embeddings that it returns.
+
+    Args:
+        encoder: the encoder.
+        method: ``encode_frames`` or ``encode_texts``.
+        number: N, how many frames or texts are given.
+        given: the frames or texts.
+
+    Returns:
+        The embeddings, float32 ``[N, D]``, unit norm.
 
     Raises:
-        RewardError: another shape, or norms that are not 1.
+        RewardError: the embeddings have another shape, or their norms are not 1.
     """
     embeddings = torch.as_tensor(getattr(encoder, method)(given)).float()
     expected = [number, encoder.embed_dim]
     if list(embeddings.shape) != expected:
         raise RewardError(
-            f"encoder {type(encoder).__name__}: {method} gave {list(embeddings.shape)} for "
-            f"{number} of them, expected {expected}."
+            f"encoder {type(encoder).__name__}: {method} returned the shape "
+            f"{list(embeddings.shape)} for {number} inputs, expected {expected}. Return one "
+            "embedding of length embed_dim for each input."
         )
     norms = embeddings.norm(dim=1)
     if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
         raise RewardError(
-            f"encoder {type(encoder).__name__}: {method} gave norms from {norms.min():.3g} to "
+            f"encoder {type(encoder).__name__}: {method} returned norms from {norms.min():.3g} to "
             f"{norms.max():.3g}, expected 1. Return "
             "torch.nn.functional.normalize(embeddings, dim=1)."
         )
@@ -130,16 +154,21 @@ def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
 
 
 def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> Encoder:
-    """Load an encoder with all of its weights, or raise.
+    """Load an encoder with all of its weights.
 
     Args:
-        name: what :meth:`.CLIPEncoder.load` takes, or the import path of an :class:`Encoder`.
+        name: a name that :meth:`.CLIPEncoder.load` accepts, or the import path of a subclass of
+            :class:`Encoder`.
         device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        precision: see :meth:`.CLIPEncoder.load`; ``auto`` for an encoder of your own.
+        precision: see :meth:`.CLIPEncoder.load`; must be ``auto`` for an encoder of your own.
+
+    Returns:
+        The encoder, on the device.
 
     Raises:
-        CheckpointError: what :meth:`.CLIPEncoder.load` refuses; a class that is no encoder.
-        ConfigError: an import path that leads nowhere.
+        CheckpointError: :meth:`.CLIPEncoder.load` fails, the class is not an encoder, or its
+            attributes are missing.
+        ConfigError: the import path cannot be imported.
 
     Example:
         >>> load_encoder("small").embed_dim
@@ -162,23 +191,23 @@ def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> 
 
 
 def check_encoder(name: str, precision: str = "auto") -> None:
-    """Raise at once what can be known about an encoder without its weights.
+    """Check an encoder's name and precision without loading its weights.
 
     Args:
         name: see :func:`load_encoder`.
         precision: see :func:`load_encoder`.
 
     Raises:
-        CheckpointError: see :func:`.clip.check_clip`; a class that is no encoder; a precision for
-            an encoder of your own.
-        ConfigError: an import path that leads nowhere.
+        CheckpointError: :func:`.clip.check_clip` refuses the name, the class is not an encoder, or
+            a precision is set for an encoder of your own.
+        ConfigError: the import path cannot be imported.
 
     Example:
         >>> check_encoder("rllib_vlm_reward.reward_model.bank.TextBank")
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.CheckpointError: encoder \
-'rllib_vlm_reward.reward_model.bank.TextBank': it is no encoder, expected a class that derives \
+'rllib_vlm_reward.reward_model.bank.TextBank': it is not an encoder, expected a class that derives \
 from rllib_vlm_reward.Encoder.
     """
     if not is_import_path(name):
@@ -189,16 +218,22 @@ from rllib_vlm_reward.Encoder.
     _encoder_class(name)
     if precision != "auto":
         raise CheckpointError(
-            f"encoder {name!r}: got precision {precision!r}, expected auto: an encoder of your own "
-            "computes as it likes. Leave serving.precision out."
+            f"encoder {name!r}: got precision {precision!r}, expected auto, since an encoder of "
+            "your own chooses its precision. Remove serving.precision."
         )
 
 
 def embed_dim(name: str) -> int:
-    """Return the length of an encoder's embeddings, of open_clip's without loading weights.
+    """Return the length of an encoder's embeddings.
+
+    The weights are loaded only for an encoder of your own whose class does not set ``embed_dim``.
+
+    Args:
+        name: see :func:`load_encoder`.
 
     Raises:
-        CheckpointError, ConfigError: what :func:`check_encoder` refuses.
+        CheckpointError: see :func:`load_encoder`.
+        ConfigError: the import path cannot be imported.
 
     Example:
         >>> embed_dim("ViT-B-32/random")
@@ -213,10 +248,13 @@ def embed_dim(name: str) -> int:
 
 
 def check_device(device: str) -> None:
-    """Raise unless torch can compute there, before anything is played or loaded.
+    """Check that torch can compute on a device.
+
+    Args:
+        device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
     Raises:
-        ConfigError: torch does not know the device, or this machine has none such.
+        ConfigError: torch does not know the device, or this machine does not have it.
 
     Example:
         >>> check_device("cpu")
@@ -228,7 +266,7 @@ use, such as cpu or cuda (...
     """
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts it
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises an AssertionError
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"device: got {device!r}, expected one that this torch can use, such as cpu or cuda "
@@ -237,7 +275,7 @@ use, such as cpu or cuda (...
 
 
 def is_import_path(name: str) -> bool:
-    """Return whether an encoder's name is the import path of a class, not one of open_clip's.
+    """Return whether an encoder's name is the import path of a class, not a name of open_clip.
 
     Example:
         >>> is_import_path("my_package.MyEncoder"), is_import_path("ViT-B-32/openai")
@@ -251,7 +289,7 @@ def _encoder_class(name: str) -> type[Any]:
     found = load_object(name, "encoder")
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise CheckpointError(
-            f"encoder {name!r}: it is no encoder, expected a class that derives from "
+            f"encoder {name!r}: it is not an encoder, expected a class that derives from "
             "rllib_vlm_reward.Encoder."
         )
     return found

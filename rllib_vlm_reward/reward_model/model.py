@@ -23,19 +23,20 @@ __all__ = ["CACHE_FRAMES", "RewardModel"]
 
 CACHE_FRAMES = 16_384
 _TEXTS_KEPT = 32_768
-_BANKS_KEPT = 64  # the goals of many agents, and of runs that share an actor
-_GOALS_PROBED = 64  # for what a precision does to scores
+_BANKS_KEPT = 64  # enough for the goals of many agents, and of several runs on one actor
+_GOALS_PROBED = 64  # goals for which the precisions' scores are compared
 
 
 class RewardModel:
-    """Scores frames against goals with one encoder; any number of threads may ask at once.
+    """Scores frames against goals with one encoder. It is thread-safe.
 
-    No text is encoded twice, and no frame whose like was scored lately or is in the same batch.
+    Texts are encoded once. A frame is not encoded again if an equal frame is in the same batch or
+    was scored recently.
 
     Args:
         encoder: embeds frames and texts.
-        cache_frames: embeddings of frames that are kept, see :class:`.EmbeddingCache`; 0 keeps
-            none, and encodes every frame.
+        cache_frames: how many frames' embeddings to keep, see :class:`.EmbeddingCache`; with 0
+            every frame is encoded.
 
     Example:
         >>> from rllib_vlm_reward.reward_model.encoder import load_encoder
@@ -56,7 +57,7 @@ class RewardModel:
         self._banks: OrderedDict[str, TextBank] = OrderedDict()
         self._towers: OrderedDict[str, Tower] = OrderedDict()
         self._counts = {"frames_encoded": 0, "cache_hits": 0, "texts_encoded": 0}
-        self._kept_in_use = threading.Lock()  # of banks, towers and counts; never held for long
+        self._lock = threading.Lock()  # guards banks, towers and counts; held only briefly
 
     @torch.inference_mode()
     def score(
@@ -65,24 +66,24 @@ class RewardModel:
         """Score each frame against its own goal.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``, or a sequence of these of one H and W, B in all. They
-                are read where they lie, and may be read-only.
-            goals: integer ``[B]``, each frame's goal in ``scorer.goals``.
+            frames: uint8 ``[B, H, W, 3]``, or a sequence of such arrays of one size with B frames
+                in total. They may be read-only.
+            goals: integer ``[B]``, the index of each frame's goal in ``scorer.goals``.
             scorer: the goals and the head.
 
         Returns:
-            float32 ``[B]``, in the head's range.
+            The scores, float32 ``[B]``, in the head's range.
 
         Raises:
-            FrameError: anything but batches of uint8 RGB frames of one size.
-            GoalError: indices of another type, shape or range.
-            RewardError: a score that is not finite, scores of another shape, a head that the model
-                or goals forbid, or a precision that moves the scores too far
+            FrameError: the frames are not batches of uint8 RGB frames of one size.
+            GoalError: the indices have another type, shape or range.
+            RewardError: a score is not finite, the scores have another shape, the head does not
+                suit the model or the goals, or the precision changes the scores too much
                 (:meth:`.CLIPEncoder.tower_for`).
         """
-        pieces = as_frame_batches(frames)
-        _check_indices(goals, sum(map(len, pieces)), scorer.goals)
-        images = self._embed(pieces, self._tower(scorer)).to(self.encoder.device)
+        batches = as_frame_batches(frames)
+        _check_indices(goals, sum(map(len, batches)), scorer.goals)
+        images = self._embed(batches, self._tower(scorer)).to(self.encoder.device)
         indices = torch.from_numpy(goals.astype(np.int64)).to(images.device)
         bank = self._bank(scorer.goals)
         scores: Scores = scorer.head(images, bank, indices).float().cpu().numpy()
@@ -93,26 +94,33 @@ class RewardModel:
     def embed_frames(
         self, frames: Frames | Sequence[Frames], scorer: Scorer
     ) -> npt.NDArray[np.float32]:
-        """Embed frames as :meth:`score` does for a scorer: B frames to float32 ``[B, D]``.
+        """Embed B frames as :meth:`score` does for a scorer: float32 ``[B, D]``, unit norm.
 
         Raises:
-            FrameError, RewardError: see :meth:`score`.
+            FrameError: see :meth:`score`.
+            RewardError: see :meth:`score`.
         """
         return self._embed(as_frame_batches(frames), self._tower(scorer)).cpu().numpy()
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embed texts: N strings to float32 ``[N, D]``, unit norm."""
+        """Embed N texts: float32 ``[N, D]``, unit norm.
+
+        Raises:
+            GoalError: a text is too long for the model.
+            RewardError: the encoder returns another shape, or norms that are not 1.
+        """
         return self._embed_texts(texts).cpu().numpy()
 
     def admit(self, goals: GoalSet, embeddings: npt.NDArray[np.float32]) -> None:
-        """Take a goal set's texts as embedded elsewhere, by the same CLIP.
+        """Add a goal set's embeddings that another process computed with the same model.
 
         Args:
             goals: the goal set.
-            embeddings: float32 ``[N, D]``, unit norm, of ``goals.statements`` in their order.
+            embeddings: float32 ``[N, D]``, unit norm: the embeddings of ``goals.statements``, in
+                order.
 
         Raises:
-            RewardError: another type or shape, or what is no unit norm.
+            RewardError: the embeddings have another type or shape, or their norms are not 1.
         """
         expected = (len(goals.statements), self.encoder.embed_dim)
         if embeddings.dtype != np.float32 or embeddings.shape != expected:
@@ -122,66 +130,68 @@ class RewardModel:
                 "same model."
             )
         norms = np.linalg.norm(embeddings, axis=1)
-        if not np.allclose(norms, 1, atol=1e-3):  # nor where one is not finite
+        if not np.allclose(norms, 1, atol=1e-3):  # also if one is not finite
             raise RewardError(
-                f"admit: got norms from {norms.min()} to {norms.max()}, expected 1. Give the "
+                f"admit: got norms from {norms.min()} to {norms.max()}, expected 1. Pass the "
                 "embeddings as RewardModel.embed_texts returns them."
             )
         self._texts.put(goals.statements, embeddings)
         self._keep_bank(goals, torch.from_numpy(embeddings.copy()))
 
     def precision(self, scorer: Scorer) -> str:
-        """Return what a scorer's frames are encoded in: ``fp32``, ``bf16`` or ``fp16``.
+        """Return the precision that encodes a scorer's frames: ``fp32``, ``bf16`` or ``fp16``.
 
         Raises:
-            RewardError: a precision that was asked for moves the scores too far.
+            RewardError: the precision changes the scores too much and is not ``auto``.
         """
         return self._tower(scorer).precision
 
     def counts(self) -> dict[str, int]:
-        """Return the ``frames_encoded`` by the image tower, ``cache_hits`` and ``texts_encoded``.
+        """Return how often frames and texts were encoded, or found in the cache.
 
-        Hits are the frames that needed no encoding, so both together are all frames scored.
+        Returns:
+            ``frames_encoded`` by the image tower; ``cache_hits``, the other frames that were
+            scored; and ``texts_encoded``.
         """
-        with self._kept_in_use:
+        with self._lock:
             return dict(self._counts)
 
     def _tower(self, scorer: Scorer) -> Tower:
-        with self._kept_in_use:
-            tower = _used(self._towers, scorer.fingerprint)
+        with self._lock:
+            tower = _get(self._towers, scorer.fingerprint)
         if tower is None:
             tower = self.encoder.tower_for(self._probe(scorer), str(scorer.head))
-            with self._kept_in_use:
-                _keep(self._towers, scorer.fingerprint, tower)
+            with self._lock:
+                _put(self._towers, scorer.fingerprint, tower)
         return tower
 
     def _probe(self, scorer: Scorer) -> Callable[[Tensor], Tensor]:
-        """Return a function of embeddings ``[P, D]``: scores ``[P, G]`` of at most 64 goals."""
+        """Return a function from embeddings ``[P, D]`` to scores ``[P, G]`` of up to 64 goals."""
         number = min(len(scorer.goals), _GOALS_PROBED)
         probed = np.linspace(0, len(scorer.goals) - 1, number).astype(int).tolist()
 
         @torch.inference_mode()
         def score(images: Tensor) -> Tensor:
             bank = self._bank(scorer.goals)
-            each = (torch.full((len(images),), goal, device=images.device) for goal in probed)
-            return torch.stack([scorer.head(images, bank, goals) for goals in each], dim=1)
+            columns = (torch.full((len(images),), goal, device=images.device) for goal in probed)
+            return torch.stack([scorer.head(images, bank, goals) for goals in columns], dim=1)
 
         return score
 
-    def _embed(self, pieces: Sequence[Frames], tower: Tower) -> Tensor:
-        """Embed frames: pieces of uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``."""
-        size = sum(map(len, pieces))
+    def _embed(self, batches: Sequence[Frames], tower: Tower) -> Tensor:
+        """Embed batches of frames, uint8 ``[b, H, W, 3]``: float32 ``[B, D]``."""
+        size = sum(map(len, batches))
         encoded = 0
 
         def encode(positions: Sequence[int]) -> Tensor:
             nonlocal encoded
             encoded += len(positions)
-            return tower(pieces if len(positions) == size else select(pieces, positions))
+            return tower(batches if len(positions) == size else select(batches, positions))
 
         if self._frames is None or not size:
             images = encode(range(size))
         else:
-            images = self._frames.embed(content_keys(pieces, tower.fingerprint), encode)
+            images = self._frames.embed(content_keys(batches, tower.fingerprint), encode)
         self._count(frames_encoded=encoded, cache_hits=size - encoded)
         return images
 
@@ -195,8 +205,8 @@ class RewardModel:
         return self._texts.embed(texts, encode)
 
     def _bank(self, goals: GoalSet) -> TextBank:
-        with self._kept_in_use:
-            bank = _used(self._banks, goals.fingerprint)
+        with self._lock:
+            bank = _get(self._banks, goals.fingerprint)
         return bank or self._keep_bank(goals, self._embed_texts(goals.statements))
 
     def _keep_bank(self, goals: GoalSet, embeddings: Tensor) -> TextBank:
@@ -204,36 +214,36 @@ class RewardModel:
         bank = TextBank(
             goals, embeddings.to(encoder.device), encoder.logit_scale, encoder.logit_bias
         )
-        with self._kept_in_use:
-            _keep(self._banks, goals.fingerprint, bank)
+        with self._lock:
+            _put(self._banks, goals.fingerprint, bank)
         return bank
 
-    def _count(self, **more: int) -> None:
-        with self._kept_in_use:
-            for what, number in more.items():
-                self._counts[what] += number
+    def _count(self, **increments: int) -> None:
+        with self._lock:
+            for name, number in increments.items():
+                self._counts[name] += number
 
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
-def _used(kept: OrderedDict[str, Kept], key: str) -> Kept | None:
-    """Return what is kept, as the one used last."""
-    if key in kept:
-        kept.move_to_end(key)
-    return kept.get(key)
+def _get(cache: OrderedDict[str, Value], key: str) -> Value | None:
+    """Return a cached value, and mark it as the one used last."""
+    if key in cache:
+        cache.move_to_end(key)
+    return cache.get(key)
 
 
-def _keep(kept: OrderedDict[str, Kept], key: str, value: Kept) -> None:
-    kept[key] = value
-    if len(kept) > _BANKS_KEPT:
-        kept.popitem(last=False)
+def _put(cache: OrderedDict[str, Value], key: str, value: Value) -> None:
+    cache[key] = value
+    if len(cache) > _BANKS_KEPT:
+        cache.popitem(last=False)
 
 
 def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer) -> None:
     if scores.shape != goals.shape:
         raise RewardError(
-            f"head {type(scorer.head).__name__}: it gave scores {list(scores.shape)} for "
+            f"head {type(scorer.head).__name__}: it returned scores {list(scores.shape)} for "
             f"{len(goals)} frames, expected {list(goals.shape)}. Return one score for each frame."
         )
     finite = np.isfinite(scores)
@@ -242,21 +252,21 @@ def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer
         raise RewardError(
             f"score: {int((~finite).sum())} of {len(scores)} scores are not finite; frame "
             f"{first}, goal {scorer.goals[int(goals[first])].text!r} got {scores[first]}. "
-            "Expected finite scores. Try precision fp32, or another temperature; a goal "
-            "whose text CLIP cannot tell from its baseline has no line between them."
+            "Expected finite scores. Try precision fp32, or another temperature. With the head "
+            "goal_baseline, check that no goal has the same embedding as its baseline."
         )
 
 
-def _check_indices(goals: npt.NDArray[np.integer], size: int, known: GoalSet) -> None:
+def _check_indices(goals: npt.NDArray[np.integer], size: int, goal_set: GoalSet) -> None:
     got = f"{goals.dtype} {list(goals.shape)}" if isinstance(goals, np.ndarray) else type(goals)
     expected = f"expected an integer array [{size}], one goal index for each frame"
     if not isinstance(goals, np.ndarray) or goals.dtype.kind not in "iu":
-        raise GoalError(f"goals: got {got}, {expected}. GoalSet.index gives a text's index.")
+        raise GoalError(f"goals: got {got}, {expected}. GoalSet.index returns a text's index.")
     if goals.shape != (size,):
-        raise GoalError(f"goals: got {got}, {expected}.")
+        raise GoalError(f"goals: got {got}, {expected}. Pass as many goals as frames.")
     given: list[int] = goals.tolist()
-    if given and not (min(given) >= 0 and max(given) < len(known)):
+    if given and not (min(given) >= 0 and max(given) < len(goal_set)):
         raise GoalError(
-            f"goals: got indices {min(given)} to {max(given)}, expected 0 to {len(known) - 1}. "
-            "Score with the goal set that the indices were taken from."
+            f"goals: got indices {min(given)} to {max(given)}, expected 0 to {len(goal_set) - 1}. "
+            "Use the goal set from which the indices were taken."
         )

@@ -1,4 +1,4 @@
-"""open_clip's image transform, for a whole uint8 batch on the device, without PIL."""
+"""open_clip's image transform for a whole uint8 batch on the device, without PIL."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,22 +13,23 @@ __all__ = ["Preprocess"]
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """Resizes, crops and normalises frames as the model's own open_clip transform does.
+    """Resizes, crops and normalises frames as the model's open_clip transform does.
 
-    PIL filters along the width, rounds to uint8, filters along the height and rounds again. So
-    does this, in float32. A pixel differs from PIL's by at most two levels of 255, one for each
-    pass, and only where a sum lies so near n + 1/2 that PIL's 22-bit filter weights round it the
-    other way; over any frame that is less than a third of a level on average. (Pillow 13 filters
-    tall frames along the height first. Here the width comes first whatever Pillow is installed,
-    as it did when the models were trained.)
+    PIL filters along the width, rounds to uint8, filters along the height and rounds again. This
+    class does the same in float32. A pixel differs from PIL's by at most two levels of 255, one for
+    each pass, and only where a sum is so near to n + 1/2 that PIL's 22-bit filter weights round it
+    differently. The mean difference over any frame is less than a third of a level. Pillow 13
+    filters tall frames along the height first; this class always begins with the width, as Pillow
+    did when the models were trained.
 
     Attributes:
-        size: height and width that the model reads.
-        mean, std: per channel, of pixels scaled to [0, 1].
+        size: height and width in pixels of the model's input.
+        mean: mean of each channel, for pixels scaled to [0, 1].
+        std: standard deviation of each channel, for pixels scaled to [0, 1].
         interpolation: ``bicubic`` or ``bilinear``, antialiased.
         resize_mode: ``shortest`` scales the shorter side to fit and crops the centre, ``longest``
             scales the longer side and pads, ``squash`` ignores the aspect ratio.
-        fill_color: grey level of ``longest``'s padding, 0 to 255.
+        fill_color: grey level of the padding with ``longest``, 0 to 255.
 
     Example:
         >>> preprocess = Preprocess((2, 2), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -45,7 +46,7 @@ class Preprocess:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """Read open_clip's ``preprocess_cfg``, which a model carries at ``model.visual``."""
+        """Create a transform from open_clip's ``model.visual.preprocess_cfg``."""
         size = config["size"]
         return cls(
             size=(size, size) if isinstance(size, int) else (size[0], size[1]),
@@ -60,24 +61,24 @@ class Preprocess:
         """Turn frames into the model's input, on the frames' device.
 
         Args:
-            frames: ``[B, H, W, 3]``, uint8, or its levels as float32; left as they are.
+            frames: ``[B, H, W, 3]``, uint8, or float32 with values 0 to 255; not changed.
 
         Returns:
             float32 ``[B, 3, h, w]``, channels last, (pixel / 255 - mean) / std.
         """
         pixels = self.fit(frames.permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1)
-        mean, std = (pixels.new_tensor(each) for each in (self.mean, self.std))
-        # Whole rows of pixels: broadcasting over three channels alone is 8 times as slow.
-        scale, shift = (each.repeat(self.size[1]) for each in (1 / (255 * std), -mean / std))
+        mean, std = (pixels.new_tensor(values) for values in (self.mean, self.std))
+        # Work on whole rows of pixels: broadcasting over three channels is 8 times as slow.
+        scale, shift = (values.repeat(self.size[1]) for values in (1 / (255 * std), -mean / std))
         rows = torch.addcmul(shift, pixels.flatten(2), scale)
         return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
     def fit(self, pixels: Tensor) -> Tensor:
-        """Resize, then crop or pad: whole levels ``[B, 3, H, W]`` to ``[B, 3, h, w]``."""
+        """Resize, then crop or pad: ``[B, 3, H, W]`` to ``[B, 3, h, w]``, integers 0 to 255."""
         height, width = self._resized(pixels.shape[-2], pixels.shape[-1])
-        # open_clip 3.3's `shortest` forgets the interpolation if the model's input is not square.
-        forgets = self.resize_mode == "shortest" and self.size[0] != self.size[1]
-        mode = "bicubic" if forgets else self.interpolation
+        # open_clip 3.3's `shortest` ignores the interpolation if the model's input is not square.
+        ignores = self.resize_mode == "shortest" and self.size[0] != self.size[1]
+        mode = "bicubic" if ignores else self.interpolation
         pixels = _resize(pixels, (pixels.shape[-2], width), mode)
         pixels = _resize(pixels, (height, width), mode)
         fill = self.fill_color if self.resize_mode == "longest" else 0

@@ -1,4 +1,4 @@
-"""What frames are scored against, and what a score pays; needs no CLIP, so every client has it."""
+"""The scorer, which joins goals and head, and the step from score to reward. Needs no torch."""
 
 import dataclasses
 import hashlib
@@ -18,17 +18,17 @@ Scores = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """What frames are scored against: the goals, and the head that compares.
+    """The goals that frames are scored against, and the head that computes the scores.
 
-    Small and picklable: it travels to wherever a
-    :class:`~rllib_vlm_reward.reward_model.model.RewardModel` is.
+    A scorer is small and picklable, so that clients can send it to the actors, which hold the
+    :class:`~rllib_vlm_reward.reward_model.model.RewardModel`.
 
     Attributes:
-        goals: the goal set; a frame carries its goal's index.
+        goals: the goal set; each frame comes with the index of its goal.
         head: see :mod:`rllib_vlm_reward.reward_model.heads`.
 
     Raises:
-        RewardError: what is given as head is none.
+        RewardError: ``head`` is not a head.
 
     Example:
         >>> from rllib_vlm_reward.reward_model.heads import Softmax
@@ -49,7 +49,7 @@ class Scorer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of goals and head, in hex; the same in every process."""
+        """SHA-256 of goals and head as a hexadecimal text; the same in every process."""
         parts = f"{self.goals.fingerprint} {self.head.digest()}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
@@ -59,10 +59,10 @@ def pay(scores: Scores, threshold: float | None) -> Scores:
 
     Args:
         scores: float32 ``[B]``.
-        threshold: β; None pays the scores themselves.
+        threshold: β; None returns the scores unchanged.
 
     Returns:
-        float32 ``[B]``, of 0 and 1 where there is a threshold.
+        The rewards, float32 ``[B]``; 0 or 1 if there is a threshold.
 
     Example:
         >>> pay(np.array([0.2, 0.5, 0.9], np.float32), threshold=0.5)

@@ -1,4 +1,4 @@
-"""An encoder's spec: one string that says which architecture, and whose weights."""
+"""An encoder's spec: a string that names an architecture and its weights."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
 
-__all__ = ["HUB", "LAYOUT", "Spec", "embedded_names", "naming", "without_warning"]
+__all__ = ["HUB", "LAYOUT", "Spec", "checkpoint_errors", "embedded_names", "without_warning"]
 
 HUB = "hf-hub:"
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
@@ -20,12 +20,12 @@ _EMBEDDED = Path(__file__).parent / "checkpoints"
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What a spec says; files and folders exist, architecture and tag are not looked up yet.
+    """A parsed spec. Its files and folders exist; architecture and tag are not checked yet.
 
     Attributes:
-        text: as given.
+        text: the spec as given.
         model: open_clip's name: an architecture, ``local-dir:FOLDER`` or ``hf-hub:ORG/NAME``.
-        weights: a file, a tag or ``hf-hub:ORG/NAME``; None for random.
+        weights: a file, a tag or ``hf-hub:ORG/NAME``; None for random weights.
 
     Example:
         >>> Spec.parse("ViT-B-32/openai").weights
@@ -45,10 +45,11 @@ my/clip.pt in ...
 
     @classmethod
     def parse(cls, text: str) -> "Spec":
-        """Read a spec, in any form that :meth:`CLIPEncoder.load` takes.
+        """Parse a spec in any form that :meth:`.CLIPEncoder.load` accepts.
 
         Raises:
-            CheckpointError: a missing or foreign file, or a folder not in open_clip's layout.
+            CheckpointError: the file is missing or has another suffix, or the folder is not in
+                open_clip's layout.
         """
         if text.startswith(HUB):
             return cls(text, text, text)
@@ -74,13 +75,13 @@ def embedded_names() -> list[str]:
 def _weights_at(path: Path, text: str) -> Path:
     if not path.is_file():
         raise CheckpointError(
-            f"encoder {text!r}: no file {path} in {Path.cwd()}, expected weights that end in "
-            f"{', '.join(SUFFIXES)}. Correct the path."
+            f"encoder {text!r}: no file {path} in {Path.cwd()}, expected weights in a file that "
+            f"ends in one of {', '.join(SUFFIXES)}. Correct the path."
         )
     if path.suffix not in SUFFIXES:
         raise CheckpointError(
             f"encoder {text!r}: the file {path} ends in {path.suffix!r}, expected "
-            f"{', '.join(SUFFIXES)}. Save the weights with safetensors.torch.save_file."
+            f"one of {', '.join(SUFFIXES)}. Save the weights with safetensors.torch.save_file."
         )
     return path
 
@@ -90,41 +91,42 @@ def _weights_in(folder: Path, text: str) -> Path:
     if not files or not (folder / _CONFIG).is_file():
         raise CheckpointError(
             f"encoder {text!r}: the folder holds {sorted(p.name for p in folder.iterdir())[:5]}, "
-            f"expected {_CONFIG} and {_WEIGHTS[0]} (or {_WEIGHTS[1]})."
+            f"expected {_CONFIG} and {_WEIGHTS[0]} (or {_WEIGHTS[1]}). Add the missing file."
         )
     try:
         int(json.loads((folder / _CONFIG).read_text())["model_cfg"]["embed_dim"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"encoder {text!r}: {folder / _CONFIG} is not open_clip's configuration "
-            f"({type(error).__name__}: {error}). Expected model_cfg and preprocess_cfg, as "
-            "open_clip.push_to_hf_hub writes them."
+            f"({type(error).__name__}: {error}). Expected model_cfg and preprocess_cfg. "
+            "Write the file with open_clip.push_to_hf_hub."
         ) from error
     return files[0]
 
 
 @contextlib.contextmanager
-def naming(spec: str, what: str) -> Iterator[None]:
-    """Raise what fails inside as a CheckpointError that names the spec."""
+def checkpoint_errors(spec: str, problem: str) -> Iterator[None]:
+    """Raise errors of the with block as a CheckpointError that names spec and problem."""
     try:
         yield
     except (OSError, ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f"encoder {spec!r}: {what} ({type(error).__name__}: {error}). Expected it on this "
-            f"disk or on the network. Check both, or load a folder of {' and '.join(LAYOUT)}."
+            f"encoder {spec!r}: {problem} ({type(error).__name__}: {error}). Expected it on this "
+            "disk or on the network. Check the name and the connection, or give a folder with "
+            f"{' and '.join(LAYOUT)}."
         ) from error
 
 
 @contextlib.contextmanager
 def without_warning() -> Iterator[None]:
-    """Hold back open_clip's warning that the weights are random: they are loaded later."""
+    """Suppress open_clip's warning about random weights, since the weights are loaded later."""
 
-    def other(record: logging.LogRecord) -> bool:
+    def is_other(record: logging.LogRecord) -> bool:
         message = record.getMessage()
         return "No pretrained weights" not in message and "no CLIP weights found" not in message
 
-    logging.getLogger().addFilter(other)
+    logging.getLogger().addFilter(is_other)
     try:
         yield
     finally:
-        logging.getLogger().removeFilter(other)
+        logging.getLogger().removeFilter(is_other)

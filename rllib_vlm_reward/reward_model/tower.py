@@ -1,4 +1,4 @@
-"""The image tower: frames in, unit-norm embeddings out, in one precision on one device."""
+"""The image tower, which embeds frames in one precision on one device."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,14 @@ __all__ = ["ImageTower", "computed_size"]
 
 
 def computed_size(frames: int) -> int:
-    """Return the batch size that a CPU computes for so many frames: at most an eighth more.
+    """Return the size to which a CPU fills a batch up: at most an eighth more than its frames.
 
-    oneDNN compiles kernels for each batch size that it meets, and keeps them: some MiB a size for a
-    bf16 ViT, 28 for RN50 (torch 2.15). What is left of a batch once the frames known are taken out
-    may have any size; these are 8 an octave, 48 up to 256 frames.
+    oneDNN compiles and keeps kernels for each batch size: a few MiB per size for a bf16 ViT, 28 MiB
+    for RN50 (torch 2.15). After cached frames are removed, a batch may have any size. This function
+    rounds up to 48 different sizes for up to 256 frames, 8 between two powers of 2.
+
+    Args:
+        frames: the number of frames in the batch.
 
     Example:
         >>> [computed_size(frames) for frames in (1, 16, 17, 33, 250)]
@@ -31,18 +34,20 @@ def computed_size(frames: int) -> int:
 
 
 class ImageTower:
-    """A CLIP's image half; any number of threads may call it.
+    """A CLIP's image encoder. It is thread-safe.
 
     Args:
         visual: open_clip's ``model.visual``, frozen; it is moved and converted in place.
-        device: where it computes.
-        precision: of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
-        embed_dim: D.
-        fingerprint: names weights and precision.
+        device: the device on which to compute.
+        precision: precision of weights and activations: ``fp32``, ``bf16`` or ``fp16``.
+        embed_dim: D, the length of an embedding.
+        fingerprint: identifies weights and precision.
 
     Attributes:
-        precision, fingerprint, dtype: as given, and the precision as torch's type.
-        preprocess: the model's own transform.
+        precision: as given.
+        fingerprint: as given.
+        dtype: torch's dtype of the precision.
+        preprocess: the model's image transform.
     """
 
     def __init__(
@@ -58,7 +63,7 @@ class ImageTower:
         self.fingerprint = fingerprint
         self.preprocess = Preprocess.from_config(visual.preprocess_cfg)
         self._device, self._embed_dim = device, embed_dim
-        # Frames are NHWC already, and convolutions are the faster for it (RN50: by a fifth).
+        # Frames are NHWC already, and convolutions are faster in this layout (RN50: by a fifth).
         self._visual = visual.to(device, self.dtype).to(memory_format=torch.channels_last)
 
     def pixels(self, frames: Frames | Sequence[Frames]) -> Tensor:
@@ -67,19 +72,19 @@ class ImageTower:
 
     @torch.inference_mode()
     def __call__(self, frames: Frames | Sequence[Frames]) -> Tensor:
-        """Embed frames: pieces of uint8 ``[B, H, W, 3]`` to float32 ``[B, D]``, unit norm."""
+        """Embed frames: uint8 ``[B, H, W, 3]``, or several such batches, to float32 ``[B, D]``."""
         pixels = self.pixels(frames)
-        if not len(pixels):  # which open_clip's patch embedding cannot reshape
+        if not len(pixels):  # open_clip's patch embedding cannot reshape an empty batch
             return torch.empty(0, self._embed_dim, device=self._device)
         given = len(pixels)
         pixels = self._filled(pixels)
         features = self._visual(pixels)
-        if isinstance(features, tuple):  # CoCa's tower gives its tokens too
+        if isinstance(features, tuple):  # CoCa's tower returns its tokens too
             features = features[0]
         return normalize(features[:given].float(), dim=1)
 
     def _filled(self, pixels: Tensor) -> Tensor:
         missing = computed_size(len(pixels)) - len(pixels)
-        if self._device.type != "cpu" or not missing:  # padding by nothing would copy
+        if self._device.type != "cpu" or not missing:  # pad copies even without padding
             return pixels
         return pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing))

@@ -1,4 +1,4 @@
-"""Weights: read without running code, loaded whole or not at all, known by their fingerprint."""
+"""Reads weights without running code, loads all of them or none, and fingerprints them."""
 
 import hashlib
 import pickle
@@ -18,13 +18,20 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's tensors by name, onto the CPU; nothing in the file is executed.
+    """Read a checkpoint's tensors onto the CPU, without executing code from the file.
 
-    A training checkpoint's ``state_dict`` is taken out, and the ``module.`` that
-    DistributedDataParallel puts before each name is dropped.
+    If the file is a training checkpoint, its ``state_dict`` is returned. The prefix ``module.``,
+    which DistributedDataParallel adds to each name, is removed.
+
+    Args:
+        path: a ``.safetensors`` file, or a file that ``torch.save`` wrote.
+
+    Returns:
+        The tensors by name.
 
     Raises:
-        CheckpointError: not weights, damaged, or a pickle that holds more than tensors.
+        CheckpointError: the file is damaged, holds no weights, or is a pickle that holds more than
+            tensors.
 
     Example:
         >>> import tempfile
@@ -41,10 +48,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"checkpoint {path}: got {type(content).__name__}, expected tensors by name. "
             "Save model.state_dict() with safetensors.torch.save_file."
         )
-    strangers = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    if strangers:
+    non_tensors = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    if non_tensors:
         raise CheckpointError(
-            f"checkpoint {path}: {strangers[:3]} are no tensors, expected tensors by name. "
+            f"checkpoint {path}: {non_tensors[:3]} are not tensors, expected tensors by name. "
             "Save model.state_dict() with safetensors.torch.save_file."
         )
     prefix = "module." if all(key.startswith("module.") for key in content) else ""
@@ -58,14 +65,14 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"checkpoint {path}: refused, since it holds more than tensors, and unpickling that "
-            "can run code. Save model.state_dict() as .safetensors where the file is trusted. "
+            f"checkpoint {path}: refused, since it holds more than tensors, and unpickling it can "
+            "run code. If you trust the file, save its state_dict() as .safetensors. "
             f"({_first_line(error)})"
         ) from error
-    except Exception as error:  # a torn pickle raises whatever its opcodes run into
+    except Exception as error:  # an incomplete pickle may raise any error
         raise CheckpointError(
             f"checkpoint {path}: cannot be read as weights ({_first_line(error)}). Expected "
-            "safetensors, or what torch.save(model.state_dict()) writes. Copy it again."
+            "safetensors, or a file that torch.save(model.state_dict()) wrote. Copy it again."
         ) from error
 
 
@@ -74,17 +81,22 @@ def _first_line(error: Exception) -> str:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
-    """Load weights into a model that they fit exactly: every name, every shape.
+    """Load weights into a model whose names and shapes match exactly.
+
+    Args:
+        model: the model, changed in place.
+        weights: tensors by name.
+        source: where the weights come from, for the error message.
 
     Raises:
-        CheckpointError: missing or unknown names, or other shapes; the model is left as it was.
+        CheckpointError: names are missing or unknown, or shapes differ; the model is not changed.
 
     Example:
         >>> load_weights(torch.nn.Linear(1, 1), {"weight": torch.ones(1, 1)}, source="mine.pt")
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.CheckpointError: mine.pt: the weights are of another \
-architecture: 1 missing ['bias']. Name the architecture that they were trained with.
+architecture: 1 missing ['bias']. Name the architecture with which they were trained.
     """
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in weights.items()}
@@ -98,17 +110,17 @@ architecture: 1 missing ['bias']. Name the architecture that they were trained w
         "unexpected": sorted(given.keys() - wanted.keys()),
         "of another shape": sorted(reshaped),
     }
-    said = [f"{len(keys)} {what} {keys[:3]}" for what, keys in problems.items() if keys]
-    if said:
+    found = [f"{len(keys)} {problem} {keys[:3]}" for problem, keys in problems.items() if keys]
+    if found:
         raise CheckpointError(
-            f"{source}: the weights are of another architecture: {', '.join(said)}. "
-            "Name the architecture that they were trained with."
+            f"{source}: the weights are of another architecture: {', '.join(found)}. "
+            "Name the architecture with which they were trained."
         )
     model.load_state_dict(weights)
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256, in hex, of a model's weights: names, types, shapes and values.
+    """Return the SHA-256 of a model's weights (names, types, shapes, values) as hexadecimal text.
 
     Example:
         >>> fingerprint(torch.nn.Identity()) == hashlib.sha256().hexdigest()

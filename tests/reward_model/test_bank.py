@@ -40,7 +40,7 @@ def test_goals_and_baselines_are_looked_up():
 
 def test_a_missing_baseline_is_an_error():
     goals = GoalSet((RAGGED[0], Goal("door", "an open door")))
-    with pytest.raises(RewardError, match=r"no baseline.*Give `baseline`"):
+    with pytest.raises(RewardError, match=r"no baseline.*Set `baseline`"):
         bank_of(goals)[0].baseline(torch.tensor([0]))
 
 

@@ -11,8 +11,8 @@ from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("ViT-B-33/openai", r"'ViT-B-33' is no architecture.*ViT-B-32"),
-        ("runs/clip", r"'runs/clip' no folder"),
+        ("ViT-B-33/openai", r"no architecture 'ViT-B-33'.*ViT-B-32"),
+        ("runs/clip", r"no folder 'runs/clip'"),
         ("ViT-B-32", r"one of \['openai', .*'random'"),
         ("ViT-B-32/laion9b", r"'laion9b' is neither a file nor a tag.*laion2b_s34b_b79k"),
         ("ViT-B-32/gone.pt", r"no file gone\.pt"),

@@ -106,7 +106,7 @@ def test_it_is_checked_without_being_made():
     ("name", "error", "says"),
     [
         ("tests.nowhere.Encoder", ConfigError, "encoder: cannot import 'tests.nowhere.Encoder'"),
-        ("math.tau", CheckpointError, "'math.tau': it is no encoder, expected a class"),
+        ("math.tau", CheckpointError, "'math.tau': it is not an encoder, expected a class"),
         (path_of(Nameless), CheckpointError, "fingerprint is None, expected str"),
     ],
 )
@@ -122,7 +122,10 @@ def test_a_precision_is_open_clips_own_matter():
 
 @pytest.mark.parametrize(
     ("encoder", "says"),
-    [(TooWide, r"gave \[3, 6\] for 3 of them, expected \[3, 3\]"), (NoNorm, "norms from 2 to 2")],
+    [
+        (TooWide, r"returned the shape \[3, 6\] for 3 inputs, expected \[3, 3\]"),
+        (NoNorm, "norms from 2 to 2"),
+    ],
 )
 def test_embeddings_that_break_the_contract_are_an_error(encoder, says):
     with pytest.raises(RewardError, match=says):

@@ -55,7 +55,7 @@ def test_batches_are_not_copied():
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        ([], "of no array"),
+        ([], "got an empty list"),
         (None, "NoneType"),
         ([frames_of(1), frames_of(1, 8)], r"sizes \[\(6, 5, 3\), \(8, 5, 3\)\]"),
         ([frames_of(1)[0]], r"uint8 \[6, 5, 3\]"),

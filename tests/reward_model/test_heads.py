@@ -229,7 +229,7 @@ def test_a_temperature_must_be_positive(head, temperature):
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
 def test_alpha_must_be_a_share(alpha):
-    with pytest.raises(RewardError, match="expected 0"):
+    with pytest.raises(RewardError, match="expected a number from 0"):
         GoalBaseline(alpha)
 
 
@@ -279,7 +279,7 @@ def test_a_digest_is_the_same_in_another_process():
 
 
 def test_a_field_without_content_is_refused():
-    with pytest.raises(RewardError, match=r"Weighted\.weights is of the type object"):
+    with pytest.raises(RewardError, match=r"Weighted\.weights has the type object"):
         Weighted(object()).digest()
 
 
@@ -341,7 +341,7 @@ def test_a_whole_number_is_the_same_as_yaml_reads_it():
     ("given", "says"),
     [
         ("magic", r"got 'magic', expected one of \['softmax'"),
-        ({"temperature": 1}, "a mapping with that as `kind`"),
+        ({"temperature": 1}, "a mapping with one of these as `kind`"),
         (7, "got 7, expected one of"),
         ({"kind": "cosine", "alpha": 1}, r"head cosine: unknown key 'alpha'. The keys are \[\]"),
         ({"kind": "softmax", "temperature": "hot"}, "head softmax: temperature: got 'hot'"),

@@ -212,7 +212,7 @@ def test_scores_of_another_shape_are_an_error(model):
 
 def test_a_goal_that_reads_as_its_baseline_is_an_error(model):
     goals = GoalSet((Goal("ball", "a ball", baseline="A  BALL"),))  # the same tokens
-    with pytest.raises(RewardError, match="from its baseline"):
+    with pytest.raises(RewardError, match="same embedding as its baseline"):
         model.score(frames_of(1), np.array([0]), Scorer(goals, GoalBaseline(0.5)))
 
 
@@ -340,7 +340,7 @@ def test_a_precision_that_moves_the_scores_too_far_is_an_error(low):
     sharp = Scorer(GOALS, Steep(1e4))
     for refuse in (low.precision, lambda s: low.score(frames_of(1), np.array([0]), s)):
         with pytest.raises(
-            RewardError, match=r"^precision drift: bf16 moves .*0\.02.*auto or fp32"
+            RewardError, match=r"^precision drift: bf16 changes .*0\.02.*auto or fp32"
         ):
             refuse(sharp)
 

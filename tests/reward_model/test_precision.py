@@ -36,7 +36,7 @@ def test_a_gpu_says_what_it_computes_in(capability, best, monkeypatch):
 
 
 def test_an_unknown_precision():
-    with pytest.raises(CheckpointError, match="'int8', expected auto, fp32, bf16, fp16"):
+    with pytest.raises(CheckpointError, match="'int8', expected one of auto, fp32, bf16, fp16"):
         resolve("int8", CPU)
 
 

@@ -39,7 +39,7 @@ def test_a_missing_file_says_where(tmp_path):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "weights.npz").touch()
-    with pytest.raises(CheckpointError, match=r"ends in '\.npz', expected \.safetensors"):
+    with pytest.raises(CheckpointError, match=r"ends in '\.npz', expected one of \.safetensors"):
         Spec.parse(f"ViT-B-32/{tmp_path}/weights.npz")
 
 

@@ -96,7 +96,7 @@ def test_flipped_bytes_are_an_error_of_ours_or_harmless(tmp_path, zipped):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [([1, 2], "got list"), ({}, "got dict"), ({"a": 1}, "no tensors"), ({1: "b"}, "no tensors")],
+    [([1, 2], "got list"), ({}, "got dict"), ({"a": 1}, "not tensors"), ({1: "b"}, "not tensors")],
 )
 def test_a_file_of_something_else_is_an_error(tmp_path, content, said):
     torch.save(content, tmp_path / "a.pt")

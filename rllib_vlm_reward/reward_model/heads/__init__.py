@@ -1,7 +1,7 @@
-"""Heads: what a frame's embedding is worth, given a goal and what it is weighed against.
+"""Heads compute the score of a frame from its embedding and its goal.
 
-One file a head. :data:`HEADS` names those that ship; a head of your own is a class that derives
-from :class:`Head`, named by its import path. Importing them imports no torch.
+Each head has its own file. :data:`HEADS` lists the built-in heads. To use a head of your own,
+derive a class from :class:`Head` and give its import path. Importing a head does not import torch.
 """
 
 import dataclasses
@@ -59,12 +59,12 @@ def make_head(given: Any) -> Head:
     """Return the head that settings describe.
 
     Args:
-        given: a head; or its kind, one of :data:`HEADS` or an import path; or a mapping of ``kind``
-            and the fields of that class.
+        given: a head; or a kind, which is a key of :data:`HEADS` or an import path; or a mapping
+            with ``kind`` and fields of that class.
 
     Raises:
-        ConfigError: an import path that leads nowhere.
-        RewardError: an unknown kind, what is no head, or a field that the class refuses.
+        ConfigError: the import path cannot be imported.
+        RewardError: the kind is unknown, the class is not a head, or it refuses a field.
 
     Example:
         >>> make_head("cosine")
@@ -83,15 +83,16 @@ def make_head(given: Any) -> Head:
     if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
         raise RewardError(
             f"head: got {given!r}, expected one of {[*HEADS]}, the import path of a class of your "
-            "own, or a mapping with that as `kind`, such as {kind: softmax, temperature: 0.02}."
+            "own, or a mapping with one of these as `kind`, such as {kind: softmax, temperature: "
+            "0.02}."
         )
     kind = settings["kind"]
     fields = {key: value for key, value in settings.items() if key != "kind"}
     head_class = _head_class(kind)
-    known = [field.name for field in dataclasses.fields(head_class) if field.init]
+    keys = [field.name for field in dataclasses.fields(head_class) if field.init]
     for key in fields:
-        if key not in known:
-            hint = key_hint(key, known, _PLACE)
+        if key not in keys:
+            hint = key_hint(key, keys, _PLACE)
             raise RewardError(f"head {kind}: unknown key {key!r}. {hint}")
     hints = typing.get_type_hints(head_class)
     fields = {key: _with_arrays(hints[key], value) for key, value in fields.items()}
@@ -102,19 +103,19 @@ def make_head(given: Any) -> Head:
 
 
 def _with_arrays(hint: Any, value: Any) -> Any:
-    """Make arrays of lists where a field's type has arrays, each of the type that it declares."""
+    """Convert lists to arrays of the declared dtype where a field's type has arrays."""
     if not isinstance(value, list | tuple):
         return value
     origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is np.ndarray:
         # NDArray[np.float32] is ndarray[shape, dtype[np.float32]].
         types = [part for part in parts if typing.get_origin(part) is np.dtype]
-        return np.asarray(value, *(typing.get_args(each)[0] for each in types))
+        return np.asarray(value, *(typing.get_args(dtype)[0] for dtype in types))
     if origin in (list, tuple) and parts:
-        return [_with_arrays(parts[0], each) for each in value]
+        return [_with_arrays(parts[0], item) for item in value]
     if origin in (typing.Union, UnionType):
-        made = (_with_arrays(part, value) for part in parts)
-        return next((each for each in made if each is not value), value)
+        converted = (_with_arrays(part, value) for part in parts)
+        return next((result for result in converted if result is not value), value)
     return value
 
 
@@ -124,7 +125,7 @@ def _head_class(kind: str) -> type[Head]:
     if "." not in kind:
         raise RewardError(
             f"head: got {kind!r}, expected one of {[*HEADS]}, or the import path of a class of "
-            "your own, package.module.Class."
+            "your own, such as package.module.Class."
         )
     found = load_object(kind, "head")
     if not (
@@ -132,13 +133,13 @@ def _head_class(kind: str) -> type[Head]:
     ):
         raise RewardError(
             f"head: got {kind!r}, which is {found!r}, expected a frozen dataclass that derives "
-            "from rllib_vlm_reward.Head."
+            "from rllib_vlm_reward.Head. Correct the import path or the class."
         )
     return found
 
 
 def head_settings(head: Head) -> Any:
-    """Return what :func:`make_head` makes the head of, in YAML's types; arrays become lists.
+    """Return the settings from which :func:`make_head` makes the head, with arrays as lists.
 
     Example:
         >>> head_settings(Softmax()), head_settings(Softmax(0.02))
@@ -148,7 +149,7 @@ def head_settings(head: Head) -> Any:
 
 
 def head_summary(head: Head) -> Any:
-    """Return the head's settings for people and for comparison; an array becomes its hash.
+    """Return the head's settings to show or compare, with a hash in place of each array.
 
     Example:
         >>> head_summary(GoalBaseline(0.25))
@@ -163,28 +164,28 @@ def head_summary(head: Head) -> Any:
 
 
 def _settings(head: Head, write_array: Callable[[Any], Any]) -> Any:
-    names = {own: name for name, own in HEADS.items()}
+    names = {head_class: name for name, head_class in HEADS.items()}
     kind = names.get(type(head)) or import_path_of(type(head))
     fields = {}
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        # An array is written in any case: it cannot be compared with a default.
+        # An array cannot be compared with the default, so it is always written.
         if field.init and (hasattr(value, "__array__") or value != field.default):
-            fields[field.name] = _written(value, write_array)
+            fields[field.name] = _to_plain(value, write_array)
     return {"kind": kind, **fields} if fields else kind
 
 
-def _written(value: Any, write_array: Callable[[Any], Any]) -> Any:
+def _to_plain(value: Any, write_array: Callable[[Any], Any]) -> Any:
     """Return a field's value in the types of YAML and JSON."""
     if isinstance(value, np.generic):
         return value.item()
     if hasattr(value, "__array__"):
         return write_array(np.ascontiguousarray(value))
     if isinstance(value, list | tuple):
-        return [_written(each, write_array) for each in value]
+        return [_to_plain(item, write_array) for item in value]
     if isinstance(value, dict):
-        return {key: _written(each, write_array) for key, each in value.items()}
+        return {key: _to_plain(item, write_array) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        return {each.name: _written(getattr(value, each.name), write_array) for each in fields}
+        return {field.name: _to_plain(getattr(value, field.name), write_array) for field in fields}
     return value

@@ -1,4 +1,4 @@
-"""What every head is: a frozen dataclass that scores frames and says what its scores are."""
+"""The base class of heads: a frozen dataclass that scores frames and describes its scores."""
 
 import dataclasses
 import hashlib
@@ -19,24 +19,24 @@ __all__ = ["Head"]
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """Turns what was seen into scores, given each frame's goal and what it is weighed against.
+    """Computes the scores of frames from their embeddings and goals.
 
-    A head of your own is a frozen dataclass that derives from this class and overrides
-    :meth:`__call__`, and the traits below where they differ. The fields are the settings:
-    ``head: {kind: package.module.Class, field: value}`` in YAML, checked by their types. Write
-    ``@dataclass(frozen=True, eq=False)`` where a field is an array.
+    To write a head of your own, derive a frozen dataclass from this class. Override
+    :meth:`__call__`, and those attributes below whose defaults do not fit. The fields of the
+    dataclass are its settings, in YAML ``head: {kind: package.module.Class, field: value}``, and
+    are checked by their types. Use ``@dataclass(frozen=True, eq=False)`` if a field is an array.
 
-    Importing a head imports no torch; calling it does.
+    A module with a head must not import torch at its top; import torch in :meth:`__call__`.
 
     Attributes:
-        reads: what :meth:`__call__` gets first: ``embeddings`` of the frames.
+        reads: the first argument of :meth:`__call__`: the frames' ``embeddings``.
         range: lowest and highest score.
         is_probability: whether a score is the probability of success.
-        may_be_constant: whether one score for many different frames is normal, not an error.
+        may_be_constant: whether equal scores for many different frames are normal, not an error.
         needs_negatives: whether each goal must have negatives.
         needs_baseline: whether each goal must have a baseline.
-        has_temperature: whether there is a field ``temperature``, τ of a softmax over the goal and
-            its negatives, which ``calibrate`` can choose; None takes the model's own.
+        has_temperature: whether the head has a field ``temperature``, the τ of a softmax over the
+            goal and its negatives. ``calibrate`` can choose it; None takes the model's.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -59,27 +59,26 @@ class Head:
     __pydantic_config__: ClassVar[Any] = {"arbitrary_types_allowed": True, "extra": "forbid"}
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
-        """Return the scores of B frames, each independent of the others in the batch.
+        """Return the scores of B frames. A score must not depend on the other frames.
 
         Args:
             images: float32 ``[B, D]``, unit norm: the frames' embeddings.
-            bank: the goals' text embeddings.
-            goals: int64 ``[B]``, each frame's goal in the bank.
+            bank: the text embeddings of the goals.
+            goals: int64 ``[B]``, the index of each frame's goal in the bank.
 
         Returns:
-            float32 ``[B]``, within :attr:`range`.
+            The scores, float32 ``[B]``, within :attr:`range`.
         """
-        raise NotImplementedError(f"{type(self).__name__} overrides __call__.")
+        raise NotImplementedError(f"{type(self).__name__} must override __call__.")
 
     def digest(self) -> str:
-        """Return the SHA-256, in hex, of the class and of what the fields hold.
+        """Return the SHA-256 of the class and its fields' contents, as a hexadecimal text.
 
-        Arrays and tensors count by type, shape and bytes, and numbers by their value: 1 is 1.0,
-        which YAML makes of it for a float. Two heads of one digest give the same scores, in every
-        process.
+        Two heads with equal digests give the same scores, in every process. Arrays and tensors are
+        hashed by type, shape and bytes. Numbers are hashed by value, so 1 equals 1.0.
 
         Raises:
-            RewardError: a field that is neither plain data nor an array.
+            RewardError: a field holds neither plain data nor an array.
         """
         content = hashlib.sha256(import_path_of(type(self)).encode())
         for field in dataclasses.fields(self):
@@ -95,7 +94,7 @@ class Head:
 
 
 def _add(content: Any, value: Any, where: str) -> None:
-    """Add a value to a hash, so that different values add different bytes."""
+    """Add a value to a hash. Different values add different bytes."""
     if isinstance(value, np.generic):
         value = value.item()
     if type(value) is int and abs(value) < 2**53:
@@ -111,8 +110,8 @@ def _add(content: Any, value: Any, where: str) -> None:
         return
     elif isinstance(value, list | tuple):
         content.update(f"sequence {len(value)} ".encode())
-        for each in value:
-            _add(content, each, where)
+        for item in value:
+            _add(content, item, where)
         return
     elif isinstance(value, dict):
         content.update(f"mapping {len(value)} ".encode())
@@ -126,6 +125,6 @@ def _add(content: Any, value: Any, where: str) -> None:
             _add(content, getattr(value, field.name), f"{where}.{field.name}")
         return
     raise RewardError(
-        f"head: {where} is of the type {type(value).__name__}, whose content cannot be told from "
-        "another's, expected numbers, texts, arrays, or lists and mappings of these."
+        f"head: {where} has the type {type(value).__name__}, whose content cannot be compared. "
+        "Expected numbers, texts, arrays, or lists and mappings of these."
     )

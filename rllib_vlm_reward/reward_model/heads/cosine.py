@@ -1,4 +1,4 @@
-"""The plainest head: the cosine of frame and goal."""
+"""The simplest head: the cosine of frame and goal."""
 
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +15,7 @@ __all__ = ["Cosine"]
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Head):
-    """The cosine f·g of frame and goal, in [-1, 1].
+    """The cosine f·g of the embeddings of frame and goal, in [-1, 1].
 
     Example:
         >>> import torch

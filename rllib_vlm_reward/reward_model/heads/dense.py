@@ -1,4 +1,4 @@
-"""MineCLIP's head: how far the probability exceeds chance."""
+"""MineCLIP's head: by how much the probability exceeds chance."""
 
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
@@ -16,16 +16,16 @@ __all__ = ["Dense"]
 
 @dataclasses.dataclass(frozen=True)
 class Dense(Head):
-    """How far the probability exceeds chance, max(p - 1/N, 0), in [0, 1 - 1/N].
+    """By how much the probability exceeds chance: max(p - 1/N, 0), in [0, 1 - 1/N].
 
-    p is :class:`.Softmax`'s, N the number of statements in L. MineCLIP's direct reward (arXiv
-    2206.08853), as COPL's code computes it.
+    p is the score of :class:`.Softmax`, and N the number of statements, 1 + the number of the
+    goal's negatives. This is MineCLIP's direct reward (arXiv 2206.08853), as in COPL's code.
 
     Attributes:
         temperature: as in :class:`.Softmax`.
 
     Raises:
-        RewardError: a temperature that is not a positive number.
+        RewardError: the temperature is not a positive number.
 
     Example:
         >>> import torch
@@ -46,7 +46,7 @@ class Dense(Head):
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        Softmax(self.temperature)  # for its error
+        Softmax(self.temperature)  # raises an error for an invalid temperature
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return max(p - 1/N, 0), float32 ``[B]``."""

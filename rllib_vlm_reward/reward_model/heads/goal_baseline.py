@@ -1,4 +1,4 @@
-"""vlmrm's head: the cosine, along the line from the baseline to the goal."""
+"""vlmrm's head: a cosine with the frame projected towards the line from baseline to goal."""
 
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
@@ -18,15 +18,15 @@ __all__ = ["GoalBaseline"]
 class GoalBaseline(Head):
     """Goal-baseline regularisation, in [-1, 1]: 1 - ½‖α·proj_L(f) + (1 - α)·f - g‖².
 
-    L is the line through the baseline b and the goal g: what changes along it is what tells the
-    goal from the state before (Rocamonde et al., arXiv 2310.12921, definition 1). α = 0 is the
-    cosine.
+    f, g and b are the embeddings of the frame, the goal and the baseline, and L is the line through
+    b and g. The projection onto L removes what does not distinguish the goal from the baseline
+    (Rocamonde et al., arXiv 2310.12921, definition 1). α = 0 gives the cosine.
 
     Attributes:
-        alpha: α, 0 to 1.
+        alpha: α, the strength of the regularisation, 0 to 1.
 
     Raises:
-        RewardError: an alpha outside [0, 1]; on calling, a goal without a baseline.
+        RewardError: alpha is outside [0, 1]; or, when called, a goal has no baseline.
 
     Example:
         >>> import torch
@@ -45,7 +45,9 @@ class GoalBaseline(Head):
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
-            raise RewardError(f"head: got alpha {self.alpha}, expected 0 (cosine) to 1.")
+            raise RewardError(
+                f"head: got alpha {self.alpha}, expected a number from 0 (cosine) to 1."
+            )
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return the regularised cosine, float32 ``[B]``."""
@@ -53,7 +55,7 @@ class GoalBaseline(Head):
 
         goal = bank.goal(goals)
         line = torch.nn.functional.normalize(goal - bank.baseline(goals), dim=1, eps=0)
-        # proj_L(f) - g is the part of f - g along the line, since g lies on it.
+        # proj_L(f) - g is the part of f - g along the line, since g is on the line.
         away = images - goal
         along = (away * line).sum(dim=1, keepdim=True) * line
         return 1 - (self.alpha * along + (1 - self.alpha) * away).square().sum(dim=1) / 2

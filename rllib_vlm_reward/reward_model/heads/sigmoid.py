@@ -1,4 +1,4 @@
-"""SigLIP's head: the probability that frame and goal belong together."""
+"""SigLIP's head: the probability that frame and goal match."""
 
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
@@ -19,10 +19,11 @@ __all__ = ["Sigmoid"]
 class Sigmoid(Head):
     """The probability of a sigmoid model (SigLIP, arXiv 2303.15343), in [0, 1].
 
-    σ(logit_scale · f·g + logit_bias); negatives play no part.
+    It is σ(logit_scale · f·g + logit_bias), with the cosine f·g of frame and goal. Negatives are
+    not used.
 
     Raises:
-        RewardError: on calling, a model without a logit_bias.
+        RewardError: when called, the model has no logit_bias.
 
     Example:
         >>> import torch
@@ -40,7 +41,7 @@ class Sigmoid(Head):
         """Return σ, float32 ``[B]``."""
         if bank.logit_bias is None:
             raise RewardError(
-                "head sigmoid: the model has no logit_bias, expected one trained with a sigmoid "
-                "loss, such as ViT-B-16-SigLIP. Choose that, or head: softmax."
+                "head sigmoid: the model has no logit_bias, expected a model trained with a "
+                "sigmoid loss, such as ViT-B-16-SigLIP. Choose such an encoder, or head: softmax."
             )
         return (bank.logit_scale * Cosine()(images, bank, goals) + bank.logit_bias).sigmoid()

@@ -18,14 +18,14 @@ __all__ = ["Softmax"]
 class Softmax(Head):
     """The probability of the goal among its negatives, in [0, 1]: the paper's equation 1.
 
-    p = exp(f·g/τ) / Σ_{l in L} exp(f·l/τ), where L is the goal and its negatives (arXiv
-    2312.09187). 1 for a goal without negatives.
+    p = exp(f·g/τ) / Σ_{l in L} exp(f·l/τ), where L holds the goal and its negatives (arXiv
+    2312.09187). For a goal without negatives, p is 1.
 
     Attributes:
-        temperature: τ; None takes the model's own, 1 / logit_scale.
+        temperature: τ; None takes the model's, 1 / logit_scale.
 
     Raises:
-        RewardError: a temperature that is not a positive number.
+        RewardError: the temperature is not a positive number.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ class Softmax(Head):
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise RewardError(
                 f"head: got temperature {self.temperature}, expected more than 0. Leave it out "
-                "to take the model's own."
+                "to take the model's."
             )
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
