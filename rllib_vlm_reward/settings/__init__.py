@@ -1,4 +1,4 @@
-"""Settings as people write them: YAML, sections that know their keys, and import paths."""
+"""Settings: YAML, sections with checked keys, and import paths."""
 
 from rllib_vlm_reward.settings.config_file import find_config, shipped_configs
 from rllib_vlm_reward.settings.import_path import import_path_of, load_object

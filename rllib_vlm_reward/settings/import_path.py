@@ -1,4 +1,4 @@
-"""Import paths: how YAML and the command line name a class or function of the user's own."""
+"""Import paths, by which YAML and the command line name a class or function of the user."""
 
 import importlib
 from typing import Any
@@ -12,11 +12,11 @@ def load_object(path: str, what: str) -> Any:
     """Return the object that ``package.module.name`` names.
 
     Args:
-        path: an import path with at least one dot; the part behind the last dot is the name.
-        what: the setting that holds the path, for the error.
+        path: an import path with at least one dot; the part after the last dot is the name.
+        what: the setting that holds the path, for the error message.
 
     Raises:
-        ConfigError: no such module, or no such name in it.
+        ConfigError: the module does not exist, or has no such name.
 
     Example:
         >>> load_object("math.tau", "metric")
@@ -39,7 +39,7 @@ PYTHONPATH.
 
 
 def import_path_of(thing: Any) -> str:
-    """Return the import path of a class or function, which :func:`load_object` loads.
+    """Return the import path of a class or function, as :func:`load_object` takes it.
 
     Example:
         >>> import json

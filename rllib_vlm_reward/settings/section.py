@@ -1,4 +1,4 @@
-"""A section of a configuration: frozen, and it knows its keys."""
+"""The base class of a configuration's sections, and functions for their keys and errors."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,18 @@ __all__ = ["Positive", "Section", "declare_keys", "key_hint", "messages", "valid
 
 Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
-# Where each key of a run belongs, for the error about a key in the wrong place.
+# The sections that each key of a run belongs to, for the error about a key in the wrong place.
 _PLACES: dict[str, list[str]] = {}
 
 
 def declare_keys(place: str, keys: Iterable[str]) -> None:
-    """Say that keys belong in a place of a run's YAML, such as ``vlm_reward.serving``.
+    """Register keys as belonging to a place of a run's YAML.
 
-    An unknown key elsewhere is then an error that names the place.
+    If one of these keys is used in another place, the error names this place.
+
+    Args:
+        place: such as ``vlm_reward.serving``.
+        keys: the keys that belong there.
     """
     for key in keys:
         places = _PLACES.setdefault(key, [])
@@ -32,12 +36,13 @@ def declare_keys(place: str, keys: Iterable[str]) -> None:
 class Section(pydantic.BaseModel):
     """A frozen section of a configuration.
 
-    A class that says its ``place``, as in ``class Stop(Section, place="stop")``, declares its keys
-    (:func:`declare_keys`).
+    If a class gives its ``place``, as in ``class Stop(Section, place="stop")``, its keys are
+    registered with :func:`declare_keys`.
 
     Attributes:
-        place: where the section stands in a run's YAML; empty if it has no place of its own.
-        is_whole: whether a mapping replaces the section in a copy, rather than some of its keys.
+        place: where the section is in a run's YAML; empty if it has no fixed place.
+        is_whole: whether :meth:`model_copy` replaces the whole section by a mapping, rather than
+            single keys.
 
     Example:
         >>> class Stop(Section):
@@ -54,7 +59,7 @@ class Section(pydantic.BaseModel):
     is_whole: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, place: str = "", **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)  # which takes no place
+        super().__init_subclass__(**kwargs)  # without place, which pydantic does not accept
 
     @classmethod
     def __pydantic_init_subclass__(cls, *, place: str = "", **kwargs: Any) -> None:
@@ -65,16 +70,22 @@ class Section(pydantic.BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """Return the keys as YAML has them."""
+        """Return the keys as they are written in YAML."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with other values, checked as if it were made anew.
+        """Return a copy with other values, which are checked as in a new section.
 
-        A mapping for a field that is a section changes the keys that it names, and leaves that
-        section's others as they are, unless it :attr:`is_whole`. pydantic's own method neither
-        checks the values nor forgets what was computed from the old ones. What is frozen need not
-        be copied deeply.
+        If a field is a section, a mapping for it changes only the keys in the mapping, unless the
+        section :attr:`is_whole`. pydantic's method does not check the values, and keeps what was
+        computed from the old values.
+
+        Args:
+            update: the new values by field name.
+            deep: has no effect, since sections are frozen.
+
+        Raises:
+            pydantic.ValidationError: a key is unknown, or a value is outside its range.
 
         Example:
             >>> class Stop(Section):
@@ -97,48 +108,50 @@ class Section(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _know_keys(cls, given: Any) -> Any:
-        known = cls.keys()
+    def _check_keys(cls, given: Any) -> Any:
+        keys = cls.keys()
         for key in given if isinstance(given, dict) else ():
-            if key not in known:
-                raise ValueError(f"unknown key {key!r}. {key_hint(key, known, cls.place)}")
+            if key not in keys:
+                raise ValueError(f"unknown key {key!r}. {key_hint(key, keys, cls.place)}")
         return given
 
 
-def key_hint(key: Any, known: list[str], place: str = "") -> str:
-    """Return where an unknown key belongs, or which one may be meant.
+def key_hint(key: Any, keys: list[str], place: str = "") -> str:
+    """Return a sentence that says where an unknown key belongs, or which key may be meant.
 
     Args:
         key: the unknown key.
-        known: the keys where it stands.
-        place: where it stands; other places are named.
+        keys: the valid keys in the same place.
+        place: the place in which the unknown key was found.
     """
-    others = {key: [each for each in its if each != place] for key, its in _PLACES.items()}
+    others = {
+        name: [other for other in places if other != place] for name, places in _PLACES.items()
+    }
     if others.get(key):
         return f"It belongs in {' or '.join(others[key])}. Move it there."
-    close = difflib.get_close_matches(str(key), known, n=1)
+    close = difflib.get_close_matches(str(key), keys, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
-    named = [each for each, places in others.items() if places]
-    elsewhere = difflib.get_close_matches(str(key), named, n=1, cutoff=0.8)
+    other_keys = [name for name, places in others.items() if places]
+    elsewhere = difflib.get_close_matches(str(key), other_keys, n=1, cutoff=0.8)
     if elsewhere:
         return f"Did you mean {elsewhere[0]!r} of {others[elsewhere[0]][0]}?"
-    return f"The keys are {known}."
+    return f"The keys are {keys}."
 
 
 S = TypeVar("S", bound=Section)
 
 
 def validated(section: type[S], settings: Any, where: str) -> S:
-    """Return the section that settings make.
+    """Return a section made from settings.
 
     Args:
         section: the class.
-        settings: a mapping with its keys.
-        where: the file, or another name of where the settings come from, for the error.
+        settings: a mapping with the keys of the class.
+        where: where the settings come from, such as a file, for the error message.
 
     Raises:
-        ConfigError: an unknown key, or a value outside its range.
+        ConfigError: a key is unknown, or a value is outside its range.
 
     Example:
         >>> class Stop(Section):
@@ -155,7 +168,7 @@ def validated(section: type[S], settings: Any, where: str) -> S:
 
 
 def messages(error: pydantic.ValidationError) -> list[str]:
-    """Return what is wrong: for each error the place and, of a plain value, what was given.
+    """Return a message for each error: its key, the given value if it is plain, and the problem.
 
     Example:
         >>> class Stop(Section):
@@ -166,12 +179,12 @@ def messages(error: pydantic.ValidationError) -> list[str]:
         ...     messages(error)
         ["env_steps: got 'many'. Input should be a valid integer, unable to parse string as ..."]
     """
-    return [_message(each) for each in error.errors()]
+    return [_message(details) for details in error.errors()]
 
 
-def _message(error: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] in ("value_error", "missing"):
+def _message(details: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in details["loc"])
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] in ("value_error", "missing"):
         return f"{place}: {message}" if place else message
-    return f"{place}: got {error['input']!r}. {message}."
+    return f"{place}: got {details['input']!r}. {message}."

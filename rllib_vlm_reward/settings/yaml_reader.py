@@ -1,4 +1,4 @@
-"""Settings as people write them in YAML."""
+"""Reads settings from YAML, and writes them."""
 
 import copy
 import re
@@ -16,27 +16,27 @@ _FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as a number, as people mean it, and refuses a key that stands twice.
+    """Reads 1e-3 as a number, and refuses a key that occurs twice.
 
-    YAML 1.1 asks for 1.0e-3, and PyYAML takes the last of two.
+    In YAML 1.1 1e-3 is a text and only 1.0e-3 a number, and PyYAML takes the last of two values.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
-            line, own = key.start_mark.line + 1, (key.tag, str(key.value))
-            if own in lines:
+            line, typed_key = key.start_mark.line + 1, (key.tag, str(key.value))
+            if typed_key in lines:
                 raise ConfigError(
-                    f"got the key {key.value!r} in line {lines[own]} and again in line {line}, "
-                    "expected it once. Put what it holds together."
+                    f"got the key {key.value!r} in line {lines[typed_key]} and again in line "
+                    f"{line}, expected it once. Merge the two values, or remove one."
                 )
-            lines[own] = line
+            lines[typed_key] = line
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text 1e-3, which would be read as a number."""
+    """Quotes the text 1e-3, since without quotes it would be read as a number."""
 
 
 for _notation in (_Loader, _Dumper):
@@ -44,7 +44,7 @@ for _notation in (_Loader, _Dumper):
 
 
 def dump_settings(settings: Any) -> str:
-    """Return settings as YAML text, which :func:`parse_settings` reads as they are.
+    """Return settings as YAML text, from which :func:`parse_settings` reads equal settings.
 
     Example:
         >>> print(dump_settings({"lr": 0.001, "name": "1e-3"}), end="")
@@ -55,10 +55,10 @@ def dump_settings(settings: Any) -> str:
 
 
 def parse_settings(text: str) -> Any:
-    """Return what YAML text holds.
+    """Read settings from YAML text.
 
     Raises:
-        ConfigError: a key stands twice in one mapping, or the text is no YAML.
+        ConfigError: a key occurs twice in one mapping, or the text is not valid YAML.
 
     Example:
         >>> parse_settings("{lr: 1e-3, seed: 0}")
@@ -67,15 +67,16 @@ def parse_settings(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"it is no YAML. {error}") from error
+        raise ConfigError(f"invalid YAML: {error}") from error
 
 
 def read_settings(path: Path) -> Any:
-    """Return what a YAML file holds.
+    """Read settings from a YAML file.
 
     Raises:
-        ConfigError: as :func:`parse_settings`, and the text is not UTF-8; the file is named.
-        OSError: it cannot be read.
+        ConfigError: see :func:`parse_settings`; or the text is not UTF-8. The message names the
+            file.
+        OSError: the file cannot be read.
     """
     try:
         return parse_settings(path.read_text(encoding="utf-8"))
@@ -84,16 +85,16 @@ def read_settings(path: Path) -> Any:
 
 
 def assign_settings(settings: Any, assignments: Sequence[str]) -> Any:
-    """Return settings with single values replaced or added; the given ones stay as they are.
+    """Return a copy of settings in which single values are replaced or added.
 
     Args:
-        settings: what :func:`parse_settings` returned.
-        assignments: each ``key=value``. A dot in the key leads into a mapping, which is made if it
-            is missing, or with a number into a list; the value is YAML.
+        settings: settings that :func:`parse_settings` returned.
+        assignments: texts ``KEY=VALUE``. Dots in the key separate the keys of nested mappings,
+            which are created if missing, and indices of lists. The value is YAML.
 
     Raises:
-        ConfigError: an assignment without ``=``, or whose key leads into something that is neither
-            a mapping nor a list with such a place.
+        ConfigError: an assignment has no ``=``, its key leads into a value that is neither a
+            mapping nor a list, or the index is not in the list.
 
     Example:
         >>> run = {"seed": 0, "vlm_reward": {"goals": ["a ball", "a key"]}}
@@ -102,7 +103,7 @@ def assign_settings(settings: Any, assignments: Sequence[str]) -> Any:
         >>> assign_settings(run, ["seed.of.env=1"])
         Traceback (most recent call last):
         ...
-        rllib_vlm_reward.errors.ConfigError: --set seed.of.env=1: 'seed' holds 0, expected a \
+        rllib_vlm_reward.errors.ConfigError: --set seed.of.env=1: 'seed' is 0, expected a \
 mapping or a list. Set 'seed' itself, or correct the key.
     """
     changed = copy.deepcopy(settings)
@@ -120,7 +121,7 @@ mapping or a list. Set 'seed' itself, or correct the key.
 
 
 def _put(settings: Any, parts: Sequence[str], value: Any) -> None:
-    """Set a value where a key's parts lead."""
+    """Set a value at the place that a key's parts name."""
     for depth, part in enumerate(parts[:-1]):
         where = _place(settings, parts, depth)
         if isinstance(settings, dict) and settings.get(part) is None:
@@ -130,18 +131,18 @@ def _put(settings: Any, parts: Sequence[str], value: Any) -> None:
 
 
 def _place(settings: Any, parts: Sequence[str], depth: int) -> str | int:
-    """Return the mapping's key or the list's index that one part of a key stands for."""
+    """Return one part of a key as the key of a mapping or the index of a list."""
     part, here = parts[depth], ".".join(parts[:depth]) or "the file"
     if isinstance(settings, dict):
         return part
     if not isinstance(settings, list):
         raise ConfigError(
-            f"{here!r} holds {settings!r}, expected a mapping or a list. Set {here!r} itself, or "
+            f"{here!r} is {settings!r}, expected a mapping or a list. Set {here!r} itself, or "
             "correct the key."
         )
     if not part.isdigit() or int(part) >= len(settings):
         raise ConfigError(
-            f"{here!r} is a list of {len(settings)}, expected one of its places, from 0. Correct "
-            f"{part!r}, or set {here!r} itself."
+            f"{here!r} is a list of length {len(settings)}, but {part!r} is not one of its "
+            f"indices, which start at 0. Correct it, or set {here!r} itself."
         )
     return int(part)

@@ -70,10 +70,10 @@ def test_an_assignment_leads_by_keys_and_places_and_leaves_what_was_given():
         ("a", "got 'a', expected KEY=VALUE"),
         ("=1", "expected KEY=VALUE"),
         ("a..b=1", "expected KEY=VALUE"),
-        ("a.b.2=1", "'a.b' is a list of 2"),
-        ("a.b.c=1", "'a.b' is a list of 2"),
-        ("a.b.0.c=1", "'a.b.0' holds 1, expected a mapping"),
-        ("a=[1", "--set a=\\[1: it is no YAML"),
+        ("a.b.2=1", "'a.b' is a list of length 2"),
+        ("a.b.c=1", "'a.b' is a list of length 2"),
+        ("a.b.0.c=1", "'a.b.0' is 1, expected a mapping"),
+        ("a=[1", "--set a=\\[1: invalid YAML"),
     ],
 )
 def test_a_wrong_assignment_is_named(assignment, message):
