@@ -22,7 +22,7 @@ class AlarmError(RewardError):
 
 
 class GoalError(ValueError):
-    """A goal is empty, unknown, repeated, or among its own negatives."""
+    """A goal is empty, unknown, repeated, or among its negatives."""
 
 
 class FrameError(ValueError):

@@ -1,4 +1,4 @@
-"""Goals in words: what an agent is asked for, what CLIP reads, and what that is weighed against."""
+"""Language goals: their texts, the prompts that CLIP reads, and their negatives."""
 
 from rllib_vlm_reward.goals.goal_set import CURRICULUM_FIELDS, Goal, GoalSet, expand_goals
 from rllib_vlm_reward.goals.grammar import Grammar, HeldOut, Split

@@ -1,4 +1,4 @@
-"""A goal, and the goals of a run in a fixed order."""
+"""Goals, and sets of goals in a fixed order."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ from rllib_vlm_reward.goals.template import Template
 __all__ = ["CURRICULUM_FIELDS", "Goal", "GoalSet", "expand_goals"]
 
 CURRICULUM_FIELDS = frozenset({"family", "difficulty"})
-"""Fields of a goal on which no reward depends."""
+"""Fields of a goal that do not affect rewards."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Goal:
     """One goal.
 
     Attributes:
-        text: what the env and the agent are asked for, unique in the set.
-        prompt: what CLIP reads: a description of the success state.
-        negatives: the other members of L in the paper's equation 1, in CLIP's words.
-        baseline: the state before success, for the goal-baseline head (vlmrm).
-        family: name of the goals that it is learnt with; changes no reward.
-        difficulty: finite, larger is harder; None if not known. Changes no reward.
+        text: the instruction that env and agent get; unique in the set.
+        prompt: the text that CLIP reads: a description of the success state.
+        negatives: the other members of L in the paper's equation 1, as CLIP reads them.
+        baseline: description of the state before success, for the goal-baseline head (vlmrm).
+        family: name of the group of goals to which it belongs in a curriculum; changes no reward.
+        difficulty: a finite number, larger is harder; None if unknown. It changes no reward.
 
     Raises:
-        GoalError: an empty text, the goal or its prompt among its own negatives, a repeated
-            negative, or a difficulty that is not finite.
+        GoalError: a text is empty, the goal or its prompt is among its negatives, a negative is
+            repeated, the baseline equals the prompt, or the difficulty is not finite.
 
     Example:
         >>> Goal("lift", "a hand holding a cup", negatives=("an empty hand",)).negatives
@@ -44,8 +44,8 @@ class Goal:
         >>> Goal("lift", "a cup", negatives=("a cup",))
         Traceback (most recent call last):
         ...
-        rllib_vlm_reward.errors.GoalError: goal 'lift': its prompt 'a cup' is among its own \
-negatives, so its probability can never pass 1/2. Remove it there.
+        rllib_vlm_reward.errors.GoalError: goal 'lift': its prompt 'a cup' is among its \
+negatives, so its probability can never exceed 1/2. Remove it from the negatives.
     """
 
     text: str
@@ -60,16 +60,19 @@ negatives, so its probability can never pass 1/2. Remove it there.
         if self.baseline is not None:
             statements += (self.baseline,)
         if any(not statement.strip() for statement in statements):
-            raise GoalError(f"goal {self.text!r}: got an empty text, expected words. {self}")
+            raise GoalError(
+                f"goal {self.text!r}: got an empty text in {self}, expected words. Fill it, or "
+                "remove it."
+            )
         if self.prompt in self.negatives:
             raise GoalError(
-                f"goal {self.text!r}: its prompt {self.prompt!r} is among its own negatives, "
-                "so its probability can never pass 1/2. Remove it there."
+                f"goal {self.text!r}: its prompt {self.prompt!r} is among its negatives, so its "
+                "probability can never exceed 1/2. Remove it from the negatives."
             )
         if self.text in self.negatives:
             raise GoalError(
-                f"goal {self.text!r}: it is among its own negatives, expected statements of "
-                f"another state than its prompt {self.prompt!r}. Remove it there."
+                f"goal {self.text!r}: it is among its negatives, expected descriptions of other "
+                f"states than its prompt {self.prompt!r}. Remove it from the negatives."
             )
         if len(set(self.negatives)) < len(self.negatives):
             twice = sorted({n for n in self.negatives if self.negatives.count(n) > 1})
@@ -77,21 +80,28 @@ negatives, so its probability can never pass 1/2. Remove it there.
         if self.baseline == self.prompt:
             raise GoalError(
                 f"goal {self.text!r}: its baseline equals its prompt {self.prompt!r}, expected "
-                "a description of the state before success."
+                "a description of the state before success. Correct one of them."
             )
         if self.difficulty is not None and not math.isfinite(self.difficulty):
             raise GoalError(
                 f"goal {self.text!r}: its difficulty is {self.difficulty}, expected a finite "
-                "number. Leave it out where it is not known."
+                "number. Leave it out if it is unknown."
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class GoalSet:
-    """The goals of a run, in a fixed order; a frame carries its goal's index.
+    """The goals of a run in a fixed order. Frames refer to a goal by its index.
 
-    Negatives are drawn once and are part of the set (the paper, section 3.2: fixed for the whole
-    run, "so that the reward is not stochastic"), so :meth:`to_dict` is all a checkpoint needs.
+    Negatives are drawn once and are part of the set, so that they are fixed for the whole run
+    (section 3.2 of the paper: "so that the reward is not stochastic"). A checkpoint stores the set
+    with :meth:`to_dict`.
+
+    Attributes:
+        goals: the goals; their texts are distinct.
+
+    Raises:
+        GoalError: there is no goal, or a text is given more than once.
 
     Example:
         >>> goals = GoalSet.from_texts(
@@ -112,7 +122,7 @@ class GoalSet:
 
     def __post_init__(self) -> None:
         if not self.goals:
-            raise GoalError("goal set: got no goal, expected at least one.")
+            raise GoalError("goal set: got no goal, expected at least one. Add a goal.")
         texts = self.texts
         if len(set(texts)) < len(texts):
             twice = sorted({text for text in texts if texts.count(text) > 1})
@@ -133,18 +143,20 @@ class GoalSet:
         """Build goals whose negatives are the other goals of the same template.
 
         Args:
-            texts: goal texts; the first template that fits each one applies, and names its family.
-            prompts: prompts by goal text, in place of the template's.
+            texts: goal texts. For each text, the first template that matches gives prompt and
+                family.
+            prompts: prompts by goal text, which replace the template's.
             templates: see :class:`Template`.
-            negatives: statements added to every goal's negatives, as CLIP reads them.
-            num_negatives: how many *other goals* to draw, uniformly and without replacement, as
-                in the paper; None takes all. ``nothing`` and ``negatives`` always stay.
-            baseline: every goal's baseline, for the goal-baseline head.
+            negatives: statements added to the negatives of every goal, as CLIP reads them.
+            num_negatives: how many *other goals* to draw as negatives, uniformly and without
+                replacement, as in the paper; None takes all. The template's ``nothing`` and
+                ``negatives`` are always added.
+            baseline: baseline of every goal, for the goal-baseline head.
             seed: seed for drawing the negatives.
 
         Raises:
-            GoalError: a text that no template fits, too few goals to draw from, or a goal that
-                :class:`Goal` refuses.
+            GoalError: a text is repeated or matches no template, there are too few goals to draw
+                from, or :class:`Goal` refuses a goal.
         """
         members: dict[str, tuple[str, Template]] = {}
         for text in texts:
@@ -152,16 +164,16 @@ class GoalSet:
                 raise GoalError(f"goal set: {text!r} is given more than once. Give it once.")
             prompt, template = _match(text, templates)
             members[text] = prompts.get(text, prompt), template
-        exclusive: dict[Template, dict[str, int]] = {}
+        positions: dict[Template, dict[str, int]] = {}  # of each distinct prompt
         for prompt, template in members.values():
-            group = exclusive.setdefault(template, {})
+            group = positions.setdefault(template, {})
             group.setdefault(prompt, len(group))
-        prompts_of = {template: list(group) for template, group in exclusive.items()}
+        prompts_of = {template: list(group) for template, group in positions.items()}
         rng = random.Random(seed)
         goals = []
         for text, (prompt, template) in members.items():
-            own = exclusive[template][prompt]
-            others = _others(text, prompts_of[template], own, num_negatives, rng)
+            position = positions[template][prompt]
+            others = _draw_others(text, prompts_of[template], position, num_negatives, rng)
             fixed = ([template.nothing] if template.nothing else []) + list(negatives)
             drawn = [other for other in others if other not in fixed]
             family = template.goal if template.family is None else template.family
@@ -186,23 +198,23 @@ class GoalSet:
 
     @cached_property
     def statements(self) -> tuple[str, ...]:
-        """Every distinct text that CLIP must read: prompts, negatives and baselines."""
-        each = (
+        """The distinct texts that CLIP reads: prompts, negatives and baselines."""
+        texts = (
             (g.prompt, *g.negatives, *((g.baseline,) if g.baseline else ())) for g in self.goals
         )
-        return tuple(dict.fromkeys(itertools.chain.from_iterable(each)))
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(texts)))
 
     @cached_property
     def families(self) -> dict[str, tuple[int, ...]]:
-        """The indices of each family's goals, all in the set's order."""
-        found: dict[str, list[int]] = {}
+        """The indices of the goals of each family, in the order of the set."""
+        families: dict[str, list[int]] = {}
         for index, goal in enumerate(self.goals):
-            found.setdefault(goal.family, []).append(index)
-        return {family: tuple(indices) for family, indices in found.items()}
+            families.setdefault(goal.family, []).append(index)
+        return {family: tuple(indices) for family, indices in families.items()}
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what the set's rewards depend on, in hex."""
+        """SHA-256, as a hexadecimal text, of everything in the set that affects rewards."""
         goals = [
             {key: value for key, value in goal.items() if key not in CURRICULUM_FIELDS}
             for goal in self.to_dict()["goals"]
@@ -218,16 +230,16 @@ class GoalSet:
         """Return the index of the goal with this text.
 
         Raises:
-            GoalError: no such goal; names the closest one.
+            GoalError: there is no such goal. The message names the closest one.
         """
         try:
             return self._indices[text]
         except KeyError:
             close = difflib.get_close_matches(text, self.texts, n=1)
-            near = f"The closest is {close[0]!r}." if close else f"It holds {self.excerpt}."
+            near = f"The closest is {close[0]!r}." if close else f"The goals are {self.excerpt}."
             raise GoalError(
-                f"goal set: got the unknown goal {text!r}, expected one of {len(self)}. {near} "
-                "Correct or add it in the goals, or let the env choose among them."
+                f"goal set: got the unknown goal {text!r}, expected one of {len(self)} goals. "
+                f"{near} Correct it, add it to the goals, or let the env choose among the goals."
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
@@ -236,54 +248,54 @@ class GoalSet:
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> "GoalSet":
-        """Rebuild the set that :meth:`to_dict` gave."""
+        """Rebuild a set from the result of :meth:`to_dict`."""
         fields = ({**goal, "negatives": tuple(goal["negatives"])} for goal in state["goals"])
         return cls(tuple(Goal(**field) for field in fields))
 
 
 def _match(text: str, templates: Sequence[Template]) -> tuple[str, Template]:
     if not text.strip():
-        raise GoalError("goal set: got an empty text, expected words. Remove or fill it.")
+        raise GoalError("goal set: got an empty text, expected words. Fill or remove it.")
     for template in templates:
         prompt = template.fill(text)
         if prompt is not None:
             return prompt, template
     raise GoalError(
-        f"goal {text!r}: no template fits it, got {[t.goal for t in templates]}. "
-        'Add one whose goal pattern matches it; "{}" matches any text.'
+        f"goal {text!r}: no template matches it, got {[t.goal for t in templates]}. "
+        'Add a template whose goal pattern matches; "{}" matches any text.'
     )
 
 
-def _others(
-    text: str, prompts: list[str], own: int, number: int | None, rng: random.Random
+def _draw_others(
+    text: str, prompts: list[str], position: int, number: int | None, rng: random.Random
 ) -> list[str]:
-    """Draw from all prompts but the own one; the cost is that of the draw."""
+    """Draw from all prompts except the one at ``position``, without copying the list."""
     rest = len(prompts) - 1
     if number is None:
-        return prompts[:own] + prompts[own + 1 :]
+        return prompts[:position] + prompts[position + 1 :]
     if not 0 <= number <= rest:
         raise GoalError(
             f"goal {text!r}: num_negatives is {number}, expected 0 to {rest}, the number of other "
-            "goals of its template."
+            "goals of its template. Lower it, or add goals."
         )
-    return [prompts[i + (i >= own)] for i in rng.sample(range(rest), number)]
+    return [prompts[i + (i >= position)] for i in rng.sample(range(rest), number)]
 
 
 def expand_goals(pattern: str) -> list[str]:
-    """Expand ``{a|b}`` choices, the last one varying fastest.
+    """Expand the choices ``{a|b}`` of a pattern; the last choice varies fastest.
+
+    Raises:
+        GoalError: a brace is not closed or not opened.
 
     Example:
         >>> expand_goals("pick up the {red|blue} {ball|key}")
         ['pick up the red ball', 'pick up the red key', 'pick up the blue ball', \
 'pick up the blue key']
-
-    Raises:
-        GoalError: a brace without its other half.
     """
     if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", pattern)):
         raise GoalError(
-            f"goals: got {pattern!r} with a brace that lacks its other half, expected choices as "
-            "in 'a {red|blue} ball'. Close or remove it."
+            f"goals: got {pattern!r} with an unmatched brace, expected choices as in 'a "
+            "{red|blue} ball'. Close or remove the brace."
         )
     parts = re.split(r"\{([^{}]*\|[^{}]*)\}", pattern)
     choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""Goals from a grammar: patterns with blanks, and what of them training never shows."""
+"""Goals from a grammar: patterns with blanks, and a split into training and evaluation."""
 
 import difflib
 import random
@@ -17,18 +17,18 @@ from rllib_vlm_reward.settings import Section
 __all__ = ["Grammar", "HeldOut", "Split"]
 
 _BLANK = re.compile(r"\{([^{}]*)\}")
-_THING = re.compile(r"\{[^{}]*\}(?: +\{[^{}]*\})*")
+_OBJECT = re.compile(r"\{[^{}]*\}(?: +\{[^{}]*\})*")
 
 Words = tuple[str, ...]
 Pair = tuple[str, str]
 
 
 class Split(NamedTuple):
-    """A grammar's texts.
+    """The texts that a grammar makes.
 
     Attributes:
-        training: the goals without any held-out word or pair.
-        evaluation: the goals with one, then all paraphrases.
+        training: the goals without held-out words and pairs.
+        evaluation: the goals with held-out words or pairs, then all paraphrases.
     """
 
     training: Words
@@ -36,13 +36,13 @@ class Split(NamedTuple):
 
 
 class HeldOut(Section):
-    """What no goal of training says.
+    """The words and pairs of words that no training goal uses.
 
     Attributes:
-        words: by the name of their list, words that are in no goal of training.
-        pairs: pairs of words that training never says of one thing; each of the two words stays
-            in training with another partner.
-        num_pairs: how many such pairs to draw, in place of ``pairs``.
+        words: the held-out words of each list, by the list's name.
+        pairs: pairs of words that no training goal uses for one object. Each of the two words is
+            in some training goal with another partner.
+        num_pairs: how many such pairs to draw; use it instead of ``pairs``.
         seed: seed for drawing these pairs.
     """
 
@@ -54,25 +54,25 @@ class HeldOut(Section):
 
 class _Goal(NamedTuple):
     text: str
-    things: tuple[Words, ...]
+    objects: tuple[Words, ...]
 
 
 class Grammar(Section):
-    """Patterns whose blanks are filled with words, in every way.
+    """Patterns whose blanks are filled with words in all combinations.
 
-    A blank ``{color}`` draws from the words ``color``, and so does ``{color2}``, independently; the
-    same blank twice is the same word. Blanks with only spaces between them name one *thing*; a goal
-    that names one thing twice is left out.
+    The blanks ``{color}`` and ``{color2}`` are both filled from the list ``color``, independently
+    of each other. The same blank twice gets the same word. Blanks that are separated only by spaces
+    describe one *object*; a goal that describes the same object twice is left out.
 
     Attributes:
         goals: patterns of goals.
-        words: the words of each list; a word is in one list.
-        paraphrases: patterns of goals that only evaluation has.
-        held_out: what else only evaluation has.
+        words: the words of each list; each word is in only one list.
+        paraphrases: patterns of goals that are used only for evaluation.
+        held_out: words and pairs of words that are used only for evaluation.
 
     Raises:
-        pydantic.ValidationError: a blank without words or words without a blank, a goal that is
-            made twice, or more held out than leaves each word of a pair another partner.
+        pydantic.ValidationError: a blank has no words, or a list no blank; a goal is made twice; or
+            a word of a held-out pair is left without another partner in training.
 
     Example:
         >>> grammar = Grammar(
@@ -100,153 +100,164 @@ class Grammar(Section):
         if len(set(texts)) < len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
             raise GoalError(
-                f"grammar: {twice!r} is made more than once, expected once. Leave out one of the "
+                f"grammar: {twice!r} is made more than once, expected once. Remove one of the "
                 "patterns that make it."
             )
         return self
 
     @cached_property
     def split(self) -> Split:
-        """The texts, in the order of patterns and words, the last blank varying fastest."""
-        training, held = self._parts
+        """The texts in the order of patterns and words; the last blank varies fastest."""
+        training, held_out = self._parts
         paraphrased = chain.from_iterable(map(self._fill, self.paraphrases))
         return Split(
             tuple(goal.text for goal in training),
-            tuple(goal.text for goal in (*held, *paraphrased)),
+            tuple(goal.text for goal in (*held_out, *paraphrased)),
         )
 
     @cached_property
     def held_out_pairs(self) -> tuple[Pair, ...]:
-        """The pairs that are held out, given or drawn; the lists' names order a pair's words."""
+        """The held-out pairs, given or drawn. A pair is sorted by the names of its words' lists."""
         given = {pair for words in self.held_out.pairs for pair in self._pairs(words)}
         return tuple(sorted(given)) if given else self._draw_pairs()
 
     def _draw_pairs(self) -> tuple[Pair, ...]:
-        """Draw from the pairs that remain when every word has been promised a partner."""
-        wanted = self.held_out.num_pairs
+        """Draw held-out pairs after reserving pairs in which every word keeps a partner."""
+        number = self.held_out.num_pairs
         rng = random.Random(self.held_out.seed)
-        seen = {
-            name: [word for word in words if word not in self._unseen]
+        training_words = {
+            name: [word for word in words if word not in self._held_out_words]
             for name, words in self.words.items()
         }
-        free: set[Pair] = set()
-        promised: set[Pair] = set()
-        for lists in self._meetings:
-            free |= _across(seen[name] for name in lists)
-            shuffled = [rng.sample(seen[name], len(seen[name])) for name in lists]
+        possible: set[Pair] = set()
+        reserved: set[Pair] = set()
+        for lists in self._combined_lists:
+            possible |= _cross_pairs(training_words[name] for name in lists)
+            shuffled = [
+                rng.sample(training_words[name], len(training_words[name])) for name in lists
+            ]
             longest = max(map(len, shuffled))
             for i in range(longest):
-                promised |= self._pairs(words[i * len(words) // longest] for words in shuffled)
-        candidates = sorted(free - promised)
-        if wanted > len(candidates):
+                reserved |= self._pairs(words[i * len(words) // longest] for words in shuffled)
+        candidates = sorted(possible - reserved)
+        if number > len(candidates):
             raise GoalError(
-                f"held_out: num_pairs is {wanted}, expected 0 to {len(candidates)}, so that every "
-                "word stays in training with another partner. Lower it, or give more words."
+                f"held_out: num_pairs is {number}, expected 0 to {len(candidates)}, so that every "
+                "word stays in training with another partner. Lower it, or add words."
             )
-        return tuple(sorted(rng.sample(candidates, wanted)))
+        return tuple(sorted(rng.sample(candidates, number)))
 
     @cached_property
     def _parts(self) -> tuple[list[_Goal], list[_Goal]]:
-        """The goals of training, and those with a held-out word or pair."""
+        """The training goals, and the goals with a held-out word or pair."""
         pairs = set(self.held_out_pairs)
         training: list[_Goal] = []
-        held: list[_Goal] = []
+        held_out: list[_Goal] = []
         for goal in chain.from_iterable(map(self._fill, self.goals)):
-            new = (self._unseen & set(thing) or pairs & self._pairs(thing) for thing in goal.things)
-            (held if any(new) else training).append(goal)
-        return training, held
+            is_held_out = any(
+                self._held_out_words & set(words) or pairs & self._pairs(words)
+                for words in goal.objects
+            )
+            (held_out if is_held_out else training).append(goal)
+        return training, held_out
 
     def _fill(self, pattern: str) -> Iterator[_Goal]:
-        """Fill a pattern in every way that names no thing twice."""
-        parts = _BLANK.split(pattern)  # every other one is a blank
+        """Fill a pattern in all ways that describe no object twice."""
+        parts = _BLANK.split(pattern)  # text and blanks alternate
         blanks = tuple(dict.fromkeys(parts[1::2]))
-        things = _things(pattern)
+        objects = _objects(pattern)
         for choice in product(*(self.words[_list_of(blank)] for blank in blanks)):
             word = dict(zip(blanks, choice, strict=True))
-            named = tuple(tuple(word[blank] for blank in thing) for thing in things)
-            if len(set(named)) == len(named):
-                said = (word[part] if i % 2 else part for i, part in enumerate(parts))
-                yield _Goal("".join(said), named)
+            described = tuple(tuple(word[blank] for blank in blanks) for blanks in objects)
+            if len(set(described)) == len(described):
+                filled = (word[part] if i % 2 else part for i, part in enumerate(parts))
+                yield _Goal("".join(filled), described)
 
     @cached_property
-    def _home(self) -> dict[str, str]:
-        """The list of each word."""
+    def _list_of_word(self) -> dict[str, str]:
+        """The name of each word's list."""
         return {word: name for name, words in self.words.items() for word in words}
 
     @cached_property
-    def _unseen(self) -> set[str]:
+    def _held_out_words(self) -> set[str]:
         return {word for words in self.held_out.words.values() for word in words}
 
     @cached_property
-    def _meetings(self) -> list[tuple[str, ...]]:
-        """The lists that meet in a thing, but for those that meet in a greater one too."""
-        things = chain.from_iterable(map(_things, self.goals))
-        meetings = {frozenset(map(_list_of, thing)) for thing in things}
-        greatest = (one for one in meetings if not any(one < other for other in meetings))
-        return sorted(tuple(sorted(one)) for one in greatest)
+    def _combined_lists(self) -> list[tuple[str, ...]]:
+        """The largest sets of lists whose words describe one object in some pattern."""
+        objects = chain.from_iterable(map(_objects, self.goals))
+        groups = {frozenset(map(_list_of, blanks)) for blanks in objects}
+        largest = (lists for lists in groups if not any(lists < other for other in groups))
+        return sorted(tuple(sorted(lists)) for lists in largest)
 
-    def _pairs(self, thing: Iterable[str]) -> set[Pair]:
-        """The pairs of a thing's words, of two lists each, in the order of the lists' names."""
-        ordered = sorted(thing, key=lambda word: self._home[word])
-        return {(a, b) for a, b in combinations(ordered, 2) if self._home[a] != self._home[b]}
+    def _pairs(self, words: Iterable[str]) -> set[Pair]:
+        """Return the pairs of an object's words from different lists, sorted by list name."""
+        list_of = self._list_of_word
+        ordered = sorted(words, key=lambda word: list_of[word])
+        return {(a, b) for a, b in combinations(ordered, 2) if list_of[a] != list_of[b]}
 
     def _check_words(self) -> None:
-        every = [word for words in self.words.values() for word in words]
-        for word in every:
+        all_words = [word for words in self.words.values() for word in words]
+        for word in all_words:
             if not word.strip() or set(word) & set("{}"):
-                raise GoalError(f"words: got {word!r}, expected a text without braces.")
-            if every.count(word) > 1:
+                raise GoalError(
+                    f"words: got {word!r}, expected a text without braces. Correct or remove it."
+                )
+            if all_words.count(word) > 1:
                 raise GoalError(
                     f"words: {word!r} is given more than once, expected each word in one list. "
-                    "{name} and {name2} both draw from the list `name`."
+                    "Remove it from the others; {name} and {name2} both use the list `name`."
                 )
         patterns = (*self.goals, *self.paraphrases)
         used = {_list_of(blank): pattern for pattern in patterns for blank in _blanks(pattern)}
         for name, pattern in used.items():
-            _know(name, self.words, f"pattern {pattern!r}, its blank")
+            _check_name(name, self.words, f"pattern {pattern!r}, its blank")
         for name in self.words:
-            _know(name, used, "words without a blank in any pattern")
+            _check_name(name, used, "words without a blank in any pattern")
 
     def _check_held_out(self) -> None:
-        held = self.held_out
-        for name, words in held.words.items():
-            _know(name, self.words, "held_out.words")
+        held_out = self.held_out
+        for name, words in held_out.words.items():
+            _check_name(name, self.words, "held_out.words")
             for word in words:
-                _know(word, self.words[name], f"held_out.words.{name}")
+                _check_name(word, self.words[name], f"held_out.words.{name}")
             if set(words) == set(self.words[name]):
                 raise GoalError(
-                    f"held_out.words.{name}: got all, expected one left for training. Remove one."
+                    f"held_out.words.{name}: got all words of the list, expected at least one left "
+                    "for training. Remove one."
                 )
-        if held.pairs and held.num_pairs:
+        if held_out.pairs and held_out.num_pairs:
             raise GoalError("held_out: got pairs and num_pairs, expected one of them. Remove one.")
-        for word in chain.from_iterable(held.pairs):
-            _know(word, self._home, "held_out.pairs")
-        lists = ((self.words[name] for name in meeting) for meeting in self._meetings)
-        possible = set(chain.from_iterable(map(_across, lists)))
-        for pair in held.pairs:
+        for word in chain.from_iterable(held_out.pairs):
+            _check_name(word, self._list_of_word, "held_out.pairs")
+        lists = ((self.words[name] for name in names) for names in self._combined_lists)
+        possible = set(chain.from_iterable(map(_cross_pairs, lists)))
+        for pair in held_out.pairs:
             if not self._pairs(pair) & possible:
                 raise GoalError(
-                    f"held_out: got the pair {[*pair]}, expected two words that a goal says of one "
-                    "thing: of two lists whose blanks stand side by side in a pattern of `goals`."
+                    f"held_out: got the pair {[*pair]}, expected two words that describe one "
+                    "object in a goal. Use two lists whose blanks are separated only by spaces in "
+                    "a pattern of `goals`."
                 )
 
     def _check_partners(self) -> None:
         training, _ = self._parts
         if not training:
             raise GoalError(
-                "grammar: no goal is left for training, expected one. Hold out less, or give more "
-                "words."
+                "grammar: no goal is left for training, expected at least one. Hold out less, or "
+                "add words."
             )
-        things = {thing for goal in training for thing in goal.things}
-        said = {pair for thing in things for pair in self._pairs(thing)}
-        met = {(a, self._home[b]) for pair in said for a, b in (pair, pair[::-1])}
+        objects = {words for goal in training for words in goal.objects}
+        used = {pair for words in objects for pair in self._pairs(words)}
+        list_of = self._list_of_word
+        partners = {(a, list_of[b]) for pair in used for a, b in (pair, pair[::-1])}
         for pair in self.held_out_pairs:
             for word, partner in (pair, pair[::-1]):
-                if (word, self._home[partner]) not in met:
+                if (word, list_of[partner]) not in partners:
                     raise GoalError(
-                        f"held_out: the pair {[*pair]} leaves no goal of training that says "
-                        f"{word!r} with another {self._home[partner]!r}, expected one. Hold out "
-                        "fewer pairs of it, draw with another seed, or hold out the word itself."
+                        f"held_out: the pair {[*pair]} leaves no training goal that uses {word!r} "
+                        f"with another {list_of[partner]!r}, expected one. Hold out fewer pairs "
+                        "with it, draw with another seed, or hold out the word itself."
                     )
 
 
@@ -254,22 +265,22 @@ def _blanks(pattern: str) -> list[str]:
     return _BLANK.findall(pattern)
 
 
-def _things(pattern: str) -> list[tuple[str, ...]]:
-    """Return the blanks of each thing that a pattern names."""
-    return [*dict.fromkeys(tuple(_blanks(thing)) for thing in _THING.findall(pattern))]
+def _objects(pattern: str) -> list[tuple[str, ...]]:
+    """Return the blanks of each object that a pattern describes."""
+    return [*dict.fromkeys(tuple(_blanks(part)) for part in _OBJECT.findall(pattern))]
 
 
 def _list_of(blank: str) -> str:
     return blank.rstrip("0123456789")
 
 
-def _across(lists: Iterable[Iterable[str]]) -> set[Pair]:
-    """Return every pair of words of two lists."""
-    return {pair for one, other in combinations(lists, 2) for pair in product(one, other)}
+def _cross_pairs(lists: Iterable[Iterable[str]]) -> set[Pair]:
+    """Return every pair of words from two different lists."""
+    return {pair for first, second in combinations(lists, 2) for pair in product(first, second)}
 
 
-def _know(name: str, known: Iterable[str], where: str) -> None:
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else "Correct it, or leave it out."
-        raise GoalError(f"{where}: got {name!r}, expected one of {[*known]}. {hint}")
+def _check_name(name: str, expected: Iterable[str], where: str) -> None:
+    if name not in expected:
+        close = difflib.get_close_matches(name, expected, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else "Correct or remove it."
+        raise GoalError(f"{where}: got {name!r}, expected one of {[*expected]}. {hint}")

@@ -1,4 +1,4 @@
-"""From a goal's text to what CLIP reads."""
+"""Templates, which turn a goal's text into the prompt that CLIP reads."""
 
 import dataclasses
 import re
@@ -10,22 +10,23 @@ __all__ = ["Template"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Template:
-    """Rewrites a goal's text into the statement that CLIP reads.
+    """Turns a goal's text into the prompt that CLIP reads.
 
-    The paper's lesson (section 4.4, figure 5): describe the *success state* ("Screenshot of X on
-    Android"), not the verb ("Open X"). Goals of one template exclude each other, so they serve
-    as each other's negatives.
+    The prompt should describe the *success state* ("Screenshot of X on Android"), not the action
+    ("Open X"); see section 4.4 and figure 5 of the paper. The goals of one template must exclude
+    each other, since they are used as each other's negatives.
 
     Attributes:
-        goal: pattern of the goal's text, with one ``{}`` a blank.
-        prompt: the success state, with as many ``{}``, filled in order.
-        nothing: the statement that none of these goals is reached, a negative of each.
-        symmetric: the blanks' order means nothing ("a is next to b"), so prompts have them sorted,
-            and a goal is not weighed against its own reverse.
-        family: name of its goals' family; None takes ``goal``. Changes no reward.
+        goal: pattern of the goal's text, with ``{}`` for each blank.
+        prompt: description of the success state, with as many ``{}``, filled in the same order.
+        nothing: statement that none of these goals is reached; a negative of each goal.
+        symmetric: whether the order of the blanks has no meaning ("a is next to b"). Then the
+            prompt has them sorted, so that "b is next to a" is not a negative.
+        family: name of the family of these goals; None takes ``goal``. It changes no reward.
 
     Raises:
-        GoalError: other numbers of blanks, or an empty ``nothing`` or ``family``.
+        GoalError: goal and prompt have different numbers of blanks, or ``nothing`` or ``family`` is
+            empty.
 
     Example:
         >>> Template("pick up {}", "the agent is carrying {}").fill("pick up a red ball")
@@ -42,14 +43,18 @@ class Template:
         if self.goal.count("{}") != self.prompt.count("{}"):
             raise GoalError(
                 f"template: goal {self.goal!r} has {self.goal.count('{}')} blanks, prompt "
-                f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}."
+                f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}. "
+                "Correct one of them."
             )
-        for name, words in (("nothing", self.nothing), ("family", self.family)):
-            if words is not None and not words.strip():
-                raise GoalError(f"template {self.goal!r}: {name} is empty, expected words or None.")
+        for name, text in (("nothing", self.nothing), ("family", self.family)):
+            if text is not None and not text.strip():
+                raise GoalError(
+                    f"template {self.goal!r}: {name} is empty, expected a text or None. Fill or "
+                    "remove it."
+                )
 
     def fill(self, text: str) -> str | None:
-        """Return the prompt for ``text``, or None if the text is not of this template's form."""
+        """Return the prompt for ``text``, or None if the text does not match this template."""
         pattern = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
         match = re.fullmatch(pattern, text)
         if match is None:

@@ -24,7 +24,7 @@ def things_in(text):
 
 
 def pairs_in(text):
-    """The pairs of words of two lists that a text says of one thing."""
+    """The pairs of words of two lists that describe one object in a text."""
     return {
         frozenset(pair)
         for thing in things_in(text)
@@ -211,14 +211,17 @@ COLORS = {"color": ["red", "blue"], "kind": ["ball", "key"]}
         ({"held": {}}, "unknown key 'held'. Did you mean 'held_out'"),
         ({"held_out": {"words": {"colors": ["red"]}}}, "got 'colors'.*mean 'color'"),
         ({"held_out": {"words": {"color": ["rd"]}}}, "got 'rd'.*mean 'red'"),
-        ({"held_out": {"words": {"color": ["red", "blue"]}}}, "got all, expected one left"),
+        (
+            {"held_out": {"words": {"color": ["red", "blue"]}}},
+            "got all words of the list, expected at least one left",
+        ),
         ({"held_out": {"pairs": [["red", "bal"]]}}, "got 'bal'.*mean 'ball'"),
-        ({"held_out": {"pairs": [["red", "blue"]]}}, "says of one thing"),
-        ({"held_out": {"pairs": [["red", "red"]]}}, "says of one thing"),
+        ({"held_out": {"pairs": [["red", "blue"]]}}, "describe one object"),
+        ({"held_out": {"pairs": [["red", "red"]]}}, "describe one object"),
         ({"held_out": {"pairs": [["red", "ball"]], "num_pairs": 1}}, "expected one of them"),
         (
             {"held_out": {"pairs": [["red", "ball"], ["red", "key"]]}},
-            "says 'red' with another 'kind'",
+            "uses 'red' with another 'kind'",
         ),
         ({"held_out": {"num_pairs": 3}}, "num_pairs is 3, expected 0 to 2"),
         ({"held_out": {"num_pairs": -1}}, "greater than or equal to 0"),
