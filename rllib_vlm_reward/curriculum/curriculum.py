@@ -1,4 +1,4 @@
-"""What every curriculum records of a run's episodes, and how one is made."""
+"""The base class of curricula, and the function that makes one."""
 
 import functools
 import math
@@ -15,7 +15,7 @@ from rllib_vlm_reward.settings import load_object
 
 __all__ = ["Curriculum", "Outcome", "make_curriculum"]
 
-_TOLERANCE = 1e-6  # of the weights' sum; they may come as float32
+_TOLERANCE = 1e-6  # of the sum of the weights, which may be float32
 _REMEDIES = {
     "vlm_success": "Set threshold, the score above which a goal counts as reached",
     "ground_truth_success": "Set success_key to the info key in which the env reports success",
@@ -23,15 +23,15 @@ _REMEDIES = {
 
 
 class Outcome(NamedTuple):
-    """How an episode of training ended, by the VLM and by ground truth.
+    """How a training episode ended, according to the VLM and to ground truth.
 
     Attributes:
         goal: the goal's index in the training goals.
         vlm_return: sum of the VLM's rewards.
-        vlm_success: whether the VLM saw the goal reached; None without a threshold.
+        vlm_success: whether a score exceeded the threshold; None without a threshold.
         ground_truth_return: sum of the env's rewards.
-        ground_truth_success: whether the env says that the goal was reached; None if the env has
-            no ground truth.
+        ground_truth_success: whether the goal was reached according to the env; None if the env
+            has no ground truth.
     """
 
     goal: int
@@ -42,18 +42,19 @@ class Outcome(NamedTuple):
 
 
 class Curriculum(ABC):
-    """Turns the outcomes of episodes into the weights with which the next goals are drawn.
+    """Computes, from the outcomes of episodes, the probabilities with which goals are drawn.
 
-    A subclass implements :meth:`weights`; the returned weights are checked. A subclass with a
-    state of its own extends :meth:`get_state` and :meth:`set_state`.
+    A subclass implements :meth:`weights`, whose result is checked. A subclass with additional state
+    extends :meth:`get_state` and :meth:`set_state`.
 
     Args:
         goals: the training goals.
         config: the curriculum section of the run.
 
     Attributes:
-        goals, config: as given.
-        episodes: how many episodes each goal has had in all.
+        goals: as given.
+        config: as given.
+        episodes: the total number of episodes of each goal.
         values: the signal of each goal's last ``config.window`` episodes, oldest first; a success
             is 1.0, a failure 0.0.
 
@@ -83,19 +84,20 @@ class Curriculum(ABC):
 
     @abstractmethod
     def weights(self) -> list[float]:
-        """Return the probability of each training goal, in their order.
+        """Return the probability of each training goal, in the order of the goals.
 
         Raises:
-            ConfigError: a subclass returned anything else.
+            ConfigError: a subclass returned values that are not probabilities, or too few or many.
         """
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """Record episodes that ended, in their order.
+        """Record the outcomes of episodes, oldest first for each env runner.
 
-        The episodes of several env runners come one env runner after another.
+        Args:
+            outcomes: the outcomes, one env runner after another.
 
         Raises:
-            ConfigError: an outcome lacks the signal.
+            ConfigError: an outcome does not have the signal.
             RewardError: the signal is not finite.
         """
         for outcome in outcomes:
@@ -109,22 +111,23 @@ class Curriculum(ABC):
     def explored(
         self, preferences: Sequence[float], among: Collection[int] | None = None
     ) -> list[float]:
-        """Return weights in proportion to preferences, apart from the share ``explore``.
+        """Return probabilities that mix normalised preferences with a uniform distribution.
 
         Args:
-            preferences: one number per goal, at least 0; if all are 0, all draws are uniform.
-            among: the goals over which the share ``explore`` is uniform; None takes all goals.
+            preferences: one number per goal, at least 0. If all are 0, the result is uniform.
+            among: the goals over which the share ``config.explore`` is distributed; None takes all
+                goals.
         """
         among = range(len(self.goals)) if among is None else among
         total = sum(preferences)
         share = self.config.explore if total else 1.0
-        weights = [(1.0 - share) * one / total if total else 0.0 for one in preferences]
+        weights = [(1.0 - share) * value / total if total else 0.0 for value in preferences]
         for goal in among:
             weights[goal] += share / len(among)
         return weights
 
     def get_state(self) -> dict[str, Any]:
-        """Return the record of every goal by the goal's text, in types that JSON has."""
+        """Return the state in types that JSON has: the records of the goals, by their texts."""
         records = zip(self.goals.texts, self.episodes, self.values, strict=True)
         return {
             "signal": self.config.signal,
@@ -136,9 +139,12 @@ class Curriculum(ABC):
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Replace the records of these goals by those of a state.
+        """Restore the records of the goals from a state.
 
-        Values of another signal are left out, since they cannot be compared with this one's.
+        Values of another signal are not restored, since they cannot be compared with this signal.
+
+        Args:
+            state: what :meth:`get_state` returned, also of a curriculum with other goals.
         """
         comparable = state["signal"] == self.config.signal
         for goal, text in enumerate(self.goals.texts):
@@ -149,7 +155,7 @@ class Curriculum(ABC):
             )
 
     def record(self) -> dict[str, Any]:
-        """Return what is logged: for each goal's text its episodes and its mean."""
+        """Return what is logged: the number of episodes and the mean of each goal, by its text."""
         return {
             "goals": {
                 text: {"episodes": self.episodes[goal], "mean": self.mean(goal)}
@@ -182,7 +188,7 @@ def make_curriculum(goals: GoalSet, config: CurriculumConfig) -> Curriculum:
         config: the curriculum section of the run; ``kind`` is a built-in name or an import path.
 
     Raises:
-        ConfigError: the class cannot be imported, is no curriculum, or does not suit the goals.
+        ConfigError: the class cannot be imported, is not a curriculum, or does not suit the goals.
 
     Example:
         >>> goals = GoalSet.from_texts(["a ball", "a key"])
@@ -190,30 +196,30 @@ def make_curriculum(goals: GoalSet, config: CurriculumConfig) -> Curriculum:
         [0.5, 0.5]
     """
     path = KINDS.get(config.kind, config.kind)
-    made = load_object(path, "curriculum.kind")
-    if not (isinstance(made, type) and issubclass(made, Curriculum)):
+    curriculum_class = load_object(path, "curriculum.kind")
+    if not (isinstance(curriculum_class, type) and issubclass(curriculum_class, Curriculum)):
         raise ConfigError(
-            f"curriculum: kind {path!r} is {made!r}, expected a class derived from "
-            "rllib_vlm_reward.curriculum.Curriculum. Derive it, or name another."
+            f"curriculum: kind {path!r} is {curriculum_class!r}, expected a class derived from "
+            "rllib_vlm_reward.curriculum.Curriculum. Derive it, or set another kind."
         )
-    return made(goals, config)
+    return curriculum_class(goals, config)
 
 
 def _checked(weights: Callable[[Any], Iterable[float]]) -> Callable[[Any], list[float]]:
-    """Refuse weights that are no distribution, before they reach env runners."""
+    """Wrap ``weights`` to check that it returns a probability distribution."""
 
     @functools.wraps(weights)
     def checked(self: Curriculum) -> list[float]:
-        given = [float(weight) for weight in weights(self)]
-        count, total = len(self.goals), sum(given)
-        is_distribution = all(weight >= 0.0 for weight in given) and abs(total - 1) <= _TOLERANCE
-        if len(given) != count or not is_distribution:
+        returned = [float(weight) for weight in weights(self)]
+        count, total = len(self.goals), sum(returned)
+        is_distribution = all(weight >= 0.0 for weight in returned) and abs(total - 1) <= _TOLERANCE
+        if len(returned) != count or not is_distribution:
             raise ConfigError(
                 f"curriculum: the weights of {type(self).__module__}.{type(self).__qualname__} are "
-                f"{len(given)} numbers that start with {given[:5]} and add up to {total:g}, "
-                f"expected {count}, one per training goal, none below 0, that add up to 1. "
+                f"{len(returned)} numbers that start with {returned[:5]} and add up to {total:g}, "
+                f"expected {count} numbers, one per training goal, none below 0, that add up to 1. "
                 "Correct its weights()."
             )
-        return given
+        return returned
 
     return checked

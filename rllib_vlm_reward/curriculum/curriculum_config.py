@@ -1,4 +1,4 @@
-"""How a run chooses its goals: one flat section, so that Tune can search every key."""
+"""The settings of a curriculum: one flat section, so that Tune can search every key."""
 
 import difflib
 import math
@@ -10,7 +10,7 @@ from rllib_vlm_reward.settings import Section
 
 __all__ = ["KINDS", "CurriculumConfig"]
 
-# The only table of the built-in kinds. A kind outside of it is the import path of a class.
+# The built-in kinds. Any other kind is the import path of a class.
 KINDS = {
     "uniform": "rllib_vlm_reward.curriculum.uniform.Uniform",
     "staged": "rllib_vlm_reward.curriculum.staged.Staged",
@@ -20,29 +20,30 @@ KINDS = {
 
 
 class CurriculumConfig(Section, place="curriculum"):
-    """Which goals are drawn, and by which measure. A key that a kind does not read has no effect.
+    """Which goals are drawn, and by which measure. A key that a kind does not use has no effect.
 
     Attributes:
         kind: ``uniform``, ``staged``, ``success_window``, ``learning_progress``, or the import path
             of your own subclass of :class:`~rllib_vlm_reward.curriculum.Curriculum`.
-        signal: the measure of how well a goal goes, a field of
-            :class:`~rllib_vlm_reward.curriculum.Outcome`; a success counts 1, a failure 0. Every
-            kind but ``uniform``, which only records it, draws by it.
+        signal: measure of how well the agent does at a goal: a field of
+            :class:`~rllib_vlm_reward.curriculum.Outcome`, where a success is 1 and a failure 0. All
+            kinds choose goals by it, except ``uniform``, which only records it.
         window: how many of a goal's last episodes count. At least 4 for ``learning_progress``.
-        explore: share of the draws that is uniform over all goals; read by ``success_window`` and
-            ``learning_progress``, and by ``staged`` over the goals of the stages reached.
+        explore: share of the draws that is uniform over all goals. ``success_window`` and
+            ``learning_progress`` use it, and ``staged``, over the goals of the stages reached.
         stages: families in the order in which they are learnt; each stage lists the families that
-            it adds; read by ``staged``. If empty, each family is a stage, ordered by the mean
-            difficulty of its goals if every goal has one, else in the order of the goals.
-        promote_at: mean of the signal that ends a stage; read by ``staged``.
-        rehearse: share of the draws for goals of earlier stages; read by ``staged``.
-        low, high: means of the signal between which a goal is worth drawing; read by
-            ``success_window``. Like ``promote_at``, they are in the units of the signal: the
-            defaults suit a success, so set them for a return.
-        settings: free keys for your own class.
+            it adds. ``staged`` uses it. If empty, each family is a stage; stages are sorted by the
+            mean difficulty of their goals if every goal has one, else by the order of the goals.
+        promote_at: mean of the signal at which a stage ends. ``staged`` uses it.
+        rehearse: share of the draws for goals of earlier stages. ``staged`` uses it.
+        low: smallest mean of the signal at which a goal is drawn. ``success_window`` uses it. Like
+            ``high`` and ``promote_at``, it is in units of the signal: the defaults are for a
+            success, so set them for a return.
+        high: largest mean of the signal at which a goal is drawn. ``success_window`` uses it.
+        settings: keys for your own class.
 
     Raises:
-        pydantic.ValidationError: an unknown key or kind, or a value outside its range.
+        pydantic.ValidationError: a key or kind is unknown, or a value is outside its range.
 
     Example:
         >>> CurriculumConfig(kind="staged", stages=[["find"], ["lift", "place"]]).stages
@@ -69,17 +70,17 @@ class CurriculumConfig(Section, place="curriculum"):
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
 
     def model_post_init(self, context: Any, /) -> None:
-        """Check what the types do not say."""
+        """Check what the types do not express."""
         self._check_kind()
         self._check_numbers()
         self._check_stages()
 
     def _check_kind(self) -> None:
-        steps = self.kind.split(".")
-        if self.kind in KINDS or (len(steps) > 1 and all(step.isidentifier() for step in steps)):
+        parts = self.kind.split(".")
+        if self.kind in KINDS or (len(parts) > 1 and all(part.isidentifier() for part in parts)):
             return
         close = difflib.get_close_matches(self.kind, KINDS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = f" Did you mean {close[0]!r}?" if close else " Correct it."
         raise ValueError(
             f"kind: got {self.kind!r}, expected one of {list(KINDS)} or package.module.Class.{hint}"
         )
@@ -95,14 +96,16 @@ class CurriculumConfig(Section, place="curriculum"):
             share = getattr(self, key)
             if not 0.0 <= share <= 1.0:
                 raise ValueError(
-                    f"{key}: got {share:g}, expected a share of the draws, 0 to 1. Correct it."
+                    f"{key}: got {share:g}, expected a share of the draws, from 0 to 1. Correct it."
                 )
         for key in ("promote_at", "low", "high"):
             if not math.isfinite(getattr(self, key)):
-                raise ValueError(f"{key}: got {getattr(self, key):g}, expected a finite number.")
+                raise ValueError(
+                    f"{key}: got {getattr(self, key):g}, expected a finite number. Correct it."
+                )
             if self.signal.endswith("_success") and not 0.0 <= getattr(self, key) <= 1.0:
                 raise ValueError(
-                    f"{key}: got {getattr(self, key):g}, expected 0 to 1, a mean of "
+                    f"{key}: got {getattr(self, key):g}, expected 0 to 1, as a mean of "
                     f"{self.signal}. Correct it, or choose a return as signal."
                 )
         if self.kind == "staged" and self.rehearse == 1.0 and self.explore == 0.0:

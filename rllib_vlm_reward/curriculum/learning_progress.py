@@ -1,4 +1,4 @@
-"""Draws goals whose signal changes."""
+"""A curriculum that draws goals whose signal is changing."""
 
 from collections.abc import Collection
 from statistics import fmean
@@ -7,17 +7,17 @@ from rllib_vlm_reward.curriculum.curriculum import Curriculum
 
 __all__ = ["LearningProgress"]
 
-_ENOUGH = 4  # two episodes per half
+_MIN_EPISODES = 4  # two episodes per half
 
 
 class LearningProgress(Curriculum):
     """Draws goals in proportion to their absolute learning progress.
 
-    As in CURIOUS (Colas et al., 2019, arXiv 1810.06284): the progress of a goal is
-    ``|mean of the newer half of its window - mean of the older half|``, with the odd episode in
-    the newer half. It is large where the agent learns, and where it forgets; it is zero for what
-    is mastered or out of reach. A goal with fewer than 4 episodes gets the largest progress of
-    the others, or 1 where no goal has more.
+    As in CURIOUS (Colas et al., 2019, arXiv 1810.06284), the progress of a goal is
+    ``|mean of the newer half of its window - mean of the older half|``; the newer half has one
+    episode more if their number is odd. Progress is large for goals that the agent learns or
+    forgets, and zero for goals that it has mastered or cannot reach. A goal with fewer than 4
+    episodes gets the largest progress of the other goals, or 1 if all goals have fewer.
 
     Example:
         >>> from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome
@@ -32,14 +32,14 @@ class LearningProgress(Curriculum):
     """
 
     def weights(self) -> list[float]:
-        """Return weights in proportion to progress, and the share of ``explore``."""
+        """Return weights in proportion to progress, mixed with the share ``explore``."""
         progress = [_progress(values) for values in self.values]
-        unknown = max((one for one in progress if one is not None), default=1.0)
-        return self.explored([unknown if one is None else one for one in progress])
+        default = max((value for value in progress if value is not None), default=1.0)
+        return self.explored([default if value is None else value for value in progress])
 
 
 def _progress(values: Collection[float]) -> float | None:
-    if len(values) < _ENOUGH:
+    if len(values) < _MIN_EPISODES:
         return None
     in_order, half = list(values), len(values) // 2
     return abs(fmean(in_order[half:]) - fmean(in_order[:half]))

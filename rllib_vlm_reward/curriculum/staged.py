@@ -1,4 +1,4 @@
-"""Draws goals in stages: one family of goals after another, easy before hard."""
+"""A curriculum of stages: one family of goals after another, from easy to hard."""
 
 import difflib
 import itertools
@@ -13,16 +13,16 @@ from rllib_vlm_reward.goals import GoalSet
 
 __all__ = ["Staged"]
 
-_ENOUGH = 8
+_MIN_EPISODES = 8  # of each goal, before its stage can end
 
 
 class Staged(Curriculum):
-    """Draws the goals of one stage until they are mastered, and rehearses those before.
+    """Draws the goals of one stage until they are mastered, and rehearses earlier goals.
 
-    A stage is mastered when each of its goals has 8 episodes (or a full window, if that is less)
-    and the mean over its goals of their windows' means is at least ``promote_at``. Each
-    :meth:`observe` promotes by one stage at most. A stage is never repeated; goals that were
-    forgotten are rehearsed.
+    A stage is mastered when each of its goals has 8 episodes (or a full window, if that is less),
+    and the mean over its goals of the windows' means is at least ``promote_at``. One call of
+    :meth:`observe` promotes by at most one stage. A stage is never repeated; the share ``rehearse``
+    of the draws goes to the goals of earlier stages.
 
     Args:
         goals: the training goals.
@@ -30,10 +30,10 @@ class Staged(Curriculum):
 
     Attributes:
         stages: the families of each stage.
-        stage: index of the present stage.
+        stage: index of the current stage.
 
     Raises:
-        ConfigError: ``stages`` names an unknown family, or leaves one out.
+        ConfigError: ``stages`` names an unknown family, or lacks a family.
 
     Example:
         >>> from rllib_vlm_reward.goals import Goal
@@ -57,52 +57,54 @@ class Staged(Curriculum):
         ]
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
-        """Record episodes that ended, oldest first, and promote if they end the stage."""
+        """Record outcomes, and go to the next stage if the current one is mastered."""
         super().observe(outcomes)
         if self.stage < len(self.stages) - 1 and self._is_mastered():
             self.stage += 1
 
     def weights(self) -> list[float]:
-        """Return the weights; goals of stages that are not reached have 0."""
-        present = self._members[self.stage]
+        """Return the weights, which are 0 for goals of stages that are not reached."""
+        current = self._members[self.stage]
         earlier = list(itertools.chain(*self._members[: self.stage]))
         rehearsed = self.config.rehearse if earlier else 0.0
         preferences = [0.0] * len(self.goals)
-        for share, members in ((1.0 - rehearsed, present), (rehearsed, earlier)):
+        for share, members in ((1.0 - rehearsed, current), (rehearsed, earlier)):
             for goal in members:
                 preferences[goal] = share / len(members)
-        return self.explored(preferences, among=present + earlier)
+        return self.explored(preferences, among=current + earlier)
 
     def get_state(self) -> dict[str, Any]:
-        """Return the record of every goal, and the families of the stages mastered."""
+        """Return the records of the goals, and the families of the stages passed."""
         passed = list(itertools.chain(*self.stages[: self.stage]))
         return {**super().get_state(), "passed": passed}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore a state; the stage is the first one with a family that is not mastered."""
+        """Restore a state. The stage becomes the first one with a family that was not passed."""
         super().set_state(state)
-        passed = set(state.get("passed", ()))  # none in the state of another kind
-        mastered = list(itertools.takewhile(passed.issuperset, self.stages))
-        self.stage = min(len(mastered), len(self.stages) - 1)
+        passed = set(state.get("passed", ()))  # missing in the state of another kind
+        passed_stages = list(itertools.takewhile(passed.issuperset, self.stages))
+        self.stage = min(len(passed_stages), len(self.stages) - 1)
 
     def record(self) -> dict[str, Any]:
-        """Return what is logged: the stage, and each goal's episodes and mean."""
+        """Return what is logged: the stage, and the number of episodes and mean of each goal."""
         return {"stage": self.stage, **super().record()}
 
     def _is_mastered(self) -> bool:
-        enough = min(self.config.window, _ENOUGH)
+        min_episodes = min(self.config.window, _MIN_EPISODES)
         windows = [self.values[goal] for goal in self._members[self.stage]]
-        if any(len(window) < enough for window in windows):
+        if any(len(window) < min_episodes for window in windows):
             return False
         return fmean(map(fmean, windows)) >= self.config.promote_at
 
 
 def _by_difficulty(goals: GoalSet) -> list[str]:
     families = goals.families
-    known = [goal.difficulty for goal in goals.goals if goal.difficulty is not None]
-    if len(known) < len(goals):
+    difficulties = [goal.difficulty for goal in goals.goals if goal.difficulty is not None]
+    if len(difficulties) < len(goals):
         return list(families)
-    return sorted(families, key=lambda family: fmean(known[goal] for goal in families[family]))
+    return sorted(
+        families, key=lambda family: fmean(difficulties[goal] for goal in families[family])
+    )
 
 
 def _check(stages: tuple[tuple[str, ...], ...], goals: GoalSet) -> None:
@@ -118,6 +120,6 @@ def _check(stages: tuple[tuple[str, ...], ...], goals: GoalSet) -> None:
     missing = [family for family in families if family not in named]
     if named and missing:
         raise ConfigError(
-            f"stages: the families {missing} are in none, so their goals would never be drawn. "
+            f"stages: no stage has the families {missing}, so their goals would never be drawn. "
             "Add them to a stage, or remove their goals."
         )

@@ -1,4 +1,4 @@
-"""Draws goals that are neither too hard nor too easy."""
+"""A curriculum that draws goals which are neither too hard nor too easy."""
 
 from rllib_vlm_reward.curriculum.curriculum import Curriculum
 
@@ -6,11 +6,11 @@ __all__ = ["SuccessWindow"]
 
 
 class SuccessWindow(Curriculum):
-    """Draws the goals that succeed now and then: those of intermediate difficulty.
+    """Draws goals of intermediate difficulty: those whose mean success is in ``[low, high]``.
 
-    The criterion of Florensa et al., 2018 (arXiv 1705.06366): mean success within
-    ``[low, high]``. A goal without an episode counts as one of these; if no goal does, all are
-    drawn alike. The draws of ``explore`` show when another goal enters the window.
+    This is the criterion of Florensa et al., 2018 (arXiv 1705.06366). A goal without an episode is
+    drawn too. If no goal meets the criterion, all are drawn with equal probability. The share
+    ``explore`` of the draws lets the curriculum notice when another goal meets it.
 
     Example:
         >>> from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome
@@ -23,7 +23,7 @@ class SuccessWindow(Curriculum):
     """
 
     def weights(self) -> list[float]:
-        """Return equal weights for the goals in the window, and the share of ``explore``."""
+        """Return equal weights for the goals in the window, mixed with the share ``explore``."""
         low, high = self.config.low, self.config.high
         means = [self.mean(goal) for goal in range(len(self.goals))]
         return self.explored([float(mean is None or low <= mean <= high) for mean in means])

@@ -1,4 +1,4 @@
-"""Draws every goal alike."""
+"""A curriculum that draws all goals with equal probability."""
 
 from rllib_vlm_reward.curriculum.curriculum import Curriculum
 
@@ -6,7 +6,7 @@ __all__ = ["Uniform"]
 
 
 class Uniform(Curriculum):
-    """Draws every goal with the same probability, whatever its episodes bring."""
+    """Draws every goal with the same probability, whatever the outcomes of its episodes."""
 
     def weights(self) -> list[float]:
         """Return ``1 / N`` for each of N goals."""

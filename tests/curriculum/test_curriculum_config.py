@@ -36,7 +36,7 @@ def test_a_kind_is_a_short_name_or_an_import_path(kind):
         ({"window": 3, "kind": "learning_progress"}, "expected at least 4"),
         ({"explore": 1.5}, "explore: got 1.5, expected a share"),
         ({"kind": "staged", "rehearse": 1.0, "explore": 0.0}, "a new stage is never drawn"),
-        ({"promote_at": 80.0}, "promote_at: got 80, expected 0 to 1, a mean of vlm_success"),
+        ({"promote_at": 80.0}, "promote_at: got 80, expected 0 to 1, as a mean of vlm_success"),
         ({"rehearse": -0.5}, "rehearse: got -0.5, expected a share"),
         ({"explore": math.nan}, "explore: got nan"),
         ({"promote_at": math.nan}, "promote_at: got nan, expected a finite number"),

@@ -138,7 +138,7 @@ def test_a_state_of_another_kind_begins_with_the_first_stage():
     ("stages", "message"),
     [
         ([["find"], ["lifts"]], "unknown family 'lifts'.* Did you mean 'lift'"),
-        ([["find"]], r"\['lift'\] are in none"),
+        ([["find"]], r"no stage has the families \['lift'\]"),
     ],
 )
 def test_stages_name_every_family_and_no_other(stages, message):
