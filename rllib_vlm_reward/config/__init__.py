@@ -1,9 +1,9 @@
-"""What is a run's reward? Typed, frozen, validated settings, and the same keys in YAML.
+"""The settings of a run's reward: typed, frozen and validated, with the same keys in YAML.
 
-* :mod:`reward_config`: the whole of it;
+* :mod:`reward_config`: all settings together;
 * :mod:`goal_config`, :mod:`frame_config`, :mod:`serving_config`: the groups of keys;
 * :mod:`calibration`: a threshold that was chosen for a reward;
-* :mod:`scope`: which keys may differ by agent, and on which rewards depend.
+* :mod:`scope`: which keys may differ between agents, and which keys affect rewards.
 """
 
 from rllib_vlm_reward.config.calibration import Calibration, Estimate, Target

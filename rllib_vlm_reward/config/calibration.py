@@ -1,4 +1,4 @@
-"""A calibrated threshold as a file, and what it was calibrated for."""
+"""Calibrations: a threshold with the reward for which it was chosen, stored in a file."""
 
 import dataclasses
 import logging
@@ -19,11 +19,17 @@ __all__ = ["Calibration", "Estimate", "Target", "inline_calibration"]
 
 VERSION = 2
 _LOG = logging.getLogger(__name__)
-_NAMED = 3  # of the statements that differ, or the goals that were not seen
+_EXAMPLES = 3  # how many goals or statements a message names
 
 
 class Estimate(Section):
-    """A figure and its 95 % interval."""
+    """An estimate and its 95 % interval.
+
+    Attributes:
+        value: the estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
 
     value: float
     low: float
@@ -31,14 +37,16 @@ class Estimate(Section):
 
 
 class Target(Section):
-    """What a threshold must reach; one of the two.
+    """What a threshold must reach: a precision or a number of false positives.
+
+    A threshold fires on a frame if its score exceeds the threshold.
 
     Attributes:
-        precision: at least this share of the fires is at a success, in (0, 1).
-        false_positives: at most so many fires an episode are not.
+        precision: the smallest share of fires that are on a success, in (0, 1).
+        false_positives: the largest mean number of fires per episode that are not on a success.
 
     Raises:
-        pydantic.ValidationError: none or both are given, or a value outside its range.
+        pydantic.ValidationError: none or both are given, or a value is outside its range.
 
     Example:
         >>> Target(precision=0.95).name
@@ -54,27 +62,33 @@ class Target(Section):
             raise ValueError(
                 f"target: got precision {self.precision} and false_positives "
                 f"{self.false_positives}, expected one of the two. Give a precision, such as 0.95, "
-                "or the false positives an episode, such as 0.05."
+                "or the false positives per episode, such as 0.05."
             )
         if self.precision is not None and not 0 < self.precision < 1:
             raise ValueError(
-                f"precision: got {self.precision:g}, expected a share between 0 and 1, without "
-                "these two: 95 % is 0.95."
+                f"precision: got {self.precision:g}, expected a number between 0 and 1: 95 % is "
+                "0.95."
             )
         return self
 
     @property
     def name(self) -> Literal["precision", "false_positives"]:
-        """Which of the two is given."""
+        """The name of the given target."""
         return "false_positives" if self.precision is None else "precision"
 
     @property
     def value(self) -> float:
-        """The one that is given."""
+        """The value of the given target."""
         return float(getattr(self, self.name))
 
     def reached(self, figures: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Return which of some figures reach it.
+        """Return which of some values reach the target.
+
+        Args:
+            figures: precisions, or false positives per episode.
+
+        Returns:
+            A bool array of the same shape.
 
         Example:
             >>> Target(false_positives=0.05).reached([0.04, 0.06]).tolist()
@@ -85,31 +99,33 @@ class Target(Section):
 
 
 class Calibration(Section):
-    """A threshold, what it reaches, and the reward that it was calibrated for.
+    """A threshold, what it reaches, and the reward for which it was calibrated.
 
     Attributes:
-        version: of the file's format.
+        version: version of the file's format.
         encoder: the name of the encoder.
         weights: SHA-256 of the encoder's weights, :attr:`.Encoder.fingerprint`.
-        encoder_precision: in which the encoder computed, never ``auto``. A reward in another
-            precision is not refused: :meth:`.CLIPEncoder.tower_for` bounds what that does to
-            scores.
+        encoder_precision: precision in which the encoder computed, never ``auto``. The reward may
+            use another precision, since :meth:`.CLIPEncoder.tower_for` limits the change of scores.
         frame_source: where the frames came from.
-        head: the head's settings, in words.
+        head: the head's settings.
         head_sha256: :meth:`.Head.digest` of the head, with the temperature below.
-        temperature: τ; None is the model's own, or the head has none.
+        temperature: τ; None if it is the model's, or if the head has none.
         goals: texts of the goals.
-        unseen_goals: goals of training that no labelled frame had.
-        statements: what CLIP reads: every prompt, negative and baseline.
+        unseen_goals: training goals that no labelled frame had.
+        statements: the texts that CLIP reads: all prompts, negatives and baselines.
         goals_sha256: :attr:`.GoalSet.fingerprint`, of goals, prompts, negatives and baselines.
-        threshold: β. ``low`` and ``high``: see docs/calibration.md.
-        target: what β was chosen for.
-        precision, recall, false_positives: what it reaches on the labelled frames; false positives
-            are counted by episode.
-        frames, successes, episodes: how many there were.
+        threshold: β. For ``low`` and ``high`` see docs/calibration.md.
+        target: the target for which β was chosen.
+        precision: precision of β on the labelled frames.
+        recall: recall of β on the labelled frames.
+        false_positives: false positives per episode of β on the labelled frames.
+        frames: number of labelled frames.
+        successes: number of labelled frames that show a success.
+        episodes: number of episodes of the labelled frames.
 
     Raises:
-        pydantic.ValidationError: another version, or what is no calibration.
+        pydantic.ValidationError: the version differs, or the settings are not a calibration.
     """
 
     is_whole: ClassVar[bool] = True
@@ -137,16 +153,17 @@ class Calibration(Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _know_version(cls, given: Any) -> Any:
+    def _check_version(cls, given: Any) -> Any:
         if isinstance(given, dict) and "version" not in given:
             raise ValueError(
-                f"it is no calibration: got the keys {[*given]}, expected those that "
-                "`rllib-vlm-reward calibrate` writes. Give the path of its --output."
+                f"not a calibration: got the keys {[*given]}, expected those that "
+                "`rllib-vlm-reward calibrate` writes. Give the path of its "
+                "--output."
             )
         if isinstance(given, dict) and given["version"] != VERSION:
             raise ValueError(
                 f"version: got {given['version']!r}, expected {VERSION}. Set calibration: "
-                "null, and calibrate anew with `rllib-vlm-reward calibrate` of this release."
+                "null, and calibrate again with `rllib-vlm-reward calibrate` of this release."
             )
         return given
 
@@ -156,30 +173,30 @@ class Calibration(Section):
         if not self.unseen_goals:
             return ""
         return (
-            f"calibration: {len(self.unseen_goals)} goals of training had no labelled frame, such "
-            f"as {list(self.unseen_goals[:_NAMED])}. The threshold may be wrong for these: collect "
-            "frames of them, and calibrate anew."
+            f"calibration: {len(self.unseen_goals)} training goals had no labelled frame, such as "
+            f"{list(self.unseen_goals[:_EXAMPLES])}. The threshold may be wrong for these goals. "
+            "Collect frames of them, and calibrate again."
         )
 
     def save(self, path: Path) -> None:
-        """Write it as YAML."""
+        """Write the calibration to a file as YAML."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = self.model_dump(mode="json", exclude_none=True)
         path.write_text(dump_settings(content))
 
     @classmethod
     def load(cls, path: Path | str) -> "Calibration":
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
-            LabelError: there is no such file, or it holds something else.
+            LabelError: the file does not exist, or is not a calibration.
         """
         try:
             settings = read_settings(Path(path))
         except (OSError, ConfigError) as error:
             raise LabelError(
-                f"calibration: got {str(path)!r}, which cannot be read ({error}), expected the "
-                "path of a file that `rllib-vlm-reward calibrate` wrote."
+                f"calibration: got {str(path)!r}, which cannot be read ({error}). Give the path of "
+                "a file that `rllib-vlm-reward calibrate` wrote."
             ) from error
         try:
             return validated(cls, settings, f"calibration {path}")
@@ -187,35 +204,35 @@ class Calibration(Section):
             raise LabelError(str(error)) from error
 
     def head_in_force(self, head: Head) -> Head:
-        """Return a reward's head, with the calibrated temperature where it leaves that open.
+        """Return a reward's head, with the calibrated temperature if the head has None.
 
         Raises:
             LabelError: the threshold was calibrated for another head.
         """
-        fitted = head
+        calibrated = head
         if head.has_temperature and getattr(head, "temperature", None) is None:
-            fitted = dataclasses.replace(head, **{"temperature": self.temperature})
-        if fitted.digest() != self.head_sha256:
+            calibrated = dataclasses.replace(head, **{"temperature": self.temperature})
+        if calibrated.digest() != self.head_sha256:
             raise LabelError(
-                f"calibration: it is for the head {self.head!r}, but the reward has "
+                f"calibration: it was made with the head {self.head!r}, but the reward has "
                 f"{head_summary(head)!r}. Set the same head, or set calibration: null and "
-                "calibrate anew."
+                "calibrate again."
             )
-        return fitted
+        return calibrated
 
     def check(
         self, *, threshold: float | None, frame_source: str, window: int, goals: GoalSet
     ) -> None:
-        """Refuse a reward that the threshold was not calibrated for.
+        """Check that the threshold was calibrated for a reward.
 
         Args:
-            threshold: the reward's own; None where it has none.
+            threshold: the reward's threshold, or None.
             frame_source: where the reward's frames come from.
-            window: how many frames make a score; a calibration is for one.
-            goals: of the reward.
+            window: over how many frames a score is computed; calibrations need 1.
+            goals: the reward's goals.
 
         Raises:
-            LabelError: one of these is another, and which.
+            LabelError: one of these differs. The message names it.
         """
         expected: dict[str, tuple[Any, Any]] = {
             "threshold": (self.threshold.value, threshold),
@@ -225,60 +242,60 @@ class Calibration(Section):
         for key, (calibrated, given) in expected.items():
             if given not in (calibrated, None):
                 raise LabelError(
-                    f"calibration: it has {key} {calibrated!r}, the reward {given!r}. Remove that, "
-                    "or set calibration: null and calibrate anew."
+                    f"calibration: it was made with {key} {calibrated!r}, but the reward has "
+                    f"{given!r}. Remove {key}, or set calibration: null and calibrate again."
                 )
         if goals.fingerprint != self.goals_sha256:
             raise LabelError(
                 f"calibration: its goals differ from the reward's: {self._difference(goals)}. The "
-                "threshold is not valid for these. Set calibration: null, and calibrate anew."
+                "threshold is not valid for them. Set calibration: null, and calibrate again."
             )
 
     def _difference(self, goals: GoalSet) -> str:
-        for kind, its, now in (
+        for kind, calibrated, given in (
             ("goals", self.goals, goals.texts),
             ("prompts, negatives and baselines", self.statements, goals.statements),
         ):
             parts = [
-                f"{len(texts)} {kind} {where}, as {texts[:_NAMED]}"
+                f"{len(texts)} {kind} are only in the {where}, such as {texts[:_EXAMPLES]}"
                 for texts, where in (
-                    ([text for text in its if text not in set(now)], "are in it alone"),
-                    ([text for text in now if text not in set(its)], "in the reward alone"),
+                    ([text for text in calibrated if text not in set(given)], "calibration"),
+                    ([text for text in given if text not in set(calibrated)], "reward"),
                 )
                 if texts
             ]
             if parts:
                 return " and ".join(parts)
-        return "the same statements, but weighed against others (num_negatives, negatives_seed)"
+        return "the goals have other negatives (num_negatives, negatives_seed)"
 
     def check_weights(self, weights: str, encoder: str) -> None:
-        """Refuse another CLIP.
+        """Check that an encoder has the weights of the calibration.
 
         Args:
-            weights: SHA-256 of its weights.
-            encoder: its name, for the message.
+            weights: SHA-256 of the encoder's weights.
+            encoder: the encoder's name, for the error message.
 
         Raises:
-            LabelError: its weights are not those of the calibration.
+            LabelError: the weights differ.
         """
         if weights != self.weights:
             raise LabelError(
-                f"calibration: it is for the encoder {self.encoder!r} with the weights "
+                f"calibration: it was made with the encoder {self.encoder!r} with the weights "
                 f"{self.weights[:12]}…, but {encoder!r} has the weights {weights[:12]}…. The "
-                "threshold is not valid for these. Set calibration: null, and calibrate anew."
+                "threshold is not valid for them. Set calibration: null, and calibrate again."
             )
 
     def warn(self) -> None:
-        """Log its :attr:`caveat`, if there is one."""
+        """Log the :attr:`caveat`, if there is one."""
         if self.caveat:
             _LOG.warning(self.caveat)
 
 
 def inline_calibration(settings: Any) -> Any:
-    """Return the settings of a reward, a ``calibration`` that is a path replaced by its content.
+    """Return a reward's settings, with the content of a calibration in place of its path.
 
     Raises:
-        LabelError: no such file, or other content.
+        LabelError: the file does not exist, or is not a calibration.
     """
     given = settings.get("calibration") if isinstance(settings, dict) else None
     if not isinstance(given, str | Path):

@@ -20,17 +20,18 @@ class FrameConfig(Section, place="vlm_reward.frames"):
     """Which frames are scored.
 
     Attributes:
-        source: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``; or the import path of a function
-            of your own, see :func:`~rllib_vlm_reward.connectors.collector.frame_source`.
-        scored_steps: which steps CLIP sees: ``all``; an integer k: every k-th step of the episode,
-            and the last; ``last``: only the episode's last step; ``changed``: those whose frame
-            differs from the one before, while the others repeat its score. A step that is not
-            scored pays nothing.
-        window: a step's score is made of the episode's last ``window`` scored frames.
-        reduce: how: their ``mean`` or their ``max``.
+        source: where frames come from: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``; or the
+            import path of your own function, see
+            :func:`~rllib_vlm_reward.connectors.collector.frame_source`.
+        scored_steps: which steps are scored: ``all``; an integer k for every k-th step of the
+            episode and the last; ``last`` for only the last step of the episode; ``changed`` for
+            steps whose frame differs from the frame before, while the other steps repeat the last
+            score. With the other values, a step that is not scored gets no reward from the VLM.
+        window: a step's score is computed from the episode's last ``window`` scored frames.
+        reduce: how it is computed from them: ``mean`` or ``max``.
 
     Raises:
-        pydantic.ValidationError: an unknown key, or a value outside its range.
+        pydantic.ValidationError: a key is unknown, or a value is outside its range.
 
     Example:
         >>> FrameConfig(source="info:crop", scored_steps=4).window
@@ -44,26 +45,27 @@ class FrameConfig(Section, place="vlm_reward.frames"):
 
     @pydantic.field_validator("source", mode="before")
     @classmethod
-    def _name_source(cls, given: Any) -> Any:
-        """Take a function by its import path, and refuse a name that leads nowhere."""
+    def _check_source(cls, given: Any) -> Any:
+        """Replace a function by its import path, and check that the source can be imported."""
         source = path_of(given) if callable(given) else given
         if not isinstance(source, str) or _KINDS.fullmatch(source):
             return source
         if "." not in source:
             raise ValueError(
                 f"got {source!r}, expected render, obs, obs:KEY, info:KEY, or the import path of a "
-                "function of your own, package.module.function."
+                "function of your own, such as package.module.function."
             )
         if not callable(load_object(source, "frames.source")):
-            raise ValueError(f"got {source!r}, which is no function, expected one.")
+            raise ValueError(f"got {source!r}, which is not a function. Correct the import path.")
         return source
 
     @pydantic.field_validator("scored_steps", mode="before")
     @classmethod
-    def _name_steps(cls, given: Any) -> Any:
+    def _check_steps(cls, given: Any) -> Any:
         if given not in _SELECTIONS and (type(given) is not int or given < 1):
             raise ValueError(
-                f"got {given!r}, expected one of {_SELECTIONS}, or k for every k-th step."
+                f"got {given!r}, expected one of {_SELECTIONS}, or an integer k > 0 for every k-th "
+                "step."
             )
         return given
 
@@ -72,7 +74,7 @@ def path_of(function: Callable[..., Any]) -> str:
     """Return the import path of a frame source.
 
     Raises:
-        ValueError: env runners could not import it.
+        ValueError: env runners cannot import the function.
     """
     path = import_path_of(function)
     try:
@@ -82,6 +84,6 @@ def path_of(function: Callable[..., Any]) -> str:
     if found is not function:
         raise ValueError(
             f"got {function!r}, which env runners cannot import as {path}, expected a function at "
-            "the top of a module. Move it there."
+            "the top level of a module. Move it there."
         )
     return path

@@ -1,4 +1,4 @@
-"""How goals are given: in full, as a grammar, or in a file of their own."""
+"""The ways to give goals: as texts, in full, as a grammar, or in a separate file."""
 
 import dataclasses
 from pathlib import Path
@@ -26,9 +26,10 @@ class TemplateConfig(Section):
 
 
 class GoalConfig(Section):
-    """A :class:`~rllib_vlm_reward.goals.Goal` in YAML; the template gives what is left out.
+    """A :class:`~rllib_vlm_reward.goals.Goal` in YAML.
 
-    Its negatives default to those drawn from the set.
+    Fields that are None are taken from the goal's template; negatives are drawn from the other
+    goals.
     """
 
     text: str
@@ -39,7 +40,7 @@ class GoalConfig(Section):
     difficulty: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     def complete(self, drawn: Goal) -> Goal:
-        """Return the goal as its template and the set make it, but for what is given here."""
+        """Return ``drawn``, made from template and goal set, with the fields that are set here."""
         return dataclasses.replace(
             drawn,
             negatives=drawn.negatives if self.negatives is None else self.negatives,
@@ -50,7 +51,7 @@ class GoalConfig(Section):
 
 
 class GoalFile(Section):
-    """A YAML file of goals; its keys are those of VLMRewardConfig."""
+    """A YAML file of goals, with keys of the same meaning as in VLMRewardConfig."""
 
     goals: Annotated[tuple[str | GoalConfig, ...], Field(min_length=1)]
     evaluation_goals: tuple[str | GoalConfig, ...] = ()
@@ -58,15 +59,15 @@ class GoalFile(Section):
 
 
 def resolve_goals(settings: Any) -> Any:
-    """Return the settings of a reward with their goals in full.
+    """Return a reward's settings, with the goals of a grammar or file in full.
 
     Args:
-        settings: those whose ``goals`` are a grammar, or the path of a file that holds a list of
-            goals, a grammar, or the keys of :class:`GoalFile`. Others are returned as they are.
+        settings: the settings. If ``goals`` is a grammar or a path, it is replaced by the list of
+            goals. The file holds a list of goals, a grammar, or the keys of :class:`GoalFile`.
 
     Raises:
-        GoalError: no such file, or other content; evaluation goals or templates that are given
-            beside those that the goals bring.
+        GoalError: the file does not exist or has other content, or evaluation goals or templates
+            are set both in the settings and in the file or grammar.
 
     Example:
         >>> goals = {"goals": ["a {color} ball"], "words": {"color": ["red", "blue"]}}
@@ -75,17 +76,17 @@ def resolve_goals(settings: Any) -> Any:
     """
     given = settings.get("goals") if isinstance(settings, dict) else None
     if isinstance(given, str | Path):
-        found, source = _read(Path(given)), str(given)
+        goals, source = _read(Path(given)), str(given)
     elif isinstance(given, dict | Grammar):
-        found, source = _split(given, "goals"), "the grammar"
+        goals, source = _split(given, "goals"), "the grammar"
     else:
         return settings
-    for key in found.keys() - {"goals"}:
+    for key in goals.keys() - {"goals"}:
         if settings.get(key):
             raise GoalError(
                 f"{key}: it is set both here and in {source}, expected once. Remove one of them."
             )
-    return {**settings, **found}
+    return {**settings, **goals}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -94,7 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise GoalError(
             f"goals: got {str(path)!r}, which cannot be read ({error.strerror}), expected a list "
-            "of texts, a grammar, or the path of a YAML file. For a single goal give a list of one."
+            "of texts, a grammar, or the path of a YAML file. For a single goal, give a list with "
+            "one text."
         ) from error
     except ConfigError as error:
         raise GoalError(f"goals: {error}") from error
@@ -107,15 +109,15 @@ def _read(path: Path) -> dict[str, Any]:
         )
     if content.keys() & (Grammar.model_fields.keys() - {"goals"}):
         return _split(content, str(path))
-    return _given(_validate(GoalFile, content, str(path)))
+    return _nonempty(_validate(GoalFile, content, str(path)))
 
 
 def _split(grammar: dict[str, Any] | Grammar, where: str) -> dict[str, Any]:
     training, evaluation = _validate(Grammar, grammar, where).split
-    return _given(GoalFile(goals=training, evaluation_goals=evaluation))
+    return _nonempty(GoalFile(goals=training, evaluation_goals=evaluation))
 
 
-def _given(file: GoalFile) -> dict[str, Any]:
+def _nonempty(file: GoalFile) -> dict[str, Any]:
     return {key: goals for key, goals in file if goals}
 
 

@@ -1,4 +1,4 @@
-"""What a run's reward is: typed, frozen, validated, and the same keys in YAML."""
+"""The settings of a run's reward."""
 
 import json
 from functools import cached_property
@@ -33,6 +33,7 @@ from rllib_vlm_reward.settings import (
 
 __all__ = ["VLMRewardConfig"]
 
+_GOAL_KEYS = ("goals", "templates")
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -44,56 +45,59 @@ def _make_head(given: Any) -> Head:
 
 
 class VLMRewardConfig(Section, place="vlm_reward"):
-    """The reward of a run: which encoder, which goals, which head, and how it is served.
+    """The reward of a run: encoder, goals, head, and how the reward is computed and paid.
 
     Attributes:
         encoder: an open_clip model as ``"architecture/pretrained"``, a checkpoint file as
             ``"architecture/path.safetensors"``, a folder in open_clip's layout, the name of an
             embedded CLIP (``"small"``, ``"base"``), or ``"architecture/random"``; or the import
-            path of an :class:`.Encoder` of your own.
-        goals: texts (``{a|b}`` expands to both), or :class:`.GoalConfig` for a goal in full; or a
-            mapping, see :class:`.Grammar`; or the path of a YAML file, see :class:`.GoalFile`.
-            Both are resolved at once into ``goals``, ``evaluation_goals`` and ``templates``.
-        evaluation_goals: goals held out of training: an env runner that trains refuses an episode
-            of one, an evaluation env runner takes both kinds.
-        templates: rewrite a goal's text into what CLIP reads; the first that fits applies.
-        negatives: statements, in CLIP's words, that every goal is weighed against.
+            path of your own :class:`.Encoder`.
+        goals: a list of texts (``{a|b}`` expands to both) or, for a goal in full, of
+            :class:`.GoalConfig`; or a mapping, see :class:`.Grammar`; or the path of a YAML file,
+            see :class:`.GoalFile`. Mapping and file are expanded when the configuration is created.
+        evaluation_goals: goals held out of training. Training stops with an error if an episode
+            has one of these goals; evaluation accepts all goals.
+        templates: turn a goal's text into the prompt that CLIP reads; the first one that matches
+            is used.
+        negatives: statements, as CLIP reads them, that are added to the negatives of every goal.
         num_negatives: how many other goals to draw as negatives; None takes all.
-        negatives_seed: seed for drawing the negatives; they are drawn once a run.
-        baseline: every goal's baseline for the ``goal_baseline`` head.
-        head: how scores are made: ``softmax`` (the paper's equation 1), ``cosine``,
+        negatives_seed: seed for drawing the negatives, which happens once per run.
+        baseline: baseline of every goal, for the ``goal_baseline`` head.
+        head: how scores are computed: ``softmax`` (the paper's equation 1), ``cosine``,
             ``goal_baseline`` (vlmrm), ``sigmoid`` (SigLIP) or ``dense`` (max(p − 1/N, 0),
-            MineCLIP's direct reward); with settings, ``{kind: softmax, temperature: 0.01}`` (τ;
-            None takes the model's own, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}``
-            (strength of the regularisation, 0 to 1); or a :class:`.Head` of your own by its import
-            path.
-        threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 where the score
-            exceeds it, else 0. None pays the score itself.
-        calibration: what ``rllib-vlm-reward calibrate`` wrote, or the path of that file, read at
-            once. Its threshold and temperature are in force; another reward or encoder is refused.
+            MineCLIP's direct reward); or with settings, ``{kind: softmax, temperature: 0.01}`` (τ;
+            None takes the model's, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}``
+            (strength of the regularisation, 0 to 1); or the import path of your own
+            :class:`.Head`.
+        threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 if the score exceeds it,
+            else 0. None makes the score the reward.
+        calibration: the content or path of a file that ``rllib-vlm-reward calibrate`` wrote. Its
+            threshold and temperature are used. It is an error if it was made for another reward or
+            encoder.
         frames: which frames are scored, see :class:`.FrameConfig`.
-        mode: ``synchronous`` reads each reward before the next step; ``deferred`` when the
-            fragment ends, so that stepping and scoring overlap.
-        early_end: end the episode when the reward is 1, as in the paper. Synchronous mode only.
+        mode: ``synchronous`` reads each reward before the next step; ``deferred`` reads rewards
+            when the fragment ends, so that stepping and scoring overlap.
+        early_end: end the episode when the reward is 1, as in the paper. Needs synchronous mode.
         normalize_rewards: divide the VLM's rewards by the running standard deviation of their
-            discounted return, as gymnasium's NormalizeReward does. Evaluation pays them as they
-            are.
-        env_reward_weight: how much of the env's own reward is added; 0 keeps it from the learner.
-        goal_source: where an episode's goal text is found, ``info:KEY`` or ``obs:KEY``. Not read
-            when there is a single goal.
-        success_key: info key of ground-truth success, reported where the env has it.
-        goal_embedding: show the policy the goal: its observation becomes
+            discounted return, as gymnasium's NormalizeReward does. Evaluation does not divide them.
+        env_reward_weight: factor of the env's reward that is added to the VLM's reward; with 0 the
+            learner does not see the env's reward.
+        goal_source: where to find an episode's goal text, ``info:KEY`` or ``obs:KEY``. It is not
+            read if there is a single goal.
+        success_key: info key of ground-truth success, which is reported if the env has it.
+        goal_embedding: show the policy the goal: the observation becomes
             ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt.
         serving: where and how scores are computed, see :class:`.ServingConfig`.
-        agents: in a multi-agent env, what is different for an agent: its id, and the keys that say
-            what its reward is (goals, head, threshold, frames; not which encoder, nor how it is
-            served); None leaves it the env's own reward.
-        alarms: what a reward that cannot be trusted does to training: ``warn`` logs it, ``error``
-            ends training by an error, ``off`` looks for none. See docs/alarms.md.
-        may_change: let a checkpoint that was written with another reward be restored.
+        agents: in a multi-agent env, the agents whose rewards differ: a mapping from an agent's id
+            to the keys that differ, such as goals, head, threshold and frames. The encoder and
+            ``serving`` are common to all agents. None instead of keys keeps the env's reward.
+        alarms: what happens if the reward cannot be trusted: ``warn`` logs it, ``error`` ends
+            training with an error, ``off`` disables the checks. See docs/alarms.md.
+        may_change: allow restoring a checkpoint that was written with another reward.
 
     Raises:
-        pydantic.ValidationError: an unknown key or a value outside its range.
+        pydantic.ValidationError: a key is unknown, a value is outside its range, or two keys
+            contradict each other.
 
     Example:
         >>> config = VLMRewardConfig(
@@ -145,17 +149,21 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @pydantic.field_validator("encoder", mode="before")
     @classmethod
-    def _name_encoder(cls, given: Any) -> Any:
+    def _encoder_name(cls, given: Any) -> Any:
         return import_path_of(given) if isinstance(given, type) else given
 
     @pydantic.field_validator("agents", mode="before")
     @classmethod
     def _as_yaml(cls, given: Any) -> Any:
-        """Keep an agent's settings in YAML's types, whatever they were given in."""
+        """Convert the agents' settings to types that YAML has."""
         if not isinstance(given, dict):
             return given
-        full = {agent: inline_calibration(resolve_goals(own)) for agent, own in given.items()}
-        return {agent: json.loads(json.dumps(own, default=_plain)) for agent, own in full.items()}
+        return {
+            agent: json.loads(
+                json.dumps(inline_calibration(resolve_goals(settings)), default=_plain)
+            )
+            for agent, settings in given.items()
+        }
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
@@ -175,37 +183,39 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         if self.early_end and self.threshold_in_force is None:
             raise ValueError(
                 "early_end ends an episode when the reward is 1, but there is no threshold, so "
-                "no reward is. Set threshold (the paper's β)."
+                "the reward is a score. Set threshold (the paper's β), or early_end: false."
             )
         if self.early_end and self.frames.scored_steps == "last":
             raise ValueError(
                 "early_end ends an episode before its last step, but frames.scored_steps is "
-                "'last', so no other is scored. Set early_end: false, or score more steps."
+                "'last', so no earlier step is scored. Set early_end: false, or another "
+                "frames.scored_steps."
             )
         for agent in self.agents:
-            self.for_agent(agent)  # for its errors
+            self.for_agent(agent)  # raises an error if the agent's settings are invalid
         goals = self.goal_set
         for goal in goals.goals if head.needs_negatives else ():
             if not goal.negatives:
                 raise ValueError(
-                    f"goal {goal.text!r} has no negatives, so its probability is 1 for any "
+                    f"goal {goal.text!r} has no negatives, so its probability is 1 for every "
                     "frame. Add another goal of its template, `negatives`, or the template's "
                     "`nothing`; or choose another head."
                 )
         if head.needs_baseline and any(goal.baseline is None for goal in goals.goals):
             raise ValueError(
-                f"head {head_summary(head)!r} needs a `baseline`: the state before success."
+                f"head {head_summary(head)!r} needs a baseline for every goal. Set `baseline` to a "
+                "description of the state before success."
             )
         return self
 
     @cached_property
     def training_goals(self) -> GoalSet:
-        """The goals of training; negatives are drawn from these alone."""
+        """The training goals; only these are drawn as negatives of training goals."""
         return self._draw(self.goals)
 
     @cached_property
     def goal_set(self) -> GoalSet:
-        """All goals with their prompts and drawn negatives, those of training first."""
+        """All goals with their prompts and negatives, training goals first."""
         training = self.training_goals
         if not self.evaluation_goals:
             return training
@@ -214,17 +224,17 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @cached_property
     def head_in_force(self) -> Head:
-        """The head that scores: ``head``, with a calibration's temperature if there is one."""
+        """The head that is used: ``head``, with a calibration's temperature if there is one."""
         return self.head if self.calibration is None else self.calibration.head_in_force(self.head)
 
     @property
     def threshold_in_force(self) -> float | None:
-        """The β that pays: ``threshold``, or a calibration's."""
+        """The β that is used: a calibration's threshold if there is one, else ``threshold``."""
         return self.threshold if self.calibration is None else self.calibration.threshold.value
 
     @cached_property
     def scorer(self) -> Scorer:
-        """What frames are scored against: the goals, and the head that scores.
+        """The goals and the head with which frames are scored.
 
         Example:
             >>> VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine").scorer.head
@@ -233,7 +243,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         return Scorer(self.goal_set, self.head_in_force)
 
     def for_agent(self, agent: str | int | None) -> "VLMRewardConfig | None":
-        """Return the reward of one agent of a multi-agent env; None if it keeps the env's.
+        """Return the reward of one agent of a multi-agent env; None if it keeps the env's reward.
 
         Example:
             >>> config = VLMRewardConfig(
@@ -260,45 +270,50 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         for key in changes:
             if key in fields and not scope_of(fields[key]).by_agent:
                 raise ValueError(
-                    f"agents: {key!r} of agent {agent!r} is the same for all agents, since one "
-                    "pool serves them. Set it beside `agents`."
+                    f"agents: got {key!r} for agent {agent!r}, but it is the same for all agents, "
+                    "since they share one pool. Set it at the same level as `agents`."
                 )
-        if "goals" in changes:  # held out are the others'
+        if "goals" in changes:  # the evaluation goals belong to the other agents' goals
             changes = {"evaluation_goals": (), **changes}
         try:
             return self.model_copy(update={**changes, "agents": {}})
         except pydantic.ValidationError as error:
-            raise ValueError(f"agents: of agent {agent!r}: {messages(error)[0]}") from error
+            raise ValueError(f"agents: agent {agent!r}: {messages(error)[0]}") from error
 
     def check_weights(self, weights: str) -> None:
-        """Refuse a CLIP whose weights, by their SHA-256, are not those of a calibration.
+        """Check that the encoder has the weights of the calibrations in use, and log their caveats.
 
-        What a calibration does not vouch for is logged: this is where its use begins.
+        Args:
+            weights: SHA-256 of the encoder's weights.
 
         Raises:
             LabelError: see :meth:`.Calibration.check_weights`.
         """
         rewards = (self, *self._of_agents.values())
-        each = [it.calibration for it in rewards if it is not None and it.calibration is not None]
-        for calibration in [own for place, own in enumerate(each) if own not in each[:place]]:
+        calibrations: list[Calibration] = []
+        for reward in rewards:
+            calibration = None if reward is None else reward.calibration
+            if calibration is not None and calibration not in calibrations:
+                calibrations.append(calibration)
+        for calibration in calibrations:
             calibration.check_weights(weights, self.encoder)
             calibration.warn()
 
     @cached_property
     def reward_settings(self) -> dict[str, Any]:
-        """What training's rewards depend on, and nothing of where they are computed, for JSON.
+        """The settings that affect training rewards, in types that JSON has.
 
-        A group's keys are named with the group: ``frames.window``. Head and threshold are those
-        in force.
+        A key of a group is written with the group, such as ``frames.window``. Head and threshold
+        are those that are used.
         """
-        own = _reward_settings(self)
-        own |= {key: [*map(_rewarded, own[key])] for key in ("goals", "templates")}
-        own |= {"head": head_summary(self.head_in_force), "threshold": self.threshold_in_force}
+        settings = _reward_settings(self)
+        settings |= {key: [*map(_without_curriculum, settings[key])] for key in _GOAL_KEYS}
+        settings |= {"head": head_summary(self.head_in_force), "threshold": self.threshold_in_force}
         agents = {
             str(agent): config and config.reward_settings
             for agent, config in self._of_agents.items()
         }
-        return {**own, "agents": agents}
+        return {**settings, "agents": agents}
 
     def _draw(self, goals: tuple[str | GoalConfig, ...]) -> GoalSet:
         texts: list[str] = []
@@ -319,30 +334,35 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @classmethod
     def from_yaml(cls, text: str) -> "VLMRewardConfig":
-        """Read the configuration from YAML text."""
+        """Read a configuration from YAML text.
+
+        Raises:
+            ConfigError: the text is not valid YAML.
+            pydantic.ValidationError: see the class.
+        """
         return cls.model_validate(parse_settings(text))
 
     def to_yaml(self) -> str:
-        """Return the configuration as YAML text, defaults left out."""
+        """Return the configuration as YAML text, without default values."""
         return dump_settings(self.model_dump(exclude_defaults=True))
 
 
 def _reward_settings(section: Section, group: str = "") -> dict[str, Any]:
-    """Return the values of a section's fields on which rewards depend, in JSON's types."""
-    plain, found = section.model_dump(mode="json"), dict[str, Any]()
+    """Return the fields of a section that affect rewards, in types that JSON has."""
+    plain, settings = section.model_dump(mode="json"), dict[str, Any]()
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if not scope_of(field).rewards:
             continue
         if isinstance(value, Section):
-            found |= _reward_settings(value, f"{group}{name}.")
+            settings |= _reward_settings(value, f"{group}{name}.")
         else:
-            found[f"{group}{name}"] = plain[name]
-    return found
+            settings[f"{group}{name}"] = plain[name]
+    return settings
 
 
 def _plain(value: Any) -> Any:
-    """Return in YAML's types what an agent's settings may hold beside them."""
+    """Convert a value of an agent's settings that YAML does not have."""
     if isinstance(value, Section):
         return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, Head):
@@ -351,11 +371,11 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if callable(value):
         return path_of(value)
-    raise ValueError(f"got {value!r}, expected settings as in YAML, a head or a frame source.")
+    raise ValueError(f"got {value!r}, expected values as in YAML, a head or a frame source.")
 
 
-def _rewarded(given: str | dict[str, Any]) -> str | dict[str, Any]:
-    """Leave out what no reward depends on; a goal of which only its text remains is that text."""
+def _without_curriculum(given: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Remove fields that affect no reward; a goal with only a text left becomes that text."""
     if isinstance(given, str):
         return given
     kept = {key: value for key, value in given.items() if key not in CURRICULUM_FIELDS}

@@ -1,4 +1,4 @@
-"""The scope of a setting: whether it may differ by agent, and whether rewards depend on it."""
+"""The scope of a setting: whether it may differ between agents, and whether it affects rewards."""
 
 import dataclasses
 
@@ -9,11 +9,13 @@ __all__ = ["AGENT", "ELSEWHERE", "RUN", "Scope", "scope_of"]
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """Declared at a field, as in ``mode: Annotated[str, ELSEWHERE]``; without it: ``Scope()``.
+    """The scope of a field, declared as in ``mode: Annotated[str, ELSEWHERE]``.
+
+    A field without a declaration has the scope ``Scope()``.
 
     Attributes:
-        by_agent: whether an agent of a multi-agent env may have another value.
-        rewards: whether the rewards of training depend on it, so that a checkpoint holds it.
+        by_agent: whether the value may differ between the agents of a multi-agent env.
+        rewards: whether training rewards depend on the value, so that checkpoints store it.
     """
 
     by_agent: bool = True
@@ -33,4 +35,4 @@ def scope_of(field: FieldInfo) -> Scope:
         >>> scope_of(VLMRewardConfig.model_fields["mode"])
         Scope(by_agent=False, rewards=False)
     """
-    return next((each for each in field.metadata if isinstance(each, Scope)), Scope())
+    return next((item for item in field.metadata if isinstance(item, Scope)), Scope())

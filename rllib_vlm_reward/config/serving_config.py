@@ -1,4 +1,4 @@
-"""How a run's rewards are served: how many actors, on which devices, in which precision."""
+"""How rewards are computed: the number of actors, their devices and precision."""
 
 from typing import Annotated, Literal
 
@@ -15,28 +15,31 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 
 
 class ServingConfig(Section, place="vlm_reward.serving"):
-    """How a run's rewards are served.
+    """How rewards are computed by Ray actors.
 
     Attributes:
-        precision: in which the CLIP's image tower computes: ``fp32``, ``bf16`` or ``fp16`` (an
-            error if it moves the scores too far from those of fp32), or ``auto``: the fastest
-            that the device has and the scores allow. An encoder of your own has its own, so
-            leave ``auto`` there.
-        cache_frames: embeddings of frames that each actor keeps, so that a frame it has seen
-            lately is not encoded again; 0 keeps none.
-        num_actors: reward actors in the pool.
-        max_actors: let the pool grow to so many while all are busy, and shrink to ``num_actors``
-            while they idle; None keeps ``num_actors``.
-        num_gpus_per_actor: whole or fractional; None takes 1 where the cluster has GPUs, else 0.
-        num_cpus_per_actor: CPUs that Ray reserves for each actor, and that it computes on; 0
-            reserves none and uses every core of its node.
-        max_batch_size: frames in one forward pass at most (a CPU fills them up, by an eighth at
-            most: docs/serving.md); None takes what suits the model on the actor's device, found at
-            its start.
-        max_in_flight: requests that one env runner may have under way; fewer where they are large,
-            so that their frames stay below 128 MB.
-        timeout_s: seconds until a late request goes to another actor.
+        precision: precision of CLIP's image tower: ``fp32``, ``bf16`` or ``fp16``, which is an
+            error if it changes scores too much compared with fp32; or ``auto``, the fastest
+            precision that device and scores allow. Leave ``auto`` for an encoder of your own.
+        cache_frames: how many frames' embeddings each actor keeps, so that an equal frame is not
+            encoded again; 0 keeps none.
+        num_actors: number of reward actors in the pool.
+        max_actors: the pool grows up to this number while all actors are busy, and shrinks to
+            ``num_actors`` while they are idle; None keeps ``num_actors``.
+        num_gpus_per_actor: a whole number or a fraction of a GPU; None takes 1 if the cluster has
+            GPUs, else 0.
+        num_cpus_per_actor: number of CPUs that Ray reserves for each actor, and that it uses. With
+            0, none are reserved, and it uses all cores of its node.
+        max_batch_size: largest number of frames in one forward pass (a CPU pads it by up to an
+            eighth, see docs/serving.md); None measures at the start which size suits the model and
+            the device.
+        max_in_flight: largest number of unanswered requests of one env runner; less if their frames
+            would exceed 128 MB.
+        timeout_s: seconds after which an unanswered request is also sent to another actor.
         pool_name: Ray name of the pool; None makes a unique one.
+
+    Raises:
+        pydantic.ValidationError: a key is unknown, or a value is outside its range.
     """
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

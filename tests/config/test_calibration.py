@@ -112,16 +112,25 @@ def test_early_end_may_rest_on_it(path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"threshold": 0.5}, "threshold 0.123456789012345, the reward 0.5"),
+        ({"threshold": 0.5}, "threshold 0.123456789012345, but the reward has 0.5"),
         ({"head": {"kind": "softmax", "temperature": 0.5}}, "but the reward has .*: 0.5"),
-        ({"head": "dense"}, "it is for the head 'softmax', but the reward has 'dense'"),
-        ({"frames": {"window": 2}}, "it has frames.window 1, the reward 2"),
-        ({"frames": {"source": "obs"}}, "it has frames.source 'render', the reward 'obs'"),
-        ({"goals": ["a {red|blue} {ball|box}"]}, "2 goals are in it alone, as .*a red key"),
-        ({"goals": ["a {red|blue|grey} {ball|key}"]}, "2 goals in the reward alone, .*a grey ball"),
-        ({"negatives": ["an empty room"]}, "1 prompts, .* in the reward alone, .*empty room"),
-        ({"templates": [{"prompt": "seen {}"}]}, "4 prompts, .* are in it alone"),
-        ({"num_negatives": 1}, "weighed against others"),
+        ({"head": "dense"}, "it was made with the head 'softmax', but the reward has 'dense'"),
+        ({"frames": {"window": 2}}, "it was made with frames.window 1, but the reward has 2"),
+        (
+            {"frames": {"source": "obs"}},
+            "it was made with frames.source 'render', but the reward has 'obs'",
+        ),
+        (
+            {"goals": ["a {red|blue} {ball|box}"]},
+            "2 goals are only in the calibration, such as .*a red key",
+        ),
+        (
+            {"goals": ["a {red|blue|grey} {ball|key}"]},
+            "2 goals are only in the reward, .*a grey ball",
+        ),
+        ({"negatives": ["an empty room"]}, "1 prompts, .* only in the reward, .*empty room"),
+        ({"templates": [{"prompt": "seen {}"}]}, "4 prompts, .* are only in the calibration"),
+        ({"num_negatives": 1}, "other negatives"),
     ],
 )
 def test_another_reward_is_refused_and_what_differs_named(changes, says, path):
@@ -134,7 +143,7 @@ def test_a_heads_other_settings_count(path):
     file = path(head)
     assert VLMRewardConfig(**head, calibration=file).threshold_in_force
     other = {**head, "head": {"kind": "goal_baseline", "alpha": 0.2}}
-    with pytest.raises(pydantic.ValidationError, match="for the head 'goal_baseline', but"):
+    with pytest.raises(pydantic.ValidationError, match="with the head 'goal_baseline', but"):
         VLMRewardConfig(**other, calibration=file)
 
 
@@ -195,7 +204,7 @@ def test_other_weights_are_refused(path):
     ("content", "says"),
     [
         ("version: 1", "version: got 1, expected 2. Set calibration: null"),
-        ("threshold: 0.5", r"it is no calibration: got the keys \['threshold'\]"),
+        ("threshold: 0.5", r"not a calibration: got the keys \['threshold'\]"),
         ("version: 2", "encoder: Field required"),
         ("[1", "cannot be read"),
         ("just words", "calibration .*: "),
@@ -223,7 +232,7 @@ def test_what_it_has_not_seen_is_logged_once_where_its_use_begins(path, caplog):
     config.check_weights("a" * 64)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "3 goals of training had no labelled frame, such as ['a red key', " in record.message
+    assert "3 training goals had no labelled frame, such as ['a red key', " in record.message
     caplog.clear()
     VLMRewardConfig(**REWARD, calibration=path()).check_weights("a" * 64)
     assert not caplog.records

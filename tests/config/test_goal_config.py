@@ -81,7 +81,7 @@ def test_an_agents_goals_are_a_grammar_of_its_own():
     [
         ("", "got NoneType, expected a list of goals"),
         ("a ball", "got str, expected a list of goals"),
-        ("[a ball", "goals.yaml: it is no YAML"),
+        ("[a ball", "goals.yaml: invalid YAML"),
         ("goals: [a ball]\ngoals: [a key]", "goals.yaml: .* line 1 and again in line 2"),
         ("[]", "goals.yaml: goals: .*at least 1 item"),
         ("{goals: [a ball], evaluation: [a key]}", "unknown key 'evaluation'"),
@@ -102,7 +102,7 @@ def test_a_file_of_other_content_is_refused(written, content, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"goals": "a ball"}, "got 'a ball', which cannot be read .*give a list of one"),
+        ({"goals": "a ball"}, "got 'a ball', which cannot be read .*give a list with one text"),
         ({"goals": "tests"}, "'tests', which cannot be read"),
         ({"goals": {"goals": ["a {b}"], "wrds": {}}}, "unknown key 'wrds'. Did you mean 'words'"),
         ({"goals": GRAMMAR, "evaluation_goals": ["a box"]}, "both here and in the grammar"),

@@ -48,7 +48,7 @@ def test_a_config_is_frozen():
         ({"goals": []}, "at least 1 item"),
         ({"goals": ["a ball", ""]}, "empty text"),
         ({"goals": ["a ball"]}, "no negatives"),
-        ({"goals": ["a ball"], "negatives": ["a ball"]}, "among its own negatives"),
+        ({"goals": ["a ball"], "negatives": ["a ball"]}, "among its negatives"),
         ({"goals": [{"text": "a", "prompt": ""}, "b"]}, "empty text"),
         ({"templates": [{"nothing": " "}]}, "nothing is empty"),
         ({"goals": [{"text": "a", "difficulty": float("nan")}, "b"]}, "finite number"),
@@ -101,11 +101,14 @@ def test_a_goal_is_held_out_or_not():
 @pytest.mark.parametrize(
     ("own", "says"),
     [
-        ({"serving": {"num_actors": 2}}, "'serving' of agent 'a' is the same for all agents"),
+        (
+            {"serving": {"num_actors": 2}},
+            "'serving' for agent 'a', but it is the same for all agents",
+        ),
         ({"treshold": 0.5}, "unknown key 'treshold'. Did you mean 'threshold'?"),
-        ({"goals": ["one goal"]}, "of agent 'a'"),
-        ({"frames": {"window": 0}}, "of agent 'a': window: got 0"),
-        ({"frames": {"source": object()}}, "expected settings as in YAML"),
+        ({"goals": ["one goal"]}, "agent 'a'"),
+        ({"frames": {"window": 0}}, "agent 'a': window: got 0"),
+        ({"frames": {"source": object()}}, "expected values as in YAML"),
     ],
 )
 def test_an_agents_settings_are_checked_at_once(own, says):
@@ -187,7 +190,9 @@ def test_an_agent_may_be_given_a_frame_source_and_a_head_with_arrays():
 
 @pytest.mark.parametrize("steps", [True, 0, -1, 2.0, "every", "3", None, ["all"]])
 def test_scored_steps_are_named_or_counted(steps):
-    with pytest.raises(pydantic.ValidationError, match="or k for every k-th step") as raised:
+    with pytest.raises(
+        pydantic.ValidationError, match="or an integer k > 0 for every k-th step"
+    ) as raised:
         make(frames={"scored_steps": steps})
     assert len(raised.value.errors()) == 1
 

@@ -38,7 +38,7 @@ def calibrated(config, weights):
 def test_a_calibration_of_other_weights_stops_the_build(vlm_config, ppo, cluster):
     plain = vlm_config()
     other = plain.model_copy(update={"calibration": calibrated(plain, "0" * 64)})
-    with pytest.raises(LabelError, match="calibrate anew"):
+    with pytest.raises(LabelError, match="calibrate again"):
         add_vlm_reward(ppo(), other).build_algo()
 
 

@@ -145,7 +145,7 @@ def test_goals_without_a_frame_are_listed_and_the_command_warns(place, reward, t
     words += ["--false-positives", 2, "--output", tmp_path / "found.yaml"]
     ran = CliRunner().invoke(app, ["calibrate", *map(str, words)], catch_exceptions=False)
     assert Calibration.load(tmp_path / "found.yaml").unseen_goals == tuple(goals[:3])
-    assert "3 goals of training had no labelled frame" in ran.stderr
+    assert "3 training goals had no labelled frame" in ran.stderr
     assert unseen_goals(frames, reward) == ()
 
 
