@@ -1,20 +1,20 @@
-"""Where is it computed? Ray actors that each hold one CLIP on one device. Ray core; never RLlib.
+"""Computes rewards in Ray actors, each with one encoder on one device. Does not import RLlib.
 
-    RewardPool.submit ─ Router: which actor ─ ActorClient ─┬─ shared memory, on one node ─┬─ actor
-                                                           └─ a Ray call, between nodes ──┘
-        actor ─ batcher: join what waits ─ lanes ─▶ RewardModel
-            ◀─ Pending.result: the scores, from another actor where the first is late or gone
+    RewardPool.submit ─ Router: choose an actor ─ ActorClient ─┬─ shared memory, same node ─┬─ actor
+                                                               └─ Ray call, other nodes ────┘
+        actor ─ batcher: join the waiting requests ─ lanes ─▶ RewardModel
+            ◀─ Pending.result: the scores, from another actor if the first is late or dead
 
-* :mod:`request`: what is asked, on both sides of the wire, and what is answered;
-* :mod:`pool`: all actors behind one name;
-* :mod:`router`: the way to each actor, the choice among them, and one request's answer to come;
-* :mod:`shared_memory`: how frames travel within a node;
-* :mod:`actor`: one device, one model, one batcher, one meter;
-* :mod:`batcher`: joins the requests that wait; neither Ray nor torch;
-* :mod:`lanes`: how many batches a device takes at once;
-* :mod:`meter`: how busy an actor is;
-* :mod:`deployment`: whether a pool fits the cluster, its actors put there, and ready to serve;
-* :mod:`autoscale`: more actors while all are busy.
+* :mod:`request`: a request and its answer;
+* :mod:`pool`: a client of all actors of a pool;
+* :mod:`router`: sends requests to actors, chooses among them, and waits for answers;
+* :mod:`shared_memory`: sends requests within a node;
+* :mod:`actor`: the Ray actor, with one model, one batcher and one meter;
+* :mod:`batcher`: joins waiting requests into batches; needs neither Ray nor torch;
+* :mod:`lanes`: how many batches a device computes at once;
+* :mod:`meter`: measures how busy an actor is;
+* :mod:`deployment`: checks that a pool fits the cluster, starts its actors, and waits for them;
+* :mod:`autoscale`: starts and stops actors according to the load.
 """
 
 from rllib_vlm_reward.serving.pool import RewardPool

@@ -1,4 +1,4 @@
-"""One device, one RewardModel, one batcher: the class that Ray turns into an actor."""
+"""The class of the reward actors, which score frames on one device."""
 
 import os
 import socket
@@ -30,32 +30,34 @@ __all__ = ["CONTROL", "RewardActor"]
 
 CONTROL = "control"
 _MAX_SCORERS = 64
-_FIRST_BATCH_SIZE = 64  # until the one that suits the model is found
+_FIRST_BATCH_SIZE = 64  # until best_batch_size has measured a better one
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _control(method: Method) -> Method:
-    """Serve a method in the threads of a group of its own, so it never waits behind scoring."""
+    """Run a method in a separate group of threads, so that it never waits for scoring."""
     marked: Method = ray.method(concurrency_group=CONTROL)(method)
     return marked
 
 
 class RewardActor:
-    """Scores frames for any number of clients; keeps nothing that a retry would miss.
+    """Scores frames for any number of clients. Every request can be sent to another actor instead.
 
-    Its constructor does no work: the model loads on the first need, in a method, so that an error
-    reaches the caller. In the constructor it would make Ray restart the actor over and over.
-    After a restart the same path loads it again.
+    The model is loaded by the first method that needs it, not by the constructor, so that an error
+    reaches the caller. An error in the constructor would make Ray restart the actor again and
+    again.
 
-    Requests come in shared memory from clients of this node, through Ray from others: each such
-    call waits in a thread of its own while the batcher joins what queued.
+    Requests arrive in shared memory from clients on the same node, and through Ray from other
+    nodes. Each Ray call waits in a separate thread while the batcher joins the waiting requests.
 
     Args:
         encoder: see :func:`.load_encoder`.
         precision: see :class:`~rllib_vlm_reward.config.ServingConfig`.
-        max_batch_size: frames in one forward pass at most; None finds it when the model is loaded.
-        cache_frames: frames whose embeddings are kept.
-        num_cpus: what Ray reserved, of which it takes whole cores; for 0 all of the node's.
+        max_batch_size: largest number of frames in one forward pass; None measures it when the
+            model is loaded.
+        cache_frames: how many frames' embeddings are kept.
+        num_cpus: number of CPUs that Ray reserved, rounded down to whole cores, at least 1; 0 uses
+            all cores of the node.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class RewardActor:
         self._spec, self._precision = encoder, precision
         self._max_batch_size, self._cache_frames = max_batch_size, cache_frames
         context = ray.get_runtime_context()
-        self._name = context.get_actor_name() or "unnamed"  # as Ray Data's actors are
+        self._name = context.get_actor_name() or "unnamed"  # Ray Data's actors have no name
         self._node = context.get_node_id()
         self._device = "cuda" if context.get_accelerator_ids().get("GPU") else "cpu"
         self._lanes = Lanes.on(
@@ -79,7 +81,7 @@ class RewardActor:
         self._model: RewardModel | None = None
         self._loading = threading.Lock()
         self._scorers: OrderedDict[str, Scorer] = OrderedDict()
-        self._scorers_in_use = threading.Lock()
+        self._scorers_lock = threading.Lock()
         self._failures: list[str] = []
         self._meter = Meter(self._name, self._lanes.count)
         self._batcher = Batcher(
@@ -93,27 +95,31 @@ class RewardActor:
         self._server = SharedMemoryServer(self._serve, self._batcher) if SHAREABLE else None
 
     def score(self, request: Request, scorer: Sequence[ray.ObjectRef]) -> Answer:
-        """Score one request, in a batch with those that wait.
+        """Score one request, together with other waiting requests.
 
         Args:
-            request: checked (:meth:`.Request.check`), its frames one array; read-only where Ray
-                shares its memory.
-            scorer: one ref of the scorer and its texts' embeddings, in a list so that Ray does not
-                fetch it: it is fetched only if its fingerprint is new here.
+            request: a checked request (:meth:`.Request.check`) whose frames are one array. The
+                array is read-only if it is in Ray's shared memory.
+            scorer: a list with one reference to the scorer and its texts' embeddings. In a list,
+                Ray does not fetch it; it is fetched only if the scorer's fingerprint is new.
 
         Returns:
-            float32 ``[B]``, and how many frames wait.
+            The scores, float32 ``[B]``, and the number of waiting frames.
 
         Raises:
-            FrameError, GoalError, RewardError, CheckpointError: as RewardModel does.
+            CheckpointError: the model cannot be loaded.
+            FrameError: see :meth:`.RewardModel.score`.
+            GoalError: see :meth:`.RewardModel.score`.
+            RewardError: see :meth:`.RewardModel.score`.
+            PoolError: Ray assigned a GPU, but torch cannot use it.
         """
-        known = self._scorer(request.fingerprint) or self._admit(request.fingerprint, scorer[0])
-        scores = self._batcher.submit(request, known).result()
+        found = self._scorer(request.fingerprint) or self._admit(request.fingerprint, scorer[0])
+        scores = self._batcher.submit(request, found).result()
         return Answer(scores, self._batcher.waiting)
 
     @_control
     def location(self) -> tuple[str, str | None]:
-        """Return Ray's id of the node, and the address of the shared-memory server, if any."""
+        """Return Ray's id of the node, and the address of the shared-memory server or None."""
         return self._node, self._server.address if self._server else None
 
     @_control
@@ -124,7 +130,7 @@ class RewardActor:
 
     @_control
     def describe(self) -> dict[str, Any]:
-        """Load the model if it is not, and return what it is and where."""
+        """Load the model if needed, and return a description of model, device and process."""
         model = self._loaded_model()
         return {
             "actor": self._name,
@@ -143,22 +149,22 @@ class RewardActor:
 
     @_control
     def stats(self) -> dict[str, Any]:
-        """Return :meth:`Meter.snapshot` and :meth:`RewardModel.counts`.
+        """Return the numbers of :meth:`.Meter.snapshot` and :meth:`.RewardModel.counts`.
 
-        Also ``pid`` and ``queue``, the frames that wait.
+        They also have ``pid`` and ``queue``, the number of waiting frames.
         """
         counts = self._model.counts() if self._model is not None else {}
-        own = {"pid": os.getpid(), "queue": self._batcher.waiting}
-        return {**own, **self._meter.snapshot(), **counts}
+        state = {"pid": os.getpid(), "queue": self._batcher.waiting}
+        return {**state, **self._meter.snapshot(), **counts}
 
     @_control
     def report_failure(self, text: str) -> None:
-        """Keep a client's failure, for the driver to raise."""
+        """Store a client's failure, which the driver raises as an error."""
         self._failures.append(text)
 
     @_control
     def failures(self) -> list[str]:
-        """Return what clients reported to this actor, oldest first."""
+        """Return the failures that clients reported to this actor, oldest first."""
         return list(self._failures)
 
     def _forward(self, batches: list[Frames], goals: Goals, scorer: Scorer) -> Scores:
@@ -173,8 +179,8 @@ class RewardActor:
     def _load(self) -> RewardModel:
         if self._device == "cuda" and not torch.cuda.is_available():
             raise PoolError(
-                f"reward actor {self._name}: Ray gave it a GPU, but this torch "
-                f"({torch.__version__}) sees none. Install torch for CUDA, or set "
+                f"reward actor {self._name}: Ray assigned it a GPU, but torch "
+                f"{torch.__version__} finds none. Install torch for CUDA, or set "
                 "num_gpus_per_actor: 0."
             )
         with self._lanes.lane():
@@ -183,20 +189,24 @@ class RewardActor:
             if self._max_batch_size is None:
                 self._batcher.max_batch_size = best_batch_size(model)
             if self._device == "cuda":
-                torch.cuda.synchronize()  # for the lanes, whose streams do not wait for this one
+                torch.cuda.synchronize()  # the lanes' streams do not wait for this stream
         return model
 
     def _serve(self, request: Request) -> Future[Scores]:
         scorer = self._scorer(request.fingerprint)
         if scorer is None:
             raise SharedMemoryError(
-                f"reward actor {self._name}: scorer {request.fingerprint[:8]} is new here."
+                f"reward actor {self._name}: scorer {request.fingerprint[:8]} is unknown. Send the "
+                "request through Ray, with the scorer."
             )
         return self._batcher.submit(request, scorer)
 
     def _scorer(self, fingerprint: str) -> Scorer | None:
-        """One object a fingerprint, since the batcher joins requests of the same object."""
-        with self._scorers_in_use:
+        """Return the scorer of a fingerprint, or None.
+
+        It is always the same object, since the batcher joins requests by object identity.
+        """
+        with self._scorers_lock:
             scorer = self._scorers.get(fingerprint)
             if scorer is not None:
                 self._scorers.move_to_end(fingerprint)
@@ -205,7 +215,7 @@ class RewardActor:
     def _admit(self, fingerprint: str, ref: ray.ObjectRef) -> Scorer:
         scorer, embeddings = ray.get(ref)
         self._loaded_model().admit(scorer.goals, embeddings)
-        with self._scorers_in_use:
+        with self._scorers_lock:
             scorer = self._scorers.setdefault(fingerprint, scorer)
             if len(self._scorers) > _MAX_SCORERS:
                 self._scorers.popitem(last=False)
@@ -213,6 +223,6 @@ class RewardActor:
 
 
 def _node_cores(node_id: str) -> int:
-    """Cores of this node that this process may run on, and no more than Ray counts there."""
-    counted = next(n["Resources"].get("CPU", 0) for n in ray.nodes() if n["NodeID"] == node_id)
-    return max(1, min(cores(), int(counted)))
+    """Return how many cores this process may use, at most the CPUs that Ray has on the node."""
+    ray_cpus = next(n["Resources"].get("CPU", 0) for n in ray.nodes() if n["NodeID"] == node_id)
+    return max(1, min(cores(), int(ray_cpus)))

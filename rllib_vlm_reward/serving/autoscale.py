@@ -1,4 +1,4 @@
-"""More actors while all are busy, fewer while they idle, within bounds."""
+"""Starts actors while all are busy, and stops actors while they are idle, within bounds."""
 
 import dataclasses
 import logging
@@ -14,24 +14,26 @@ from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.serving.deployment import await_loaded, end, launch
 from rllib_vlm_reward.serving.router import fetch, present
 
-__all__ = ["Autoscaler", "Need", "watch"]
+__all__ = ["Autoscaler", "Need", "start_autoscaler"]
 
 _LOG = logging.getLogger(__name__)
-_LOOK_S = 5.0
+_CHECK_S = 5.0
 _ANSWER_S = 5.0
 _BUSY, _IDLE = 0.9, 0.5
-_LOOKS_UP, _LOOKS_DOWN = 2, 12  # a model loads in seconds, and is not to be loaded over and over
+_CHECKS_UP, _CHECKS_DOWN = 2, 12  # loading takes seconds, so a model should not be loaded often
 
 
 @dataclasses.dataclass
 class Need:
-    """How many actors the load asks for.
+    """Computes how many actors the load needs.
 
-    Grows by one where the actors were busy for nine tenths of the last two looks; shrinks by one
-    where one fewer would have been busy for less than half of the last twelve.
+    The number grows by one if the actors were busy for at least nine tenths of the time at the last
+    two checks. It shrinks by one if one actor less would have been busy for less than half of the
+    time at the last twelve checks.
 
     Args:
-        least, most: bounds.
+        least: smallest number of actors.
+        most: largest number of actors.
 
     Example:
         >>> need = Need(1, 4)
@@ -46,99 +48,103 @@ class Need:
         self._busy = self._idle = 0
 
     def after(self, shares: Sequence[float]) -> int:
-        """Return the number of actors to have after a look.
+        """Return the number of actors that are needed after a check.
 
         Args:
-            shares: of each actor that is up, the part of the time since the last look that it was
-                busy, in [0, 1].
+            shares: for each running actor, the share of the time since the last check in which it
+                was busy, in [0, 1].
         """
         count, load = len(shares), sum(shares)
         self._busy = self._busy + 1 if load >= _BUSY * count else 0
         self._idle = self._idle + 1 if load < _IDLE * (count - 1) else 0
-        if self._busy >= _LOOKS_UP and count < self.most:
+        if self._busy >= _CHECKS_UP and count < self.most:
             self._busy = 0
             return count + 1
-        if self._idle >= _LOOKS_DOWN and count > self.least:
+        if self._idle >= _CHECKS_DOWN and count > self.least:
             self._idle = 0
             return count - 1
         return count
 
 
 class Autoscaler:
-    """Looks at a pool's load every few seconds, in a thread of its own.
+    """Checks a pool's load every few seconds, in a separate thread.
 
     Args:
-        need: how many actors there should be.
-        look: returns each actor's busy seconds since its process began, by its index.
-        start: makes the actor of an index, and returns when it serves.
-        stop: ends it.
-        alive: whether there is a cluster to look at; the thread ends when there is none.
+        need: computes how many actors are needed.
+        busy_seconds: returns each actor's busy seconds since its process began, by its index.
+        start: starts the actor of an index, and returns when the actor is ready.
+        stop: ends the actor of an index.
+        alive: returns whether the cluster is still there; if not, the thread ends.
     """
 
     def __init__(
         self,
         need: Need,
-        look: Callable[[], dict[int, float]],
+        busy_seconds: Callable[[], dict[int, float]],
         start: Callable[[int], None],
         stop: Callable[[int], None],
         alive: Callable[[], bool],
     ) -> None:
-        self._need, self._look, self._start, self._stop = need, look, start, stop
+        self._need, self._busy_seconds = need, busy_seconds
+        self._start, self._stop = start, stop
         self._alive = alive
-        self._seen: dict[int, float] = {}
-        self._seen_at = time.monotonic()
+        self._last: dict[int, float] = {}
+        self._last_at = time.monotonic()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="autoscaler", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="autoscaler", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more; an actor that is being started is given up when it ends. Idempotent."""
+        """End the checks. An actor that is being started may still appear. Idempotent."""
         self._ended.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait so long; return whether an actor is still being started."""
+        """Wait up to ``timeout_s`` seconds for the thread; return whether it is still running."""
         self._thread.join(timeout_s)
         return self._thread.is_alive()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(_LOOK_S) and self._alive():
+    def _run(self) -> None:
+        while not self._ended.wait(_CHECK_S) and self._alive():
             try:
                 self._adapt()
-            except Exception as error:  # the pool serves on with the actors that it has
-                _LOG.warning("reward pool: it could not be scaled. %s", error)
+            except Exception as error:  # the pool still works with its present actors
+                _LOG.warning("reward pool: the number of actors could not be changed. %s", error)
 
     def _adapt(self) -> None:
-        now, at = self._look(), time.monotonic()
+        now, now_at = self._busy_seconds(), time.monotonic()
         if not now:
             return
-        # An actor that restarted counts from zero again.
-        passed = at - self._seen_at
-        shares = [max(0.0, now[i] - self._seen.get(i, now[i])) / passed for i in now]
-        self._seen, self._seen_at = now, at
+        # The busy seconds of an actor that restarted begin at zero again.
+        passed = now_at - self._last_at
+        shares = [max(0.0, now[i] - self._last.get(i, now[i])) / passed for i in now]
+        self._last, self._last_at = now, now_at
         wanted = self._need.after(shares)
         if wanted > len(now):
             index = next(i for i in range(wanted) if i not in now)
             self._start(index)
-            _LOG.info("reward pool: %d actors, since all were busy.", wanted)
+            _LOG.info("reward pool: now %d actors, since all were busy.", wanted)
         elif wanted < len(now):
             self._stop(max(now))
-            _LOG.info("reward pool: %d actors, since they idled.", wanted)
+            _LOG.info("reward pool: now %d actors, since they were idle.", wanted)
 
 
-def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Autoscaler:
-    """Keep a running pool between ``config.serving.num_actors`` and ``config.serving.max_actors``.
+def start_autoscaler(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Autoscaler:
+    """Scale a running pool between ``serving.num_actors`` and ``serving.max_actors``.
 
-    The actors that it starts end with this process, as the others do.
+    The actors that it starts end with this process.
 
     Args:
-        name: of the pool.
-        config: of the run.
+        name: the name of the pool.
+        config: the reward's settings.
         alive: see :class:`Autoscaler`.
+
+    Returns:
+        The running autoscaler.
     """
 
-    started: dict[int, ActorHandle] = {}  # Ray ends an actor that nobody holds
+    started: dict[int, ActorHandle] = {}  # Ray ends an actor without a handle
 
-    def look() -> dict[int, float]:
+    def busy_seconds() -> dict[int, float]:
         actors = present(name)
         try:
             stats = fetch([actor.stats.remote() for actor in actors.values()], _ANSWER_S)
@@ -151,7 +157,7 @@ def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Auto
         try:
             await_loaded([actor], config)
         except BaseException:
-            if alive():  # or Ray 2.60 would start a cluster, to end an actor on it
+            if alive():  # otherwise Ray 2.60 would start a new cluster
                 end([actor])
             raise
         started[index] = actor
@@ -161,4 +167,4 @@ def watch(name: str, config: VLMRewardConfig, alive: Callable[[], bool]) -> Auto
 
     assert config.serving.max_actors is not None
     need = Need(config.serving.num_actors, config.serving.max_actors)
-    return Autoscaler(need, look, start, stop, alive)
+    return Autoscaler(need, busy_seconds, start, stop, alive)

@@ -1,8 +1,9 @@
-"""Joins the requests that wait into batches: while some batches run, the next ones form.
+"""Joins waiting requests into batches: while some batches run, the next ones form.
 
-There is no timer. A lone request runs at once; under load, batches grow to what queued meanwhile.
-Runs that share a device take turns, frame by frame (start-time fair queueing; Goyal, Vin and Cheng,
-1996): a run with many env runners does not hold up one with few.
+There is no timer. A single request runs at once; under load, a batch takes the requests that
+arrived during the previous batches. Runs that share a device take turns frame by frame (start-time
+fair queueing; Goyal, Vin and Cheng, 1996), so that a run with many env runners does not delay a run
+with few.
 """
 
 import bisect
@@ -28,14 +29,14 @@ S = TypeVar("S")
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What one batch took, for whoever keeps count.
+    """A report about one batch.
 
     Attributes:
-        frames: how many were scored, B.
-        seconds: from the start of the batch to its scores.
-        latencies: seconds from a request's arrival to its last score, one for each request that
-            this batch completed.
-        waiting: frames that still queue.
+        frames: number of frames scored.
+        seconds: time from the start of the batch to its scores.
+        latencies: for each request that this batch completed, the seconds from its arrival to its
+            last score.
+        waiting: number of frames that still wait in the queue.
     """
 
     frames: int
@@ -45,7 +46,7 @@ class Batch:
 
 
 class _Queued(Generic[S]):
-    """A request that is scored whole or in parts, by one lane or several."""
+    """A waiting request. It is scored completely or in parts, by one or several lanes."""
 
     def __init__(self, request: Request, scorer: S, turn: int) -> None:
         self.frames: Frames = cast(Frames, request.frames)  # one array, in the actor
@@ -53,30 +54,30 @@ class _Queued(Generic[S]):
         self.arrived = time.perf_counter()
         self.taken = 0
         self.future: Future[Scores] = Future()
-        self.future.set_running_or_notify_cancel()  # so nobody can cancel it under a lane
+        self.future.set_running_or_notify_cancel()  # so nobody can cancel it
         self._scores = np.empty(len(self.goals), np.float32)
         self._error: Exception | None = None
-        self._missing = max(len(self.goals), 1)  # an empty request is done with its one, empty part
+        self._missing = max(len(self.goals), 1)  # an empty request has one empty part
         self._lock = threading.Lock()
 
-    def joins(self, other: "_Queued[S]") -> bool:
-        # By identity: comparing the content of two scorers may cost more than a batch.
+    def can_join(self, other: "_Queued[S]") -> bool:
+        # Compare scorers by identity, since comparing their content may cost more than a batch.
         return self.scorer is other.scorer and self.frames.shape[1:] == other.frames.shape[1:]
 
-    def enter(self, part: slice, scores: Scores) -> bool:
-        """Keep a part's scores; return whether it was the last that was missing."""
+    def add_scores(self, part: slice, scores: Scores) -> bool:
+        """Store a part's scores; return whether it was the last missing part."""
         with self._lock:
             self._scores[part] = scores
             return self._one_less(part)
 
     def fail(self, part: slice, error: Exception) -> bool:
-        """Keep a part's error; return whether it was the last that was missing."""
+        """Store a part's error; return whether it was the last missing part."""
         with self._lock:
             self._error = self._error or error
             return self._one_less(part)
 
     def finish(self) -> None:
-        """Answer: only once no lane reads the frames any more, since their memory is used again."""
+        """Set the result. No lane may read the frames any more, since their memory is reused."""
         if self._error is None:
             self.future.set_result(self._scores)
         else:
@@ -102,20 +103,25 @@ class _Part(Generic[S]):
 
 
 class Batcher(Generic[S]):
-    """Lanes, each a thread, that score requests joined where scorer and frame size are the same.
+    """Scores requests in lanes, and joins requests with the same scorer and frame size.
 
-    While one lane's batch is on its way to the device, another's is computed. An error in a joined
-    batch is pinned down by scoring its requests one by one, so a bad request fails alone.
+    A lane is a thread. While the batch of one lane is transferred to the device, the batch of
+    another is computed. If a joined batch raises an error, its requests are scored one by one, so
+    that only the faulty request fails.
 
     Args:
-        score: batches of frames, each uint8 ``[b, H, W, 3]`` (may be read-only or shared), goals
-            int64 ``[sum of b]`` and their scorer -> scores float32 ``[sum of b]``. Called in the
-            lanes' threads, several at once.
-        max_batch_size: the largest batch; may be set later.
+        score: gets a list of frame batches, each uint8 ``[b, H, W, 3]`` (possibly read-only), their
+            goals, int64 ``[sum of b]``, and the scorer; returns the scores, float32
+            ``[sum of b]``. Several lanes call it at the same time.
+        max_batch_size: the largest number of frames in a batch; may be set later.
         lanes: how many batches run at once.
-        splits: divide what waits among the lanes that are idle, where each has a core of its own.
-        lane: entered by each lane for its life.
-        observe: gets a report of each batch, in the lane's thread.
+        splits: whether to divide the waiting frames among the idle lanes. Useful if each lane has
+            separate cores.
+        lane: returns the context manager in which each lane runs.
+        observe: gets a report about each batch, in the lane's thread.
+
+    Attributes:
+        max_batch_size: the largest number of frames in a batch.
 
     Example:
         >>> batcher = Batcher(lambda batches, goals, scale: scale * goals.astype(np.float32),
@@ -139,9 +145,9 @@ class Batcher(Generic[S]):
         self.max_batch_size = max_batch_size
         self._score, self._splits = score, splits
         self._lane, self._observe = lane, observe
-        self._queue: list[_Queued[S]] = []  # by turn
-        self._turn = 0  # of the request that a lane took last
-        self._ends: dict[int, int] = {}  # where the last of each run's turns ends
+        self._queue: list[_Queued[S]] = []  # sorted by turn
+        self._turn = 0  # the turn of the request that a lane took last
+        self._ends: dict[int, int] = {}  # the turn after each run's last request
         self._waiting = 0
         self._idle = 0
         self._changed = threading.Condition()
@@ -154,39 +160,43 @@ class Batcher(Generic[S]):
 
     @property
     def waiting(self) -> int:
-        """How many frames queue."""
+        """How many frames wait in the queue."""
         return self._waiting
 
     def submit(self, request: Request, scorer: S) -> Future[Scores]:
-        """Queue one request.
+        """Put one request into the queue.
+
+        Runs with waiting requests get the same number of frames scored, except that a request which
+        fits into the batch of another run is scored early.
 
         Args:
-            request: checked, its frames one array; frames and goals are read until the future is
-                done. Runs with requests waiting get the same number of frames scored; what joins
-                another's batch comes before its turn.
-            scorer: passed to ``score``; requests join only where it is the same object.
+            request: a checked request whose frames are one array. Do not change frames and goals
+                until the future is done.
+            scorer: passed to ``score``. Only requests with the same object are joined.
 
         Returns:
-            the future of the scores, float32 ``[B]``, or of the error that ``score`` raised.
+            A future of the scores, float32 ``[B]``, or of the error that ``score`` raised.
 
         Raises:
             PoolError: the batcher is closed.
         """
         with self._changed:
             if self._closed:
-                raise PoolError("batcher: got a request after close(). Submit before closing.")
+                raise PoolError(
+                    "batcher: got a request after close(). Submit all requests before close()."
+                )
             if not self._queue:
                 self._ends.clear()
             turn = max(self._turn, self._ends.get(request.run, 0))
             self._ends[request.run] = turn + len(request)
             queued = _Queued(request, scorer, turn)
-            bisect.insort(self._queue, queued, key=lambda waits: waits.turn)
+            bisect.insort(self._queue, queued, key=lambda request: request.turn)
             self._waiting += len(request)
             self._changed.notify(len(self._lanes) if self._splits else 1)
         return queued.future
 
     def close(self) -> None:
-        """Score what is queued, then stop the lanes. Idempotent."""
+        """Score the waiting requests, then stop the lanes. Idempotent."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -205,7 +215,7 @@ class Batcher(Generic[S]):
         return bool(batch)
 
     def _next_batch(self) -> list[_Part[S]]:
-        """Take from the request whose turn it is and those that join it; empty at the end."""
+        """Take frames of the next request and of requests that can join it; none after close."""
         with self._changed:
             self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._closed)
@@ -222,7 +232,7 @@ class Batcher(Generic[S]):
             self._turn = self._queue[0].turn
         for request in self._queue:
             size = len(request.frames) - request.taken
-            if parts and not (room and request.joins(parts[0].request)):
+            if parts and not (room and request.can_join(parts[0].request)):
                 left.append(request)
                 continue
             taken = min(size, room)
@@ -249,8 +259,8 @@ class Batcher(Generic[S]):
         ends = np.cumsum([len(part.goals) for part in batch])
         complete = [
             part
-            for part, its_scores in zip(batch, np.split(scores, ends[:-1]), strict=True)
-            if part.request.enter(part.rows, its_scores)
+            for part, part_scores in zip(batch, np.split(scores, ends[:-1]), strict=True)
+            if part.request.add_scores(part.rows, part_scores)
         ]
         try:
             self._report(len(scores), start, complete)
@@ -270,6 +280,7 @@ class Batcher(Generic[S]):
         scores = self._score([part.frames for part in batch], goals, batch[0].request.scorer)
         if scores.shape != goals.shape:
             raise RewardError(
-                f"scores: got {list(scores.shape)}, expected {list(goals.shape)}, one a frame."
+                f"scores: got the shape {list(scores.shape)}, expected {list(goals.shape)}, one "
+                "score for each frame. Correct the function that scores."
             )
         return scores

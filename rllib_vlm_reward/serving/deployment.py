@@ -1,4 +1,4 @@
-"""A pool's actors on a cluster: whether they fit, where they go, and when they can serve."""
+"""Checks that a pool fits the cluster, starts its actors, and waits until they are ready."""
 
 import contextlib
 import dataclasses
@@ -37,8 +37,8 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 Group: TypeAlias = PlacementGroup | None
 _CONTROL_THREADS = 4
-# A call from another node waits in a thread of its actor while its batch forms, so this bounds how
-# many of them join.
+# A call from another node waits in a thread of the actor while its batch forms, so this limits how
+# many such calls can be in one batch.
 _SCORING_THREADS = 64
 _PATIENCE_S = 10.0
 _PLACE_TIMEOUT_S = 120.0
@@ -47,15 +47,15 @@ _LOAD_TIMEOUT_S = 1800.0  # the first run may download several GB
 
 @dataclasses.dataclass(frozen=True)
 class Demand:
-    """What a pool asks of its cluster.
+    """The resources that a pool needs.
 
     Attributes:
-        actors: how many.
-        cpus: that Ray reserves for each.
-        gpus: for each, a whole number or a part of one GPU.
+        actors: number of actors.
+        cpus: CPUs that Ray reserves for each actor.
+        gpus: GPUs for each actor, a whole number or a fraction of one GPU.
 
     Raises:
-        PoolError: several GPUs and a part of one.
+        PoolError: ``gpus`` is above 1 and not a whole number.
 
     Example:
         >>> Demand(actors=3, cpus=0, gpus=0.5).check([{"CPU": 8.0, "GPU": 1.0}])
@@ -73,13 +73,13 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
     def __post_init__(self) -> None:
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise PoolError(
-                f"num_gpus_per_actor: got {self.gpus:g}, expected a whole number or a part of one "
-                f"GPU. Set {math.ceil(self.gpus)}, or at most 1."
+                f"num_gpus_per_actor: got {self.gpus:g}, expected a whole number, or a fraction of "
+                f"one GPU. Set {math.ceil(self.gpus)}, or at most 1."
             )
 
     @classmethod
     def of(cls, config: VLMRewardConfig, nodes: Iterable[Mapping[str, float]]) -> "Demand":
-        """Return what the configuration asks; a GPU each, if not said, where there are any."""
+        """Return the demand of a configuration; by default one GPU per actor if a node has GPUs."""
         gpus = config.serving.num_gpus_per_actor
         if gpus is None:
             gpus = float(any(node.get("GPU") for node in nodes))
@@ -87,17 +87,17 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
 
     @classmethod
     def granted(cls, bundles: Sequence[Mapping[str, float]]) -> "Demand":
-        """Return what a placement group's equal bundles hold, one for each actor."""
+        """Return the demand that matches a placement group's equal bundles, one per actor."""
         return cls(len(bundles), bundles[0].get("CPU", 0.0), bundles[0].get("GPU", 0.0))
 
     def check(self, nodes: Iterable[Mapping[str, float]]) -> None:
-        """Raise if these nodes, were they idle, could not hold the pool.
+        """Check that the nodes have room for the pool if they are idle.
 
         Args:
-            nodes: the resources of each, such as ``{"CPU": 8.0, "GPU": 1.0}``.
+            nodes: the resources of each node, such as ``{"CPU": 8.0, "GPU": 1.0}``.
 
         Raises:
-            PoolError: what was asked, what there is, and the remedy.
+            PoolError: the pool does not fit.
         """
         nodes = list(nodes)
         room = sum(self._room(node) for node in nodes)
@@ -109,16 +109,16 @@ num_cpus_per_actor or num_gpus_per_actor (0.5 lets two actors share a GPU), or a
             )
 
     def bundles(self) -> list[dict[str, float]]:
-        """Return each actor's share of a placement group; none if they reserve nothing."""
-        share = {"CPU": self.cpus, "GPU": self.gpus}
-        return [share] * self.actors if self.cpus or self.gpus else []
+        """Return a placement group's bundles, one per actor; none if actors reserve nothing."""
+        bundle = {"CPU": self.cpus, "GPU": self.gpus}
+        return [bundle] * self.actors if self.cpus or self.gpus else []
 
     def __str__(self) -> str:
         return f"{self.actors} actors of {self.cpus:g} CPUs and {self.gpus:g} GPUs each"
 
     def _room(self, node: Mapping[str, float]) -> float:
-        """How many actors a node can hold; an actor never spans two nodes, nor parts of GPUs."""
-        # An actor that reserves nothing runs on at least one core all the same.
+        """Return how many actors fit on a node. An actor cannot use fractions of several GPUs."""
+        # Allow one actor per core if actors reserve nothing.
         rooms = [math.inf if self.cpus or self.gpus else max(1.0, node.get("CPU", 0.0))]
         if self.cpus:
             rooms.append(math.floor(node.get("CPU", 0.0) / self.cpus + 1e-6))
@@ -137,27 +137,31 @@ def _total(nodes: Iterable[Mapping[str, float]]) -> str:
 
 
 def living_nodes() -> list[dict[str, float]]:
-    """Return the resources of each node of the cluster, such as ``{"CPU": 8.0, "GPU": 1.0}``."""
+    """Return the resources of each living node, such as ``{"CPU": 8.0, "GPU": 1.0}``."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def launch(
     config: VLMRewardConfig, name: str, indices: Sequence[int], group: Group = None
 ) -> list[ActorHandle]:
-    """Create the actors ``name/0``, ``name/1``, ... on the cluster that Ray is connected to.
+    """Create the actors ``name/0``, ``name/1``, ... on the cluster to which Ray is connected.
 
-    They end with the process that calls this, however it ends.
+    The actors end with the calling process, even if it is killed.
 
     Args:
-        config: of the run.
-        name: of the pool.
-        indices: of the actors to create.
-        group: whose last ``num_actors`` bundles are theirs; None puts them outside of any.
+        config: the reward's settings.
+        name: the name of the pool.
+        indices: the indices of the actors to create.
+        group: a placement group whose last ``num_actors`` bundles are for the actors; None starts
+            them outside any group.
+
+    Returns:
+        The actors' handles.
 
     Raises:
         PoolError: the pool does not fit the cluster, or the name is taken.
     """
-    # Not above: every client imports this module, and only actors need open_clip.
+    # Imported here, since every client imports this module and only actors need open_clip.
     from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
 
     demand = _demand(config, group)
@@ -170,12 +174,13 @@ def launch(
             num_cpus=demand.cpus,
             num_gpus=demand.gpus,
             max_concurrency=_SCORING_THREADS,
-            # A killed actor comes back and Ray sends its requests again; without both, one
-            # ActorDiedError costs an env runner, 60 s and its data (RLlib 2.60).
+            # Ray restarts a killed actor and sends its requests again. Otherwise, an ActorDiedError
+            # would cost an env runner, 60 s and its data (RLlib 2.60).
             max_restarts=-1,
             max_task_retries=-1,
-            # Without "DEFAULT" Ray 2.60 forces them into a Tune trial's group, room or not. In a
-            # group any bundle will do: RLlib's actors may sit in theirs.
+            # Without "DEFAULT", Ray 2.60 puts actors into a Tune trial's group even without room.
+            # In a group, an actor may use any bundle, since RLlib's actors may use those of the
+            # pool.
             scheduling_strategy=PlacementGroupSchedulingStrategy(group) if group else "DEFAULT",
         )
         try:
@@ -192,7 +197,7 @@ def launch(
             end(actors)
             raise PoolError(
                 f"reward pool {name!r}: the name is taken on this cluster. Use the running pool "
-                "(RewardPool.connect), close it, or choose another pool_name."
+                "with RewardPool.connect, close it, or choose another pool_name."
             ) from error
     return actors
 
@@ -209,21 +214,25 @@ def _demand(config: VLMRewardConfig, group: Group) -> Demand:
 def find(name: str, count: int) -> list[ActorHandle]:
     """Look up the actors of a running pool.
 
+    Args:
+        name: the name of the pool.
+        count: the number of actors.
+
     Raises:
-        PoolError: one of them is not there.
+        PoolError: an actor does not run.
     """
     try:
         return [ray.get_actor(f"{name}/{i}", namespace=NAMESPACE) for i in range(count)]
     except ValueError as error:
         raise PoolError(
-            f"reward pool {name!r}: expected {count} actors named {name}/0 and on, but not all "
-            "of them run on this cluster. Start the pool first (RewardPool.start), keep the "
-            "process alive that did, and connect with the same name and num_actors."
+            f"reward pool {name!r}: expected {count} actors named {name}/0 and so on, but not all "
+            "of them run on this cluster. Start the pool first with RewardPool.start, keep that "
+            "process alive, and connect with the same name and num_actors."
         ) from error
 
 
 def is_taken(name: str) -> bool:
-    """Return whether a pool of this name runs."""
+    """Return whether a pool with this name is running."""
     running = ray.util.list_named_actors(all_namespaces=True)
     return {"namespace": NAMESPACE, "name": f"{name}/0"} in running
 
@@ -235,18 +244,22 @@ def end(actors: Iterable[ActorHandle]) -> None:
 
 
 def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None:
-    """Wait until each actor has a place and has loaded its model.
+    """Wait until each actor has been placed and has loaded its model.
+
+    Args:
+        actors: the actors.
+        config: the reward's settings.
 
     Raises:
-        PoolError: an actor finds no room, or died, or is late.
+        PoolError: an actor cannot be placed, died, or is late.
         CheckpointError: the model cannot be loaded, or differs between actors.
     """
     placed = [actor.__ray_ready__.remote() for actor in actors]
     waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
     if waiting:
         _LOG.warning(
-            "reward pool: asked for %s; after %g s %d have not started, waiting up to %g s. "
-            "Free, besides what they may hold by now: %s.",
+            "reward pool: asked for %s. After %g s, %d have not started; waiting up to %g s. "
+            "Free on the cluster now: %s.",
             dataclasses.replace(Demand.of(config, living_nodes()), actors=len(actors)),
             *(_PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
             _free(),
@@ -257,22 +270,25 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
     if len({model["encoder_fingerprint"] for model in models}) > 1:
         raise CheckpointError(
             f"encoder {config.encoder!r}: the actors loaded different weights, so a frame's score "
-            "would depend on who gives it. Make the checkpoint the same on every node, or give a "
-            "path that they share."
+            "would depend on the actor. Copy the same checkpoint to every node, or give a path "
+            "that the nodes share."
         )
 
 
 def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.ObjectRef) -> None:
-    """Wait until each actor has scored a blank frame, which it does not in a precision that drifts.
+    """Wait until each actor has scored a blank frame.
+
+    This fails early if goals, head or precision do not suit the model.
 
     Args:
-        actors: that have loaded their models.
-        scorer: the run's.
-        shared: the scorer and its texts' embeddings.
+        actors: actors that have loaded their models.
+        scorer: the run's scorer.
+        shared: reference to the scorer and its texts' embeddings.
 
     Raises:
         PoolError: an actor died, or is late.
-        GoalError, RewardError: goals, head and precision do not suit the model.
+        GoalError: a goal does not suit the model.
+        RewardError: the head or the precision does not suit the model.
     """
     blank = np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, np.int64)
     request = Request(*blank, scorer.fingerprint)
@@ -280,20 +296,20 @@ def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.Obje
     _await(scored, _LOAD_TIMEOUT_S, "score a blank frame")
 
 
-def _await(refs: list[ray.ObjectRef], timeout_s: float, deed: str) -> list[Any]:
+def _await(refs: list[ray.ObjectRef], timeout_s: float, action: str) -> list[Any]:
     try:
         answers: list[Any] = fetch(refs, timeout_s)
     except ERRORS:
-        _take_note(refs)
+        _read_errors(refs)
         raise
     except GetTimeoutError as error:
         raise PoolError(
-            f"reward pool: an actor did not {deed} within {timeout_s:g} s. Free on the cluster: "
-            f"{_free()}. Where others hold them, lower num_cpus_per_actor, num_gpus_per_actor or "
-            "num_env_runners."
+            f"reward pool: an actor did not {action} within {timeout_s:g} s. Free on the cluster: "
+            f"{_free()}. If other processes use the resources, lower num_cpus_per_actor, "
+            "num_gpus_per_actor or num_env_runners."
         ) from error
     except RayActorError as error:
-        raise PoolError(f"reward pool: an actor died as it started. {error}") from error
+        raise PoolError(f"reward pool: an actor died while it started. {error}") from error
     return answers
 
 
@@ -302,8 +318,8 @@ def _free() -> str:
     return f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs"
 
 
-def _take_note(refs: list[ray.ObjectRef]) -> None:
-    """Read the errors of the other actors too, or Ray prints each one's traceback."""
+def _read_errors(refs: list[ray.ObjectRef]) -> None:
+    """Read the errors of all actors, since Ray prints the traceback of an unread error."""
     for ref in ray.wait(refs, num_returns=len(refs), timeout=1)[0]:
         with contextlib.suppress(RayError):
             ray.get(ref)
@@ -311,12 +327,13 @@ def _take_note(refs: list[ray.ObjectRef]) -> None:
 
 @contextlib.contextmanager
 def joined_cluster(**local: Any) -> Iterator[None]:
-    """Be connected to Ray: as this process is already, else to ``RAY_ADDRESS``, else to a new one.
+    """Run the with block connected to Ray.
 
-    A connection made here ends with the context, and with it a Ray that was started here.
+    If the process is not connected, connect to the cluster at ``RAY_ADDRESS``, or start Ray on this
+    machine. A connection made here ends with the block; so does Ray if it was started here.
 
     Args:
-        **local: for ``ray.init``, where Ray is started on this machine.
+        **local: arguments of ``ray.init`` if Ray is started on this machine.
 
     Example:
         >>> with joined_cluster(num_cpus=1):  # doctest: +SKIP
@@ -330,7 +347,7 @@ def joined_cluster(**local: Any) -> Iterator[None]:
     if "RAY_ADDRESS" in os.environ:
         ray.init(**quiet)
     else:
-        # "local", or Ray joins any cluster that another program left on this machine.
+        # Without "local", Ray would join a cluster of another program on this machine.
         ray.init(address="local", **local, **quiet)
     try:
         yield

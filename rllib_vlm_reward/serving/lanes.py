@@ -1,4 +1,4 @@
-"""How many batches a device takes at once."""
+"""How many batches a device computes at once."""
 
 import contextlib
 import dataclasses
@@ -15,17 +15,17 @@ _MAX_LANES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Lanes:
-    """Batches that run at once on one device.
+    """The lanes of a device: threads that each compute one batch at a time.
 
-    On a CPU each lane has cores of its own, and what waits is divided among them: two batches on a
-    core each pass each other no data, where one batch on two cores meets at every layer. On a GPU
-    a second lane brings the next frames there while the first computes.
+    On a CPU, each lane has separate cores, and the waiting frames are divided among the lanes. This
+    is faster than one batch on all cores, whose threads must synchronise at every layer. On a GPU,
+    the second lane transfers the next frames while the first lane computes.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        count: of lanes.
-        threads: torch's, for each.
-        splits: whether what waits is divided among idle lanes.
+        count: number of lanes.
+        threads: number of torch's threads for each lane.
+        splits: whether waiting frames are divided among idle lanes.
 
     Example:
         >>> Lanes.on("cpu", 2)
@@ -43,7 +43,7 @@ class Lanes:
 
     @classmethod
     def on(cls, device: str, cores: int) -> "Lanes":
-        """Return the lanes of a device, for an actor that may use so many cores."""
+        """Return the lanes of a device for an actor that may use ``cores`` CPU cores."""
         if device == "cpu":
             threads = math.ceil(cores / _MAX_LANES)
             count = cores // threads
@@ -52,13 +52,13 @@ class Lanes:
 
     @property
     def cores(self) -> int:
-        """CPU cores that the actor may use."""
+        """The number of CPU cores that the actor may use."""
         return self.threads * (self.count if self.splits else 1)
 
     @contextlib.contextmanager
     def lane(self) -> Iterator[None]:
-        """Make the calling thread a lane: with its threads and, on a GPU, a stream of its own."""
-        # Ray 2.60 sets OMP_NUM_THREADS=1 where an actor asks for no CPU.
+        """Run the with block as a lane: set torch's threads and, on a GPU, use a new stream."""
+        # Ray 2.60 sets OMP_NUM_THREADS=1 if an actor reserves no CPU.
         use_threads(self.threads)
         if self.device == "cpu":
             yield
@@ -68,21 +68,21 @@ class Lanes:
 
 
 def use_threads(count: int) -> None:
-    """Let the calling thread, and no other, compute with so many of torch's threads.
+    """Set the number of torch's threads with which the calling thread computes, and no other.
 
     Example:
         >>> use_threads(1)
         >>> torch.get_num_threads()
         1
     """
-    # torch 2.15 sets a thread's number when the thread first computes or asks for it, to what any
-    # thread has set last: a lane would then take the cores of all.
+    # In torch 2.15, a thread gets its number when it first computes or reads it: the number that
+    # any thread has set last. So read it first, or a lane would use the cores of all lanes.
     torch.get_num_threads()
     torch.set_num_threads(count)
 
 
 def cores() -> int:
-    """Return how many cores this process may run on."""
+    """Return the number of CPU cores on which this process may run."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""How busy one reward actor is: numbers for its pool, and for Ray's metrics (Prometheus)."""
+"""Measures how busy a reward actor is, for the pool and for Ray's metrics (Prometheus)."""
 
 import threading
 import time
@@ -11,13 +11,13 @@ from rllib_vlm_reward.serving.batcher import Batch
 
 __all__ = ["Meter"]
 
-_WINDOW = 1000  # batches that the quantiles and the busy share look back on
+_WINDOW = 1000  # number of last batches in the quantiles and the busy share
 _BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 _LATENCIES_MS = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 60000]
 
 
 class Meter:
-    """Counts an actor's batches.
+    """Counts an actor's frames and batches, and measures latency and load.
 
     Args:
         actor: the actor's name, a tag of every metric.
@@ -40,12 +40,15 @@ class Meter:
         tags = {"actor": actor}
         self._frames_metric = Counter(f"{prefix}_frames", "Frames scored.", ("actor",))
         self._busy_metric = Counter(f"{prefix}_busy_seconds", "Time in batches.", ("actor",))
-        self._queue_metric = Gauge(f"{prefix}_queue", "Frames that wait.", ("actor",))
+        self._queue_metric = Gauge(f"{prefix}_queue", "Frames in the queue.", ("actor",))
         self._size_metric = Histogram(
             f"{prefix}_batch_frames", "Frames in a batch.", _BATCH_SIZES, ("actor",)
         )
         self._latency_metric = Histogram(
-            f"{prefix}_latency_ms", "From arrival to scores.", _LATENCIES_MS, ("actor",)
+            f"{prefix}_latency_ms",
+            "Time from a request's arrival to its scores.",
+            _LATENCIES_MS,
+            ("actor",),
         )
         for metric in (
             self._frames_metric,
@@ -57,7 +60,7 @@ class Meter:
             metric.set_default_tags(tags)
 
     def record(self, batch: Batch) -> None:
-        """Count one batch that has just ended."""
+        """Count one batch, just after it ended."""
         with self._lock:
             self._window.append((time.perf_counter(), batch))
             self._frames += batch.frames
@@ -72,12 +75,13 @@ class Meter:
             self._latency_metric.observe(1000 * latency)
 
     def snapshot(self) -> dict[str, float]:
-        """Return the numbers since the actor's process began, zero where nothing ran yet.
+        """Return the numbers since the actor's process began; zero if nothing ran yet.
 
-        Keys: ``frames``, ``batches`` and ``busy_seconds`` (of a lane, on average) in all;
-        ``batch_mean`` frames; over the last 1000 batches ``p50_ms`` and ``p99_ms`` from a
-        request's arrival to its scores, and ``busy_share`` in [0, 1], the part of that time that
-        the lanes spent in batches.
+        Returns:
+            The totals ``frames``, ``batches`` and ``busy_seconds`` (mean over the lanes);
+            ``batch_mean``, the mean number of frames in a batch; and, over the last 1000 batches,
+            ``p50_ms`` and ``p99_ms``, quantiles of the milliseconds from a request's arrival to its
+            scores, and ``busy_share``, the share of time that lanes spent in batches, in [0, 1].
         """
         with self._lock:
             window = list(self._window)

@@ -1,4 +1,4 @@
-"""N reward actors as one: started or found by name, asked by any number of clients."""
+"""A pool of reward actors, which one process starts and any number of clients use."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving.autoscale import Autoscaler, watch
+from rllib_vlm_reward.serving.autoscale import Autoscaler, start_autoscaler
 from rllib_vlm_reward.serving.deployment import (
     Group,
     await_loaded,
@@ -43,13 +43,17 @@ __all__ = ["PendingScores", "RewardPool"]
 
 _CONTROL_TIMEOUT_S = 5.0
 _BYTES_IN_FLIGHT = 2**27
-_TEXTS_AT_ONCE = 1024  # within one time limit
+_TEXTS_AT_ONCE = 1024  # in one request, which must be answered within timeout_s
 
 
 class RewardPool:
-    """One client's view of the reward actors: for one thread, and never pickled.
+    """A client of the reward actors. It is not thread-safe, and cannot be pickled.
 
-    Made by :meth:`start` in the process that owns the actors, by :meth:`connect` in the others.
+    Create it with :meth:`start` in the process that owns the actors, and with :meth:`connect` in
+    other processes.
+
+    Attributes:
+        name: the name of the pool.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a red ball", "a blue key"])
@@ -86,17 +90,28 @@ class RewardPool:
     def start(cls, config: VLMRewardConfig, *, name: str, group: Group = None) -> "RewardPool":
         """Create the actors ``name/0``, ``name/1``, ..., and wait until each has scored a frame.
 
-        Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
-        starts one on this machine. The actors end at :meth:`close`, or with this process, however
-        it ends. They get the last bundles of a ``group``; without one, room on any node.
+        If this process is not connected to Ray, this connects to the cluster at ``RAY_ADDRESS``, or
+        starts Ray on this machine. The actors end at :meth:`close`, or with this process, even if
+        it is killed.
+
+        Args:
+            config: the reward's settings.
+            name: a name that is unique in the cluster.
+            group: a placement group whose last bundles are for the actors; None lets Ray place them
+                on any node.
+
+        Returns:
+            The pool.
 
         Raises:
-            PoolError: the pool does not fit the cluster, finds no room in it, or the name is taken.
+            PoolError: the pool does not fit the cluster, its resources are in use, or the name is
+                taken.
             CheckpointError: the model cannot be loaded, or differs between actors.
-            GoalError, RewardError: the goals and the head do not suit the model.
+            GoalError: a goal does not suit the model.
+            RewardError: the head or the precision does not suit the model.
         """
         if not ray.is_initialized():
-            # "local", or Ray joins any cluster that another program left on this machine.
+            # Without "local", Ray would join a cluster of another program on this machine.
             ray.init(address=os.environ.get("RAY_ADDRESS", "local"))
         actors = launch(config, name, range(config.serving.num_actors), group)
         try:
@@ -105,34 +120,34 @@ class RewardPool:
             scorer = config.scorer
             await_scores(actors, scorer, pool._share(scorer))
             if config.serving.max_actors is not None:
-                pool._autoscaler = watch(name, config, pool._is_connected)
-        except BaseException:  # an interrupt, too, leaves no actor behind
+                pool._autoscaler = start_autoscaler(name, config, pool._is_connected)
+        except BaseException:  # also end the actors after a KeyboardInterrupt
             end(actors)
             raise
         return pool
 
     @staticmethod
     def is_running(name: str) -> bool:
-        """Return whether a pool of this name runs on the cluster."""
+        """Return whether a pool with this name is running on the cluster."""
         return is_taken(name)
 
     @classmethod
     def connect(cls, name: str, config: VLMRewardConfig, run: str = "") -> "RewardPool":
-        """Find a running pool by its name.
+        """Connect to a running pool.
 
         Args:
-            name: of the pool.
-            config: what the rewards are.
-            run: whose requests these will be: those of several runs take turns at an actor.
+            name: the name of the pool.
+            config: the reward's settings.
+            run: identifies the run that sends the requests. Runs that share an actor take turns.
 
         Raises:
-            PoolError: its actors are not there.
+            PoolError: the actors do not run.
         """
         return cls(name, find(name, config.serving.num_actors), config, owner=False, run=run)
 
     @property
     def retries(self) -> int:
-        """Requests that this client sent to a second actor."""
+        """The number of requests that this client sent to a second actor."""
         return self._router.retries
 
     def submit(
@@ -143,29 +158,30 @@ class RewardPool:
         *,
         checked: bool = False,
     ) -> PendingScores:
-        """Send one request to the actor with the least to do.
+        """Send one request to the actor with the smallest load.
 
-        With ``serving.max_in_flight`` requests or 128 MB of frames unanswered, waits for the oldest
-        first.
+        If ``serving.max_in_flight`` requests or 128 MB of frames are unanswered, this first waits
+        for the oldest request.
 
         Args:
-            frames: uint8 ``[B, H, W, 3]``, or B of ``[H, W, 3]``; copied once, before this
+            frames: uint8 ``[B, H, W, 3]``, or B arrays ``[H, W, 3]``; copied before this method
                 returns.
-            goals: int64 ``[B]``, each frame's goal in ``scorer.goals``.
-            scorer: the goals and the head; sent once, then named by its fingerprint.
-            checked: whether the caller has checked frames and goals as :meth:`.Request.check` does.
+            goals: int64 ``[B]``, the index of each frame's goal in ``scorer.goals``.
+            scorer: the goals and the head; sent once, then identified by its fingerprint.
+            checked: whether frames and goals have been checked as by :meth:`.Request.check`.
 
         Returns:
-            the scores to come, float32 ``[B]``.
+            The pending scores, float32 ``[B]``.
 
         Raises:
-            FrameError, GoalError: see :meth:`.Request.check`.
+            FrameError: see :meth:`.Request.check`.
+            GoalError: see :meth:`.Request.check`.
             PoolError: the oldest request is late, no actor is left, or the pool is closed.
         """
         request = Request(frames, goals, scorer.fingerprint, self._run)
         if not checked:
             request.check()
-        self._look_for_actors()
+        self._update_roster()
         size = len(request) and len(request) * frames[0].nbytes
         self._make_room(size)
         shared = self._share(scorer)
@@ -177,32 +193,34 @@ class RewardPool:
         return pending
 
     def score(self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer) -> Scores:
-        """Score frames and wait: see :meth:`submit` and :meth:`Pending.result`."""
+        """Score frames and wait for the scores; see :meth:`submit` and :meth:`.Pending.result`."""
         return self.submit(frames, goals, scorer).result()
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed N > 0 texts: float32 ``[N, D]``, unit norm.
 
-        All clients ask the same actor, which keeps what it embedded.
+        All clients ask the same actor, which keeps the embeddings.
 
         Raises:
+            GoalError: a text is too long for the model.
             PoolError: no actor answers in time, or the pool is closed.
         """
         parts = [list(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
         return np.concatenate([self._embed(part) for part in parts])
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return what each actor runs and where; one that is restarting is left out.
+        """Return a description of each actor, except of actors that are restarting.
 
-        See :meth:`RewardActor.describe`: device, node, pid, embed_dim and so on.
+        See :meth:`.RewardActor.describe`: device, node, pid, embed_dim and so on.
         """
         return list(self._ask_all("describe").values())
 
     def stats(self) -> list[dict[str, Any]]:
-        """Return each actor's numbers: see :meth:`RewardActor.stats`.
+        """Return the numbers of each actor, see :meth:`.RewardActor.stats`.
 
-        Also ``actor``, its name; ``up``, False (and no other numbers) while it restarts; and
-        ``restarts``, those that this client saw between two calls.
+        Each row also has ``actor``, the actor's name; ``up``, which is False while the actor
+        restarts, and then the other numbers are missing; and ``restarts``, the number of restarts
+        that this client noticed between two calls.
 
         Raises:
             PoolError: all actors have ended.
@@ -219,14 +237,14 @@ class RewardPool:
         return rows
 
     def report_failure(self, text: str) -> None:
-        """Leave a failure for the driver, which an exception in a remote env runner never reaches.
+        """Store a failure for the driver, since it never gets exceptions of remote env runners.
 
-        Every actor keeps it in memory, so of several it outlives the restart of one.
+        All actors keep the text in memory, so that it is not lost if one of several restarts.
         """
         self._ask_all("report_failure", text)
 
     def failures(self) -> list[str]:
-        """Return what was reported by any client, each text once.
+        """Return the failures that any client reported, each text once.
 
         Raises:
             PoolError: all actors have ended.
@@ -235,38 +253,38 @@ class RewardPool:
         return list(dict.fromkeys(text for texts in answers for text in texts))
 
     def close(self) -> None:
-        """End the actors, if this process started them. Idempotent.
+        """End the actors if this process started them. Idempotent.
 
-        Ray 2.60 kills without waiting, so another client's last request may still be answered.
+        Ray 2.60 does not wait for the end, so another client's last request may still be answered.
         """
         if self._autoscaler is not None:
             self._autoscaler.close()
         if self._owner and not self._closed and self._is_connected():
             end(present(self.name).values())
             while self._autoscaler is not None and self._autoscaler.join(timeout_s=1.0):
-                end(present(self.name).values())  # one was started meanwhile
+                end(present(self.name).values())  # the autoscaler may have started one
             end(present(self.name).values())
         self._closed = True
         self._router.close()
 
     def __reduce__(self) -> NoReturn:
         raise PoolError(
-            f"reward pool {self.name!r}: a pool cannot be pickled, since its actors' handles die "
-            "with the cluster. Pickle its name, and look it up with RewardPool.connect."
+            f"reward pool {self.name!r}: a pool cannot be pickled, since its actors end with the "
+            "cluster. Pickle its name, and use RewardPool.connect."
         )
 
     def _is_connected(self) -> bool:
-        # Another Ray of this process may have another pool of this name.
+        # After a new ray.init in this process, another pool may have the same name.
         if not ray.is_initialized():
             return False
         return bool(ray.get_runtime_context().get_node_id() == self._node)
 
-    def _look_for_actors(self) -> None:
+    def _update_roster(self) -> None:
         if self._config.serving.max_actors is not None:
-            self._roster.look()
+            self._roster.update()
 
     def _make_room(self, size: int) -> None:
-        """Wait for the oldest requests until this one, of so many bytes, may be under way too."""
+        """Wait for the oldest requests until a request of ``size`` bytes may be sent."""
         while self._under_way and self._under_way[0][0].poll():
             self._take_oldest()
         while self._under_way and (
@@ -301,16 +319,17 @@ class RewardPool:
     ) -> Pending[Any]:
         if self._closed:
             raise PoolError(
-                f"reward pool {self.name!r}: got a request after close(). Close it at the end."
+                f"reward pool {self.name!r}: got a request after close(). Close it after the last "
+                "request."
             )
         return Pending(
             self._router, choose, send, frames=frames, timeout_s=self._config.serving.timeout_s
         )
 
     def _ask_all(self, method: str, *args: Any) -> dict[int, Any]:
-        """Call a control method of every actor; answers by actor, without those that restart."""
-        self._look_for_actors()
-        refs = {getattr(it, method).remote(*args): i for i, it in self._roster.actors.items()}
+        """Call a control method of all actors; return the answers by actor, if they come."""
+        self._update_roster()
+        refs = {getattr(actor, method).remote(*args): i for i, actor in self._roster.actors.items()}
         ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
         answers, dead = {}, 0
         for ref in ready:

@@ -1,4 +1,4 @@
-"""A request, as the client sends it and as the actor takes it: frames, goals and their scorer."""
+"""A request from a client to an actor (frames, goals and scorer), and its answer."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ Scores = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(slots=True)
 class Request:
-    """Frames and, for each of them, the goal that it is scored against.
+    """Frames and, for each frame, the goal against which it is scored.
 
-    The same class on both sides of the wire. It is checked once, by the client, before it is
-    sent; the actor trusts it.
+    Client and actor use the same class. The client checks a request once before it sends it; the
+    actor does not check it again.
 
     Attributes:
-        frames: uint8 ``[B, H, W, 3]``, or B of ``[H, W, 3]``. Whoever sends them first replaces
-            them by the copy that it made, since an env may draw its next frame into the same
-            memory. In the actor always one array, which may be read-only.
+        frames: uint8 ``[B, H, W, 3]``, or B arrays ``[H, W, 3]``. The first send replaces them by
+            a copy, since an env may draw its next frame into the same memory. In the actor, they
+            are always one array, which may be read-only.
         goals: int64 ``[B]``, indices into the scorer's goals.
-        fingerprint: that of the scorer, SHA-256 in hex.
-        run: a number of 64 bits for the run that asks; runs take turns at an actor.
+        fingerprint: fingerprint of the scorer, SHA-256 as a hexadecimal text.
+        run: a 64-bit number that identifies the run. Runs that share an actor take turns.
     """
 
     frames: Frames | Sequence[Frames]
@@ -42,20 +42,20 @@ class Request:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """B, H and W."""
+        """B, H and W of the frames."""
         if not len(self.frames):
             return 0, 1, 1
         height, width = self.frames[0].shape[:2]
         return len(self.frames), height, width
 
     def check(self) -> None:
-        """Raise unless there is one goal for each frame.
+        """Check the types of frames and goals, and that there is one goal for each frame.
 
-        Requests are joined, so one goal too many would shift the goals of another client's frames.
+        The actor joins requests, so one goal too many would shift the goals of other clients.
 
         Raises:
-            FrameError: the frames are not such a batch.
-            GoalError: the goals have another type, rank or number.
+            FrameError: the frames are not uint8 RGB frames of one size.
+            GoalError: the goals are not an int64 array with one goal for each frame.
 
         Example:
             >>> Request(np.zeros((2, 8, 8, 3), np.uint8), np.array([0]), "ab" * 32).check()
@@ -78,11 +78,11 @@ the index of each frame's goal.
 
 
 class Answer(NamedTuple):
-    """What an actor answers.
+    """An actor's answer to a request.
 
     Attributes:
         scores: float32 ``[B]``.
-        waiting: how many frames queue at the actor.
+        waiting: how many frames wait in the actor's queue.
     """
 
     scores: Scores

@@ -1,7 +1,8 @@
-"""From one client to the actors of its pool: which one to ask, the way there, and the answer.
+"""Sends a client's requests to the actors of its pool, and receives the answers.
 
-An :class:`ActorClient` takes requests to one actor, a :class:`Router` chooses among them, a
-:class:`Roster` meets the actors that come, and a :class:`Pending` is one request's answer to come.
+An :class:`ActorClient` sends requests to one actor, a :class:`Router` chooses among the actors, a
+:class:`Roster` keeps the list of actors up to date, and a :class:`Pending` is a request that waits
+for its answer.
 """
 
 import contextlib
@@ -42,26 +43,27 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 _LOG = logging.getLogger(__name__)
 _CONNECT_RETRIES = 3
-_LOOK_S = 5.0
-_REPORT_S = 1.0  # how long what an actor reported of its queue is believed
+_CHECK_S = 5.0
+_REPORT_S = 1.0  # how long an actor's report about its queue is used
 
 
 def present(name: str) -> dict[int, ActorHandle]:
-    """Return the running actors of a pool, by their index."""
+    """Return the running actors of a pool by their index."""
     running = ray.util.list_named_actors(all_namespaces=True)
     prefix = f"{name}/"
-    names = [it["name"] for it in running if it["namespace"] == NAMESPACE]
-    ends = (it.removeprefix(prefix) for it in names if it.startswith(prefix))
-    indices = {int(it) for it in ends if it.isdecimal()}  # "eval/0" belongs to another pool
-    found = {}
+    names = [actor["name"] for actor in running if actor["namespace"] == NAMESPACE]
+    suffixes = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    # A suffix such as "eval/0" belongs to another pool.
+    indices = {int(suffix) for suffix in suffixes if suffix.isdecimal()}
+    actors = {}
     for index in sorted(indices):
-        with contextlib.suppress(ValueError):  # it ended meanwhile
-            found[index] = ray.get_actor(f"{name}/{index}", namespace=NAMESPACE)
-    return found
+        with contextlib.suppress(ValueError):  # the actor has ended meanwhile
+            actors[index] = ray.get_actor(f"{prefix}{index}", namespace=NAMESPACE)
+    return actors
 
 
 def fetch(refs: Any, timeout_s: float | None = None) -> Any:
-    """``ray.get``, where an error that an actor raised comes out as itself."""
+    """Call ``ray.get``, and raise an actor's error without Ray's wrapper."""
     try:
         return ray.get(refs, timeout=timeout_s)
     except RayTaskError as error:
@@ -71,29 +73,29 @@ def fetch(refs: Any, timeout_s: float | None = None) -> Any:
 def none_left() -> PoolError:
     """Return the error of a pool whose actors have all ended."""
     return PoolError(
-        "reward pool: no actor is left. They end with the process that started the pool, and "
-        "at its close(): keep that process alive, and close the pool after the last request."
+        "reward pool: no actor is left. Actors end with the process that started the pool, and at "
+        "its close(). Keep that process alive, and close the pool after the last request."
     )
 
 
 class Attempt(Protocol[T_co]):
-    """What one actor was asked; a :class:`concurrent.futures.Future` is one."""
+    """A request that was sent to one actor, such as a :class:`concurrent.futures.Future`."""
 
     def done(self) -> bool:
-        """Return whether the answer, or an error, is here."""
+        """Return whether the answer or an error has arrived."""
 
     def exception(self) -> BaseException | None:
-        """Return the error, if there is one; called once it is done."""
+        """Return the error, or None. Call it only when done."""
 
     def result(self) -> T_co:
-        """Return the answer; called once it is done."""
+        """Return the answer. Call it only when done."""
 
 
 class Wake:
-    """Lets one thread wait for shared memory and for Ray at once.
+    """Lets one thread wait at the same time for answers through shared memory and through Ray.
 
-    Ray's answers come in a thread of Ray's, which writes a byte into a socket; replies in shared
-    memory make a socket readable themselves.
+    Ray's thread writes a byte into a socket when an answer arrives. A reply in shared memory
+    arrives on a socket anyway.
     """
 
     def __init__(self) -> None:
@@ -103,12 +105,12 @@ class Wake:
         weakref.finalize(self, _close, self._reads, self._writes)
 
     def __call__(self, _: Any = None) -> None:
-        """End a wait, now or the next one; to be called from any thread."""
-        with contextlib.suppress(OSError):  # full, so it will wake; or closed
+        """End the current or next :meth:`wait`. Any thread may call this."""
+        with contextlib.suppress(OSError):  # the socket is full, so it will wake, or closed
             self._writes.send(b"\0")
 
     def wait(self, attempts: Iterable[Attempt[Any]], timeout_s: float) -> None:
-        """Wait until one of the attempts may be done, or the time is over."""
+        """Wait until one of the attempts may be done, at most ``timeout_s`` seconds."""
         poll = select.poll()
         poll.register(self._reads, select.POLLIN)
         for attempt in attempts:
@@ -120,34 +122,34 @@ class Wake:
 
 
 def _close(*sockets: socket.socket) -> None:
-    for each in sockets:
-        each.close()
+    for socket_ in sockets:
+        socket_.close()
 
 
 class ActorClient:
-    """One client's way to one actor: in shared memory on its node, else through Ray.
+    """Sends a client's requests to one actor, in shared memory on the same node, else through Ray.
 
-    The first request of a scorer travels through Ray, with the scorer; once it is answered, the
-    actor knows the scorer and a request in shared memory can name it. Where the connection breaks,
-    since the actor's process ended, its requests go again through Ray, which waits for the actor's
-    next process.
+    The first request with a scorer is sent through Ray, together with the scorer. After the answer,
+    the actor has the scorer, and requests in shared memory refer to it by its fingerprint. If the
+    connection breaks because the actor's process ended, its requests are sent again through Ray,
+    which waits for the actor's next process.
 
     Args:
-        handle: of the actor.
+        handle: the actor's handle.
         node: Ray's id of this client's node.
-        wake: called when an answer has come through Ray.
+        wake: called when an answer has arrived through Ray.
 
     Attributes:
-        handle: of the actor.
-        is_local: whether the actor is on this node, as far as is known.
-        reported_waiting, reported_at: how many frames queued there, and when the actor reported
-            that (time.monotonic).
+        handle: the actor's handle.
+        is_local: whether the actor is on this node; False until that is known.
+        reported_waiting: how many frames waited at the actor, according to its last answer.
+        reported_at: when that answer arrived (time.monotonic).
     """
 
     def __init__(self, handle: ActorHandle, node: str, wake: Callable[[Any], None]) -> None:
         self.handle, self._node, self._wake = handle, node, wake
         self._shared: SharedMemoryClient | None = None
-        self._known: set[str] = set()
+        self._sent_scorers: set[str] = set()  # fingerprints
         self._is_closed = False
         self._failures = 0
         self._location: Future[Any] | None = None
@@ -162,23 +164,23 @@ class ActorClient:
         return answer
 
     def score(self, request: Request, scorer: ray.ObjectRef) -> "ScoreAttempt":
-        """Take one request there.
+        """Send one request.
 
         Args:
-            request: what is asked.
-            scorer: the scorer of its fingerprint, and the embeddings of the scorer's texts.
+            request: the request.
+            scorer: reference to the request's scorer and the embeddings of the scorer's texts.
         """
-        shared = self._connected() if request.fingerprint in self._known else None
+        shared = self._connected() if request.fingerprint in self._sent_scorers else None
         return ScoreAttempt(self, request, scorer, shared)
 
     def score_by_ray(self, request: Request, scorer: ray.ObjectRef) -> Future[Answer]:
-        """Take one request there through Ray, for :class:`ScoreAttempt`."""
-        # Ray 2.60 would start a cluster for a call after ray.shutdown().
+        """Send one request through Ray, for :class:`ScoreAttempt`."""
+        # After ray.shutdown(), a call would start a new cluster (Ray 2.60).
         if self._is_closed or not ray.is_initialized():
             answer: Future[Answer] = Future()
             answer.set_exception(
                 PoolError(
-                    "reward pool: it was closed, or Ray was shut down, before the answer came. "
+                    "reward pool: it was closed, or Ray was shut down, before the answer arrived. "
                     "Read the scores first."
                 )
             )
@@ -187,25 +189,25 @@ class ActorClient:
         return self.call("score", request, [scorer])
 
     def answered(self, fingerprint: str, answer: Answer) -> None:
-        """Learn from an answer: the actor knows the scorer, and how much waits there."""
-        self._known.add(fingerprint)
+        """Note from an answer that the actor has the scorer, and how many frames wait."""
+        self._sent_scorers.add(fingerprint)
         self.reported_waiting, self.reported_at = answer.waiting, time.monotonic()
 
     def forget(self, fingerprint: str) -> None:
-        """Send this scorer along with the next request."""
-        self._known.discard(fingerprint)
+        """Send this scorer again with the next request."""
+        self._sent_scorers.discard(fingerprint)
 
     def close(self) -> None:
-        """Close the connection, if there is one; what is under way ends with an error."""
+        """Close the connection, if there is one. Unanswered requests end with an error."""
         self._is_closed = True
         if self._shared is not None:
             self._shared.close()
 
     def _connected(self) -> SharedMemoryClient | None:
         if self._shared is not None and self._shared.is_broken:
-            # The actor's process is another one, or none: it knows no scorer.
+            # The actor's process ended, and a new one has no scorers.
             self._shared = None
-            self._known.clear()
+            self._sent_scorers.clear()
             self._locate()
         if self._location is not None and self._location.done():
             location, self._location = self._location, None
@@ -213,24 +215,24 @@ class ActorClient:
         return self._shared
 
     def _locate(self) -> None:
-        def learn(location: Future[Any]) -> None:
+        def set_is_local(location: Future[Any]) -> None:
             if location.exception() is None:
                 self.is_local = location.result()[0] == self._node
 
         self._location = self.call("location")
-        self._location.add_done_callback(learn)
+        self._location.add_done_callback(set_is_local)
 
     def _connect(self, location: Future[Any]) -> None:
         if location.exception() is not None:
-            return  # the actor ended; its requests say so
+            return  # the actor ended; its requests report that
         node, address = location.result()
         if node != self._node or address is None:
             return
         try:
             self._shared = SharedMemoryClient(address)
         except OSError as error:
-            # The actor restarted just now, or is in another network namespace: a container's.
-            _LOG.info("reward pool: no shared memory with an actor of this node. %s", error)
+            # The actor has just restarted, or is in the network namespace of another container.
+            _LOG.info("reward pool: cannot use shared memory with an actor on this node. %s", error)
             self._failures += 1
             if self._failures <= _CONNECT_RETRIES:
                 self._locate()
@@ -239,13 +241,13 @@ class ActorClient:
 
 
 class ScoreAttempt:
-    """One request at one actor: in shared memory, or through Ray where that fails or is not there.
+    """A request that was sent to one actor, in shared memory, or through Ray if that fails.
 
     Args:
-        client: the way to the actor.
-        request: what is asked.
+        client: the client of the actor.
+        request: the request.
         scorer: see :meth:`ActorClient.score`.
-        shared: the connection to take; None goes through Ray.
+        shared: the shared-memory connection; None sends the request through Ray.
     """
 
     __slots__ = ("_answer", "_client", "_request", "_scorer", "_shared")
@@ -263,23 +265,23 @@ class ScoreAttempt:
         if shared is None:
             self._answer = client.score_by_ray(request, scorer)
             return
-        exchange = shared.send(request, self._lost)
-        if self._answer is None:  # nor lost already
+        exchange = shared.send(request, self._send_by_ray)
+        if self._answer is None:  # _send_by_ray was not called
             self._answer = exchange
 
     def fileno(self) -> int:
-        """Return what becomes readable when the answer may be here; -1 if Ray brings it."""
+        """Return a descriptor that becomes readable when the answer may be here; -1 with Ray."""
         return self._shared.fileno() if self._shared is not None else -1
 
     def done(self) -> bool:
-        """Return whether the scores, or an error, are here."""
+        """Return whether the scores or an error have arrived."""
         assert self._answer is not None
         if self._shared is not None and not self._answer.done():
             self._shared.receive()
         return self._answer.done()
 
     def exception(self) -> BaseException | None:
-        """Return the error, if there is one."""
+        """Return the error, or None."""
         assert self._answer is not None
         return self._answer.exception()
 
@@ -290,27 +292,27 @@ class ScoreAttempt:
         self._client.answered(self._request.fingerprint, answer)
         return answer.scores
 
-    def _lost(self) -> None:
+    def _send_by_ray(self) -> None:
         self._shared = None
         self._client.forget(self._request.fingerprint)
         try:
             self._answer = self._client.score_by_ray(self._request, self._scorer)
-        except Exception as error:  # raised where the scores are read, not while others' are
+        except Exception as error:  # raise it when these scores are read
             failed: Future[Answer] = Future()
             failed.set_exception(error)
             self._answer = failed
 
 
 class Router:
-    """One client's view of its actors: what each has to do, and which to avoid.
+    """Chooses the actor for a request by load, and avoids actors that were late.
 
     Args:
-        pause_s: how long an actor that was late is left to recover.
+        pause_s: seconds during which an actor that was late is avoided.
 
     Attributes:
-        clients: the way to each actor, by its index.
+        clients: the client of each actor, by the actor's index.
         wake: ends a wait for an answer.
-        retries: requests that were sent once more, since an actor was late or had ended.
+        retries: number of requests that were sent again, since an actor was late or had ended.
     """
 
     def __init__(self, pause_s: float) -> None:
@@ -321,13 +323,16 @@ class Router:
         self._under_way: dict[int, int] = {}
         self._paused_until: dict[int, float] = {}
         self._dead: set[int] = set()
-        self._turn = os.getpid()  # so that clients do not all begin with the first actor
+        self._turn = os.getpid()  # so that clients begin with different actors
 
     def choose(self, tried: Collection[int] = ()) -> int | None:
-        """Return the index of an actor to send to, or None if all are tried or dead.
+        """Return the index of the actor to send a request to, or None if there is none.
 
-        The one with the least to do; among equals, one on this node; among those, the one whose
-        turn it is, so that a client that sends one request at a time uses all actors.
+        It is the actor with the smallest load; among equals, one on this node; among those, the
+        next in turn, so that a client that sends one request at a time uses all actors.
+
+        Args:
+            tried: the actors to which the request was sent before.
         """
         now = time.monotonic()
         self._turn += 1
@@ -343,36 +348,36 @@ class Router:
         )
 
     def first(self, tried: Collection[int] = ()) -> int | None:
-        """Return the first actor that is left: the same for all clients, for work done once."""
+        """Return the usable actor with the lowest index: the same for all clients."""
         return min(self._usable(tried), default=None)
 
     def sent(self, actor: int, frames: int) -> None:
-        """Count a request of so many frames as under way, until :meth:`ended`."""
+        """Count the frames of a request as under way, until :meth:`ended`."""
         self._under_way[actor] = self._under_way.get(actor, 0) + frames
 
     def ended(self, actor: int, frames: int) -> None:
-        """Count a request to this actor as answered, or given up."""
+        """Count the frames of a request as answered or given up."""
         self._under_way[actor] -= frames
 
     def late(self, actor: int) -> None:
-        """Prefer the others for a while."""
+        """Avoid this actor for ``pause_s`` seconds, if there are others."""
         self._paused_until[actor] = time.monotonic() + self._pause_s
 
     def dead(self, actor: int) -> None:
-        """Do not choose this actor again: Ray restarts actors, so this one was ended for good."""
+        """Do not choose this actor again. Ray restarts actors, so this one was ended on purpose."""
         self._dead.add(actor)
 
     def is_dead(self, actor: int) -> bool:
         """Return whether this actor was ended."""
         return actor in self._dead
 
-    def meet(self, actor: int, client: ActorClient) -> None:
-        """Choose an actor that was started, or started anew, from now on."""
+    def add(self, actor: int, client: ActorClient) -> None:
+        """Choose a new actor from now on, or one that was started again."""
         self.clients[actor] = client
         self._dead.discard(actor)
 
     def close(self) -> None:
-        """Close the connections; what is under way ends with an error. Idempotent."""
+        """Close the connections. Unanswered requests end with an error. Idempotent."""
         for client in self.clients.values():
             client.close()
 
@@ -380,72 +385,70 @@ class Router:
         return [i for i in self.clients if i not in tried and i not in self._dead]
 
     def _load(self, actor: int, now: float) -> int:
-        """Return how many frames wait there: this client's, or more if the actor reported more."""
+        """Return how many frames wait at an actor: this client's, or what the actor reported."""
         client = self.clients[actor]
         reported = client.reported_waiting if now - client.reported_at < _REPORT_S else 0
         return max(self._under_way.get(actor, 0), reported)
 
 
 class Roster:
-    """The actors of a pool, and those that join it while it runs.
+    """The list of a pool's actors, updated while the autoscaler starts and ends actors.
 
     Args:
-        name: that of the pool.
-        actors: the first ones, by their index.
-        router: learns who comes and goes.
+        name: the name of the pool.
+        actors: the first actors, in the order of their indices.
+        router: gets new actors, and is informed about dead ones.
 
     Attributes:
-        actors: by their index.
+        actors: the actors by their index.
     """
 
     def __init__(self, name: str, actors: Sequence[ActorHandle], router: Router) -> None:
         self._name, self._router = name, router
         self._node = ray.get_runtime_context().get_node_id()
-        self._looked_at = time.monotonic()
-        self._coming: dict[int, tuple[ActorHandle, Future[Any]]] = {}
+        self._checked_at = time.monotonic()
+        self._loading: dict[int, tuple[ActorHandle, Future[Any]]] = {}
         self.actors: dict[int, ActorHandle] = {}
         for index, actor in enumerate(actors):
-            self._meet(index, actor)
+            self._add(index, actor)
 
-    def look(self) -> None:
-        """Every few seconds, meet the actors that were started, once they serve, and forget others.
-
-        An actor has its name before it has a place and a model.
-        """
-        if time.monotonic() - self._looked_at < _LOOK_S:
+    def update(self) -> None:
+        """Every few seconds, add new actors that have loaded their model, and remove dead ones."""
+        if time.monotonic() - self._checked_at < _CHECK_S:
             return
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         running = present(self._name)
         for index in list(self.actors):
             if index not in running or self._router.is_dead(index):
                 self._router.dead(index)
                 del self.actors[index]
-        for index in running.keys() - self.actors.keys() - self._coming.keys():
-            self._coming[index] = running[index], running[index].describe.remote().future()
-        for index, (actor, loaded) in list(self._coming.items()):
+        # An actor has its name before it has loaded its model.
+        for index in running.keys() - self.actors.keys() - self._loading.keys():
+            self._loading[index] = running[index], running[index].describe.remote().future()
+        for index, (actor, loaded) in list(self._loading.items()):
             if loaded.done():
-                del self._coming[index]
+                del self._loading[index]
                 if loaded.exception() is None:
-                    self._meet(index, actor)
+                    self._add(index, actor)
 
-    def _meet(self, index: int, actor: ActorHandle) -> None:
+    def _add(self, index: int, actor: ActorHandle) -> None:
         self.actors[index] = actor
-        self._router.meet(index, ActorClient(actor, self._node, self._router.wake))
+        self._router.add(index, ActorClient(actor, self._node, self._router.wake))
 
 
 class Pending(Generic[T]):
-    """One request, sent; made by :class:`RewardPool`.
+    """A request that waits for its answer; :class:`.RewardPool` creates it.
 
-    Ray itself retries it if the actor's process dies (``max_task_retries=-1``). Here a time limit
-    comes on top: past it the request also goes to another actor, and the first answer counts.
-    Actors are stateless, so asking two is safe.
+    If the actor's process dies, Ray sends the request again (``max_task_retries=-1``). If the
+    answer does not arrive in time, the request is also sent to a second actor, and the first answer
+    counts. Actors are stateless, so it is safe to ask two.
 
     Args:
-        router: knows the actors.
-        choose: returns the next actor to ask, given those that were asked; None if there is none.
-        send: asks one; kept until the answer is here.
-        frames: how many are asked for, for the router.
-        timeout_s: seconds until the request goes to another actor, and then until it fails.
+        router: has the clients of the actors.
+        choose: gets the actors that were asked; returns the next actor to ask, or None.
+        send: sends the request to an actor; kept until the answer has arrived.
+        frames: number of frames in the request, for the router.
+        timeout_s: seconds until the request is sent to a second actor, and then until it fails.
 
     Raises:
         PoolError: no actor is left.
@@ -472,11 +475,14 @@ class Pending(Generic[T]):
             raise none_left()
 
     def result(self) -> T:
-        """Return the answer, waiting for it at most twice the time limit.
+        """Wait for the answer, at most twice ``timeout_s``, and return it.
 
         Raises:
-            PoolError: late twice, or no actor is left.
-            FrameError, GoalError, RewardError, CheckpointError: raised in the actor.
+            PoolError: two actors did not answer in time, or no actor is left.
+            CheckpointError: the actor raised it.
+            FrameError: the actor raised it.
+            GoalError: the actor raised it.
+            RewardError: the actor raised it.
         """
         self.wait()
         if self._error is not None:
@@ -485,10 +491,10 @@ class Pending(Generic[T]):
         return answer  # type: ignore[no-any-return]
 
     def wait(self) -> None:
-        """Wait until the answer, or the actor's error, is here.
+        """Wait until the answer or the actor's error has arrived.
 
         Raises:
-            PoolError: late twice, or no actor is left.
+            PoolError: two actors did not answer in time, or no actor is left.
         """
         while not self._advance(self._timeout_s):
             for _, actor in self._attempts:
@@ -499,23 +505,23 @@ class Pending(Generic[T]):
             raise self._error
 
     def poll(self) -> bool:
-        """Return whether the answer, or an error, is here, without waiting."""
+        """Return, without waiting, whether the answer or an error has arrived."""
         return self._advance(0)
 
     def _advance(self, timeout_s: float) -> bool:
-        """Receive until answered; False when nothing came within the time limit."""
-        ends: float | None = None
+        """Wait for an answer; return False if nothing arrived within ``timeout_s``."""
+        deadline: float | None = None
         while not self._is_settled:
-            done = next((each for each in self._attempts if each[0].done()), None)
+            done = next((attempt for attempt in self._attempts if attempt[0].done()), None)
             if done is not None:
                 self._receive(*done)
-                ends = None
+                deadline = None
                 continue
             now = time.monotonic()
-            ends = now + timeout_s if ends is None else ends
-            if now >= ends:
+            deadline = now + timeout_s if deadline is None else deadline
+            if now >= deadline:
                 return False
-            self._router.wake.wait((attempt for attempt, _ in self._attempts), ends - now)
+            self._router.wake.wait((attempt for attempt, _ in self._attempts), deadline - now)
         return True
 
     def _receive(self, attempt: Attempt[T], actor: int) -> None:
@@ -558,9 +564,9 @@ class Pending(Generic[T]):
     def _late_error(self) -> PoolError:
         return PoolError(
             f"reward pool: no answer from {len(self._tried)} actor(s) within "
-            f"timeout_s={self._timeout_s:g} seconds each. If the actors are slow rather than "
+            f"timeout_s={self._timeout_s:g} seconds each. If the actors are slow but not "
             "stuck, raise timeout_s (a restarted actor must load its model in that time), "
-            "or lower max_batch_size and max_in_flight, or add actors."
+            "lower max_batch_size and max_in_flight, or add actors."
         )
 
 

@@ -54,7 +54,7 @@ def test_it_stays_within_its_bounds_and_moves_by_one(least, more, loads):
 
 
 def test_an_error_does_not_end_it_and_shares_are_of_the_time_that_passed(monkeypatch):
-    monkeypatch.setattr(autoscale, "_LOOK_S", 0.01)
+    monkeypatch.setattr(autoscale, "_CHECK_S", 0.01)
     shares, enough, busy = [], threading.Event(), itertools.count()
 
     class Recording(Need):
@@ -88,10 +88,10 @@ def test_bounds_that_cross_are_refused():
 def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
     cluster, config, requests, monkeypatch
 ):
-    monkeypatch.setattr(autoscale, "_LOOK_S", 0.5)
-    monkeypatch.setattr(autoscale, "_LOOKS_DOWN", 4)
+    monkeypatch.setattr(autoscale, "_CHECK_S", 0.5)
+    monkeypatch.setattr(autoscale, "_CHECKS_DOWN", 4)
     monkeypatch.setattr(autoscale, "_BUSY", 0.6)  # whatever else this machine does
-    monkeypatch.setattr(router, "_LOOK_S", 0.2)
+    monkeypatch.setattr(router, "_CHECK_S", 0.2)
     bounds = {
         "serving": {
             "num_actors": 1,

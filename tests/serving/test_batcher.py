@@ -134,7 +134,7 @@ def test_only_the_guilty_request_of_a_joined_batch_fails():
 
 def test_scores_of_a_wrong_length_are_an_error_not_a_shift():
     batcher = batcher_of(lambda batches, goals, scorer: np.zeros(len(goals) + 1, np.float32))
-    with pytest.raises(RewardError, match=r"got \[3\], expected \[2\]"):
+    with pytest.raises(RewardError, match=r"got the shape \[3\], expected \[2\]"):
         batcher.submit(request_of([1, 2], [0, 0]), 0).result(10)
     batcher.close()
 

@@ -20,7 +20,7 @@ def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU")
 def test_a_gpu_that_torch_cannot_use_is_an_error(cluster, config):
     greedy = config.model_copy(update={"serving": {"num_gpus_per_actor": None, "num_actors": 1}})
-    with pytest.raises(PoolError, match=r"sees none.*num_gpus_per_actor: 0"):
+    with pytest.raises(PoolError, match=r"finds none.*num_gpus_per_actor: 0"):
         RewardPool.start(greedy, name="greedy")
 
 
@@ -39,6 +39,6 @@ def test_a_pool_that_finds_no_free_room_says_so(cluster, config, monkeypatch, ca
     with pytest.raises(PoolError, match=r"did not start within 1 s. Free on the cluster: 1 CPUs"):
         RewardPool.start(wide, name="wide")
     assert "asked for 1 actors of 2 CPUs and 0 GPUs each" in caplog.text
-    assert "after 0.1 s 1 have not started, waiting up to 1 s." in caplog.text
-    assert "Free, besides what they may hold by now: 1 CPUs" in caplog.text
+    assert "After 0.1 s, 1 have not started; waiting up to 1 s." in caplog.text
+    assert "Free on the cluster now: 1 CPUs" in caplog.text
     ray.kill(tenant)

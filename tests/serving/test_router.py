@@ -15,7 +15,7 @@ def client_of():
 def router_of(count, pause_s=60.0):
     router = Router(pause_s)
     for index in range(count):
-        router.meet(index, client_of())
+        router.add(index, client_of())
     return router
 
 
@@ -93,6 +93,6 @@ def test_the_first_actor_is_the_same_for_all_clients_and_moves_on_when_it_died()
 def test_an_actor_that_was_started_anew_is_chosen_again():
     router = router_of(2)
     router.dead(1)
-    router.meet(1, client_of())
-    router.meet(2, client_of())
+    router.add(1, client_of())
+    router.add(2, client_of())
     assert {router.choose() for _ in range(6)} == {0, 1, 2}

@@ -1,8 +1,8 @@
-"""Requests between a client and an actor of one node, without Ray: frames in shared memory.
+"""Sends frames in shared memory between a client and an actor on the same node, without Ray.
 
-* :mod:`protocol`: the memory, the messages that name it, and the check of the other process' user;
+* :mod:`protocol`: the shared memory, the messages, and the check of the other process's user;
 * :mod:`client`: sends requests to one actor;
-* :mod:`server`: takes the requests of all clients to the actor's batcher.
+* :mod:`server`: passes the requests of all clients to the actor's batcher.
 
-docs/decisions/003-links.md says what a Ray call costs, benchmarks/served.py what this saves.
+See docs/decisions/003-links.md for the cost of a Ray call; benchmarks/served.py measures the gain.
 """

@@ -1,4 +1,4 @@
-"""The client's end of a connection: sends requests to one actor of the same node."""
+"""The shared-memory client, which sends requests to one actor on the same node."""
 
 import itertools
 import socket
@@ -21,9 +21,13 @@ __all__ = ["Exchange", "SharedMemoryClient"]
 
 
 class Exchange:
-    """One request under way; read like a done :class:`concurrent.futures.Future` once it is done.
+    """A request that was sent, with the methods of a done :class:`concurrent.futures.Future`.
 
-    It becomes done in :meth:`SharedMemoryClient.receive`.
+    :meth:`SharedMemoryClient.receive` sets its answer or error.
+
+    Attributes:
+        segment: the shared memory of the request, or None if it could not be sent.
+        shape: B, H and W of the frames.
     """
 
     __slots__ = ("_answer", "_error", "_lost", "segment", "shape")
@@ -37,43 +41,43 @@ class Exchange:
         self._error: Exception | None = None
 
     def done(self) -> bool:
-        """Return whether the answer, or an error, is here."""
+        """Return whether the answer or an error has arrived."""
         return self._lost is None
 
     def exception(self) -> Exception | None:
-        """Return what the scoring raised, or a SharedMemoryError."""
+        """Return the error that scoring raised, a SharedMemoryError, or None."""
         return self._error
 
     def result(self) -> Answer:
-        """Return the answer; raise the error if there is one."""
+        """Return the answer, or raise the error."""
         if self._answer is None:
             raise self._error or RuntimeError("the exchange is not done")
         return self._answer
 
     def settle(self, answer: Answer | None = None, error: Exception | None = None) -> None:
-        """End the exchange."""
-        lost, self._lost = self._lost, None  # which often refers to who holds this exchange
+        """Set the answer or the error."""
+        lost, self._lost = self._lost, None  # breaks a reference cycle with the owner
         self._answer, self._error = answer, error
         if lost is not None and isinstance(error, SharedMemoryError):
             lost()
 
 
 class SharedMemoryClient:
-    """Sends requests to an actor of the same node; frames are copied once, into shared memory.
+    """Sends requests to an actor on the same node; frames are copied once, into shared memory.
 
-    For one thread. No thread waits in the background for replies, since it would take turns at
-    Python with the thread that steps the envs: whoever wants an answer calls :meth:`receive`,
-    and :meth:`fileno` can be waited for with :mod:`select`.
+    It is not thread-safe. No background thread waits for replies, since it would compete for the
+    GIL with the thread that steps the envs. To get answers, call :meth:`receive`; to wait for them,
+    use :meth:`fileno` with :mod:`select`.
 
     Args:
-        address: that of the actor's
+        address: the address of the actor's
             :class:`~rllib_vlm_reward.serving.shared_memory.server.SharedMemoryServer`.
 
     Attributes:
         is_broken: whether the actor's process ended, or :meth:`close` was called.
 
     Raises:
-        OSError: nobody listens there, or a process of another user.
+        OSError: no process listens at the address, or it belongs to another user.
     """
 
     def __init__(self, address: str) -> None:
@@ -91,16 +95,19 @@ class SharedMemoryClient:
         self.is_broken = False
 
     def fileno(self) -> int:
-        """Return what becomes readable when a reply comes; -1 once the connection is broken."""
+        """Return a descriptor that is readable when a reply arrives; -1 if the connection broke."""
         return self._socket.fileno()
 
     def send(self, request: Request, lost: Callable[[], None] = lambda: None) -> Exchange:
         """Send one request.
 
         Args:
-            request: its ``frames`` are replaced by the copy in the shared memory.
-            lost: called where the exchange ends with a SharedMemoryError, while
-                ``request.frames`` still holds the copy.
+            request: the request; its ``frames`` are replaced by the copy in shared memory.
+            lost: called if the exchange ends with a SharedMemoryError, while ``request.frames``
+                still is the copy.
+
+        Returns:
+            The exchange, which is done when the reply has been received.
         """
         shape = request.shape
         if self.is_broken:
@@ -126,7 +133,7 @@ class SharedMemoryClient:
         return exchange
 
     def receive(self) -> None:
-        """Read the replies that have come; does not wait."""
+        """Read the replies that have arrived, without waiting."""
         try:
             while message := self._socket.recv(LONGEST, socket.MSG_DONTWAIT):
                 self._settle(Reply.unpack(message))
@@ -137,7 +144,7 @@ class SharedMemoryClient:
         self.close()
 
     def close(self) -> None:
-        """End the connection; what is under way is lost. Idempotent."""
+        """End the connection; unanswered requests end with an error. Idempotent."""
         self.is_broken = True
         lost, self._under_way = self._under_way, {}
         self._free.clear()
@@ -146,10 +153,10 @@ class SharedMemoryClient:
             exchange.settle(error=_ended())
 
     def _take(self, size: int) -> Segment:
-        for position in range(len(self._free) - 1, -1, -1):  # the last one may still be in a cache
+        for position in range(len(self._free) - 1, -1, -1):  # last ones are likely cached
             if self._free[position].size >= size:
                 return self._free.pop(position)
-        # A segment that is too small, for frames of another size, gives its index to the new one.
+        # If the free segments are too small, a larger one takes over the index of one of them.
         index = self._free.pop().index if self._free else next(self._indices)
         return Segment(index, size)
 
@@ -162,10 +169,10 @@ class SharedMemoryClient:
             exchange.settle(Answer(scores, reply.waiting))
         else:
             exchange.settle(error=reply.error)
-        self._free.append(segment)  # not before: the request may be sent again from this memory
+        self._free.append(segment)  # only now, since ``lost`` may send this memory again
 
 
 def _ended() -> SharedMemoryError:
     return SharedMemoryError(
-        "shared memory: the actor's process ended; send the request again, through Ray."
+        "shared memory: the actor's process ended. Send the request again through Ray."
     )

@@ -1,4 +1,4 @@
-"""What both ends of a connection know: one request's memory, and the messages that name it."""
+"""The protocol of a shared-memory connection: the memory of a request, and the messages."""
 
 import mmap
 import os
@@ -26,7 +26,7 @@ __all__ = [
     "view",
 ]
 
-# A memfd has no name, so nothing is left behind however its processes end; only Linux has it.
+# A memfd has no name, so it is freed even if its processes are killed. Only Linux has it.
 SHAREABLE = sys.platform == "linux"
 LONGEST = 65536  # bytes of a message; a Unix datagram holds 200 KB by Linux's default
 _ALIGNMENT = 64
@@ -38,11 +38,11 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
 class SharedMemoryError(ConnectionError):
-    """The actor's process ended, or it does not know the scorer; the request can go through Ray."""
+    """The actor's process ended, or it lacks the scorer. Send the request through Ray instead."""
 
 
 class Views(NamedTuple):
-    """The parts of a request, where they lie in the shared memory.
+    """The parts of a request as arrays in the shared memory.
 
     Attributes:
         frames: uint8 ``[B, H, W, 3]``.
@@ -56,11 +56,11 @@ class Views(NamedTuple):
 
 
 class Segment:
-    """A client's memory for one request at a time, of at least ``size`` bytes.
+    """A client's shared memory for one request at a time.
 
     Attributes:
-        index: names the segment in the messages of its connection.
-        size: bytes.
+        index: identifies the segment in the messages of its connection.
+        size: size in bytes.
 
     Example:
         >>> segment = Segment(0, Segment.size_of((2, 8, 8)))
@@ -78,20 +78,20 @@ class Segment:
 
     @staticmethod
     def size_of(shape: tuple[int, int, int]) -> int:
-        """Return the bytes that a request of B frames ``[H, W, 3]`` takes; shape is (B, H, W)."""
+        """Return the bytes that a request with frames of shape (B, H, W) needs."""
         return max(_goals_at(shape) + shape[0] * (_GOAL + _SCORE), mmap.PAGESIZE)
 
     def views(self, shape: tuple[int, int, int]) -> Views:
-        """Return where the parts of a request of this (B, H, W) lie."""
-        if shape != self._shape:  # a client's requests hardly ever change it
+        """Return the parts of a request with frames of shape (B, H, W)."""
+        if shape != self._shape:  # it rarely changes
             self._shape, self._views = shape, view(self._memory, shape)
         return self._views
 
     def send(self, connection: socket.socket, message: bytes) -> None:
-        """Send a message that names the segment; with the first one goes the memory itself.
+        """Send a message that refers to the segment. The first message also sends the memory.
 
         Raises:
-            OSError: nobody listens any more.
+            OSError: the other process has closed the connection.
         """
         if self._memory_fd is None:
             connection.send(message)
@@ -104,10 +104,10 @@ class Segment:
 
 
 def view(memory: mmap.mmap, shape: tuple[int, int, int]) -> Views:
-    """Return where the parts of a request of this (B, H, W) lie in a segment's memory.
+    """Return the parts of a request with frames of shape (B, H, W) in a segment's memory.
 
     Raises:
-        ValueError: the memory is smaller than such a request.
+        ValueError: the memory is too small for the request.
     """
     batch, height, width = shape
     goals_at = _goals_at(shape)
@@ -123,14 +123,14 @@ def _goals_at(shape: tuple[int, int, int]) -> int:
 
 
 class Ask(NamedTuple):
-    """Score a request.
+    """A message that asks the actor to score a request.
 
     Attributes:
-        number: the request's, on its connection.
-        segment: index of the segment in which it lies; the first message that names a segment
-            brings its memory.
-        shape: B, H, W of the frames.
-        fingerprint: that of the scorer, SHA-256 in hex.
+        number: number of the request on its connection.
+        segment: index of the request's segment. The first message with an index also carries the
+            segment's memory.
+        shape: B, H and W of the frames.
+        fingerprint: fingerprint of the scorer, SHA-256 as a hexadecimal text.
         run: see :class:`~rllib_vlm_reward.serving.request.Request`.
 
     Example:
@@ -146,24 +146,24 @@ class Ask(NamedTuple):
     run: int
 
     def pack(self) -> bytes:
-        """Return the message."""
+        """Return the message as bytes."""
         fingerprint = bytes.fromhex(self.fingerprint)
         return _ASK.pack(self.run, self.number, self.segment, *self.shape, fingerprint)
 
     @classmethod
     def unpack(cls, message: bytes) -> "Ask":
-        """Read a message."""
+        """Read the bytes of :meth:`pack`."""
         run, number, segment, batch, height, width, fingerprint = _ASK.unpack(message)
         return cls(number, segment, (batch, height, width), fingerprint.hex(), run)
 
 
 class Reply(NamedTuple):
-    """The scores lie in the segment, or there is an error.
+    """A message that a request has been scored, or has failed. Scores are in the segment.
 
     Attributes:
-        number: the request's.
-        waiting: how many frames queue at the actor.
-        error: what the scoring raised.
+        number: number of the request.
+        waiting: how many frames wait in the actor's queue.
+        error: the error that scoring raised, or None.
 
     Example:
         >>> Reply.unpack(Reply(7, 128, ValueError("no")).pack())
@@ -175,13 +175,13 @@ class Reply(NamedTuple):
     error: Exception | None = None
 
     def pack(self) -> bytes:
-        """Return the message; an error that cannot be pickled is sent as its text."""
+        """Return the message as bytes. An error that cannot be pickled is sent as its text."""
         header = _REPLY.pack(self.number, self.waiting)
         return header if self.error is None else header + _pickled(self.error)
 
     @classmethod
     def unpack(cls, message: bytes) -> "Reply":
-        """Read a message, which must come from an actor of this cluster: it may hold a pickle."""
+        """Read the bytes of :meth:`pack`. They may hold a pickle, so they must be trusted."""
         number, waiting = _REPLY.unpack_from(message)
         rest = message[_REPLY.size :]
         return cls(number, waiting, pickle.loads(rest) if rest else None)
@@ -199,9 +199,9 @@ def _pickled(error: Exception) -> bytes:
 
 
 def check_user(connection: socket.socket) -> None:
-    """Raise unless the process at the other end of a Unix socket belongs to this one's user.
+    """Check that the process at the other end of a Unix socket belongs to the same user.
 
-    Everybody on the machine can read the socket's address.
+    All users of the machine can read the socket's address.
 
     Raises:
         PermissionError: the process belongs to another user.
@@ -216,6 +216,6 @@ def check_user(connection: socket.socket) -> None:
     )
     if uid != os.geteuid():
         raise PermissionError(
-            f"shared memory: got a process of user {uid}, expected {os.geteuid()}. Start the "
+            f"shared memory: got a process of user {uid}, expected user {os.geteuid()}. Start the "
             "reward pool and its clients as the same user."
         )

@@ -1,4 +1,4 @@
-"""The actor's end of its connections: serves the clients of its node."""
+"""The shared-memory server of an actor, which serves the clients on its node."""
 
 import functools
 import logging
@@ -24,9 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class _Connection:
-    """One client's socket, the segments that it shares, and the replies that it has no room for.
+    """A client's socket, its segments, and the replies that do not fit into the socket's buffer.
 
-    A client reads its replies when it wants the scores. Linux's default buffer holds some 270.
+    A client reads replies only when it needs the scores. Linux's default buffer holds about 270.
     """
 
     def __init__(self, connection: socket.socket, selector: selectors.BaseSelector) -> None:
@@ -36,22 +36,22 @@ class _Connection:
         selector.register(connection, self._waits_for, self)
         self._unsent: deque[bytes] = deque()
         self._is_open = True
-        self._in_use = threading.Lock()
+        self._lock = threading.Lock()
 
     def reply(self, reply: Reply) -> None:
-        """Send a reply; where the client reads none, later."""
+        """Send a reply now, or later if the socket's buffer is full."""
         message = reply.pack()
-        with self._in_use:
+        with self._lock:
             self._unsent.append(message)
             self._send()
 
     def resume(self) -> None:
-        """Send what there was no room for."""
-        with self._in_use:
+        """Send replies that did not fit into the buffer before."""
+        with self._lock:
             self._send()
 
     def close(self) -> None:
-        with self._in_use:
+        with self._lock:
             self._is_open = False
             self._selector.unregister(self.socket)
             self.socket.close()
@@ -63,7 +63,7 @@ class _Connection:
                 self._unsent.popleft()
         except BlockingIOError:
             pass
-        except OSError:  # the client is gone
+        except OSError:  # the client has ended
             self._unsent.clear()
         waits_for = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         if waits_for != self._waits_for and self._is_open:
@@ -72,26 +72,27 @@ class _Connection:
 
 
 class SharedMemoryServer:
-    """Takes requests from the clients of this node, in a thread of its own.
+    """Receives requests from the clients on this node, in a separate thread.
 
     Args:
-        serve: a request, whose frames and goals lie in shared memory -> the future of the scores.
-            Called in the server's thread.
-        batcher: each reply reports how many frames wait there.
+        serve: gets a request, whose frames and goals are in shared memory; returns the future of
+            the scores. It is called in the server's thread.
+        batcher: the batcher; each reply reports how many frames wait in its queue.
 
     Attributes:
-        address: for :class:`~rllib_vlm_reward.serving.shared_memory.client.SharedMemoryClient`.
-            It has no file, and ends with the process.
+        address: the address for
+            :class:`~rllib_vlm_reward.serving.shared_memory.client.SharedMemoryClient`. It is not
+            a file, and ends with the process.
     """
 
     def __init__(self, serve: Serve, batcher: Batcher[Any]) -> None:
         self._serve, self._batcher = serve, batcher
         self.address = f"\0rllib_vlm_reward-{uuid.uuid4().hex}"
-        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._door.bind(self.address)
-        self._door.listen(128)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(self.address)
+        self._listener.listen(128)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._door, selectors.EVENT_READ)
+        self._selector.register(self._listener, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._listen, name="shared-memory", daemon=True)
         self._thread.start()
 
@@ -106,13 +107,13 @@ class SharedMemoryServer:
                         key.data.resume()
                     if events & selectors.EVENT_READ:
                         self._receive(key.data)
-                except OSError as error:  # no file or memory left; the client falls back on Ray
-                    _LOG.warning("reward actor: a shared-memory connection ends. %s", error)
+                except OSError as error:  # no descriptors or memory left; the client uses Ray then
+                    _LOG.warning("reward actor: a shared-memory connection was closed. %s", error)
                     if key.data is not None:
                         key.data.close()
 
     def _accept(self) -> None:
-        accepted, _ = self._door.accept()
+        accepted, _ = self._listener.accept()
         try:
             check_user(accepted)
         except OSError:
@@ -125,7 +126,7 @@ class SharedMemoryServer:
             message, fds, _, _ = socket.recv_fds(connection.socket, ASK_SIZE, 1)
         except ConnectionError:
             message, fds = b"", []
-        if len(message) != ASK_SIZE:  # its end, or no client of ours
+        if len(message) != ASK_SIZE:  # the client has ended, or is not one of this package
             connection.close()
             return
         ask = Ask.unpack(message)
