@@ -1,4 +1,4 @@
-"""What is a frame worth? Embeddings, and the heads that score them. torch; never Ray.
+"""Computes embeddings of frames and texts, and scores from them. Uses torch, but never Ray.
 
     frames uint8 [B, H, W, 3] ─ preprocess ─ encode [B, D] ─ head(images, bank, goals) ─ scores [B]
 
