@@ -77,7 +77,7 @@ def test_an_output_is_never_replaced(light, command):
     frames = ["--frames", "frames.parquet"] if command == "calibrate" else []
     refused = light(command, "run.yaml", *frames, "--output", there).exception
     assert isinstance(refused, FileExistsError)
-    assert str(refused) == f"{there} exists. Choose another --output, or remove it."
+    assert str(refused) == f"{there} exists already. Choose another --output, or remove it."
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_relabel_passes_its_arguments_on(monkeypatch, tmp_path):
     assert result.exit_code == 0, result.exception
     assert calls == [("small", recording, tmp_path / "out", "a key")]
     assert '"steps": 35' in result.output
-    assert "2 episodes are chunks without an end" in result.output
+    assert "2 episodes have no end" in result.output

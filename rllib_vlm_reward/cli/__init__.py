@@ -44,9 +44,9 @@ EXPECTED = (
 
 
 def main() -> None:
-    """Run the command line; an error that the user can correct is printed without a traceback."""
-    # Modules in the working directory are found, as beside a script: an env, a curriculum. Ray
-    # 2.60 gives the driver's path to its workers.
+    """Run the command line; print an error that the user can correct without a traceback."""
+    # Import paths may name modules in the working directory, such as the user's env. Ray 2.60
+    # passes the driver's path on to its workers.
     sys.path.insert(0, os.getcwd())
     _silence_pygame()
     try:
@@ -58,9 +58,9 @@ def main() -> None:
 
 
 def _silence_pygame() -> None:
-    """Keep pygame, which draws gymnasium's classic control, from looking for missing devices.
+    """Stop pygame, which draws gymnasium's classic control, from looking for missing devices.
 
-    It would complain of a missing sound card, and on Linux of a missing display.
+    It would print errors about a missing sound card, and on Linux about a missing display.
     """
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():

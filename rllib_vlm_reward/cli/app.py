@@ -1,4 +1,4 @@
-"""The program that each command registers with."""
+"""The typer app, with which each command registers."""
 
 import logging
 import warnings
@@ -39,7 +39,7 @@ def _options(
 
 
 def say_loading() -> None:
-    """Print why nothing else is printed for some seconds: Ray and PyTorch are imported."""
+    """Print that PyTorch and Ray are imported now, which takes some seconds."""
     Console(stderr=True).print("loading PyTorch and Ray")
 
 

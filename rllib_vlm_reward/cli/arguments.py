@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and refusals that need no heavy import."""
+"""Arguments that several commands share, and checks that need no slow import."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ Assignments = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A value in place of CONFIG's, as vlm_reward.threshold=0.6; the value is YAML. "
-        "Repeat it for several.",
+        help="Replace a value of CONFIG, such as vlm_reward.threshold=0.6. VALUE is YAML. "
+        "Repeatable.",
     ),
 ]
 """``--set`` of a command that reads a run's YAML, for :meth:`.Experiment.from_file`."""
@@ -43,14 +43,14 @@ def config_path(given: str) -> Path:
 
 
 def check_output(path: Path, *, folder: bool = False) -> None:
-    """Refuse to replace what is there; an empty folder may become the output.
+    """Check that the output replaces nothing; an empty folder may become the output.
 
     Args:
-        path: file or folder of the output.
+        path: file or folder to write.
         folder: whether the command writes a folder.
 
     Raises:
-        FileExistsError: the file exists, or the folder holds something.
+        FileExistsError: the file exists, or the folder is not empty.
 
     Example:
         >>> import tempfile
@@ -60,22 +60,22 @@ def check_output(path: Path, *, folder: bool = False) -> None:
     """
     taken = any(path.iterdir()) if folder and path.is_dir() else path.exists()
     if taken:
-        raise FileExistsError(f"{path} exists. Choose another --output, or remove it.")
+        raise FileExistsError(f"{path} exists already. Choose another --output, or remove it.")
 
 
 def refuse_twice(name: str, values: Sequence[object]) -> None:
-    """Refuse a value that is given more than once.
+    """Check that no value is given twice.
 
     Args:
         name: name of the argument or option.
-        values: all that were given.
+        values: all values that were given.
 
     Raises:
-        typer.BadParameter: one of them comes again.
+        typer.BadParameter: a value is given twice.
 
     Example:
         >>> refuse_twice("--encoder", ["small", "base"])
     """
     for value in values:
         if values.count(value) > 1:
-            raise typer.BadParameter(f"got {name} {value} twice, expected it once.")
+            raise typer.BadParameter(f"got {name} {value} twice, expected it once. Remove one.")

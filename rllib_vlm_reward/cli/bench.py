@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward bench``: the throughput of a machine."""
+"""``rllib-vlm-reward bench``: measures the throughput of a machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,13 +15,13 @@ def bench_command(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML of a run whose iterations are timed, with env and learner. " + SHIPPED,
+            help="YAML of a run to time, with env and learner. " + SHIPPED,
             parser=config_path,
             metavar="CONFIG",
         ),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(metavar="NAME", help="CLIP to time, without CONFIG.")
+        str | None, typer.Option(metavar="NAME", help="CLIP to time when no CONFIG is given.")
     ] = None,
     frame: Annotated[
         str, typer.Option(metavar="HxW", help="Height and width of the frames.")
@@ -29,7 +29,7 @@ def bench_command(
     runners: Annotated[int, typer.Option(help="Env runners; one process for each.")] = 2,
     actors: Annotated[int, typer.Option(help="Reward actors.")] = 1,
     request: Annotated[
-        int, typer.Option(help="Frames of a request: the sub-envs of an env runner.")
+        int, typer.Option(help="Frames in a request: one for each sub-env of an env runner.")
     ] = 16,
     seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -39,10 +39,10 @@ def bench_command(
 ) -> None:
     """Measure the throughput of this machine, and find the bottleneck of a run.
 
-    With CONFIG, some iterations of the run are timed, with the run's reward and with a
+    With CONFIG, the command times some iterations of the run, with the run's reward and with a
     reward that costs nothing; --frame, --runners, --actors and --request then come from the run.
-    Without it, the CLIP of --encoder is timed alone, and with clients that send frames as env
-    runners do.
+    Without it, the command times the CLIP of --encoder alone, and with clients that send frames
+    as env runners do.
 
     The command joins the Ray cluster of RAY_ADDRESS if that is set; otherwise it starts Ray on
     this machine.

@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward calibrate``: a threshold that reaches a target."""
+"""``rllib-vlm-reward calibrate``: chooses a threshold that reaches a target."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ def calibrate_command(
     frames: Annotated[
         Path,
         typer.Option(
-            help="Labelled frames, as `collect` writes them.",
+            help="Labelled frames, written by `collect`.",
             exists=True,
             dir_okay=False,
             metavar="PARQUET",
@@ -38,10 +38,13 @@ def calibrate_command(
     ] = None,
     false_positives: Annotated[
         float | None,
-        typer.Option(help="Target: at most this many frames above β an episode are no success."),
+        typer.Option(
+            help="Target: at most this many false positives per episode, on average; a false "
+            "positive is a frame above β that is no success."
+        ),
     ] = None,
     temperature: Annotated[
-        bool, typer.Option("--temperature", help="Choose the temperature τ of the softmax, too.")
+        bool, typer.Option("--temperature", help="Also choose the temperature τ of the softmax.")
     ] = False,
     encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="CLIP that replaces CONFIG's encoder.")
@@ -50,8 +53,8 @@ def calibrate_command(
 ) -> None:
     """Choose the threshold β with the largest recall that reaches a target.
 
-    The target is either --precision or --false-positives an episode. β reaches it with confidence:
-    the 95 % interval over episodes lies on the right side of the target. A run uses the file by
+    Set the target by --precision or by --false-positives. β reaches it with confidence: the whole
+    95 % interval over episodes satisfies the target. To use the file in a run, set
     `vlm_reward: {calibration: FILE}`.
 
     Example:
@@ -94,8 +97,8 @@ def calibrate_command(
     say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
     replaced = "threshold and temperature" if temperature else "threshold"
     say(
-        f"A run uses it by `calibration: {output}` under vlm_reward, in place of {replaced}"
-        f"{f', and with encoder: {encoder}' if encoder is not None else ''}.",
+        f"To use it, set `calibration: {output}` under vlm_reward, in place of {replaced}"
+        f"{f', and encoder: {encoder}' if encoder is not None else ''}.",
         markup=False,
     )
     if found.caveat:

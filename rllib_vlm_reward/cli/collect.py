@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward collect``: frames with ground truth."""
+"""``rllib-vlm-reward collect``: collects frames with ground truth."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ def collect_command(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="YAML of a run; its env is played. " + SHIPPED,
+            help="YAML of a run whose env is played. " + SHIPPED,
             parser=config_path,
             metavar="CONFIG",
         ),
@@ -34,8 +34,8 @@ def collect_command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of labelled images that replaces CONFIG: metadata.csv has the columns "
-            "file_name, goal, label.",
+            help="Folder of labelled images, to import instead of playing an env. Its metadata.csv "
+            "has the columns file_name, goal, label.",
             exists=True,
             file_okay=False,
         ),
@@ -46,7 +46,7 @@ def collect_command(
         typer.Option(
             metavar="NAME",
             help="Who plays: random, expert, or the folder of a run. Repeatable. By default "
-            "random, and expert where the env has one.",
+            "random, and expert if the env has one.",
         ),
     ] = None,
     held_out: Annotated[
@@ -56,9 +56,8 @@ def collect_command(
 ) -> None:
     """Collect frames with their goals and ground truth, to measure a reward with.
 
-    The command plays the env of CONFIG, whose infos report success, or imports the images of
-    --folder. FILE is Parquet with one row for each frame, and stores images as Hugging Face's
-    datasets do.
+    The command plays the env of CONFIG, whose infos must report success, or imports the images of
+    --folder. FILE is Parquet with one row for each frame, which Hugging Face's datasets reads.
 
     Example:
 
@@ -68,7 +67,7 @@ def collect_command(
     """
     if (config is None) == (folder is None):
         raise typer.BadParameter(
-            "give CONFIG to play an env, or --folder to import images; one of them."
+            "give either CONFIG, to play an env, or --folder, to import images."
         )
     check_output(output)
     say_loading()
@@ -123,13 +122,13 @@ def _play(
 
 
 def _table(frames: "LabelledFrames", families: Mapping[str, str]) -> Table:
-    """Count by player and family; by player and goal where families are not known."""
+    """Count by player and family, or by player and goal if there are no families."""
     goals = [families.get(goal, goal) for goal in frames.goals]
     kinds = np.array([*zip(frames.players, goals, strict=True)])
     episodes = np.array(frames.episodes)
     table = Table("player", "goals", "frames", "successes", "episodes")
     for player, goal in dict.fromkeys(map(tuple, kinds.tolist())):
-        own = (kinds == (player, goal)).all(axis=1)
-        numbers = own.sum(), frames.labels[own].sum(), len(np.unique(episodes[own]))
+        rows = (kinds == (player, goal)).all(axis=1)
+        numbers = rows.sum(), frames.labels[rows].sum(), len(np.unique(episodes[rows]))
         table.add_row(player or "imported", goal, *map(str, numbers))
     return table

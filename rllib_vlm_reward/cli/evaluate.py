@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward evaluate``: how good is the reward?"""
+"""``rllib-vlm-reward evaluate``: measures how good a reward is."""
 
 import shlex
 import sys
@@ -23,16 +23,18 @@ def evaluate_command(
     configs: Annotated[
         list[Path],
         typer.Argument(
-            help="YAML of a run, or of the section `vlm_reward` alone; one or several. " + SHIPPED,
+            help="YAML of a run, or of the section `vlm_reward` alone. Repeatable. " + SHIPPED,
             parser=config_path,
             metavar="CONFIG",
         ),
     ],
-    output: Annotated[Path, typer.Option(help="New or empty folder.", metavar="DIR")],
+    output: Annotated[
+        Path, typer.Option(help="New or empty folder for the results.", metavar="DIR")
+    ],
     frames: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled frames. Without them, the first run's env is played.",
+            help="Labelled frames. By default, the env of the first CONFIG is played.",
             exists=True,
             dir_okay=False,
             metavar="FRAMES.parquet",
@@ -53,13 +55,13 @@ def evaluate_command(
             metavar="PATH",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
 ) -> None:
     """Measure how good a reward is, before you spend a run on it.
 
     Each configuration with each encoder is a candidate. All candidates score the same labelled
-    frames, and ground truth shows how often each is right. DIR receives report.html,
-    evaluation.json and the charts.
+    frames, and ground truth shows how often each is right. The command writes report.html,
+    evaluation.json and charts to DIR.
 
     Examples:
 
@@ -82,7 +84,7 @@ def evaluate_command(
     quiet()
     check_device(device)
     rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
-    for reward in rewards.values():  # wrong names are found before the env is played
+    for reward in rewards.values():  # find wrong names before the env is played
         check_encoder(reward.encoder, reward.serving.precision)
     load_metrics(metric or [])
     try:
@@ -92,7 +94,7 @@ def evaluate_command(
     except BaseException:
         kept = output / "frames.parquet"
         if kept.exists():
-            _say(f"the frames are kept: pass --frames {kept} and another --output")
+            _say(f"The frames were kept: pass --frames {kept} and another --output.")
         raise
     _print(assessments)
     Console().print(f"{output / 'report.html'}", markup=False)
@@ -105,7 +107,7 @@ def _evaluate(
     output: Path,
     device: str,
 ) -> "list[Assessment]":
-    """Evaluate and save; what was scored is saved though a later reward fails."""
+    """Evaluate and save; if a reward fails, save the candidates that were scored before it."""
     from rllib_vlm_reward.evaluation.evaluate import Assessment, evaluate, ranked
     from rllib_vlm_reward.evaluation.report import save
 
@@ -118,12 +120,14 @@ def _evaluate(
             metrics=metrics,
             device=device,
             report=lambda name: _say(f"scoring {name}"),
-            found=found.append,
+            done=found.append,
         )
     except BaseException:
         if 0 < len(found) < len(rewards):
             missing = sorted({*rewards} - {each.name for each in found})
-            _say(f"{output} holds what was scored, without {', '.join(missing)}")
+            _say(
+                f"{output} holds the candidates that were scored; not scored: {', '.join(missing)}"
+            )
             save(output, ranked(found), command=command, missing=missing)
         raise
     save(output, assessments, command=command)
@@ -148,7 +152,7 @@ def _say(line: str) -> None:
 
 
 def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
-    """Read the frames, or play the run's env and save its frames."""
+    """Read the frames, or play the run's env and save the frames."""
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     if given is not None:

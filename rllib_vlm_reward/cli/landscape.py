@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward landscape``: scores along an episode, or over a grid of states."""
+"""``rllib-vlm-reward landscape``: draws scores along an episode, or over a grid of states."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,21 +24,25 @@ def landscape_command(
     configs: Annotated[
         list[Path],
         typer.Argument(
-            help="YAMLs of runs. The first one's env is played; each scores the frames. " + SHIPPED,
+            help="YAML of a run. Repeatable: the first one's env is played, and the reward of each "
+            "scores the frames. " + SHIPPED,
             parser=config_path,
             metavar="CONFIG",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="New or empty folder for the results.")
+    ],
     player: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="random or expert. By default expert, where the env has one."
+            metavar="NAME",
+            help="Who plays: random or expert. By default expert, if the env has one.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the layout and of random actions.")] = 0,
     goal: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="One of the run's goals to request.")
+        str | None, typer.Option(metavar="TEXT", help="Goal to request, one of the run's goals.")
     ] = None,
     grid: Annotated[
         list[str] | None,
@@ -52,7 +56,7 @@ def landscape_command(
         Path | None,
         typer.Option(
             metavar="PARQUET",
-            help="Labelled frames that hold --episode.",
+            help="Labelled frames with the episode to score; no env is played.",
             exists=True,
             dir_okay=False,
         ),
@@ -67,12 +71,12 @@ def landscape_command(
             metavar="NAME",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
 ) -> None:
     """Draw the score of a reward along an episode, or over a grid of states.
 
-    For an episode DIR receives trajectory.png and trajectory.gif, for a grid landscape.png; for
-    both landscape.json with the numbers.
+    For an episode, the command writes trajectory.png and trajectory.gif to DIR; for a grid, it
+    writes landscape.png. landscape.json holds the numbers.
 
     Examples:
 
@@ -109,19 +113,21 @@ def landscape_command(
 def _check_options(
     frames: Path | None, episode: str | None, grid: list[str], player: str | None, goal: str | None
 ) -> None:
-    """Refuse options that contradict each other."""
+    """Check that no options contradict each other."""
     if (frames is None) != (episode is None) or (grid and frames is not None):
         raise typer.BadParameter("give --frames and --episode together, and without --grid.")
     if frames is not None and (goal is not None or player is not None):
-        raise typer.BadParameter("--frames were played already: leave out --goal and --player.")
+        raise typer.BadParameter(
+            "the episodes of --frames were played already: leave out --goal and --player."
+        )
     if grid and player is not None:
-        raise typer.BadParameter("no player plays a grid: leave out --player.")
+        raise typer.BadParameter("--player does not apply to --grid: leave out --player.")
     if len(grid) > 2:
         raise typer.BadParameter("a chart shows one or two variables: give --grid once or twice.")
 
 
 def _rewards(configs: list[Path], encoders: list[str], goal: str | None, device: str) -> Rewards:
-    """Read the rewards, and refuse wrong names before an env is played."""
+    """Read the rewards, and find wrong names before an env is played."""
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.landscape import only_goal
     from rllib_vlm_reward.offline import read_config

@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward relabel``: new rewards for recorded episodes."""
+"""``rllib-vlm-reward relabel``: replaces the rewards of recorded episodes."""
 
 import dataclasses
 from pathlib import Path
@@ -30,14 +30,16 @@ def relabel_command(
     ],
     goal: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="One of the goals, for every episode (hindsight)."),
+        typer.Option(
+            metavar="TEXT", help="Goal for every episode, one of CONFIG's goals (hindsight)."
+        ),
     ] = None,
 ) -> None:
     """Replace the rewards of recorded episodes, with any goals and any CLIP.
 
-    IN was recorded by `config.offline_data(output=IN, output_write_episodes=True)`, with frames in
-    observations or infos. OUT is read by `config.offline_data(input_=[OUT],
-    input_read_episodes=True)`. After an interruption the same command resumes.
+    Record IN with `config.offline_data(output=IN, output_write_episodes=True)`, with frames in
+    observations or infos. Train on OUT with `config.offline_data(input_=[OUT],
+    input_read_episodes=True)`. After an interruption, run the same command again: it resumes.
 
     The command joins the Ray cluster of RAY_ADDRESS if that is set; otherwise it starts Ray on
     this machine.
@@ -71,6 +73,6 @@ def relabel_command(
     Console().print_json(data=dataclasses.asdict(last))
     if last.unfinished:
         Console().print(
-            f"{last.unfinished} episodes are chunks without an end, which RLlib refuses to read: "
-            "record with batch_mode='complete_episodes'."
+            f"{last.unfinished} episodes have no end, and RLlib cannot read them: record with "
+            "batch_mode='complete_episodes'."
         )

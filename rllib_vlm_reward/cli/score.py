@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward score``: what is an image worth?"""
+"""``rllib-vlm-reward score``: scores images against goals."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,18 +24,18 @@ def score_command(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files, in any format that Pillow reads.",
+            help="Image file, in any format that Pillow reads. Repeatable.",
             exists=True,
             dir_okay=False,
-            metavar="IMAGE...",
+            metavar="IMAGE",
         ),
     ],
     goal: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="What the image should show, such as 'a red ball'. Repeatable; with softmax "
-            "the goals are weighed against each other.",
+            help="What the image should show, such as 'a red ball'. Repeatable; the softmax head "
+            "compares the goals with each other.",
         ),
     ] = None,
     encoder: Annotated[
@@ -53,26 +53,28 @@ def score_command(
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="How CLIP's answer becomes a score; softmax by default."),
+        typer.Option(
+            metavar="NAME", help="Head, which turns embeddings into a score; softmax by default."
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Mark scores above this value, where a reward is 1.")
+        float | None, typer.Option(help="Mark scores above this value: there the reward is 1.")
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML of a run, or of the section `vlm_reward` alone, that replaces --goal, "
+            help="YAML of a run, or of the section `vlm_reward` alone, in place of --goal, "
             "--negative and --head. " + SHIPPED,
             parser=config_path,
             metavar="CONFIG",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    device: Annotated[str, typer.Option(help="Where CLIP computes, such as cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
 ) -> None:
-    """Score images against goals, and print the scores: one row for each image.
+    """Score images against goals, and print one row for each image.
 
-    The scores are those that a run with the same settings would give to these frames.
+    A run with the same settings would give these frames the same scores.
 
     Examples:
 
@@ -86,7 +88,9 @@ def score_command(
     if config is None and (not goal or encoder is None):
         raise typer.BadParameter("give --goal and --encoder, or --config CONFIG.")
     if config is not None and (goal or negative or head):
-        raise typer.BadParameter("--config brings goals, negatives and head: give them there.")
+        raise typer.BadParameter(
+            "--config replaces --goal, --negative and --head: set them in CONFIG."
+        )
     say_loading()
     from rllib_vlm_reward.evaluation.score import score_images
     from rllib_vlm_reward.reward_model.encoder import check_device
@@ -131,15 +135,15 @@ def _make(
         raise typer.BadParameter(
             f"the head {kind} compares a goal with other statements, but there is one --goal and "
             "no --negative, so every image would score 1. Add --negative TEXT, which says what an "
-            "image shows without the goal, or another --goal; or score the goal alone by "
-            "--head cosine."
+            "image shows without the goal, or another --goal; or use --head cosine, which needs "
+            "none."
         )
     settings = {"encoder": encoder, "goals": goals, "negatives": negatives, "head": kind}
     return validated(VLMRewardConfig, settings, "score")
 
 
 def _tables(scores: "ImageScores") -> Iterator[Table]:
-    """Yield tables of images by goals, each with as many goals as can be read."""
+    """Yield tables of images by goals, each with as many goals as fit a terminal."""
     for first in range(0, len(scores.goals), _GOALS_IN_A_TABLE):
         columns = slice(first, first + _GOALS_IN_A_TABLE)
         heads = (Column(goal, justify="right", overflow="fold") for goal in scores.goals[columns])

@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward train``: a run from its YAML."""
+"""``rllib-vlm-reward train``: trains the agent of a YAML."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ def train_command(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder that the run leaves; runs/CONFIG by default."),
+        typer.Option(metavar="DIR", help="Folder for the results; runs/CONFIG by default."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint in DIR.")
@@ -37,21 +37,26 @@ def train_command(
         ),
     ] = False,
     assignments: Assignments = None,
-    seed: Annotated[int | None, typer.Option(help="In place of CONFIG's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed that replaces CONFIG's.")] = None,
 ) -> None:
     """Train an agent from its goals in words, evaluate it, and draw what it does.
 
-    CONFIG holds RLlib's own settings under RLlib's own names (`environment`, `env_runners`,
-    `training`, ...) beside `vlm_reward`. A commented example is quickstart;
+    CONFIG holds RLlib's settings under RLlib's names (`environment`, `env_runners`,
+    `training`, ...) and the section `vlm_reward`. A commented example is quickstart;
     `--check` prints where its file is.
 
-    DIR ends with `checkpoint/`, TensorBoard events, `summary.json`, `returns.png` and, with a
-    single agent, `agent.gif`. Watch it meanwhile with `tensorboard --logdir DIR`.
+    The command writes `checkpoint/`, TensorBoard events, `summary.json`, `returns.png` and, for a
+    single agent, `agent.gif` to DIR. To follow the training, run `tensorboard --logdir DIR`.
 
-    Joins the Ray cluster of RAY_ADDRESS if that is set, else starts Ray on this machine.
+    The command joins the Ray cluster of RAY_ADDRESS if that is set; otherwise it starts Ray on
+    this machine.
 
-    Examples: `rllib-vlm-reward train quickstart --output runs/quickstart`,
-    `rllib-vlm-reward train quickstart --check --set vlm_reward.threshold=0.6`
+    Examples:
+
+    ```
+    rllib-vlm-reward train quickstart --output runs/quickstart
+    rllib-vlm-reward train quickstart --check --set vlm_reward.threshold=0.6
+    ```
     """
     say_loading()
     from rllib_vlm_reward.run import Experiment

@@ -1,4 +1,4 @@
-"""``rllib-vlm-reward train-clip``: a small CLIP for BabyAI's frames."""
+"""``rllib-vlm-reward train-clip``: trains a small CLIP on BabyAI frames."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,24 +19,24 @@ def train_clip_command(
             metavar="ARCHITECTURE",
         ),
     ],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the trained CLIP.")],
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the trained CLIP.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of optimiser steps.")] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="How many frames to render and caption.")
+        int | None, typer.Option(min=1, help="Number of frames to render and caption.")
     ] = None,
     held_out: Annotated[
         list[str] | None,
         typer.Option(
             metavar="THING",
-            help='A thing that is neither shown nor named, such as "green ball". Repeatable.',
+            help='Thing that training neither shows nor names, such as "green ball". Repeatable.',
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of play, batches and articles.")] = 0,
 ) -> None:
     """Train a CLIP on rendered, captioned BabyAI frames, and score it on held-out layouts.
 
-    The embedded CLIPs were trained with the defaults. DIR has open_clip's layout, with a model
-    card; a run uses it by `vlm_reward: {encoder: DIR}`.
+    The embedded CLIPs were trained with the defaults. The command writes a model card and the
+    files that open_clip loads to DIR. To use the CLIP in a run, set `vlm_reward: {encoder: DIR}`.
 
     Example:
 

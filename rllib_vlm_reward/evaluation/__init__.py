@@ -1,20 +1,20 @@
-"""How good is the reward? Frames with ground truth, and the scores that rewards give them.
+"""How good is the reward? Measures rewards on frames with ground truth.
 
     labelled frames ─ scored frames ─ figures ─ verdict ─▶ report
                     └ calibrate ─▶ calibration        trajectory, grid ─▶ landscape
 
 * :mod:`labelled`: frames with goals and ground truth, as Parquet;
-* :mod:`players`: a run's env and who plays there; :mod:`collect`: labelled frames from play;
+* :mod:`players`: the env of a run and its players; :mod:`collect`: labelled frames from play;
 * :mod:`images`: encoded images; :mod:`image_folder`: labelled frames from a folder of images;
 * :mod:`models`: loads each encoder once;
 * :mod:`scored_frames`: labelled frames with the scores of one reward; :mod:`goal_accuracy`: does
-  the score tell one goal from another?
+  the score distinguish the goals?
 * :mod:`figures`: figures of scored frames, with intervals; :mod:`user_metrics`: a user's metrics;
-  :mod:`verdict`: a word and a sentence;
-* :mod:`evaluate`: rewards side by side;
-  :mod:`reward_charts`, :mod:`report`: what an evaluation leaves;
-* :mod:`cosines`: frames against every statement; :mod:`calibrate`: β and τ for a target;
-* :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: scores of these,
-  and their charts;
+  :mod:`verdict`: one word and a few sentences on a reward;
+* :mod:`evaluate`: evaluates several rewards on the same frames;
+  :mod:`reward_charts`, :mod:`report`: the charts and files of an evaluation;
+* :mod:`cosines`: cosines of frames with all statements; :mod:`calibrate`: β and τ for a target;
+* :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: the scores of
+  both, and charts of them;
 * :mod:`score`: scores of image files.
 """

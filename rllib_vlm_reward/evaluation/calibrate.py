@@ -30,7 +30,7 @@ _MOST_CANDIDATES = 500
 _FEWEST = 10  # episodes with a success
 _TAILS = (0.025, 0.975)
 _TEMPERATURES = (1e-3, 10.0)
-_SMALLEST = 1e-7  # a float32 is no nearer to 1
+_SMALLEST = 1e-7  # float32's resolution near 1; avoids log(0)
 
 
 def calibrate(
@@ -44,15 +44,18 @@ def calibrate(
     """Choose β, and on request τ, for a reward on labelled frames.
 
     Args:
-        config: the reward; a threshold in it plays no part.
+        config: the reward; its threshold is ignored.
         frames: labelled frames whose goals are among the reward's.
         target: what β must reach with confidence, see :func:`choose_threshold`.
-        temperature: also choose τ, by :func:`fit_temperature`, and then β at that τ.
+        temperature: first choose τ, by :func:`fit_temperature`, then β at that τ.
         device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
+    Returns:
+        β, and the precision, recall and false positives an episode that it has on these frames.
+
     Raises:
-        LabelError: what :func:`choose_threshold` refuses; a window of several frames; τ for a
-            head that has none.
+        LabelError: :func:`choose_threshold` finds no β, the reward has a window of several
+            frames, or ``temperature`` is set and the head has none.
         GoalError: a frame's goal is not among the reward's.
         CheckpointError: see :meth:`.CLIPEncoder.load`.
     """
@@ -92,7 +95,7 @@ def calibrate(
 
 
 def fit_temperature(cosines: Cosines, labels: Labels) -> float:
-    """Return the τ at which the softmax's p is most likely to have made the labels.
+    """Return the τ at which the softmax predicts the labels best.
 
     Temperature scaling (Guo et al., arXiv 1706.04599) minimises the mean of -log p over successes
     and -log(1 - p) over the other frames, with τ between 0.001 and 10.
@@ -112,7 +115,7 @@ def fit_temperature(cosines: Cosines, labels: Labels) -> float:
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        p = cosines.probabilities(float(np.exp(log_temperature)))[rows, cosines.own]
+        p = cosines.probabilities(float(np.exp(log_temperature)))[rows, cosines.prompt_index]
         right = np.where(labels, p, 1 - p)
         return float(-np.log(np.maximum(right, _SMALLEST)).mean())
 
@@ -151,7 +154,7 @@ def choose_threshold(
     Two conditions hold. At most 2.5 % of 500 draws of the episodes (the bootstrap of
     :mod:`rllib_vlm_reward.metrics`) miss the target. And there are enough episodes: 3 / (1 -
     precision) in which something fires, or 3 / false positives in all (the rule of three, Hanley
-    and Lippman-Hand, 1983), since a bootstrap of a few faultless episodes sees no fault.
+    and Lippman-Hand, 1983), since a bootstrap of a few episodes without errors shows no error.
 
     Args:
         scores: float32 ``[N]``.
@@ -192,8 +195,8 @@ def choose_threshold(
     sure = target.reached(bounds[0 if target.name == "precision" else 1]) & enough
     if not sure.any():
         raise LabelError(_out_of_reach(thresholds, counted.value(target), bounds, enough, target))
-    fine = target.reached(drawn)
-    first = np.where(fine.any(axis=1), fine.argmax(axis=1), len(thresholds) - 1)
+    reached = target.reached(drawn)
+    first = np.where(reached.any(axis=1), reached.argmax(axis=1), len(thresholds) - 1)
     low, high = np.quantile(thresholds[first], _TAILS)
     return Interval(float(thresholds[sure.argmax()]), float(low), float(high))
 
@@ -235,7 +238,7 @@ def _candidates(scores: Scores, labels: Labels) -> Scores:
     distinct = np.unique(scores)
     below, above = distinct[:-1], distinct[1:]
     middles = below + (above - below) / 2
-    middles = np.where(middles < above, middles, below)  # neighbouring floats have none
+    middles = np.where(middles < above, middles, below)  # no float lies between neighbours
     chosen = np.unique(scores[labels])
     if len(chosen) > _MOST_CANDIDATES:
         shares = np.linspace(0, 1, _MOST_CANDIDATES)
@@ -257,8 +260,8 @@ class _Counted:
     """How many frames score above each of C thresholds in each of E episodes.
 
     Attributes:
-        right: those that are a success, float64 ``[E, C]``.
-        fires: all of them, float64 ``[E, C]``.
+        right: the number of them that are a success, float64 ``[E, C]``.
+        fires: the number of all of them, float64 ``[E, C]``.
     """
 
     right: Counts
@@ -276,7 +279,7 @@ class _Counted:
         return cls(right, right + wrong)
 
     def episodes(self, target: Target) -> Counts:
-        """Return how many episodes a figure rests on, ``[C]``."""
+        """Return how many episodes count for the target at each threshold, ``[C]``."""
         each = self.fires > 0 if target.name == "precision" else np.ones_like(self.fires)
         return np.asarray(each.sum(axis=0))
 

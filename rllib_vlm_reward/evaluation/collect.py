@@ -32,29 +32,30 @@ def collect(
     held_out: bool = False,
     report: Report = lambda player, episodes: None,
 ) -> LabelledFrames:
-    """Play episodes of a run's env and return each step's frame with its goal and the truth.
+    """Play episodes of a run's env and return each step's frame with goal and ground truth.
 
-    The frame of step t >= 1 is what CLIP would see after action t (``frames.source``), the goal is
-    the one that the reset names (``goal_source``), and the label is ``info[success_key]``. The env
-    decides when an episode ends. Another ``seed`` gives new layouts; players with the same seed
-    meet the same layouts.
+    The frame of step t >= 1 is the one that CLIP would score after action t (``frames.source``),
+    the goal is the one that the reset names (``goal_source``), and the label is
+    ``info[success_key]``. The env decides when an episode ends. Another ``seed`` gives new layouts;
+    with the same seed, all players get the same layouts.
 
     Args:
         experiment: the run.
         players: ``random``; ``expert``, the env's ``expert_action()`` with one action in five
             replaced by a random one; or the folder of a run, whose checkpoint plays. None takes
             random, and expert where the env has one.
-        episodes: how many for each player.
+        episodes: number of episodes of each player.
         seed: seed of layouts and random actions.
         held_out: request the run's ``evaluation_goals`` in turn, by
-            ``reset(options={"goal": text})``. Otherwise the env chooses, or the curriculum's goals
-            are drawn evenly.
+            ``reset(options={"goal": text})``. Otherwise the env chooses, or the goals of the
+            curriculum are drawn uniformly.
         report: called with a player and the number of that player's finished episodes.
 
     Raises:
-        GoalError: the env names no goal of the run, or no goals are held out.
+        GoalError: the env names no goal of the run, or ``held_out`` is set and the run holds out
+            no goals.
         FrameError: the env gives no frame.
-        LabelError: an unknown player, or an env without ground truth.
+        LabelError: a player is unknown, or the env reports no ground truth.
 
     Example:
         >>> experiment = Experiment.from_yaml('''
@@ -71,25 +72,25 @@ def collect(
     """
     config, parts = experiment.vlm_reward, []
     with PlayedEnv(experiment) as played:
-        posed = _posed(config, held_out=held_out)
+        requests = _goals_to_request(config, held_out=held_out)
         chosen = [*dict.fromkeys(players or played.acts)]
         for player in chosen:
             _check(played, player)
         for player in chosen:
             report(player, 0)
             if player not in played.acts:
-                parts.append(_watched(player, experiment, episodes, seed, held_out=held_out))
+                parts.append(_play_run(player, experiment, episodes, seed, held_out=held_out))
                 report(player, episodes)
                 continue
             for index in range(episodes):
-                goal = posed[index % len(posed)]
+                goal = requests[index % len(requests)]
                 parts.append(_episode(played, player, seed, index, goal, config.success_key))
                 report(player, index + 1)
     return LabelledFrames.join(parts)
 
 
 def check_labels(frames: LabelledFrames) -> None:
-    """Check that the frames can tell a good reward from a bad one.
+    """Check that there are both successes and other frames: a measurement needs both.
 
     Raises:
         LabelError: every frame shows its goal, or none does.
@@ -113,14 +114,14 @@ succeeds.
         )
 
 
-def _posed(config: VLMRewardConfig, *, held_out: bool) -> Sequence[str | None]:
+def _goals_to_request(config: VLMRewardConfig, *, held_out: bool) -> Sequence[str | None]:
     """Return the goals to request in turn; None leaves the choice to the env."""
     if not held_out:
         return (None,)
     texts = config.goal_set.texts[len(config.training_goals) :]
     if not texts:
         raise GoalError(
-            "held out: got a run without evaluation_goals, expected some. Add them to vlm_reward, "
+            "held out: the run has no evaluation_goals, expected some. Add them to vlm_reward, "
             "or leave --held-out out."
         )
     return texts
@@ -132,11 +133,11 @@ def _check(played: PlayedEnv, player: str) -> None:
 
 
 def _episode(
-    played: PlayedEnv, player: str, seed: int, index: int, posed: str | None, key: str
+    played: PlayedEnv, player: str, seed: int, index: int, request: str | None, key: str
 ) -> LabelledFrames:
     """Play one episode; ``key`` is the info key of success."""
     reset_seed, play_seed = _seeds(seed, index)
-    goal = played.reset(seed=reset_seed, goal=posed)
+    goal = played.reset(seed=reset_seed, goal=request)
     images, labels, to_go = [], [], []
     for frame, info in played.play(_act(played, player, play_seed), seed=play_seed):
         images.append(encode(frame))
@@ -156,11 +157,11 @@ def _episode(
 def _act(played: PlayedEnv, player: str, seed: int) -> Act:
     if player != "expert":
         return played.act(player)
-    rng, advise, stray = np.random.default_rng(seed), played.act(player), played.act("random")
+    rng, expert, wander = np.random.default_rng(seed), played.act(player), played.act("random")
 
     def act() -> Any:
-        advice = advise()  # at each step, since an expert may keep track of the steps
-        return stray() if rng.random() < DETOURS else advice
+        action = expert()  # called at every step, since an expert may count the steps
+        return wander() if rng.random() < DETOURS else action
 
     return act
 
@@ -180,7 +181,7 @@ def _label(info: Mapping[str, Any], key: str) -> bool:
     return bool(info[key])
 
 
-def _watched(
+def _play_run(
     player: str, experiment: Experiment, episodes: int, seed: int, *, held_out: bool
 ) -> LabelledFrames:
     moments = record_rollout(

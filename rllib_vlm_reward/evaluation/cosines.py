@@ -19,11 +19,11 @@ class Cosines:
     """N frames against S statements.
 
     Attributes:
-        statements: of the goal set, S texts.
+        statements: the S statements of the goal set.
         values: float32 ``[N, S]``, in [-1, 1].
-        own: index of the statement that is the prompt of each frame's goal, ``[N]``.
-        weighed: the statements of L in the paper's equation 1, the prompt and the negatives of
-            each frame's goal, bool ``[N, S]``.
+        prompt_index: index of the statement that is the prompt of each frame's goal, ``[N]``.
+        is_compared: which statements are in L of the paper's equation 1: the prompt and the
+            negatives of each frame's goal, bool ``[N, S]``.
         temperature: τ of the model.
 
     Example:
@@ -40,8 +40,8 @@ class Cosines:
 
     statements: tuple[str, ...]
     values: npt.NDArray[np.float32]
-    own: npt.NDArray[np.intp]
-    weighed: npt.NDArray[np.bool_]
+    prompt_index: npt.NDArray[np.intp]
+    is_compared: npt.NDArray[np.bool_]
     temperature: float
 
     @classmethod
@@ -58,21 +58,21 @@ class Cosines:
             model: the CLIP.
             scorer: the goals.
             indices: each frame's goal, ``[N]``.
-            batches: the frames, uint8 ``[B, H, W, 3]`` each, N in all.
+            batches: the N frames in batches, uint8 ``[B, H, W, 3]``.
         """
         goals = scorer.goals
         columns = {text: column for column, text in enumerate(goals.statements)}
-        weighed = np.zeros((len(goals), len(columns)), np.bool_)
+        is_compared = np.zeros((len(goals), len(columns)), np.bool_)
         for row, goal in enumerate(goals.goals):
-            weighed[row, [columns[text] for text in (goal.prompt, *goal.negatives)]] = True
+            is_compared[row, [columns[text] for text in (goal.prompt, *goal.negatives)]] = True
         texts = model.embed_texts(goals.statements)
         images = [model.embed_frames(frames, scorer) for frames in batches]
-        own = np.array([columns[goal.prompt] for goal in goals.goals])
+        prompt_index = np.array([columns[goal.prompt] for goal in goals.goals])
         return cls(
             goals.statements,
             np.concatenate(images) @ texts.T,
-            own[indices],
-            weighed[indices],
+            prompt_index[indices],
+            is_compared[indices],
             1 / model.encoder.logit_scale,
         )
 
@@ -80,7 +80,7 @@ class Cosines:
         """Return the softmax over L, 0 for other statements, float32 ``[N, S]``.
 
         Args:
-            temperature: τ; None takes that of the model.
+            temperature: τ; None takes the model's.
         """
         scaled = self.values / np.float32(temperature or self.temperature)
-        return np.asarray(softmax(np.where(self.weighed, scaled, -np.inf), axis=1))
+        return np.asarray(softmax(np.where(self.is_compared, scaled, -np.inf), axis=1))

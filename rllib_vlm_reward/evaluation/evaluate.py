@@ -1,4 +1,4 @@
-"""Rewards side by side on the same frames."""
+"""Evaluates several rewards on the same frames."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,11 +62,11 @@ class Assessment:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What to think of the candidate."""
+        """The verdict on the candidate."""
         return decide(self.scored, self.figures)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it for JSON; None where a figure is not defined."""
+        """Return settings, verdict and figures for JSON; None where a figure is not defined."""
         return {
             "name": self.name,
             "encoder": self.scored.config.encoder,
@@ -102,8 +102,8 @@ def candidates(
     """Return each configuration with each encoder, by a unique name.
 
     Args:
-        configs: by the file that each was read from.
-        encoders: replace the encoders of the configurations; without any these stay.
+        configs: configurations by the file that each was read from.
+        encoders: replace the encoders of the configurations; empty keeps these.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
@@ -129,21 +129,24 @@ def evaluate(
     metrics: Iterable[str | Metric] = (),
     device: str = "cpu",
     report: Callable[[str], None] = lambda _: None,
-    found: Callable[[Assessment], None] = lambda _: None,
+    done: Callable[[Assessment], None] = lambda _: None,
 ) -> list[Assessment]:
     """Score the same labelled frames with each reward; the best AP comes first.
 
-    Rewards of one encoder and precision share the model, and each frame's embedding.
+    Rewards with the same encoder and precision share the model, and each frame's embedding.
 
     Args:
-        rewards: by name, see :func:`candidates`.
+        rewards: rewards by name, see :func:`candidates`.
         frames: N frames.
-        metrics: functions of the user, or their import paths, see :class:`.Metric`. Each is a
-            figure beside the built-in ones, under its import path; it is called some 300 times
-            for all frames, each family and each goal.
+        metrics: the user's functions, or their import paths, see :class:`.Metric`. Each adds a
+            figure under its import path, and is called about 300 times for all frames, for each
+            family and for each goal.
         device: such as ``"cpu"`` or ``"cuda"``.
         report: called with the name of each candidate before it is scored.
-        found: called with each assessment when it is made, in case a later one fails.
+        done: called with each assessment as soon as it is made, in case a later one fails.
+
+    Returns:
+        one assessment for each reward.
 
     Raises:
         GoalError: the frames have goals that a configuration lacks.
@@ -170,7 +173,7 @@ def evaluate(
 
     def assess(name: str, model: RewardModel) -> Assessment:
         assessment = Assessment(name, score_with_model(model, rewards[name], frames), loaded)
-        found(assessment)
+        done(assessment)
         return assessment
 
     assessments = with_each_model(rewards, assess, frames=len(frames), device=device, report=report)
@@ -178,7 +181,7 @@ def evaluate(
 
 
 def ranked(assessments: Iterable[Assessment]) -> list[Assessment]:
-    """Return assessments by their average precision, the best first."""
+    """Return assessments sorted by average precision, the best first."""
     return sorted(assessments, key=_average_precision, reverse=True)
 
 

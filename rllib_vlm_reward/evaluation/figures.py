@@ -54,25 +54,26 @@ def title_of(figure: str) -> str:
 class Figures:
     """Figures of some frames, each with its 95 % interval; NaN where one is not defined.
 
-    A figure is read by its name, as in ``figures["auroc"]``. There are those of
-    :data:`.METRICS`, which need scores and labels alone; those of the user's metrics, by their
-    import path; and
+    Read a figure by its name, as in ``figures["auroc"]``. The names are those of
+    :data:`.METRICS`, which need scores and labels alone; the import paths of the user's metrics;
+    and
 
     * ``goal_accuracy``: share of the successes at which the frame's goal has the highest score of
       its family, see :class:`.GoalAccuracy`;
     * ``precision``, ``recall``, ``false_positives``, ``missed_episodes``: at β, see
       :class:`.Fires`;
-    * ``calibration_error``: ECE, of scores that are probabilities;
+    * ``calibration_error``: ECE, for scores that are probabilities;
     * ``epic_reward``: EPIC distance of 1[score > β] from the labels;
-    * ``rank_correlation``: of the score with minus the oracle's steps to go, where known.
+    * ``rank_correlation``: rank correlation of the score with minus the oracle's steps to go, on
+      the frames that have these.
 
     Attributes:
-        frames: how many.
-        successes: how many frames show their goal.
-        episodes: how many.
-        succeeded: how many episodes have a success.
-        failed: how many episodes have a frame that is no success.
-        chance: the ``goal_accuracy`` of a score that knows nothing.
+        frames: number of frames.
+        successes: number of frames that show their goal.
+        episodes: number of episodes.
+        succeeded: number of episodes with a success.
+        failed: number of episodes with a frame that is no success.
+        chance: the ``goal_accuracy`` of an uninformative score, in [0, 1].
         values: the figures by name.
     """
 
@@ -112,11 +113,11 @@ def figures(
 
     Args:
         scored: the scored frames.
-        rows: which frames; None takes all.
-        metrics: the user's, see :func:`.load_metrics`.
+        rows: indices of the frames to use; None uses all.
+        metrics: the user's metrics, see :func:`.load_metrics`.
 
     Raises:
-        ConfigError: a user's metric fails, or is not finite for all frames.
+        ConfigError: a user's metric fails, or its value over all frames is not finite.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
@@ -159,14 +160,14 @@ def figures(
 
 
 def by_family(scored: ScoredFrames, metrics: Metrics | None = None) -> dict[str, Figures]:
-    """Return the figures of each family that the frames have."""
+    """Return the figures by family, for the families that occur in the frames."""
     goals = scored.config.goal_set
     families = np.array([goals[index].family for index in indices_of(scored.frames, goals)])
     return _of_each(scored, families, metrics)
 
 
 def by_goal(scored: ScoredFrames, metrics: Metrics | None = None) -> dict[str, Figures]:
-    """Return the figures of each goal that the frames have."""
+    """Return the figures by goal, for the goals that occur in the frames."""
     return _of_each(scored, np.array(scored.frames.goals), metrics)
 
 
@@ -212,7 +213,7 @@ def _interval(
     repeats: int,
     where: npt.NDArray[np.bool_] | None = None,
 ) -> Interval:
-    """Return a figure of all frames, or of those where it is known."""
+    """Return a statistic of all frames, or of those for which ``where`` is true."""
     kept = np.arange(len(episodes)) if where is None else np.flatnonzero(where)
     if not len(kept):
         return _UNDEFINED
@@ -220,7 +221,7 @@ def _interval(
 
 
 def _at_threshold(fires: Fires) -> dict[str, Interval]:
-    rest_on = {
+    counts = {
         "precision": fires.right + fires.wrong,
         "recall": fires.successes,
         "false_positives": np.ones(len(fires)),
@@ -229,14 +230,14 @@ def _at_threshold(fires: Fires) -> dict[str, Interval]:
     each = np.arange(len(fires))
     return {
         name: _interval(
-            partial(fires.of, name), each, _REPEATS if np.count_nonzero(borne) >= _FEW else 0
+            partial(fires.of, name), each, _REPEATS if np.count_nonzero(count) >= _FEW else 0
         )
-        for name, borne in rest_on.items()
+        for name, count in counts.items()
     }
 
 
 def or_none(value: float) -> float | None:
-    """Return a figure as JSON knows it: None where it is not defined.
+    """Return a figure for JSON: None where it is not defined.
 
     Example:
         >>> or_none(0.5), or_none(math.nan)

@@ -20,14 +20,14 @@ RIVALS = 32
 class GoalAccuracy:
     """Which goal has the highest score where a goal is reached: CLIP as a classifier of goals.
 
-    A score that knows only *that* something is reached can rank frames well, though it is the
-    reward of no goal in particular.
+    A score that rises at any success, whatever the goal, can rank frames well, but it cannot
+    reward one goal in particular.
 
     Attributes:
         hits: 1 where the frame's goal scores above all its rivals, 1 / k where it shares the
             highest score with k - 1 others, else 0; NaN without success or rivals. float64
             ``[N]``.
-        chance: the expected hit of a score that knows nothing; NaN where ``hits`` is. float64
+        chance: the expected hit of an uninformative score; NaN where ``hits`` is. float64
             ``[N]``.
         taken_for: for each goal with successes and rivals, the goal that scores highest at these
             successes on average; the same goal, if all is well.
@@ -43,19 +43,19 @@ class GoalAccuracy:
 
     @property
     def mistaken(self) -> dict[str, str]:
-        """The goals that are taken for others, and these others."""
+        """The goals that are taken for another goal, with that other goal."""
         return {goal: other for goal, other in self.taken_for.items() if goal != other}
 
 
 def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int, list[int]]:
     """Return the goals that each seen goal is compared with: that goal, then others of its family.
 
-    Others that are seen come before those that are not. No two have the same prompt.
+    Goals that are seen come before those that are not. No two have the same prompt.
 
     Args:
         goals: all goals.
-        seen: indices of goals.
-        most: how many at most, the goal included.
+        seen: indices of the goals to compare.
+        most: how many goals to return at most, the goal itself included.
 
     Example:
         >>> rivals(GoalSet.from_texts(["a ball", "a key", "a box"]), [2, 1])
@@ -81,7 +81,7 @@ def measure_goal_accuracy(
         model: the CLIP.
         scorer: goals and head.
         frames: N frames.
-        goals: each frame's goal in ``scorer.goals``, ``[N]``.
+        goals: index of each frame's goal in ``scorer.goals``, ``[N]``.
     """
     hits, chance = np.full(len(frames), np.nan), np.full(len(frames), np.nan)
     taken_for = {}
@@ -106,7 +106,7 @@ def _score(
     rows: npt.NDArray[np.intp],
     goals: Sequence[int],
 ) -> npt.NDArray[np.float32]:
-    """Score some frames against each of some goals: float32 ``[rows, goals]``."""
+    """Score these frames against each of these goals: float32 ``[rows, goals]``."""
     parts = []
     for _, pixels in frames.batches(rows=rows):
         alike = (np.full(len(pixels), goal) for goal in goals)

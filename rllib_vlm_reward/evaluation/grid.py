@@ -37,7 +37,7 @@ class Axis:
         """Read ``NAME=LOW:HIGH:NUMBER``.
 
         Raises:
-            ConfigError: the text is of another form.
+            ConfigError: the text has another form.
 
         Example:
             >>> Axis.parse("theta=-1.5:1.5:3").values
@@ -63,11 +63,11 @@ class Axis:
 
 
 def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) -> Frames:
-    """Render every state of a grid; other variables stay as the reset left them.
+    """Render every state of a grid; the other variables keep their values after the reset.
 
     Args:
-        experiment: a run whose env keeps its state, an array, in ``env.unwrapped.state``, as
-            gymnasium's classic control does, and whose frames are rendered.
+        experiment: a run with ``frames.source`` ``render``, whose env keeps its state as an
+            array in ``env.unwrapped.state``, as gymnasium's classic control does.
         axes: A different variables: ``x``, ``x_dot``, ``theta``, ``theta_dot`` of CartPole,
             ``position`` and ``velocity`` of MountainCar; for other envs the variable's index.
         seed: seed of the reset.
@@ -90,9 +90,9 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         ...
         rllib_vlm_reward.errors.ConfigError: grid: Lift keeps no array in `state` ...
     """
-    world = make_env(experiment)
+    vector_env = make_env(experiment)
     try:
-        env = world.envs[0]
+        env = vector_env.envs[0]
         observation, info = env.reset(seed=seed)
         inner: Any = env.unwrapped
         places = _places(inner, axes)
@@ -102,10 +102,10 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         for values in itertools.product(*(axis.values for axis in axes)):
             state[places] = values
             inner.state = state.copy()
-            seen = collect_frames("render", world, [0], [observation], [info])
+            seen = collect_frames("render", vector_env, [0], [observation], [info])
             frames.append(np.array(seen[0]))
     finally:
-        world.close()
+        vector_env.close()
     stacked = np.stack(frames)
     return stacked.reshape(*(axis.number for axis in axes), *stacked.shape[1:])
 
@@ -123,7 +123,7 @@ def _places(env: Any, axes: Sequence[Axis]) -> list[int]:
     if state.ndim != 1:
         raise ConfigError(
             f"grid: {type(env).__name__} keeps no array in `state` that could be set, expected an "
-            "env like those of gymnasium's classic control. Leave --grid out."
+            "env such as gymnasium's classic control. Leave --grid out."
         )
     numbers = tuple(map(str, range(len(state))))
     names = _NAMES.get(type(env).__name__, numbers)

@@ -15,24 +15,24 @@ __all__ = ["read_folder"]
 
 _TABLES = ("metadata.csv", "labels.csv")
 _NEEDED = ("file_name", "goal", "label")
-_KNOWN = (*_NEEDED, "episode", "step", "steps_to_go", "player")
+_COLUMNS = (*_NEEDED, "episode", "step", "steps_to_go", "player")
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 
 T = TypeVar("T")
-Rows: TypeAlias = list[tuple[int, dict[str, str]]]  # line numbers are those of an editor
+Rows: TypeAlias = list[tuple[int, dict[str, str]]]  # each with its line number, from 1
 
 
 def read_folder(folder: Path) -> LabelledFrames:
-    """Read images and the table that labels them, laid out as Hugging Face's ImageFolder.
+    """Read images and the table that labels them, in the layout of Hugging Face's ImageFolder.
 
     The table is ``metadata.csv`` or ``labels.csv``, with a header and one row for each frame.
     Its columns are ``file_name``, relative to the folder; ``goal``, the goal's text; ``label``,
-    true, false, 1 or 0; and, where they are known, ``episode``, ``step``, ``steps_to_go`` (a cell
-    may be empty) and ``player``. Without a column of episodes, every frame is an episode. Other
-    columns are ignored, but a name that is almost one of these is an error.
+    true, false, 1 or 0; and optionally ``episode``, ``step``, ``steps_to_go`` (a cell may be empty)
+    and ``player``. Without ``episode``, every frame is an episode. Other columns are ignored, but a
+    name that is almost one of these is an error.
 
     Args:
-        folder: holds the table and the images, in any format that Pillow reads.
+        folder: the folder with the table and the images, in any format that Pillow reads.
 
     Raises:
         FileNotFoundError: there is no table.
@@ -55,7 +55,7 @@ def read_folder(folder: Path) -> LabelledFrames:
     if table is None:
         raise FileNotFoundError(
             f"{folder}: got no {' or '.join(_TABLES)}, expected one with the columns "
-            f"{list(_NEEDED)}. Write it, or name the folder that holds it."
+            f"{list(_NEEDED)}. Write it, or pass the folder that holds it."
         )
     with table.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened)
@@ -68,23 +68,23 @@ def read_folder(folder: Path) -> LabelledFrames:
             "missing. Write a header, and separate columns by commas."
         )
     for name in names:
-        near = difflib.get_close_matches(name.strip().lower(), _KNOWN, n=1, cutoff=0.75)
+        near = difflib.get_close_matches(name.strip().lower(), _COLUMNS, n=1, cutoff=0.75)
         if near and near[0] not in names:
             raise LabelError(
                 f"{table}: got the column {name!r}, which is ignored. Did you mean {near[0]!r}?"
             )
     images = _column(table, rows, "file_name", lambda name: read_image(folder / _words(name)))
-    known = set(names)
+    given = set(names)
     return LabelledFrames.of(
         images,
         _column(table, rows, "goal", _words),
         _column(table, rows, "label", _label),
-        episodes=_column(table, rows, "episode", _words) if "episode" in known else None,
-        steps=_column(table, rows, "step", _step) if "step" in known else None,
+        episodes=_column(table, rows, "episode", _words) if "episode" in given else None,
+        steps=_column(table, rows, "step", _step) if "step" in given else None,
         steps_to_go=(
-            _column(table, rows, "steps_to_go", _to_go) if "steps_to_go" in known else None
+            _column(table, rows, "steps_to_go", _to_go) if "steps_to_go" in given else None
         ),
-        player=_column(table, rows, "player", str) if "player" in known else "",
+        player=_column(table, rows, "player", str) if "player" in given else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Encoded images: files and bytes that Pillow reads, and the frames that they hold."""
+"""Converts between frames and encoded images, which Pillow reads."""
 
 import io
 from pathlib import Path
@@ -22,12 +22,12 @@ def encode(frame: Frames) -> bytes:
 def decode(image: bytes, name: str) -> Frames:
     """Decode an image: uint8 RGB ``[H, W, 3]``.
 
-    The image is turned upright as its EXIF orientation asks. Grey and palette images become RGB,
-    and an alpha channel is dropped.
+    The image is rotated by its EXIF orientation. Grey and palette images become RGB, and an alpha
+    channel is dropped.
 
     Args:
         image: the content of a PNG, JPEG or another file that Pillow reads.
-        name: what the error calls the image.
+        name: the image's name in error messages.
 
     Raises:
         FrameError: the image cannot be read, or its pixels have more than 8 bits.
@@ -54,13 +54,13 @@ def decode(image: bytes, name: str) -> Frames:
 
 
 def read_image(path: Path) -> bytes:
-    """Return the content of an image file, which :func:`decode` reads.
+    """Return the content of an image file, after checking that :func:`decode` reads it.
 
     Raises:
-        FrameError: there is no such file, or :func:`decode` refuses what it holds.
+        FrameError: the file does not exist, or :func:`decode` cannot read it.
     """
     if not path.is_file():
-        raise FrameError(f"{path}: there is no such file. Correct the path.")
+        raise FrameError(f"{path}: this file does not exist. Correct the path.")
     content = path.read_bytes()
     decode(content, str(path))
     return content

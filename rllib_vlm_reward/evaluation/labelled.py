@@ -19,7 +19,7 @@ from rllib_vlm_reward.frames import Frames
 __all__ = ["FRAMES_AT_ONCE", "LabelledFrames"]
 
 FRAMES_AT_ONCE = 256
-"""How many frames are decoded and encoded together, which bounds the memory that they take."""
+"""Number of frames that are decoded and encoded together; it bounds the memory they need."""
 
 _COLUMNS: dict[str, pyarrow.DataType] = {
     "image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
@@ -31,7 +31,7 @@ _COLUMNS: dict[str, pyarrow.DataType] = {
     "player": pyarrow.string(),
 }
 _NEEDED = ("image", "goal", "label")
-# What makes Hugging Face's datasets decode the column by itself.
+# With this entry Hugging Face's datasets decodes the column.
 _FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 
 
@@ -43,13 +43,13 @@ class LabelledFrames:
         images: each frame as an encoded image (PNG, JPEG), RGB.
         goals: each frame's goal text.
         labels: whether the frame shows its goal, bool ``[N]``.
-        episodes: each frame's episode; frames that belong to none are an episode each.
+        episodes: name of each frame's episode; a frame without one is an episode by itself.
         steps: the number of the episode's step that the frame follows, int64 ``[N]``.
-        steps_to_go: an oracle's steps to success, float32 ``[N]``; NaN where none is known.
+        steps_to_go: an oracle's steps to success, float32 ``[N]``; NaN where unknown.
         players: who played: ``random``, ``expert``, or the folder of a run.
 
     Raises:
-        LabelError: no frame, or attributes of different lengths.
+        LabelError: there is no frame, or the attributes differ in length.
 
     Example:
         >>> from rllib_vlm_reward.evaluation.images import encode
@@ -70,7 +70,10 @@ class LabelledFrames:
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in _FIELDS}
         if len(set(lengths.values())) > 1 or not self.images:
-            raise LabelError(f"labelled frames: got {lengths}, expected one number, at least 1.")
+            raise LabelError(
+                f"labelled frames: got the lengths {lengths}, expected the same length for all, at "
+                "least 1. Pass one value for each frame."
+            )
 
     @classmethod
     def of(
@@ -84,7 +87,7 @@ class LabelledFrames:
         steps_to_go: Iterable[float | None] | None = None,
         player: str | Iterable[str] = "",
     ) -> "LabelledFrames":
-        """Return frames of plain sequences; see the class for what each holds."""
+        """Return labelled frames from plain sequences, which the class describes."""
         images = tuple(images)
         number = len(images)
         to_go = [None] * number if steps_to_go is None else steps_to_go
@@ -100,7 +103,7 @@ class LabelledFrames:
 
     @classmethod
     def join(cls, parts: Sequence["LabelledFrames"]) -> "LabelledFrames":
-        """Return the frames of all parts; episodes of the same name stay one."""
+        """Return the frames of all parts; frames with the same episode name stay one episode."""
         joined: dict[str, Any] = {}
         for name in _FIELDS:
             values = [getattr(part, name) for part in parts]
@@ -112,7 +115,7 @@ class LabelledFrames:
         return len(self.images)
 
     def take(self, rows: npt.ArrayLike) -> "LabelledFrames":
-        """Return some of the frames, in the order of the rows; or where a mask is true."""
+        """Return the frames at row indices, in their order, or those where a mask is true."""
         chosen = np.arange(len(self))[np.asarray(rows)]
         taken: dict[str, Any] = {}
         for name in _FIELDS:
@@ -122,10 +125,10 @@ class LabelledFrames:
         return LabelledFrames(**taken)
 
     def frames(self, rows: Iterable[int]) -> Frames:
-        """Decode some frames of one size: uint8 ``[B, H, W, 3]``.
+        """Decode the frames at row indices, which must have one size: uint8 ``[B, H, W, 3]``.
 
         Raises:
-            FrameError: an image that cannot be read, or of another size than the first.
+            FrameError: an image cannot be read, or its size differs from the first one's.
         """
         decoded = [
             decode(self.images[row], f"labelled frames: the image of row {row}") for row in rows
@@ -141,7 +144,7 @@ class LabelledFrames:
     def batches(
         self, size: int = FRAMES_AT_ONCE, *, rows: npt.NDArray[np.intp] | None = None
     ) -> Iterator[tuple[npt.NDArray[np.intp], Frames]]:
-        """Yield (rows, frames) of all rows or of some, in order, at most so many at once."""
+        """Yield (rows, frames) for all rows, or the given ones, in batches of ``size`` or fewer."""
         rows = np.arange(len(self)) if rows is None else rows
         for begin in range(0, len(rows), size):
             part = rows[begin : begin + size]
@@ -153,7 +156,7 @@ class LabelledFrames:
         return np.unique(np.array(self.episodes), return_inverse=True)[1]
 
     def save(self, path: Path) -> None:
-        """Write Parquet: a row a frame, images as Hugging Face's ``datasets`` keeps them."""
+        """Write Parquet, one row for each frame; Hugging Face's ``datasets`` reads the images."""
         table = pyarrow.table(
             {
                 "image": [{"bytes": image, "path": None} for image in self.images],
@@ -176,12 +179,12 @@ class LabelledFrames:
         """Read what :meth:`save` wrote, or any Parquet with ``image``, ``goal`` and ``label``.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            LabelError: a column is missing, is of another type, or has gaps.
+            FileNotFoundError: the file does not exist.
+            LabelError: a column is missing, has another type, or has empty cells.
         """
         if not path.exists():
             raise FileNotFoundError(
-                f"labelled frames: no file {path}. `rllib-vlm-reward collect` writes one."
+                f"labelled frames: {path} does not exist. `rllib-vlm-reward collect` writes one."
             )
         table = _read(path)
         columns = {name: table[name].to_pylist() for name in table.column_names}
@@ -203,12 +206,14 @@ def _read(path: Path) -> pyarrow.Table:
     try:
         table = pyarrow.parquet.read_table(path)
     except pyarrow.ArrowException as error:
-        raise LabelError(f"{path}: cannot be read as Parquet ({error}).") from error
+        raise LabelError(
+            f"{path}: cannot be read as Parquet ({error}). Pass a file that `collect` wrote."
+        ) from error
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise LabelError(
             f"{path}: got the columns {table.column_names}, expected {list(_COLUMNS)}, of which "
-            f"{list(_NEEDED)} are needed; {missing} are missing."
+            f"{list(_NEEDED)} are required. Add {missing}."
         )
     table = table.select([name for name in _COLUMNS if name in table.column_names])
     for name in table.column_names:
@@ -218,9 +223,12 @@ def _read(path: Path) -> pyarrow.Table:
             )
         except pyarrow.ArrowException as error:
             raise LabelError(
-                f"{path}: the column {name!r} is {table[name].type}, expected {_COLUMNS[name]} "
-                f"({error})."
+                f"{path}: the column {name!r} has the type {table[name].type}, expected "
+                f"{_COLUMNS[name]} ({error}). Convert it."
             ) from error
         if name != "steps_to_go" and table[name].null_count:
-            raise LabelError(f"{path}: {table[name].null_count} rows have no {name!r}.")
+            raise LabelError(
+                f"{path}: {table[name].null_count} rows have an empty {name!r}, expected a value "
+                "in every row. Fill them in, or remove these rows."
+            )
     return table

@@ -1,4 +1,4 @@
-"""What rewards score along an episode, or over a grid of states, and the charts of it."""
+"""Scores along an episode, or over a grid of states, and charts of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -50,8 +50,8 @@ class Line:
         weights: SHA-256 of the CLIP's weights.
         scores: float32 ``[N]``.
         temperature: τ of the softmax; None for a head without one.
-        others: p of the other statements, at most two, that reach the highest p at any frame,
-            float32 ``[N]`` for each; empty for a head without a softmax.
+        others: p of at most two other statements, those that reach the highest p at any frame,
+            by text, float32 ``[N]``; empty for a head without a softmax.
     """
 
     name: str
@@ -147,8 +147,8 @@ def _line(
 
 def _others(cosines: Cosines, temperature: float) -> dict[str, Numbers]:
     shares = cosines.probabilities(temperature)
-    highest = np.where(cosines.weighed[0], shares.max(axis=0), -1.0)
-    highest[cosines.own[0]] = -1.0
+    highest = np.where(cosines.is_compared[0], shares.max(axis=0), -1.0)
+    highest[cosines.prompt_index[0]] = -1.0
     best = [int(i) for i in np.argsort(-highest, kind="stable")[:_OTHERS] if highest[i] >= 0]
     return {cosines.statements[i]: shares[:, i] for i in best}
 
@@ -181,7 +181,7 @@ def save_trajectory(path: Path, trajectory: Trajectory, lines: Sequence[Line]) -
 def save_curves(path: Path, axis: Axis, frames: Frames, lines: Sequence[Line], goal: str) -> None:
     """Save the scores over one variable of the state as a PNG, with a few states below.
 
-    With several lines, each is scaled from its least to its largest score: otherwise their offsets
+    Several lines are each scaled from their lowest to their highest score, since their offsets
     would hide their shapes.
     """
     figure, above = _above_frames(axis.values, frames)
@@ -209,7 +209,7 @@ def save_heat(
         path: the PNG file.
         axes: two axes; the first one is drawn to the right.
         frames: uint8 ``[N1, N2, H, W, 3]``.
-        lines: one for each reward, with N1 · N2 scores.
+        lines: one line for each reward, with N1 · N2 scores.
         goal: the goal's text.
     """
     across, up = axes

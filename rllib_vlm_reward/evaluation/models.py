@@ -1,4 +1,4 @@
-"""The CLIPs of an evaluation: each is loaded once, one at a time; no frame is encoded twice."""
+"""Loads the CLIPs of an evaluation, one at a time; each encodes every frame once."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
     Args:
         config: the reward.
-        frames: how many frames it will see. It keeps the embeddings of all of them, of 2 KB for
-            each frame with a ViT-B-32.
-        device: such as ``"cpu"`` or ``"cuda"``.
+        frames: number of frames to score. The model caches the embeddings of all of them, 2 KB
+            a frame with a ViT-B-32.
+        device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
         CheckpointError: see :meth:`.CLIPEncoder.load`.
@@ -42,13 +42,13 @@ def with_each_model(
     device: str,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, _Found]:
-    """Return the results of some work on each reward.
+    """Call ``work`` for each reward with its CLIP, and return the results by name.
 
-    Rewards of one encoder and precision share a CLIP, and one CLIP is in memory at a time.
+    Rewards with the same encoder and precision share a CLIP, and one CLIP is in memory at a time.
 
     Args:
-        rewards: by name, in any order.
-        work: called with a reward's name and the loaded CLIP, to which it must keep no reference.
+        rewards: rewards by name, in any order.
+        work: called with a reward's name and the loaded CLIP; it must keep no reference to it.
         frames: see :func:`load_model`.
         device: see :func:`load_model`.
         report: called with the name of the next reward, before its CLIP is loaded.

@@ -1,4 +1,4 @@
-"""Players of a run's env: random, expert; and the env, in which they play episodes."""
+"""Plays episodes in a run's env, at random or with the env's expert."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ Act = Callable[[], Any]
 
 
 class PlayedEnv:
-    """A run's env, in which a player plays one episode after another; use it in ``with``.
+    """A run's env, in which a player plays one episode after another; a context manager.
 
     Args:
         experiment: the run.
@@ -24,7 +24,8 @@ class PlayedEnv:
     Attributes:
         acts: the players that need no checkpoint: ``random``, and ``expert`` where the env has a
             method ``expert_action()``; each is a function that returns the next action.
-        steps_to_go: the method of the env; where it has none, a function that returns None.
+        steps_to_go: the env's method ``steps_to_go()``; if it has none, a function that returns
+            None.
 
     Example:
         >>> experiment = Experiment.from_yaml('''
@@ -40,33 +41,32 @@ class PlayedEnv:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        self._world, self._config = make_env(experiment), experiment.vlm_reward
-        env: Any = self._world.envs[0]
+        self._vector_env, self._config = make_env(experiment), experiment.vlm_reward
+        env: Any = self._vector_env.envs[0]
         self._env = env
         self.acts: dict[str, Act] = {"random": env.action_space.sample}
         if env.has_wrapper_attr("expert_action"):
             self.acts["expert"] = env.get_wrapper_attr("expert_action")
-        known = env.has_wrapper_attr("steps_to_go")
-        self.steps_to_go: Act = env.get_wrapper_attr("steps_to_go") if known else lambda: None
+        has_oracle = env.has_wrapper_attr("steps_to_go")
+        self.steps_to_go: Act = env.get_wrapper_attr("steps_to_go") if has_oracle else lambda: None
 
     def __enter__(self) -> "PlayedEnv":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._world.close()
+        self._vector_env.close()
 
     def act(self, player: str) -> Act:
         """Return the function that returns a player's next action.
 
         Raises:
-            LabelError: no such player.
+            LabelError: the player is unknown.
         """
         if player not in self.acts:
             raise LabelError(
-                f"player {player!r}: this env has the players {[*self.acts]}, and there is no "
-                "folder of a run with checkpoint/ of that name, expected one of these (only "
-                "`collect` takes a folder). For an expert, give the env a method expert_action() "
-                "that returns the expert's action."
+                f"player {player!r}: unknown, expected one of {[*self.acts]}, or for `collect` "
+                "the folder of a run that has checkpoint/. To add an expert, give the env a method "
+                "expert_action() that returns the next action."
             )
         return self.acts[player]
 
@@ -86,7 +86,7 @@ class PlayedEnv:
         chosen = goals[episode_goal(self._config, observation, info, evaluation=True)].text
         if goal not in (None, chosen):
             raise GoalError(
-                f"goal {goal!r}: the env chose {chosen!r}. Let the env honour "
+                f"goal {goal!r}: the env chose {chosen!r}. Make the env follow "
                 "reset(options={'goal': ...}), or leave the choice to the env."
             )
         return chosen
@@ -108,6 +108,6 @@ class PlayedEnv:
         done, source = False, self._config.frames.source
         while not done:
             observation, _, terminated, truncated, info = self._env.step(act())
-            (frame,) = collect_frames(source, self._world, [0], [observation], [info])
+            (frame,) = collect_frames(source, self._vector_env, [0], [observation], [info])
             yield frame, info
             done = terminated or truncated

@@ -42,7 +42,7 @@ class ImageScores:
 
     @property
     def fires(self) -> npt.NDArray[np.bool_]:
-        """Where the reward is 1, bool ``[I, G]``; nowhere without a threshold."""
+        """Where the reward is 1, bool ``[I, G]``; all False without a threshold."""
         threshold = self.config.threshold_in_force
         if threshold is None:
             return np.zeros(self.values.shape, np.bool_)
@@ -71,7 +71,7 @@ def score_images(
 ) -> ImageScores:
     """Score each image file, alone, against each goal of a reward.
 
-    Images may differ in size. All are read before the CLIP is loaded. No Ray is started.
+    Images may differ in size. All are read before the CLIP is loaded. Ray is not started.
 
     Args:
         config: the reward: encoder, goals, head, threshold.
@@ -79,7 +79,7 @@ def score_images(
         device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
-        FrameError: a file is missing, or is no image.
+        FrameError: a file does not exist, or is no image.
         LabelError: the reward's calibration was made with other weights.
         CheckpointError, GoalError, RewardError: see :meth:`.CLIPEncoder.load` and
             :meth:`.RewardModel.score`.

@@ -40,7 +40,7 @@ class ScoredFrames:
         frames: the frames.
         scores: finite, float32 ``[N]``.
         goal_accuracy: which goal has the highest score where a goal is reached.
-        threshold: β of the configuration; where it has none, the one with the best F1 here.
+        threshold: β of the configuration; if it has none, the β with the best F1 on these frames.
     """
 
     config: VLMRewardConfig
@@ -57,7 +57,7 @@ class ScoredFrames:
 
     @property
     def head(self) -> str:
-        """The head's settings, for people."""
+        """The head's settings as text."""
         return str(head_summary(self.config.head_in_force))
 
     @property
@@ -73,13 +73,13 @@ def score_labelled(
     encoder: str | None = None,
     device: str = "cpu",
 ) -> ScoredFrames:
-    """Score labelled frames, each alone: ``window`` and ``scored_steps`` play no part.
+    """Score labelled frames one by one; ``window`` and ``scored_steps`` are ignored.
 
     Args:
         config: the reward.
         frames: N frames.
         encoder: replaces the configuration's encoder.
-        device: such as ``"cpu"`` or ``"cuda"``.
+        device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
     Raises:
         GoalError: the frames have goals that the configuration lacks.
@@ -152,7 +152,7 @@ def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
     """Return each frame's goal as its index in the goal set, ``[N]``.
 
     Raises:
-        GoalError: goals that the set lacks, with their names.
+        GoalError: the frames have goals that the set lacks; the message names them.
 
     Example:
         >>> frames = LabelledFrames.of([b"", b""], ["a key", "a ball"], [True, False])
@@ -172,7 +172,7 @@ def indices_of(frames: LabelledFrames, goals: GoalSet) -> npt.NDArray[np.intp]:
 
 
 def unseen_goals(frames: LabelledFrames, config: VLMRewardConfig) -> tuple[str, ...]:
-    """Return the goals of training that no frame has.
+    """Return the training goals that no frame has.
 
     Example:
         >>> frames = LabelledFrames.of([b""], ["a key"], [True])
@@ -184,9 +184,9 @@ def unseen_goals(frames: LabelledFrames, config: VLMRewardConfig) -> tuple[str, 
 
 
 def best_threshold(scores: Scores, labels: npt.NDArray[np.bool_]) -> float:
-    """Return the β with the best F1; without any success the highest score, which nothing exceeds.
+    """Return the β with the best F1; without any success, the highest score.
 
-    β lies halfway between two scores, as a reward fires above β and not at β.
+    β lies halfway between two scores, since a reward fires above β and not at β.
 
     Example:
         >>> best_threshold(np.array([0.1, 0.5, 0.9]), np.array([False, False, True]))

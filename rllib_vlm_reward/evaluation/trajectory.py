@@ -39,7 +39,7 @@ class Trajectory:
         """Return an episode of labelled frames.
 
         Raises:
-            LabelError: no such episode, or one with several goals.
+            LabelError: the episode does not exist, or has several goals.
 
         Example:
             >>> from rllib_vlm_reward.evaluation.images import encode
@@ -68,28 +68,28 @@ class Trajectory:
         )
 
 
-def _unknown(episode: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(episode, known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"The first are {known[:3]}."
-    return f"episode {episode!r}: got no such name, expected one of {len(known)}. {hint}"
+def _unknown(episode: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(episode, names, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"The first are {names[:3]}."
+    return f"episode {episode!r}: unknown, expected one of the {len(names)} episodes. {hint}"
 
 
 def play(
     experiment: Experiment, *, player: str | None = None, seed: int = 0, goal: str | None = None
 ) -> Trajectory:
-    """Play one episode of a run's env, until the env ends it.
+    """Play one episode of a run's env until the env ends it.
 
     Args:
         experiment: the run.
-        player: ``random``, or ``expert``, the env's ``expert_action()``; None takes the expert
-            where there is one.
+        player: ``random``, or ``expert``, which calls the env's ``expert_action()``; None takes
+            the expert if the env has one.
         seed: seed of the layout and of random actions.
         goal: passed to ``reset(options={"goal": goal})``; None leaves the choice to the env.
 
     Raises:
         GoalError: the env names no goal of the run, or another goal than the requested one.
         FrameError: the env gives no frame.
-        LabelError: an unknown player, or an env without an expert.
+        LabelError: the player is unknown, or the env has no expert.
     """
     frames, success = [], []
     with PlayedEnv(experiment) as played:

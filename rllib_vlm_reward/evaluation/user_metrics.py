@@ -18,7 +18,7 @@ __all__ = ["UserMetric", "load_metrics"]
 
 @dataclasses.dataclass(frozen=True)
 class UserMetric:
-    """A user's function, called and checked.
+    """Calls a user's function and checks its value.
 
     Attributes:
         path: import path of the function.
@@ -35,18 +35,18 @@ class UserMetric:
     function: Metric
 
     def __call__(self, scores: Scores, labels: Labels, episodes: Episodes, /) -> float:
-        """Return the function's number.
+        """Return the function's value.
 
         Raises:
-            ConfigError: the function raises, or returns no number.
+            ConfigError: the function raises an exception, or returns no number.
         """
         try:
             value = self.function(scores, labels, episodes)
         except Exception as error:
             raise ConfigError(
-                f"metric {self.path!r}: {_where(error)} raised {type(error).__name__}: {error} (of "
-                f"{len(scores)} frames, {int(labels.sum())} of them a success). Correct the "
-                "function; where it is not defined, let it return NaN."
+                f"metric {self.path!r}: {_where(error)} raised {type(error).__name__}: {error} "
+                f"(for {len(scores)} frames, {int(labels.sum())} of them a success). Correct the "
+                "function; where it is not defined, return NaN."
             ) from error
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ConfigError(
@@ -56,7 +56,7 @@ class UserMetric:
         return float(value)
 
     def try_out(self, frames: LabelledFrames) -> None:
-        """Call the function with random scores, so that an error comes before frames are scored.
+        """Call the function with random scores, to find its errors before frames are scored.
 
         Raises:
             ConfigError: see :meth:`__call__`.
@@ -65,27 +65,27 @@ class UserMetric:
         self(scores, frames.labels.copy(), frames.episode_indices)
 
     def check(self, value: float) -> None:
-        """Refuse a value of all frames that is not finite; of some frames it may be NaN.
+        """Check that the value over all frames is finite; over some of the frames it may be NaN.
 
         Raises:
-            ConfigError: it is not finite.
+            ConfigError: the value is not finite.
         """
         if not math.isfinite(value):
             raise ConfigError(
-                f"metric {self.path!r}: got {value} of all frames, expected a finite number (of a "
-                "single goal's frames NaN means that the metric is not defined there). Correct the "
-                "function, or collect frames of both successes and failures."
+                f"metric {self.path!r}: got {value} for all frames, expected a finite number (for "
+                "the frames of a single goal, NaN means not defined). Correct the function, or "
+                "collect frames of both successes and failures."
             )
 
 
 def load_metrics(given: Iterable[str | Metric]) -> dict[str, UserMetric]:
-    """Return metrics by their import path.
+    """Return the user's metrics by their import path.
 
     Args:
         given: import paths ``package.module.function``, or functions.
 
     Raises:
-        ConfigError: there is no such function, or it is given twice.
+        ConfigError: a path names no function, or is given twice.
 
     Example:
         >>> load_metrics(["math.tau"])
@@ -104,13 +104,13 @@ def load_metrics(given: Iterable[str | Metric]) -> dict[str, UserMetric]:
                 "(scores, labels, episodes) -> float. Name one by package.module.function."
             )
         if path in metrics:
-            raise ConfigError(f"metric {path!r}: got it twice, expected it once. Remove one.")
+            raise ConfigError(f"metric {path!r}: given twice, expected once. Remove one.")
         metrics[path] = UserMetric(path, function)
     return metrics
 
 
 def _where(error: Exception) -> str:
-    """Return the file and line that raised; the call itself where the function takes no such."""
+    """Return the file and line that raised, or the call if its arguments do not fit."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if frame.filename == __file__:
         return "the call with (scores, labels, episodes)"

@@ -10,19 +10,19 @@ from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy
 from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames, best_threshold, unseen_goals
 from rllib_vlm_reward.reward_model.scorer import Scores
 
-__all__ = ["ENOUGH_EPISODES", "GOOD", "KNOWS_GOALS", "RANKS", "Kind", "Verdict", "decide"]
+__all__ = ["ENOUGH_EPISODES", "GOOD", "MIN_AUROC", "MIN_GOAL_ACCURACY", "Kind", "Verdict", "decide"]
 
 Kind = Literal["good", "poor", "nothing", "shuffled", "contrary", "constant", "too few"]
 
 GOOD = 0.8
 """A reward is good if the interval of the average precision lies above this."""
-RANKS = 0.65
-"""A score tells success from failure only if AUROC's interval lies above this: random weights see
-enough of what changes in a frame to lie above 0.5 (docs/evaluation.md has the figures)."""
-KNOWS_GOALS = 0.25
-"""A score tells goals apart only if the goal accuracy lies this far on the way from chance to 1."""
+MIN_AUROC = 0.65
+"""A score separates success from failure only if AUROC's interval lies above this. The bar is not
+0.5, since even random weights react to changes in a frame (docs/evaluation.md has the figures)."""
+MIN_GOAL_ACCURACY = 0.25
+"""A score distinguishes goals only if goal accuracy lies above chance + 0.25 · (1 - chance)."""
 ENOUGH_EPISODES = 10
-"""With fewer episodes with a success, or with a failure, an interval is of no use."""
+"""A verdict needs this many episodes with a success, and this many with a failure."""
 
 _DISTINCT = 0.75
 _NOISE = 1e-4
@@ -32,14 +32,15 @@ _SHOWN = 2
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What to think of a reward.
+    """Whether a reward is good, and why.
 
     Attributes:
-        kind: ``good``; ``poor``: the score tells success from failure, but errs often;
-            ``nothing``: it does not; ``shuffled``: each goal's successes score highest for another
-            goal; ``contrary``: failures score above successes; ``constant``: every frame of a goal
-            has the same score; ``too few``: there are too few episodes for a verdict.
-        sentence: says why.
+        kind: ``good``; ``poor``: the score separates success from failure, but errs often;
+            ``nothing``: it does not separate them; ``shuffled``: most goals' successes score
+            highest for another goal; ``contrary``: failures score above successes; ``constant``:
+            every frame of a goal has the same score; ``too few``: there are too few episodes for a
+            verdict.
+        sentence: the reason.
     """
 
     kind: Kind
@@ -49,12 +50,11 @@ class Verdict:
 def decide(scored: ScoredFrames, figures: Figures) -> Verdict:
     """Return the verdict: the first of constant, too few, shuffled, contrary, nothing that holds.
 
-    The sentence ends with the goals of training that no frame has: the verdict does not cover
-    these.
+    The sentence ends with the training goals that no frame has: the verdict does not cover them.
 
     Args:
         scored: the scored frames.
-        figures: the figures of all of them.
+        figures: the figures of all these frames.
 
     Example:
         >>> from rllib_vlm_reward.config import VLMRewardConfig
@@ -89,7 +89,7 @@ def _constant(scored: ScoredFrames) -> Verdict | None:
 
 
 def _alike(scores: Scores) -> bool:
-    """Whether scores are equal, up to the rounding that depends on a batch's size."""
+    """Whether scores are equal, up to rounding, which depends on the batch size."""
     return bool(np.ptp(scores) <= _NOISE * np.abs(scores).max())
 
 
@@ -104,9 +104,9 @@ def _too_few(figures: Figures) -> Verdict | None:
 
 
 def _shuffled(accuracy: GoalAccuracy) -> Verdict | None:
-    """Say shuffled if most goals are taken for others, and these others are nearly as many.
+    """Return shuffled if most goals are taken for other goals, nearly each for a different one.
 
-    A score that knows nothing takes all goals for the same one or two.
+    An uninformative score takes all goals for the same one or two.
     """
     taken = accuracy.taken_for
     if len(accuracy.mistaken) < 2 or 2 * len(accuracy.mistaken) < len(taken):
@@ -118,7 +118,7 @@ def _shuffled(accuracy: GoalAccuracy) -> Verdict | None:
 
 def _contrary(figures: Figures) -> Verdict | None:
     auroc = figures["auroc"]
-    if not auroc.high < 1 - RANKS:
+    if not auroc.high < 1 - MIN_AUROC:
         return None
     return Verdict(
         "contrary",
@@ -132,17 +132,17 @@ def _nothing(figures: Figures) -> Verdict | None:
     accuracy, chance = figures["goal_accuracy"], figures.chance
     if not precision.low > figures.share:
         why = f"AP {precision.value:.2f}, where an uninformative score has {figures.share:.2f}"
-    elif not auroc.low > RANKS:
-        why = f"AUROC {auroc.value:.2f}, not surely above {RANKS}"
-    elif accuracy.low <= chance + KNOWS_GOALS * (1 - chance):
+    elif not auroc.low > MIN_AUROC:
+        why = f"AUROC {auroc.value:.2f}, not reliably above {MIN_AUROC}"
+    elif accuracy.low <= chance + MIN_GOAL_ACCURACY * (1 - chance):
         return Verdict(
             "nothing",
-            "The score does not tell one goal from another: the right goal ranks first in "
+            "The score does not distinguish the goals: the right goal ranks first in "
             f"{accuracy.value:.0%} of the successes (chance: {chance:.0%}).",
         )
     else:
         return None
-    return Verdict("nothing", f"The score does not tell success from failure: {why}.")
+    return Verdict("nothing", f"The score does not separate success from failure: {why}.")
 
 
 def _by_precision(scored: ScoredFrames, figures: Figures) -> Verdict:
@@ -164,8 +164,8 @@ def _better_threshold(scored: ScoredFrames) -> str:
     if there - here < _MUCH:
         return ""
     return (
-        f" This β does not suit: F1 {here:.2f}, but {there:.2f} at β = {better:.3g}. "
-        "`rllib-vlm-reward calibrate` finds one."
+        f" Another β is better: F1 is {here:.2f} at this β, and {there:.2f} at β = {better:.3g}. "
+        "`rllib-vlm-reward calibrate` chooses one."
     )
 
 

@@ -183,8 +183,8 @@ def test_a_curriculum_poses_its_own_goals():
         (lambda: corridor(success_key="success"), {}, LabelError, r"'there'.*expected.*'success'"),
         (lambda: corridor(env_config={"without_truth": True}), {}, LabelError, "--folder"),
         (lambda: corridor("corridor"), {"players": ["expert"]}, LabelError, r"expert_action\(\)"),
-        (lambda: corridor(), {"players": ["runs/none"]}, LabelError, "no folder of a run"),
-        (lambda: corridor(), {"held_out": True}, GoalError, "without evaluation_goals"),
+        (lambda: corridor(), {"players": ["runs/none"]}, LabelError, "or for `collect` the folder of a run"),
+        (lambda: corridor(), {"held_out": True}, GoalError, "the run has no evaluation_goals"),
         (
             lambda: corridor(held_out=True, env_config={"deaf": True}),
             {"held_out": True},
@@ -269,4 +269,4 @@ def test_the_command_imports_a_folder(tmp_path):
 def test_the_command_takes_a_run_or_a_folder(tmp_path, sources):
     result = invoke(*sources, "--output", tmp_path / "f.parquet")
     assert result.exit_code == 2
-    assert "one of them" in result.output
+    assert "give either CONFIG" in result.output

@@ -255,7 +255,7 @@ def test_a_wrong_goal_is_refused_before_anything_is_seen(options, tmp_path, monk
     [
         (["--frames", "run.yaml", "--episode", "x", "--goal", "a ball"], "were played already"),
         (["--frames", "run.yaml", "--episode", "x", "--player", "random"], "were played already"),
-        (["--grid", "x=-1:1:3", "--player", "random"], "no player plays a grid"),
+        (["--grid", "x=-1:1:3", "--player", "random"], "--player does not apply to --grid"),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(options, says, tmp_path, monkeypatch):
