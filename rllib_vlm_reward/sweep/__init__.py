@@ -1,10 +1,10 @@
 """Searches over experiments with Ray Tune.
 
-* :mod:`trial`: an experiment as Tune trains it;
-* :mod:`resources`: what a trial asks of the cluster, its reward actors included;
-* :mod:`search`: a search from its space to its results, with one pool for all trials;
-* :mod:`results`: what a search found, as a table, a picture and a YAML, and means over seeds;
-* :mod:`command`: the command line that all scripts of ``tune_experiments/`` share.
+* :mod:`trial`: a Tune trainable that trains an experiment;
+* :mod:`resources`: the resources of a trial, with those of its reward actors;
+* :mod:`search`: runs a search, with one pool for all trials;
+* :mod:`results`: the results of a search as a table, a picture and a YAML; means over seeds;
+* :mod:`command`: the command line of the searches in ``tune_experiments/``.
 """
 
 from rllib_vlm_reward.sweep.command import Setting, command

@@ -1,4 +1,4 @@
-"""What every experiment of ``tune_experiments/`` can be asked on the command line."""
+"""The command line of the searches in ``tune_experiments/``."""
 
 import argparse
 import dataclasses
@@ -22,14 +22,14 @@ __all__ = ["Setting", "command"]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A size of an experiment.
+    """A setting of an experiment: its search space, and how much of it to try.
 
     Attributes:
-        space: what is searched, see :func:`.search`.
-        scheduler: what is stopped early or exploited.
-        num_samples: trials, or where there is a grid, repetitions of it.
-        takes_searcher: whether a searcher may propose the trials; not in population-based
-            training. In place of a grid it proposes as many trials.
+        space: the search space, see :func:`.search`.
+        scheduler: decides which trials stop early or continue from others.
+        num_samples: number of trials; with a grid, number of repetitions of the grid.
+        takes_searcher: whether a searcher may propose the trials, as many as a grid has points;
+            False for population-based training.
     """
 
     space: dict[str, Any]
@@ -41,29 +41,39 @@ class Setting:
 def command(
     doc: str | None, name: str, *, quick: Callable[[], Setting], cluster: Callable[[], Setting]
 ) -> None:
-    """Run a search as the command line says, show its progress, and print the table.
+    """Run the search that the command line asks for, show its progress, and print the table.
 
     Args:
-        doc: of the experiment, for ``--help``.
-        name: of the folder in ``runs/``, unless ``--output`` names another.
-        quick: the setting of ``--quick``.
-        cluster: the other one.
+        doc: the experiment's description, for ``--help``.
+        name: the folder in ``runs/``, unless ``--output`` names another.
+        quick: returns the setting of ``--quick``.
+        cluster: returns the setting without ``--quick``.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="for 2 cores, in minutes")
-    parser.add_argument("--output", type=Path, default=Path("runs", name))
-    parser.add_argument("--samples", type=int, help="in place of the setting's number of trials")
+    parser.add_argument(
+        "--quick", action="store_true", help="use the setting for 2 cores, which takes minutes"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs", name),
+        help=f"folder for the results; runs/{name} by default",
+    )
+    parser.add_argument("--samples", type=int, help="number of trials, or of repetitions of a grid")
     parser.add_argument("--optuna", action="store_true", help="let Optuna propose the trials")
-    parser.add_argument("--seed", type=int, default=0, help="of the search")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws")
     args = parser.parse_args()
     setting = quick() if args.quick else cluster()
     space, num_samples = setting.space, args.samples or setting.num_samples
     if args.optuna:
         if not setting.takes_searcher:
-            parser.error("--optuna: population-based training mutates its trials. Leave it out.")
-        space, points = _drawn(space)
+            parser.error(
+                "--optuna: population-based training mutates its trials, so no searcher can "
+                "propose them. Leave --optuna out."
+            )
+        space, points = _without_grids(space)
         num_samples *= points
     try:
         results = search(
@@ -77,14 +87,14 @@ def command(
     except ERRORS as error:
         parser.exit(1, f"{error}\n")
     console = Console()
-    # What was searched would not fit beside them on a terminal.
+    # The searched settings would not fit into the table on a terminal.
     console.print(_table(results.rows, ["trial_id", *METRICS]))
-    console.print("The best trial's:")
+    console.print("Settings of the best trial:")
     for key in results.searched:
         console.print(f"  {key}: {_brief(results.rows[0][key])}")
     console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
     if results.left:
-        console.print(f"This is so far. {results.left}", markup=False)
+        console.print(f"These results are incomplete. {results.left}", markup=False)
     if results.unfinished:
         parser.exit(1)
 
@@ -100,16 +110,16 @@ def _brief(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _drawn(space: Any) -> tuple[Any, int]:
-    """Return a space whose grids are drawn from, and how many points they had."""
+def _without_grids(space: Any) -> tuple[Any, int]:
+    """Return the space with grids replaced by random choices, and the grids' number of points."""
     if isinstance(space, list):
-        parts = [_drawn(part) for part in space]
+        parts = [_without_grids(part) for part in space]
         return [part for part, _ in parts], math.prod(points for _, points in parts)
     if not isinstance(space, dict):
         return space, 1
     if {*space} == {"grid_search"}:
         return tune.choice(space["grid_search"]), len(space["grid_search"])
-    values, points = _drawn([*space.values()])
+    values, points = _without_grids([*space.values()])
     return dict(zip(space, values, strict=True)), points
 
 

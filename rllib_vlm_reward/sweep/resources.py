@@ -1,4 +1,4 @@
-"""What a Tune trial asks of the cluster, its reward actors included."""
+"""The resources that a Tune trial requests, with those of its reward actors."""
 
 from typing import Any
 
@@ -14,48 +14,49 @@ __all__ = ["rewarded", "trial_resources"]
 
 
 def rewarded(algorithm: type[Algorithm]) -> type[Algorithm]:
-    """Let each Tune trial of an algorithm ask for its reward actors, beside what RLlib asks for.
+    """Return a trainable whose trials request their reward actors, besides what RLlib requests.
 
     Args:
         algorithm: such as ``PPO``.
 
     Returns:
-        a class like it, for a ``Tuner`` whose ``param_space`` is a configuration that
-        :func:`.add_vlm_reward` changed; search spaces in it are drawn before each trial asks.
+        a subclass for a ``Tuner`` whose ``param_space`` is a configuration that
+        :func:`.add_vlm_reward` changed. It may contain search spaces: Tune draws their values
+        before a trial requests its resources.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPO
         >>> tune.Tuner(rewarded(PPO), param_space=config).fit()  # doctest: +SKIP
     """
 
-    def ask(settings: dict[str, Any]) -> tune.PlacementGroupFactory:
+    def request(settings: dict[str, Any]) -> tune.PlacementGroupFactory:
         return trial_resources(algorithm.get_default_config().update_from_dict(settings))
 
-    trainable: type[Algorithm] = tune.with_resources(algorithm, ask)
+    trainable: type[Algorithm] = tune.with_resources(algorithm, request)
     return trainable
 
 
 def trial_resources(config: AlgorithmConfig) -> tune.PlacementGroupFactory:
-    """Return what an algorithm asks of the cluster: RLlib's bundles, and one for each reward actor.
+    """Return the resources of an algorithm: RLlib's bundles, and one for each reward actor.
 
-    For ``tune.with_resources`` of a function that builds the algorithm itself; see
-    :func:`rewarded` for an algorithm's class. Reward actors that reserve neither CPUs nor GPUs
-    have no bundle, nor have those of a pool that runs already (``pool_name``).
+    Pass them to ``tune.with_resources`` with a function that builds the algorithm; for an
+    algorithm's class, use :func:`rewarded`. There is no bundle for reward actors that reserve
+    neither CPUs nor GPUs, and none for those of a pool that runs already (``pool_name``).
 
     Args:
-        config: without search spaces, and changed by :func:`.add_vlm_reward`.
+        config: a configuration without search spaces, changed by :func:`.add_vlm_reward`.
 
     Raises:
-        PoolError: several GPUs and a part of one for each actor.
+        PoolError: each actor requests more than one GPU, but not a whole number of them.
         RewardError: the configuration has no reward.
     """
-    own = config.algo_class.default_resource_request(config)
+    rllib = config.algo_class.default_resource_request(config)
     vlm = reward_of(config)
     bundles = [] if _is_shared(vlm) else Demand.of(vlm, living_nodes()).bundles()
     if not bundles:
-        return own
-    head: list[dict[str, float]] = [{}] if own.head_bundle_is_empty else []
-    return tune.PlacementGroupFactory([*head, *own.bundles, *bundles], strategy=own.strategy)
+        return rllib
+    head: list[dict[str, float]] = [{}] if rllib.head_bundle_is_empty else []
+    return tune.PlacementGroupFactory([*head, *rllib.bundles, *bundles], strategy=rllib.strategy)
 
 
 def _is_shared(vlm: VLMRewardConfig) -> bool:

@@ -1,4 +1,4 @@
-"""What a search found: a table, a picture, the best experiment's YAML, and means over seeds."""
+"""The results of a search: a table, a picture, the best experiment's YAML; means over seeds."""
 
 import csv
 import json
@@ -27,7 +27,8 @@ from rllib_vlm_reward.run import Experiment
 
 __all__ = ["METRICS", "SweepResults", "interval", "searched"]
 
-LABEL, CONTEXT = 28, 8  # characters between two axes of the picture, of them before a difference
+# Characters of a label in the picture, and how many of them stand before the first difference.
+LABEL, CONTEXT = 28, 8
 METRICS = (
     "objective",
     metric_names.GROUND_TRUTH_SUCCESS,
@@ -44,17 +45,19 @@ class SweepResults:
     """The trials of a search over :class:`~rllib_vlm_reward.sweep.trial.ExperimentTrial`.
 
     Args:
-        grid: what ``Tuner.fit`` returned.
-        space: its ``param_space``; what is searched in it are the columns.
-        trials: how many the search is to make.
+        grid: the result of ``Tuner.fit``.
+        space: the tuner's ``param_space``; its searched keys are the columns.
+        trials: number of trials of the whole search.
 
     Attributes:
-        searched: the dotted keys of what is searched.
-        failures: the last line of each failed trial's error; the same search tries these again.
-        unfinished: trials that were interrupted or not begun; the same search goes on with them.
+        searched: the dotted keys that are searched.
+        failures: the last line of each failed trial's error; running the same search again retries
+            these trials.
+        unfinished: number of trials that were interrupted or not started; running the same search
+            again continues them.
 
     Raises:
-        ConfigError: no trial reported.
+        ConfigError: no trial has reported results.
     """
 
     def __init__(self, grid: ResultGrid, space: Mapping[str, Any], *, trials: int) -> None:
@@ -67,31 +70,33 @@ class SweepResults:
         self.unfinished = trials - statuses[Trial.TERMINATED] - statuses[Trial.ERROR]
         if not self._trials:
             why = "" if self.failures else ", since it was interrupted"
-            raise ConfigError(f"sweep: none of {trials} trials reported{why}. {self.left}")
-        # The best last, as a parallel-coordinates picture draws it above the others; none that
-        # failed. Ties are broken by the id, since a restored search lists trials in another order.
+            raise ConfigError(f"sweep: none of {trials} trials reported results{why}. {self.left}")
+        # The best one comes last, since the picture draws it above the others; failed trials come
+        # first. The id breaks ties, since a restored search lists trials in another order.
         self._trials.sort(
             key=lambda it: (it.error is None, it.metrics["objective"], it.metrics["trial_id"])
         )
 
     @property
     def left(self) -> str:
-        """What the same search would still do, in words; empty where there is nothing."""
-        parts = [f"{self.unfinished} did not end"] if self.unfinished else []
+        """Which trials are left, as a sentence; empty if none is."""
+        parts = [f"{self.unfinished} did not finish"] if self.unfinished else []
         if self.failures:
             parts.append(f"{len(self.failures)} failed ({'; '.join(self.failures)})")
-        return f"Trials: {', '.join(parts)}. The same command goes on with these." if parts else ""
+        return (
+            f"Trials: {', '.join(parts)}. Run the same command again to continue." if parts else ""
+        )
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A trial a row, the best first: its id, what was searched, the last report's figures."""
+        """One row for each trial, the best first: id, searched settings, last report's figures."""
         return [self._row(result.config, result.metrics) for result in reversed(self._trials)]
 
     @property
     def reports(self) -> list[dict[str, Any]]:
-        """Every report of every trial a row, the best trial's first, each trial's in order.
+        """One row for each report of each trial, the best trial first, its reports in order.
 
-        What was searched is as it stood at the report: population-based training changes it.
+        A row has the settings at its report: population-based training changes them.
         """
         return [
             self._row(report["config"], report)
@@ -101,7 +106,7 @@ class SweepResults:
 
     @property
     def best(self) -> Experiment:
-        """The experiment whose last report is the best, with a pool of its own."""
+        """The experiment with the best last report, without the pool that the trials shared."""
         config = dict(self._trials[-1].config)
         reward = dict(config["vlm_reward"])
         if "serving" in reward:
@@ -111,10 +116,9 @@ class SweepResults:
         return Experiment.model_validate(config)
 
     def save(self, folder: Path) -> None:
-        """Write the table, the reports, a picture, and the best experiment.
+        """Write ``results.csv``, ``reports.csv``, ``results.png`` and ``best.yaml``.
 
-        These are ``results.csv``, ``reports.csv``, ``results.png``, and ``best.yaml``, which
-        ``rllib-vlm-reward train`` runs.
+        ``rllib-vlm-reward train`` runs ``best.yaml``, the best experiment.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name, rows in (("results.csv", self.rows), ("reports.csv", self.reports)):
@@ -131,7 +135,7 @@ class SweepResults:
         return {"trial_id": report["trial_id"], **drawn, **figures}
 
     def _draw(self, path: Path) -> None:
-        """Draw each trial as a line through what was searched, coloured by its objective."""
+        """Draw each trial as a line through its settings, coloured by its objective."""
         keys = [*self.searched, "objective"]
         rows = self.rows[::-1]
         figure, axes = plt.subplots(figsize=(2.2 * len(keys), 5), layout="constrained")
@@ -152,9 +156,9 @@ class SweepResults:
 
 
 def searched(space: Mapping[str, Any] | list[Any], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of a ``param_space`` that Tune draws, or tries one by one.
+    """Yield the dotted keys of a ``param_space`` whose values Tune draws or takes from a grid.
 
-    A number is a place in a list.
+    A number in a key is an index of a list.
 
     Example:
         >>> from ray import tune
@@ -174,10 +178,10 @@ def interval(values: Sequence[float]) -> dict[str, Any]:
     """Return a mean, its 95 % interval (Student's t), and the values.
 
     Args:
-        values: one of each seed.
+        values: one value for each seed.
 
     Returns:
-        ``mean``, ``low``, ``high`` (None where there is but one value) and ``each``.
+        ``mean``, ``low``, ``high`` (both None if there is only one value) and ``each``.
 
     Example:
         >>> {key: round(end, 2) for key, end in interval([0.7, 0.8, 0.9]).items() if key != "each"}
@@ -205,8 +209,8 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
 def _statuses(folder: Path) -> Counter[str]:
     """Count the trials of each status.
 
-    Ray 2.60's ``ResultGrid.num_terminated`` counts those that an interrupt ended, too; the state
-    that ``Tuner.restore`` reads does not.
+    Ray 2.60's ``ResultGrid.num_terminated`` also counts interrupted trials; the state that
+    ``Tuner.restore`` reads does not.
     """
     paths = folder.glob("experiment_state-*.json")
     last = max(paths, key=lambda path: path.name, default=None)
@@ -215,14 +219,15 @@ def _statuses(folder: Path) -> Counter[str]:
 
 
 def _reports(folder: Path) -> list[dict[str, Any]]:
-    """Read a trial's reports; one that was made again after an interruption counts once."""
+    """Read a trial's reports; a report that was repeated after an interruption counts once."""
     lines = (folder / EXPR_RESULT_FILE).read_text().splitlines()
     reports = {report["training_iteration"]: report for report in map(json.loads, lines)}
     return [reports[iteration] for iteration in sorted(reports)]
 
 
 def _heights(values: list[Any]) -> Any:
-    """Return values between 0 and 1: numbers by size (its logarithm over decades), else by name."""
+    """Scale values to [0, 1]: numbers by size, or its logarithm if they span a factor of 20; else
+    by name."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = np.array(values, float)
         if numbers.min() > 0 and numbers.max() / numbers.min() > 20:
@@ -238,7 +243,7 @@ def _name(value: Any) -> str:
 
 
 def _label(name: str, names: Sequence[str]) -> str:
-    """Return a name as it fits between two axes: of a long one, the part that no other has."""
+    """Shorten a name to fit between two axes; keep the part that no other name has."""
     if len(name) <= LABEL:
         return name
     width = LABEL - 2
@@ -249,6 +254,6 @@ def _label(name: str, names: Sequence[str]) -> str:
 
 
 def _shared(one: str, other: str) -> int:
-    """Return how many characters two different names begin with alike."""
+    """Return the length of the common prefix of two different names."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

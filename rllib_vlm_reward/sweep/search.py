@@ -1,4 +1,4 @@
-"""Runs a search, or goes on with one, with one pool of reward models for all its trials."""
+"""Runs a search, or continues one, with one pool of reward models for all its trials."""
 
 import contextlib
 import json
@@ -37,36 +37,38 @@ def search(
     searcher: Searcher | None = None,
     seed: int = 0,
 ) -> SweepResults:
-    """Search experiments, and write what was found.
+    """Search experiments, and write the results.
 
-    Joins the Ray cluster of ``RAY_ADDRESS`` if that is set, else starts Ray on this machine. The
-    same search in ``output`` goes on: finished trials are not repeated, others go on from their
-    last report. What a scheduler has learnt of earlier trials is not kept by Ray 2.60.
+    The function joins the Ray cluster of ``RAY_ADDRESS`` if that is set; otherwise it starts Ray
+    on this machine. If ``output`` holds the same search, that search continues: finished trials
+    are not repeated, and others continue from their last report. Ray 2.60 does not restore what a
+    scheduler knows of earlier trials.
 
     Args:
         space: the mapping of an experiment's YAML, with search spaces in it. With
-            ``vlm_reward.serving.pool_name`` one pool of that name serves all trials: it is started
-            here, and closed at the end.
-        output: folder of Tune's own files, and of what :meth:`.SweepResults.save` writes.
-        num_samples: trials, or where there is a grid, repetitions of it.
-        scheduler: what is stopped early or exploited, by ``objective`` over ``env_steps``.
+            ``vlm_reward.serving.pool_name``, one pool of that name serves all trials; this
+            function starts and closes it.
+        output: folder for Tune's files, and for those that :meth:`.SweepResults.save` writes.
+        num_samples: number of trials; with a grid, number of repetitions of the grid.
+        scheduler: decides which trials stop early or continue from others, by ``objective`` over
+            ``env_steps``.
         searcher: draws the trials, such as ``OptunaSearch()``; None draws them at random.
-        seed: of the random draws.
+        seed: seed of the random draws.
 
     Raises:
-        pydantic.ValidationError: no draw makes an experiment, or the first of the package's own
-            errors that one raises.
-        ConfigError: no trial reported; another search lies in ``output``; or what is searched
-            differs between models that one pool is to serve.
-        PoolError: the cluster has no room for the shared pool, or beside it for a trial.
+        pydantic.ValidationError: none of several draws from ``space`` is a valid experiment. If
+            the first one fails with an error of this package, that error is raised instead.
+        ConfigError: no trial has reported results, ``output`` holds another search, or one pool
+            would have to serve different models.
+        PoolError: the cluster has no room for the shared pool, or for a trial beside it.
     """
-    asked = _describe([space, num_samples, seed, type(scheduler), type(searcher)])
-    _check_same(asked, output)
+    description = _describe([space, num_samples, seed, type(scheduler), type(searcher)])
+    _check_same(description, output)
     drawn = _any_experiment(space)
     with joined_cluster(include_dashboard=False), _shared_pool(space, drawn):
         _check_room(drawn)
         output.mkdir(parents=True, exist_ok=True)
-        (output / "search.json").write_text(asked)
+        (output / "search.json").write_text(description)
         grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
     points = sum(1 for _ in generate_variants(space))
     results = SweepResults(grid, space, trials=num_samples * points)
@@ -80,62 +82,63 @@ def _draws(space: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _any_experiment(space: dict[str, Any]) -> Experiment:
-    """Draw until an experiment comes of it: a trial whose draw makes none fails alone."""
-    refusal: Exception | None = None
+    """Draw until an experiment is valid; a trial with an invalid draw fails by itself later."""
+    first_error: Exception | None = None
     for drawn in _draws(space):
         try:
             experiment = Experiment.model_validate(drawn)
             experiment.to_algorithm_config()
         except (pydantic.ValidationError, *ERRORS) as error:
-            refusal = refusal or error
+            first_error = first_error or error
         else:
             return experiment
-    assert refusal is not None
-    raise refusal
+    assert first_error is not None
+    raise first_error
 
 
-def _check_same(asked: str, output: Path) -> None:
-    kept = output / "search.json"
-    if kept.exists() and kept.read_text() != asked:
+def _check_same(description: str, output: Path) -> None:
+    path = output / "search.json"
+    if path.exists() and path.read_text() != description:
         raise ConfigError(
-            f"search: another one lies in {output}, see {kept}; expected the same space, samples, "
-            "seed, scheduler and searcher. Name another output."
+            f"search: {output} holds another search, see {path}; expected the same space, samples, "
+            "seed, scheduler and searcher. Choose another output."
         )
 
 
-def _describe(asked: Any) -> str:
-    """Return what is searched, and how, as JSON: the same in every process."""
-    return json.dumps(asked, default=_in_words, indent=1)
+def _describe(search: Any) -> str:
+    """Return a search as JSON, which is the same in every process."""
+    return json.dumps(search, default=_to_json, indent=1)
 
 
-def _in_words(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if callable(value):
         return f"{value.__module__}.{value.__qualname__}"
     return {"is": type(value).__name__, **vars(value)}
 
 
-def _differs(key: str, asked: Sequence[Mapping[str, Any]]) -> bool:
-    return any(each[key] != asked[0][key] for each in asked)
+def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    return any(each[key] != settings[0][key] for each in settings)
 
 
 @contextlib.contextmanager
 def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
-    """Start the pool that all trials name, which ends with the search and not with a trial."""
-    # The section itself may be what is searched, so what is drawn tells, not the space.
-    rewards = [its["vlm_reward"] for its in _draws(space) if isinstance(its["vlm_reward"], dict)]
-    asked = [
+    """Start the pool that all trials share; close it when the search ends."""
+    # The whole section may be a search space, so look at draws from it.
+    rewards = [draw["vlm_reward"] for draw in _draws(space) if isinstance(draw["vlm_reward"], dict)]
+    settings = [
         {"encoder": reward.get("encoder"), **_SERVING, **reward.get("serving", {})}
         for reward in rewards
     ]
     name = drawn.vlm_reward.serving.pool_name
-    if name is None and all(each["pool_name"] is None for each in asked):
+    if name is None and all(each["pool_name"] is None for each in settings):
         yield
         return
-    different = [key for key in sorted({*_SERVING, "encoder"}) if _differs(key, asked)]
+    different = [key for key in sorted({*_SERVING, "encoder"}) if _differs(key, settings)]
     if different or name is None:
         raise ConfigError(
-            f"search: got {different} to search and serving.pool_name, but one pool serves one "
-            "model. Leave pool_name out, and each trial starts a pool for itself."
+            f"search: {different} differ between trials that share a pool (serving.pool_name), "
+            "expected the same values, since a pool serves one model. Leave pool_name out: then "
+            "each trial starts its own pool."
         )
     pool = RewardPool.start(drawn.vlm_reward, name=name)
     try:
@@ -145,19 +148,19 @@ def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
 
 
 def _check_room(drawn: Experiment) -> None:
-    """Refuse trials for which there is no room beside the shared pool, were they alone."""
-    asked = trial_resources(drawn.to_algorithm_config()).required_resources
+    """Check that the cluster has room for one trial, and for the shared pool beside it."""
+    requested = trial_resources(drawn.to_algorithm_config()).required_resources
     vlm = drawn.vlm_reward
-    there, shares = ray.cluster_resources(), vlm.serving.pool_name is not None
+    available, shares = ray.cluster_resources(), vlm.serving.pool_name is not None
     if shares:
         pool = Demand.of(vlm, living_nodes())
-        there["CPU"] = there.get("CPU", 0.0) - pool.actors * pool.cpus
-        there["GPU"] = there.get("GPU", 0.0) - pool.actors * pool.gpus
-    for name, amount in asked.items():
-        if amount > there.get(name, 0.0):
+        available["CPU"] = available.get("CPU", 0.0) - pool.actors * pool.cpus
+        available["GPU"] = available.get("GPU", 0.0) - pool.actors * pool.gpus
+    for name, amount in requested.items():
+        if amount > available.get(name, 0.0):
             raise PoolError(
-                f"trial: it asks for {amount:g} {name}, but the cluster has "
-                f"{there.get(name, 0.0):g}{' beside the shared pool' * shares}. Lower "
+                f"search: a trial requests {amount:g} {name}, but the cluster has "
+                f"{available.get(name, 0.0):g}{' beside the shared pool' * shares}. Lower "
                 "env_runners.num_env_runners, vlm_reward.serving.num_actors or num_cpus_per_actor, "
                 "share a pool with vlm_reward.serving.pool_name, or add nodes."
             )
@@ -187,7 +190,7 @@ def _tuner(
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(output.resolve()),
-            # Several, since population-based training may restore one while the next is written.
+            # Keep several: population-based training may restore one while the next is written.
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=1, checkpoint_at_end=True, num_to_keep=4
             ),

@@ -1,4 +1,4 @@
-"""An experiment as Tune trains it: any of its settings may be searched."""
+"""A Tune trainable that trains an experiment, any of whose settings may be searched."""
 
 import dataclasses
 from pathlib import Path
@@ -25,24 +25,29 @@ from rllib_vlm_reward.sweep.resources import trial_resources
 __all__ = ["REPORTS", "ExperimentTrial"]
 
 REPORTS = 5
-"""How often a trial reports, and may be stopped, until its ``stop``."""
+"""Number of reports of a trial until its ``stop``; a scheduler may stop it at each."""
 
 
 class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
-    """Trains what ``rllib-vlm-reward train`` would, and reports its objective on the way.
+    """Trains an experiment as ``rllib-vlm-reward train`` does, and reports its objective.
 
     Tune's ``param_space`` is the mapping of an experiment's YAML, with search spaces anywhere in
-    it; a trial's ``config`` is an experiment as it stands. With ``vlm_reward.serving.pool_name``
-    all trials share the pool of that name, which then must run: see :meth:`.RewardPool.start`.
+    it; a trial's ``config`` is an experiment without search spaces. With
+    ``vlm_reward.serving.pool_name`` all trials share the pool of that name. Start it before the
+    search: see :meth:`.RewardPool.start`.
 
-    A report holds ``objective``, larger is better: success by ground truth over
-    ``evaluation_episodes`` on the goals held out of training (on those of training where none is
-    held out), or what the VLM paid where the env reports no success: then search no key of the
-    reward, or the most generous one wins. Also ``ground_truth_success``, ``vlm_return_mean``,
-    ``ground_truth_return_mean`` and ``false_positives_per_episode`` of these episodes,
-    ``goal_blind_success`` where the policy is shown other goals than these, ``env_steps``,
-    ``wall_seconds``, the means of the training under ``training``, the curriculum's families under
-    ``curriculum``, and each of several agents under ``agents``.
+    A report holds ``objective``; larger is better. It is the success by ground truth over
+    ``evaluation_episodes``, on the held-out goals if there are any, else on those of training. If
+    the env reports no success, it is the mean return that the VLM paid; then do not search keys of
+    the reward, since the most generous reward would win. A report also holds
+
+    * ``ground_truth_success``, ``vlm_return_mean``, ``ground_truth_return_mean`` and
+      ``false_positives_per_episode`` of the same episodes;
+    * ``goal_blind_success``: the success when the policy is shown wrong goals;
+    * ``env_steps`` and ``wall_seconds`` (s);
+    * ``training``: the means of the training episodes;
+    * ``curriculum``: the curriculum's figures by family, if there is one;
+    * ``agents``: the figures by agent, if there are several agents.
 
     Example:
         >>> from ray import tune
@@ -80,10 +85,10 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         write_progress(folder / "progress.jsonl", self._history)
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Take over what another trial, or this one before, has learnt (Tune's hook).
+        """Restore the state of another trial, or of this one (Tune's hook).
 
-        The configuration stays this trial's: after an exploit of population-based training the
-        settings that were mutated hold, and ``vlm_reward.may_change`` must allow it.
+        The configuration stays that of this trial: when population-based training copies a
+        better trial, the mutated settings apply, which ``vlm_reward.may_change`` must allow.
         """
         folder = Path(checkpoint).resolve()
         self._algorithm.restore_from_path(str(folder / "algorithm"))
@@ -98,10 +103,10 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Return what a trial asks of the cluster, reward actors of its own included (Tune's hook).
+        """Return the resources of a trial, with those of its reward actors (Tune's hook).
 
-        For settings that make no experiment, as a draw may, one CPU: :meth:`setup` fails that
-        trial then, where an error here would end the search.
+        Invalid settings, which a draw may give, request one CPU: :meth:`setup` then fails in that
+        trial alone, whereas an error here would end the search.
         """
         try:
             return trial_resources(Experiment.model_validate(config).to_algorithm_config())
@@ -131,7 +136,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         return {key: value for key, value in report.items() if value is not None}
 
     def _evaluate(self) -> dict[str, Any]:
-        """Return the figures of the present policy; of several agents, those of all together."""
+        """Return the figures of the current policy; for several agents, those of all together."""
         if self._evaluator is None:
             outcome = evaluate_agents(self._algorithm)
             return {**outcome.together, "agents": outcome.agents, "goals": "of training"}

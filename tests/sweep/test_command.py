@@ -50,7 +50,7 @@ def test_a_search_by_optuna_goes_on_after_ctrl_c(cluster, monkeypatch, tmp_path,
         call(monkeypatch, *options)
     assert ended.value.code == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert "2 did not end. The same command goes on" in printed
+    assert "2 did not finish. Run the same command again" in printed
     first = rows_of(tmp_path)
     assert 1 <= len(first) <= 2
     assert int(first[0]["env_steps"]) < 320
@@ -82,7 +82,7 @@ def test_what_the_search_refuses_is_one_line(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         call(monkeypatch, "--output", tmp_path)
     assert ended.value.code == 1
-    assert capsys.readouterr().err.startswith("search: another one lies in")
+    assert capsys.readouterr().err.startswith(f"search: {tmp_path} holds another search")
 
 
 def test_where_no_searcher_may_propose_it_says_so(monkeypatch, capsys):

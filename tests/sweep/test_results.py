@@ -85,8 +85,8 @@ def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_repor
     assert [row["trial_id"] for row in results.rows] == ["b", "d", "a", "e"]
     assert results.unfinished == 3
     assert results.left == (
-        "Trials: 3 did not end, 1 failed (ValueError: no such env). "
-        "The same command goes on with these."
+        "Trials: 3 did not finish, 1 failed (ValueError: no such env). "
+        "Run the same command again to continue."
     )
 
 
@@ -105,7 +105,7 @@ def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
 
 
 def test_a_search_without_a_report_says_why(tmp_path):
-    with pytest.raises(ConfigError, match=r"none of 1 trials reported.*no such env"):
+    with pytest.raises(ConfigError, match=r"none of 1 trials reported results.*no such env"):
         SweepResults(Grid(tmp_path, [trial(tmp_path, "a", None)]), SPACE, trials=1)
 
 
@@ -115,7 +115,7 @@ def test_a_search_interrupted_before_its_first_report_says_what_is_left(tmp_path
     for state in tmp_path.glob("experiment_state-*.json"):
         state.unlink()
     with pytest.raises(
-        ConfigError, match=r"none of 2 trials reported, since .* 2 did not end\. The same"
+        ConfigError, match=r"none of 2 trials reported results, since .* 2 did not finish\. Run"
     ):
         SweepResults(grid, SPACE, trials=2)
 

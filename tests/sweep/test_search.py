@@ -113,13 +113,13 @@ def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
 
 def test_another_search_in_the_same_folder_is_refused(tmp_path):
     (tmp_path / "search.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"another one lies in .*Name another output"):
+    with pytest.raises(ConfigError, match=r"holds another search, .*Choose another output"):
         search(RUN, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
 def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
     space = with_reward(encoder=tune.choice(["small", "base"]), serving={"pool_name": "one"})
-    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and serving\.pool_name"):
+    with pytest.raises(ConfigError, match=r"\['encoder'\] differ between trials that share a pool"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
@@ -152,7 +152,7 @@ def test_whole_rewards_of_several_models_are_refused_one_pool(cluster, tmp_path)
         for its in ("small", "base")
     ]
     space = {**RUN, "vlm_reward": tune.grid_search(each)}
-    with pytest.raises(ConfigError, match=r"\['encoder'\] to search and serving\.pool_name"):
+    with pytest.raises(ConfigError, match=r"\['encoder'\] differ between trials that share a pool"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
