@@ -1,4 +1,4 @@
-"""From a load, or a run, to where the time goes."""
+"""Measures a load, or a run, and returns where the time goes."""
 
 from collections.abc import Callable
 
@@ -15,19 +15,19 @@ Report = Callable[[str], None]
 
 
 def bench_load(load: Load, *, report: Report = lambda _: None) -> Breakdown:
-    """Measure what this machine gives for a load.
+    """Measure how fast this machine serves a load.
 
-    Joins the Ray that this process is connected to; else the cluster of ``RAY_ADDRESS``; else
-    starts one, which ends with the measurement.
+    The function uses the Ray that this process is connected to, else the cluster of
+    ``RAY_ADDRESS``; if there is neither, it starts Ray and stops it at the end.
 
     Args:
-        load: what is asked.
-        report: called with what is measured next.
+        load: the load.
+        report: called with a line about each measurement before it starts.
 
     Raises:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
-    check_encoder(load.reward.encoder, load.reward.serving.precision)  # before anything starts
+    check_encoder(load.reward.encoder, load.reward.serving.precision)  # before Ray starts
     with joined_cluster():
         report("measuring the CLIP alone, then with clients")
         return break_down(load, measure_served(load), None)
@@ -36,18 +36,18 @@ def bench_load(load: Load, *, report: Report = lambda _: None) -> Breakdown:
 def bench_run(
     experiment: Experiment, *, seconds: float = 5.0, report: Report = lambda _: None
 ) -> Breakdown:
-    """Measure a run: its own iterations, and what the reward gives for its frames.
+    """Measure a run: the seconds of its iterations, and the frames/s of its reward.
 
     Args:
         experiment: the run.
-        seconds: of each measurement of frames/s.
-        report: called with what is measured next.
+        seconds: duration of each measurement of frames/s.
+        report: called with a line about each measurement before it starts.
 
     Raises:
         ConfigError: see :func:`.measure_iteration`.
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
-    config = experiment.to_algorithm_config()  # before anything starts, for its errors
+    config = experiment.to_algorithm_config()  # raises its errors before Ray starts
     with joined_cluster():
         report("training a few iterations, with the reward and without")
         iteration = measure_iteration(experiment)

@@ -1,4 +1,4 @@
-"""Where the time goes, and which part of it holds a run back."""
+"""Where the time goes, and which part is the bottleneck."""
 
 import dataclasses
 from typing import Any
@@ -15,8 +15,8 @@ class Part:
 
     Attributes:
         name: ``env``, ``transport``, ``preprocess``, ``forward`` or ``learner``.
-        seconds: of an iteration; without a run, of a thousand frames.
-        share: of the seconds of all parts, in [0, 1].
+        seconds: seconds of an iteration, or of 1,000 frames if no run was measured.
+        share: share of the seconds of all parts, in [0, 1].
     """
 
     name: str
@@ -26,14 +26,16 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Breakdown:
-    """What a machine gives for a load, where the time goes, and what holds it back.
+    """Where the time goes for a load, and the bottleneck.
 
     Attributes:
-        load, served, iteration: what was asked and measured; no iteration without a run.
-        parts: in the order in which a frame meets them; their shares sum to 1.
+        load: the load that was measured.
+        served: frames/s of the CLIP alone, and through the pool.
+        iteration: seconds of the run's iterations; None if no run was measured.
+        parts: the parts in the order in which a frame passes them; their shares sum to 1.
         bottleneck: ``env``, ``transport``, ``reward`` (preprocess and forward) or ``learner``.
-        sentence: names the bottleneck and its share.
-        remedy: what would help.
+        sentence: says which part is the bottleneck, and its share.
+        remedy: says what would help.
     """
 
     load: Load
@@ -45,7 +47,7 @@ class Breakdown:
     remedy: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it for JSON."""
+        """Return the breakdown for JSON."""
         return {
             "load": self.load.model_dump(mode="json", exclude_defaults=True),
             "served": dataclasses.asdict(self.served),
@@ -59,25 +61,25 @@ class Breakdown:
 
 _NAMES = {
     "env": "Stepping the envs",
-    "transport": "Bringing the frames to the model",
+    "transport": "Sending the frames to the model",
     "reward": "The CLIP",
     "learner": "The learner",
 }
 _REMEDIES = {
-    "env": "Take more env runners (num_env_runners), or a faster env.",
+    "env": "Use more env runners (num_env_runners), or a faster env.",
     "transport": "Send more frames in a request (num_envs_per_env_runner), or smaller frames.",
-    "reward": "Take a GPU or several (serving.num_actors), a smaller CLIP, or score fewer steps "
+    "reward": "Use one or more GPUs (serving.num_actors), a smaller CLIP, or score fewer steps "
     "(scored_steps).",
-    "learner": "Take fewer epochs, larger minibatches, or a learner on a GPU "
+    "learner": "Use fewer epochs, larger minibatches, or a learner on a GPU "
     "(num_gpus_per_learner).",
 }
 
 
 def break_down(load: Load, served: Served, iteration: Iteration | None) -> Breakdown:
-    """Divide the time among the parts, and name the largest.
+    """Divide the time among the parts, and find the largest.
 
-    The parts of a run in deferred mode work at the same time where their cores differ, so their
-    seconds may add up to more than an iteration's.
+    In deferred mode the parts of a run work at the same time if they have different cores, so the
+    sum of their seconds may exceed the seconds of an iteration.
     """
     frames = iteration.frames if iteration else 1000
     seconds = {

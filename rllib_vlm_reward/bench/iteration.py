@@ -1,4 +1,4 @@
-"""A run's own iterations, with its reward and with one that costs nothing."""
+"""Times iterations of a run, with its reward and with one that costs nothing."""
 
 import dataclasses
 import itertools
@@ -31,10 +31,10 @@ class Iteration:
     """Medians of a run's training iterations.
 
     Attributes:
-        seconds: with the run's reward.
-        seconds_without: with frames collected, and scores drawn on the spot.
-        learner_s: of those, in the learner's update.
-        frames: that an iteration has scored.
+        seconds: seconds of an iteration with the run's reward.
+        seconds_without: seconds of an iteration with frames collected but with random scores.
+        learner_s: the seconds of ``seconds_without`` that the learner's update takes.
+        frames: number of frames that an iteration scores.
         frame: height and width of the run's frames.
         mode: the run's ``mode``.
     """
@@ -48,26 +48,26 @@ class Iteration:
 
     @property
     def env_s(self) -> float:
-        """Seconds without the reward and the learner: env steps, frames, policy and RLlib."""
+        """Seconds outside reward and learner: env steps, frames, policy and RLlib."""
         return max(0.0, self.seconds_without - self.learner_s)
 
 
 def measure_iteration(experiment: Experiment) -> Iteration:
-    """Train a few iterations of a run, in turn with its reward and without.
+    """Train a few iterations of a run, alternately with its reward and without.
 
     Raises:
-        ConfigError: the run's learner does not wait for its samples, or nothing was scored.
-        FrameError, GoalError, PoolError, RewardError: training would fail.
+        ConfigError: the run's learner works while the envs step, or no frame was scored.
+        FrameError, GoalError, PoolError, RewardError: training the run raises this error.
     """
-    # Of the scores drawn here alarms are true, and of no use.
+    # The random scores of this measurement would raise alarms.
     reward = experiment.vlm_reward.model_copy(update={"alarms": "off"})
     experiment = experiment.model_copy(update={"vlm_reward": reward})
     config = experiment.to_algorithm_config()
-    if issubclass(config.algo_class, IMPALA):  # APPO is one
+    if issubclass(config.algo_class, IMPALA):  # APPO is a subclass
         raise ConfigError(
-            f"bench: got {experiment.algorithm}, whose learner works while envs step, so its "
-            "iterations have no parts to time one by one; expected another. Set algorithm: PPO, or "
-            "give --encoder and --frame in place of CONFIG."
+            f"bench: got {experiment.algorithm}, whose learner works while the envs step, so that "
+            "the parts of an iteration cannot be timed; expected another algorithm. Set algorithm: "
+            "PPO, or give --encoder and --frame in place of CONFIG."
         )
     algorithm = config.build_algo()
     try:
@@ -79,22 +79,24 @@ def measure_iteration(experiment: Experiment) -> Iteration:
 def _measure(algorithm: Algorithm, mode: str) -> Iteration:
     group, learner = algorithm.env_runner_group, _Stopwatch(algorithm.learner_group)
     group.foreach_env_runner(_record)
-    algorithm.train()  # torch, envs and actors do in their first batches what they never do again
+    algorithm.train()  # the first iteration is slower: torch, envs and actors set themselves up
     shape = next((found for found in group.foreach_env_runner(_recorded) if found), None)
     if shape is None:
         raise ConfigError(
             "bench: the run's first iteration scored no frame, expected some. Raise "
             "train_batch_size_per_learner, or score more steps."
         )
-    paid, unpaid, updates, frames = [], [], [], []
+    rewarded, unrewarded, updates, frames = [], [], [], []
     for _ in range(REPEATS):
-        paid.append(_train(algorithm))
-        group.foreach_env_runner(_silence)
+        rewarded.append(_train(algorithm))
+        group.foreach_env_runner(_replace_pool)
         learner.seconds = 0.0
-        unpaid.append(_train(algorithm))
+        unrewarded.append(_train(algorithm))
         updates.append(learner.seconds)
-        frames.append(sum(group.foreach_env_runner(_end_silence)))
-    return Iteration(median(paid), median(unpaid), median(updates), median(frames), shape, mode)
+        frames.append(sum(group.foreach_env_runner(_restore_pool)))
+    return Iteration(
+        median(rewarded), median(unrewarded), median(updates), median(frames), shape, mode
+    )
 
 
 def _train(algorithm: Algorithm) -> float:
@@ -120,18 +122,18 @@ class _Stopwatch:
 
 
 class _FirstFrame(Recorder):
-    """A recorder that keeps the first frame alone."""
+    """A recorder that keeps only the first frame."""
 
     def observe(self, steps: ScoredSteps) -> None:
         if not self.frames:
             self.frames += itertools.islice(steps.kept_frames(), 1)
 
 
-class _Silence:
-    """A pool that answers at once: random scores, since constant ones are reported."""
+class _RandomPool:
+    """A pool that returns random scores at once; constant scores would raise an alarm."""
 
-    def __init__(self, instead_of: RewardPool | None) -> None:
-        self.frames, self.instead_of = 0, instead_of
+    def __init__(self, replaced: RewardPool | None) -> None:
+        self.frames, self.replaced = 0, replaced
         self._rng = np.random.default_rng(0)
 
     def submit(
@@ -150,7 +152,7 @@ class _Drawn:
 
 
 def _record(runner: EnvRunner) -> None:
-    if runner.env is not None:  # RLlib's local one may have none
+    if runner.env is not None:  # RLlib's local env runner may have no env
         reward_piece(runner).record(_FirstFrame())
 
 
@@ -167,18 +169,18 @@ def _recorded(runner: EnvRunner) -> Shape | None:
     return shapes[0] if shapes else None
 
 
-def _silence(runner: EnvRunner) -> None:
+def _replace_pool(runner: EnvRunner) -> None:
     if runner.env is not None:
         piece = reward_piece(runner)
-        silence: Any = _Silence(piece._pool)
-        piece._pool = silence
+        pool: Any = _RandomPool(piece._pool)
+        piece._pool = pool
 
 
-def _end_silence(runner: EnvRunner) -> int:
-    """Put the pool back; return for how many frames it was not asked."""
+def _restore_pool(runner: EnvRunner) -> int:
+    """Put the run's pool back; return the number of frames that got random scores."""
     if runner.env is None:
         return 0
     piece = reward_piece(runner)
-    silence: Any = piece._pool
-    piece._pool = silence.instead_of
-    return int(silence.frames)
+    pool: Any = piece._pool
+    piece._pool = pool.replaced
+    return int(pool.frames)

@@ -1,4 +1,4 @@
-"""What the CLIP alone gives: frames/s of the bare forward pass, at its best batch."""
+"""The speed limit: frames/s of the CLIP alone, at its best batch size."""
 
 import dataclasses
 import threading
@@ -28,13 +28,13 @@ SIZES = (8, 16, 32, 64, 128, 256)
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How batches are encoded.
+    """A way to encode batches, and its speed.
 
     Attributes:
-        lanes: threads that encode a batch each, at once.
-        threads: torch's own, in each lane.
+        lanes: number of threads that encode a batch each at the same time.
+        threads: number of torch's threads in each lane.
         batch_size: frames in a batch.
-        frames_per_second: of all lanes together, uint8 frames in, embeddings out.
+        frames_per_second: frames/s of all lanes together, from uint8 frames to embeddings.
     """
 
     lanes: int
@@ -45,14 +45,15 @@ class Way:
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """What the CLIP alone gives.
+    """The speed of the CLIP alone.
 
     Attributes:
         best: the fastest of ``ways``.
-        forward_per_second: the image tower alone, on frames that were preprocessed before; all of
-            an encoder of the user's own, whose preprocessing nobody else knows.
-        precision: of the image tower.
-        ways: torch's own threads, and a lane a core; each at its best batch size.
+        forward_per_second: frames/s of the image tower alone, on preprocessed frames; for a user's
+            encoder, frames/s of preprocessing and forward pass together.
+        precision: the precision of the image tower.
+        ways: one lane with all of torch's threads, and one lane for each core, each at its best
+            batch size.
     """
 
     best: Way
@@ -62,22 +63,22 @@ class Limit:
 
     @property
     def frames_per_second(self) -> float:
-        """Of the best way."""
+        """Frames/s of the best way."""
         return self.best.frames_per_second
 
     @property
     def preprocess_share(self) -> float:
-        """Part of a frame's time that is not the image tower's, in [0, 1]."""
+        """Share of a frame's time that is spent outside the image tower, in [0, 1]."""
         return max(0.0, 1 - self.frames_per_second / self.forward_per_second)
 
 
 class BareModel:
-    """A CLIP in a process of its own, with nothing around it.
+    """A CLIP without pool and connector.
 
     Args:
-        config: of the reward: the encoder, and the precision that a pool takes for its scores.
+        config: the reward, with its encoder and precision.
         shape: height and width of the frames.
-        device: ``cpu`` or ``cuda``, where a lane is a thread that launches its own batches.
+        device: ``cpu`` or ``cuda``; on ``cuda``, a lane is a thread that launches batches.
     """
 
     def __init__(self, config: VLMRewardConfig, shape: Shape, *, device: str) -> None:
@@ -85,10 +86,10 @@ class BareModel:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return _load(self._config, self._device)  # not in the constructor: Ray hides its errors
+        return _load(self._config, self._device)  # not in __init__, whose errors Ray hides
 
     def search(self, seconds: float, sizes: Sequence[int] = SIZES) -> Limit:
-        """Try batch sizes, rising, for ``seconds`` each; those that take far longer are left.
+        """Measure each batch size for ``seconds``; skip sizes whose batch takes 4 times as long.
 
         Raises:
             CheckpointError: see :func:`.load_encoder`.
@@ -100,7 +101,7 @@ class BareModel:
         )
 
     def again(self, limit: Limit, seconds: float) -> Limit:
-        """Measure the ways of a limit anew."""
+        """Measure the ways of a limit once more."""
         ways = [
             self._measure(way.lanes, way.threads, way.batch_size, seconds) for way in limit.ways
         ]
@@ -112,7 +113,7 @@ class BareModel:
         if isinstance(encoder, CLIPEncoder):
             pixels = encoder.preprocess(self._frames(best.batch_size))
             tower = partial(_image_tower, encoder)
-            # Noise may make it slower than the whole, where frames need no resizing.
+            # If frames need no resizing, noise can make it look slower than with preprocessing.
             alone = max(alone, frames_per_second(tower, pixels, best.lanes, best.threads, seconds))
         return Limit(best, alone, encoder.precision, tuple(ways))
 
@@ -133,7 +134,7 @@ class BareModel:
 
     @torch.inference_mode()
     def _whole(self, frames: Frames) -> Any:
-        return torch.as_tensor(self._encoder.encode_frames(frames)).cpu()  # which waits for a GPU
+        return torch.as_tensor(self._encoder.encode_frames(frames)).cpu()  # waits for the GPU
 
 
 @torch.inference_mode()
@@ -142,7 +143,7 @@ def _image_tower(encoder: CLIPEncoder, pixels: torch.Tensor) -> Any:
 
 
 def _load(config: VLMRewardConfig, device: str) -> Encoder:
-    """Load one tower, in what ``auto`` comes to: fp32 where a lower one moves the scores."""
+    """Load the encoder; ``auto`` gives fp32 if a lower precision would change the scores."""
     if is_import_path(config.encoder):
         return load_encoder(config.encoder, device=device, precision=config.serving.precision)
     precision = resolve(config.serving.precision, torch.device(device))
@@ -159,14 +160,14 @@ def _load(config: VLMRewardConfig, device: str) -> Encoder:
 def frames_per_second(
     encode: Callable[[Any], Any], batch: Any, lanes: int, threads: int, seconds: float
 ) -> float:
-    """Encode a batch over and over, in each of the lanes, and return frames/s of all together.
+    """Encode a batch repeatedly in each lane, and return the frames/s of all lanes together.
 
     Args:
-        encode: returns when the batch is encoded.
+        encode: encodes a batch, and returns when that is done.
         batch: B frames.
-        lanes: threads that encode at once.
-        threads: torch's own, in each lane.
-        seconds: how long, at least one batch.
+        lanes: number of threads that encode at the same time.
+        threads: number of torch's threads in each lane.
+        seconds: duration; a lane encodes at least one batch.
     """
     start = threading.Barrier(lanes)
 

@@ -1,4 +1,4 @@
-"""What clients get through pool and connector, beside the limit."""
+"""Frames/s that clients get through pool and connector, compared with the limit."""
 
 import dataclasses
 import uuid
@@ -19,18 +19,18 @@ from rllib_vlm_reward.settings import Positive, Section
 __all__ = ["Load", "Served", "measure_served", "read_load"]
 
 Side = Annotated[int, Field(gt=0)]
-_STEPS = 16  # of a fragment: whole ones are measured, and a large CLIP takes seconds for each
+_STEPS = 16  # steps of a fragment; few, since a large CLIP takes seconds for one
 
 
 class Load(Section):
-    """What is asked of the reward.
+    """A load to measure.
 
     Attributes:
-        reward: the model, and where it runs.
-        frame: height and width of the frames.
-        runners: env runners, each a process of its own.
-        request: frames of a request: the sub-envs of a runner.
-        seconds: of each measurement.
+        reward: the reward, with its model and the settings of its pool.
+        frame: height and width of the frames, in pixels.
+        runners: number of env runners, each in a separate process.
+        request: frames in a request: one for each sub-env of a runner.
+        seconds: duration of each measurement.
     """
 
     reward: VLMRewardConfig
@@ -47,12 +47,14 @@ def read_load(
 
     Args:
         encoder: see :meth:`CLIPEncoder.load`.
-        frame: height and width, as in ``480x640``.
-        runners, request, seconds: see :class:`Load`.
-        actors: in the pool.
+        frame: height and width, such as ``480x640``.
+        runners: see :class:`Load`.
+        actors: number of reward actors in the pool.
+        request: see :class:`Load`.
+        seconds: see :class:`Load`.
 
     Raises:
-        ConfigError: no encoder, or a frame that is no size.
+        ConfigError: there is no encoder, or ``frame`` is not HEIGHTxWIDTH.
 
     Example:
         >>> read_load("small", "56x64", runners=2, actors=1, request=16, seconds=1.0).frame
@@ -60,8 +62,8 @@ def read_load(
     """
     if encoder is None:
         raise ConfigError(
-            "bench: got neither CONFIG nor --encoder, expected one. Name a run, or a CLIP "
-            "such as --encoder small."
+            "bench: got neither CONFIG nor --encoder, expected one. Give the YAML of a run, "
+            "or a CLIP such as --encoder small."
         )
     sides = frame.split("x")
     if len(sides) != 2 or not all(side.isdecimal() for side in sides):
@@ -83,15 +85,17 @@ def read_load(
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """Frames/s, and what became of each frame's time.
+    """Frames/s, and how the time of a frame is divided.
 
     Attributes:
-        frames_per_second: of all clients together.
-        limit: of one actor's device, or of all the cores.
-        limit_per_second: of all the devices.
-        batch_mean: frames of a forward pass.
-        preprocess_s, forward_s, transport_s: of the time between two frames. Transport is all
-            that is neither, so the clients' own work too, where it shares the cores.
+        frames_per_second: frames/s of all clients together.
+        limit: the CLIP alone, on one actor's device or on all cores.
+        limit_per_second: frames/s of the CLIP alone on all devices.
+        batch_mean: mean number of frames in a forward pass.
+        preprocess_s: seconds of a frame in preprocessing.
+        forward_s: seconds of a frame in the forward pass.
+        transport_s: the other seconds of a frame. They include the work of clients that share
+            cores with the actors.
     """
 
     frames_per_second: float
@@ -104,13 +108,13 @@ class Served:
 
 
 def measure_served(load: Load) -> Served:
-    """Measure the limit, then the pool with its clients, on the Ray that is connected to.
+    """Measure the limit, then the pool with its clients. Ray must be initialised.
 
     Raises:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
     gpus = Demand.of(load.reward, living_nodes()).gpus
-    limit = _limit(load, gpus)  # first: the pool may take all the GPUs
+    limit = _limit(load, gpus)  # before the pool, which may take all GPUs
     pool = RewardPool.start(load.reward, name=f"bench-{uuid.uuid4().hex[:8]}")
     try:
         clients = start_clients(
@@ -120,7 +124,7 @@ def measure_served(load: Load) -> Served:
             load.request,
             load.frame,
         )
-        # The first requests set up what later ones use.
+        # The first requests are slower: they set up what later ones use.
         together(clients, "drive", "pool", 0.5, _STEPS)
         driven = together(clients, "drive", "pool", load.seconds, _STEPS)
         batch_mean = pool.stats()[0]["batch_mean"]
@@ -128,14 +132,13 @@ def measure_served(load: Load) -> Served:
             ray.kill(client)
     finally:
         pool.close()
-    devices = max(
-        1, round(load.reward.serving.num_actors * min(gpus, 1))
-    )  # of several GPUs it uses one
+    # An actor with several GPUs uses one of them.
+    devices = max(1, round(load.reward.serving.num_actors * min(gpus, 1)))
     return _split(rate(driven), limit, devices, batch_mean)
 
 
 def _limit(load: Load, gpus: float) -> Limit:
-    """In a process of its own, on a device such as an actor gets: the driver may have none."""
+    """Measure the limit in an actor, since the driver may have no GPU."""
     kind = ray.remote(num_cpus=0, num_gpus=gpus)(BareModel)
     bare = kind.remote(load.reward, load.frame, device="cuda" if gpus else "cpu")
     limit: Limit = fetch(bare.search.remote(min(1.0, load.seconds / 5), (16, 64, 256)))

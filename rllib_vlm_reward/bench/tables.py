@@ -1,4 +1,4 @@
-"""A breakdown as tables for the terminal, and as a picture."""
+"""Shows a breakdown as tables in the terminal, and as a picture."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ COLORS = {
 
 
 def tables(found: Breakdown) -> Group:
-    """Return what rich prints."""
+    """Return the tables and sentences of a breakdown, for rich to print."""
     served, load = found.served, found.load
     height, width = load.frame
     speeds = Table("", "frames/s", title=f"{load.reward.encoder}, frames of {height}x{width}")
@@ -49,7 +49,7 @@ def tables(found: Breakdown) -> Group:
 def _iteration(found: Breakdown) -> str:
     run = found.iteration
     if run is None:
-        return "Give a run's CONFIG, and env and learner are timed too."
+        return "To time env and learner too, give the CONFIG of a run."
     return (
         f"An iteration takes {run.seconds:.2f} s with the reward ({run.mode}) and "
         f"{run.seconds_without:.2f} s with one that costs nothing."

@@ -1,4 +1,4 @@
-"""A client that does with its frames what an env runner does, and steps no env."""
+"""Clients that send frames as env runners do, without stepping an env."""
 
 import dataclasses
 import itertools
@@ -30,26 +30,26 @@ __all__ = [
 
 Shape = tuple[int, int]
 
-_BANK = 16  # vector steps of frames made beforehand, so that they cost the client nothing
+_BANK = 16  # vector steps of frames made in advance, so that clients need no time for them
 _EVERY_FRAME = {
     "frames": {"source": "render", "scored_steps": "all"},
     "goal_source": "info:goal",
     "mode": "deferred",
     "early_end": False,
     "agents": {},
-    "calibration": None,  # which may be for frames from elsewhere
+    "calibration": None,  # it may be for another frame source
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Driven:
-    """What a client got.
+    """The measurement of a client.
 
     Attributes:
-        frames: that were scored.
-        seconds: until the last score was there.
-        cpu_seconds: of the client's process.
-        latencies: seconds from a request to its scores, where requests go one by one.
+        frames: number of scored frames.
+        seconds: seconds until the client had the last score.
+        cpu_seconds: CPU time of the client's process.
+        latencies: seconds from each request to its scores; empty for :meth:`Client.drive`.
     """
 
     frames: int
@@ -59,12 +59,12 @@ class Driven:
 
 
 class StandInEnv:
-    """Renders frames that were made beforehand, stamped so that no two are the same.
+    """Renders frames made in advance; a number in the first pixels makes each frame unique.
 
     Args:
-        num_envs: B.
+        num_envs: number of sub-envs, B.
         shape: height and width of a frame.
-        seed: of the frames; another for each client.
+        seed: seed of the frames, different for each client.
     """
 
     render_mode = "rgb_array"
@@ -85,26 +85,26 @@ class StandInEnv:
 
 
 class _Piece(VLMReward):
-    """The reward's own connector piece, with a pool, or a peer of it, put in its hand."""
+    """The connector piece of the reward, with a given pool or something with its interface."""
 
-    def __init__(self, config: VLMRewardConfig, door: Any) -> None:
+    def __init__(self, config: VLMRewardConfig, pool: Any) -> None:
         super().__init__(config)
-        self._door = door
+        self._given_pool = pool
 
     @property
     def pool(self) -> Any:
-        return self._door
+        return self._given_pool
 
 
 class Client:
-    """One env runner's share of the work: episodes, connector piece, requests.
+    """Does the work of one env runner: episodes, connector piece, requests.
 
     Args:
-        config: of the reward.
-        doors: by name, a function that returns what takes requests: a pool, or a peer of it.
-        num_envs: B, the frames of a vector step, so of a request.
+        config: the reward.
+        doors: functions by name; each opens a pool, or something with a pool's interface.
+        num_envs: number of sub-envs, B, which is the number of frames in a request.
         shape: height and width of a frame.
-        seed: of the frames.
+        seed: seed of the frames.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Client:
         self._scorer = config.scorer
 
     def drive(self, door: str, seconds: float, steps: int) -> Driven:
-        """Go the connector's way: B episodes step together, in whole fragments of so many steps."""
+        """Step B episodes through the connector piece, in whole fragments of ``steps`` steps."""
         piece = _Piece(self._config, self._doors[door])
         piece.env = self._env
         episodes = [SingleAgentEpisode() for _ in range(self._env.num_envs)]
@@ -147,7 +147,7 @@ class Client:
         return _timed(fragment, seconds)
 
     def request(self, door: str, seconds: float, in_flight: int) -> Driven:
-        """Send requests without episodes, so many under way at once."""
+        """Send requests without episodes, with ``in_flight`` of them unanswered at most."""
         pool, goals = self._doors[door], np.zeros(self._env.num_envs, np.int64)
         latencies: list[float] = []
         waiting: list[tuple[float, Any]] = []
@@ -182,7 +182,7 @@ def _timed(
 
 
 def connect(name: str, config: VLMRewardConfig) -> Callable[[], RewardPool]:
-    """Return a door to a pool, to be opened in the client's process."""
+    """Return a function that connects to a pool, for the client's process to call."""
     return lambda: RewardPool.connect(name, config)
 
 
@@ -193,17 +193,17 @@ def start_clients(
     num_envs: int,
     shape: Shape,
 ) -> list[ray.actor.ActorHandle]:
-    """Start clients, each in a process of its own; see :class:`Client`."""
+    """Start ``count`` clients, each in a separate process; see :class:`Client`."""
     kind = ray.remote(num_cpus=0)(Client)
     return [kind.remote(config, doors, num_envs, shape, seed) for seed in range(count)]
 
 
 def together(clients: list[ray.actor.ActorHandle], method: str, *args: Any) -> list[Driven]:
-    """Let the clients do one thing at the same time."""
+    """Call a method of all clients at the same time, and return the results."""
     answers: list[Driven] = fetch([getattr(each, method).remote(*args) for each in clients])
     return answers
 
 
 def rate(driven: Sequence[Driven]) -> float:
-    """Return the frames/s of clients that began together, until the last one had its scores."""
+    """Return the frames/s of clients that started together, until the last one was done."""
     return sum(each.frames for each in driven) / max(each.seconds for each in driven)
