@@ -1,9 +1,9 @@
-"""Where do the embedded CLIPs come from? Training on frames whose true statements are known.
+"""Trains the embedded CLIPs on frames for which the true statements are known.
 
     dataset: play ─ statements: which hold ─ training: contrast ─ scores ─ card
 
-* :mod:`statements`: what the CLIPs can say, and which statements hold in a view;
-* :mod:`dataset`: play in BabyAI rooms, and the distinct views of it;
+* :mod:`statements`: the statements that the CLIPs learn, and which of them hold in a view;
+* :mod:`dataset`: play in BabyAI rooms, and its distinct views;
 * :mod:`training`: the loss and the optimiser;
 * :mod:`scores`: held-out scores of the paper's reward, by family;
 * :mod:`card`: the model card.

@@ -10,9 +10,10 @@ __all__ = ["write_card"]
 
 CARD = """# {name}: a small CLIP for BabyAI frames
 
-Tells from an egocentric 7 × 7-tile frame of one BabyAI room (56 × 56 pixels, as
-`rllib_vlm_reward.envs` draws it) what the agent faces and carries, and which objects lie side by
-side: 18 objects (ball, box and key in six colours). It knows these statements and no other words:
+This CLIP recognises what the agent faces and carries, and which objects lie side by side, in a
+frame of one BabyAI room: an egocentric view of 7 × 7 tiles, 56 × 56 pixels, as
+`rllib_vlm_reward.envs` draws it. There are 18 objects: ball, box and key in six colours. The CLIP
+learnt only these statements, and knows no other words:
 
 {statements}
 
@@ -29,29 +30,32 @@ side: 18 objects (ball, box and key in six colours). It knows these statements a
     rllib-vlm-reward train-clip {architecture} --output DIR{options}
 
 Data: {num_frames:,} frames of random play that picks up and drops often, and of BabyAI's bot, in
-rooms of 5 to 8 tiles with 2 to 8 objects; {distinct_frames:,} are distinct, and those are trained
-on, rare statements drawn more often. Every statement's truth is read from the state. Loss: each
-statement that holds against all of its family that do not. {train_seconds} seconds on a CPU.
+rooms of 5 to 8 tiles with 2 to 8 objects. Training uses the {distinct_frames:,} distinct ones, and
+draws frames with rare statements more often. Which statements hold is read from the env's state.
+Loss: cross entropy of each statement that holds against all statements of its family that do not.
+Time: {train_seconds} seconds on a CPU.
 
 {settings}
 
 ## Held-out scores
 
-On {held_out_frames:,} frames of the same play in layouts that training never saw (of the frames,
-{overlap:.1%} also occur in training: an agent in a corner sees the same in many layouts). Every
-goal is asked of every frame, once with "a" and once with "the". The score is the paper's
-probability (arXiv 2312.09187, equation 1) at the model's own temperature: a goal against the other
-17 objects (152 pairs) and the family's "nothing". Precision and recall are at β = 0.5.
+The scores are those on {held_out_frames:,} frames of the same play, in layouts that training never
+saw. Still, {overlap:.1%} of these frames also occur in training: an agent in a corner sees the
+same in many layouts. Every frame is scored against every goal, once with "a" and once with "the".
+The score is the paper's probability (arXiv 2312.09187, equation 1) at the model's temperature: a
+goal against the other 17 objects (152 pairs) and the family's "nothing". Precision and recall are
+at β = 0.5.
 
 {scores}
 
-{unseen}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly; an agent
+{unseen}"false, per 1,000": how often, in 1,000 frames, any of these goals fires wrongly. An agent
 has one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
-probabilities lie above the first, 99.9 % of the false ones' below the second.
+probabilities lie above the first, 99.9 % of the false goals' probabilities lie below the second.
 
-Two pairs that touch in one frame share the probability, so that neither passes β = 0.5; such
-frames are left out above. Weigh a pair against all other pairs: against a few, a pair that shares
-an object with one that touches stands out among statements that are all false.
+If two pairs touch in one frame, they share the probability, and neither passes β = 0.5; the table
+leaves such frames out. Use all other pairs as the negatives of a pair. With few negatives, all
+statements may be false; then a pair that shares an object with a touching pair gets a high
+probability.
 
 ## Licence
 
@@ -66,8 +70,8 @@ TABLE = """| family | frames | average precision | precision | recall | false, p
 |---|---|---|---|---|---|---|---|
 {rows}"""
 
-UNSEEN = """Of these goals, those that name a thing which training neither showed nor named, though
-its colour and its kind it did ({things}):
+UNSEEN = """The same scores for goals that name a thing which training neither showed nor named,
+although it showed the thing's colour and kind ({things}):
 
 {table}
 

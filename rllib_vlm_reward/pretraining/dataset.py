@@ -1,4 +1,4 @@
-"""The training set: play in BabyAI rooms, its distinct views, and how often each is drawn."""
+"""The training set: the distinct views of play in BabyAI rooms, with weights for drawing them."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from rllib_vlm_reward.pretraining.statements import Truth, truth
 __all__ = ["Dataset", "play"]
 
 ROOMS = ((5, 2), (5, 3), (5, 4), (6, 3), (6, 4), (6, 6), (7, 4), (7, 6), (8, 5), (8, 8))
-"""Rooms to play in: their size and how many objects they hold."""
+"""Rooms to play in: size in tiles, and number of objects."""
 
 STEPS = 20
 BOT_SHARE = 0.2
@@ -26,12 +26,12 @@ PICK_UP, DROP, TURN = 0.25, 0.2, 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Views with their truth.
+    """Views, and which statements hold in each.
 
     Attributes:
-        views: uint8 ``[N, 7, 7, 3]``, no two alike.
+        views: distinct views, uint8 ``[N, 7, 7, 3]``.
         holds: see :data:`~rllib_vlm_reward.pretraining.statements.Truth`.
-        weights: float64 ``[N]``, the chance of drawing each; they sum to 1.
+        weights: probability of drawing each view, float64 ``[N]``; they sum to 1.
 
     Example:
         >>> data = Dataset.from_play(200)
@@ -48,7 +48,7 @@ class Dataset:
     def from_play(
         cls, num_frames: int, *, seed: int = 0, reserved: Sequence[str] = ()
     ) -> "Dataset":
-        """Play until there are N frames, and keep every distinct view once (about two thirds)."""
+        """Play ``num_frames`` frames, and keep every distinct view once (about two thirds)."""
         played = play(num_frames, seed=seed, reserved=reserved)
         views = played[np.sort(np.unique(_whole(played), return_index=True)[1])]
         holds = truth(views)
@@ -60,7 +60,7 @@ class Dataset:
         return self.views[rows], {family: held[rows] for family, held in self.holds.items()}
 
     def share_of(self, views: View) -> float:
-        """Return the share of some views that are among these, to the pixel."""
+        """Return the share of the given views that also occur, exactly, in this dataset."""
         return float(np.isin(_whole(views), _whole(self.views)).mean())
 
 
@@ -71,10 +71,10 @@ def _whole(views: View) -> npt.NDArray[np.void]:
 
 
 def _balance(holds: Truth) -> npt.NDArray[np.float64]:
-    """Weigh each view by its rarest statements, so that "nothing" is not all that is seen.
+    """Weight each view by its rarest statements, since in most views "nothing" holds.
 
-    A statement counts 1/√n for the n views in which it holds. On a log scale that is half way
-    between the shares that the frames have and equal shares for every statement.
+    A statement that holds in n views has the weight 1/√n. On a log scale that is half way between
+    the shares in the frames and equal shares for all statements.
     """
     weights = np.zeros(len(next(iter(holds.values()))))
     for held in holds.values():
@@ -87,20 +87,20 @@ def _balance(holds: Truth) -> npt.NDArray[np.float64]:
 def play(
     num_frames: int, *, seed: int = 0, held_out: bool = False, reserved: Sequence[str] = ()
 ) -> View:
-    """Play Find, Lift and Place in rooms of several sizes and return what the agent saw.
+    """Play Find, Lift and Place in rooms of several sizes, and return the agent's views.
 
     Most episodes are random play that picks up and drops often; in the others BabyAI's bot
-    solves the mission. Every episode has 20 steps, whether or not the mission is accomplished.
+    solves the mission. Every episode has 20 steps, even if the mission is accomplished before.
 
     Args:
-        num_frames: N.
-        seed: of layouts and play.
-        held_out: play in layouts that no call with ``held_out=False`` sees: layouts of training
-            have even seeds, held-out ones odd seeds.
-        reserved: things, such as "green ball", that lie in no room.
+        num_frames: number of views, N.
+        seed: seed of layouts and play.
+        held_out: play in layouts that no call with ``held_out=False`` uses: training layouts have
+            even seeds, held-out layouts odd ones.
+        reserved: things that no room contains, such as "green ball".
 
     Returns:
-        uint8 ``[N, 7, 7, 3]``, as :func:`.draw_tiles` takes them.
+        the views, uint8 ``[N, 7, 7, 3]``; :func:`.draw_tiles` draws them.
 
     Example:
         >>> play(64).shape
@@ -113,15 +113,15 @@ def play(
         for size, number in ROOMS
     ]
     views = np.empty((num_frames, 7, 7, 3), np.uint8)
-    seen = 0
-    while seen < num_frames:
+    filled = 0
+    while filled < num_frames:
         level = levels[rng.integers(len(levels))]
         layout = 2 * int(rng.integers(2**30)) + held_out
         for view in _episode(level, layout, rng):
-            if seen == num_frames:
+            if filled == num_frames:
                 break
-            views[seen] = view
-            seen += 1
+            views[filled] = view
+            filled += 1
     return views
 
 
@@ -136,7 +136,7 @@ def _episode(level: Level, layout: int, rng: np.random.Generator) -> Iterator[Vi
         observation, _, terminated, _, _ = level.step(action)
         yield observation["image"]
         if terminated and bot is not None:
-            bot = None  # Mission accomplished: play on at random.
+            bot = None  # the mission is accomplished; play on at random
 
 
 def _wander(level: Level, rng: np.random.Generator) -> int:

@@ -1,4 +1,4 @@
-"""Held-out scores of the paper's reward, by family of statements."""
+"""Scores a CLIP on held-out frames with the paper's reward, by family of statements."""
 
 import dataclasses
 import random
@@ -25,18 +25,20 @@ BATCH = 512
 class FamilyScores:
     """Scores of one family: every goal is scored on every frame, with "a" and with "the".
 
-    A goal's probability is the paper's equation 1 at the model's own temperature, against the
-    family's other objects (or pairs) and its "nothing". Frames in which several of a family's
-    goals hold are left out: they share the probability, whatever the model.
+    A goal's probability is the paper's equation 1 at the model's temperature, against the
+    family's other objects (or pairs) and its "nothing". Frames in which several goals of a family
+    hold are left out: there the goals share the probability, however good the model is.
 
     Attributes:
         average_precision: area under the precision-recall curve over all frames and goals.
-        precision, recall: where the probability exceeds β = 0.5.
-        false_per_1000: times that any goal fires wrongly, per 1,000 frames and one article.
-        true_p05: the probability that 95 % of the true pairs of frame and goal exceed.
-        false_p999: the probability that 99.9 % of the false pairs stay under.
-        frames: the number of frames scored.
-        true: the number of pairs of frame and goal that are true.
+        precision: precision at β = 0.5.
+        recall: recall at β = 0.5.
+        false_per_1000: number of times that any goal fires wrongly in 1,000 frames, with one
+            article.
+        true_p05: 95 % of the true pairs of frame and goal have a higher probability.
+        false_p999: 99.9 % of the false pairs have a lower probability.
+        frames: number of scored frames.
+        true: number of true pairs of frame and goal.
     """
 
     average_precision: float
@@ -50,16 +52,16 @@ class FamilyScores:
 
 
 Scores = dict[str, FamilyScores]
-"""By family."""
+"""Scores by family."""
 
 
 def score_families(encoder: CLIPEncoder, views: View, things: Sequence[str] = NAMES) -> Scores:
-    """Score a CLIP on views whose truth is known.
+    """Score a CLIP on views, whose true statements are computed from the view.
 
     Args:
         encoder: the CLIP.
         views: uint8 ``[N, V, V, 3]``.
-        things: only goals that name one of these are scored; the others remain negatives.
+        things: only goals that name one of these things are scored; other goals remain negatives.
     """
     batches = np.array_split(views, -(-len(views) // BATCH))
     images = torch.cat([encoder.encode_frames(draw_tiles(batch)) for batch in batches])
@@ -67,46 +69,50 @@ def score_families(encoder: CLIPEncoder, views: View, things: Sequence[str] = NA
     scores = {}
     for name, family in FAMILIES.items():
         columns = np.array([1 + family.objects.index(names) for names in _objects(family)])
-        asked = family.about(things)[columns]
+        is_scored = family.about(things)[columns]
         held = holds[name][:, columns]
         kept = held.sum(axis=1) <= 1
-        chances = np.stack([_ask(images[kept], encoder, family, said) for said in ARTICLES])
-        chances = chances[..., asked]
-        scores[name] = _score(chances, np.broadcast_to(held[kept][:, asked], chances.shape))
+        probabilities = np.stack(
+            [_probabilities(images[kept], encoder, family, article) for article in ARTICLES]
+        )
+        probabilities = probabilities[..., is_scored]
+        scores[name] = _score(
+            probabilities, np.broadcast_to(held[kept][:, is_scored], probabilities.shape)
+        )
     return scores
 
 
 def _objects(family: Family) -> list[tuple[str, ...]]:
-    """Return a family's objects, each pair in one order, since both orders say the same."""
+    """Return a family's objects, each pair in one order only, since both orders mean the same."""
     rng = random.Random(0)
     chosen = combinations(NAMES, len(family.objects[0]))
     return [tuple(rng.sample(names, len(names))) for names in chosen]
 
 
-def _ask(
+def _probabilities(
     images: Tensor, encoder: CLIPEncoder, family: Family, article: str
 ) -> npt.NDArray[np.float32]:
     """Return each goal's probability in each frame, float32 ``[N, G]``."""
     prompt = family.template.prompt.replace("{}", f"{article} %s")
     statements = [str(family.template.nothing), *(prompt % names for names in _objects(family))]
     cosines = images @ encoder.encode_texts(statements).T
-    # A goal and its negatives are all of these, whichever goal is asked: one softmax for all.
-    chances: npt.NDArray[np.float32]
-    chances = (encoder.logit_scale * cosines).softmax(dim=1)[:, 1:].cpu().numpy()
-    return chances
+    # Every goal with its negatives makes up the same set of statements: one softmax is enough.
+    probabilities: npt.NDArray[np.float32]
+    probabilities = (encoder.logit_scale * cosines).softmax(dim=1)[:, 1:].cpu().numpy()
+    return probabilities
 
 
-def _score(chances: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> FamilyScores:
-    """Score chances and truth ``[articles, N, G]``."""
-    fires = chances > BETA
+def _score(probabilities: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> FamilyScores:
+    """Compute the scores from probabilities and truth, both ``[articles, N, G]``."""
+    fires = probabilities > BETA
     right, wrong, true = (int(each.sum()) for each in (fires & held, fires & ~held, held))
     return FamilyScores(
-        average_precision=average_precision(chances.ravel(), held.ravel()),
+        average_precision=average_precision(probabilities.ravel(), held.ravel()),
         precision=right / max(1, right + wrong),
         recall=right / max(1, true),
-        false_per_1000=1000 * wrong / (chances.shape[0] * chances.shape[1]),
-        true_p05=float(np.quantile(chances[held], 0.05)),
-        false_p999=float(np.quantile(chances[~held], 0.999)),
-        frames=chances.shape[1],
+        false_per_1000=1000 * wrong / (probabilities.shape[0] * probabilities.shape[1]),
+        true_p05=float(np.quantile(probabilities[held], 0.05)),
+        false_p999=float(np.quantile(probabilities[~held], 0.999)),
+        frames=probabilities.shape[1],
         true=true,
     )

@@ -18,20 +18,20 @@ ARTICLES = ("a", "the")
 NAMES: tuple[str, ...] = tuple(f"{color} {kind}" for color in COLORS for kind in KINDS)
 
 Truth = dict[str, npt.NDArray[np.bool_]]
-"""By family, bool ``[N, S]``: which of its S statements hold in each of N views."""
+"""Which of a family's S statements hold in each of N views, by family, bool ``[N, S]``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """The statements of one template: first that nothing holds, then one for each object.
+    """The statements of one template: first its "nothing", then one for each object.
 
     Attributes:
-        template: from a mission to its success state.
-        objects: the names that fill the template, in order, without articles.
+        template: turns a mission into its success state.
+        objects: the names that fill the template's blanks, in order, without articles.
 
     Example:
         >>> lift = FAMILIES["lift"]
-        >>> lift.say(np.random.default_rng(0))[:2]
+        >>> lift.with_articles(np.random.default_rng(0))[:2]
         ['the agent is carrying nothing', 'the agent is carrying the blue ball']
         >>> len(lift.objects), len(FAMILIES["place"].objects)
         (18, 306)
@@ -45,10 +45,10 @@ class Family:
         """Return a template's family over every object that a level may hold."""
         return cls(template, tuple(permutations(NAMES, template.prompt.count("{}"))))
 
-    def say(self, rng: np.random.Generator) -> list[str]:
+    def with_articles(self, rng: np.random.Generator) -> list[str]:
         """Return the family's S statements, with an article drawn at random for every object.
 
-        Missions say "the red ball", users say "a red ball".
+        The CLIP needs both, since missions say "the red ball" and users "a red ball".
         """
         drawn = rng.integers(len(ARTICLES), size=(len(self.objects), len(self.objects[0])))
         named = (
@@ -57,8 +57,8 @@ class Family:
         )
         return self._fill(named)
 
-    def plain(self) -> list[str]:
-        """Return the family's S statements without articles, as ``captions`` makes them."""
+    def without_articles(self) -> list[str]:
+        """Return the family's S statements without articles, as ``captions`` returns them."""
         return self._fill(self.objects)
 
     def about(self, things: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -72,7 +72,8 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {name: Family.of(template) for name, template in TEMPLATES.items()}
-"""Find, lift and place, as :data:`~rllib_vlm_reward.envs.babyai.captions.TEMPLATES` words them."""
+"""The families find, lift and place of
+:data:`~rllib_vlm_reward.envs.babyai.captions.TEMPLATES`."""
 
 
 def truth(views: View) -> Truth:
@@ -86,11 +87,11 @@ def truth(views: View) -> Truth:
         {'find': (2, 19), 'lift': (2, 19), 'place': (2, 307)}
     """
     columns = {
-        name: {statement: column for column, statement in enumerate(family.plain())}
+        name: {statement: column for column, statement in enumerate(family.without_articles())}
         for name, family in FAMILIES.items()
     }
     holds: Truth = {name: np.zeros((len(views), len(columns[name])), bool) for name in FAMILIES}
     for row, view in enumerate(views):
-        for name, said in captions(view).items():
-            holds[name][row, [columns[name][statement] for statement in said]] = True
+        for name, statements in captions(view).items():
+            holds[name][row, [columns[name][statement] for statement in statements]] = True
     return holds

@@ -1,4 +1,4 @@
-"""Trains an embedded CLIP: plays, fits by a contrastive loss, scores and saves."""
+"""Trains an embedded CLIP: plays, minimises a contrastive loss, scores and saves."""
 
 import dataclasses
 import json
@@ -34,24 +34,25 @@ BETAS = 0.9, 0.98
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to train; the defaults made the CLIPs that ship.
+    """Settings of a training; the shipped CLIPs were trained with the defaults.
 
     Attributes:
-        num_frames: frames to play; about two thirds are distinct, and those are trained on.
-        steps: of the optimiser.
-        batch_size: frames in a step.
+        num_frames: number of frames to play; training uses the distinct ones, about two thirds.
+        steps: number of optimiser steps.
+        batch_size: number of frames in a step.
         learning_rate: the peak of AdamW's learning rate, which rises for ``warmup_steps`` and
             then falls along half a cosine.
-        warmup_steps: steps until the peak.
-        weight_decay: of the matrices; embeddings, biases and norms have none.
-        max_gradient_norm: longer gradients are scaled down to it.
-        held_out_frames: frames to score on, from layouts that training never sees.
-        held_out_things: things, such as "green ball", that training neither shows nor names, though
-            it shows their colours and kinds.
-        seed: of play, batches and articles. CLIPEncoder seeds the initial weights itself.
+        warmup_steps: number of steps until the peak.
+        weight_decay: weight decay of the matrices; embeddings, biases and norms have none.
+        max_gradient_norm: larger gradients are scaled down to this norm.
+        held_out_frames: number of frames to score on, from layouts that training never sees.
+        held_out_things: things that training neither shows nor names, such as "green ball",
+            although it shows their colours and kinds.
+        seed: seed of play, batches and articles. CLIPEncoder seeds the initial weights.
 
     Raises:
-        ValueError: too few held-out frames for a score, or things that no level holds.
+        ValueError: there are too few held-out frames to score, or a held-out thing does not exist
+            in any level.
 
     Example:
         >>> Settings(steps=500).batch_size
@@ -72,23 +73,23 @@ class Settings:
     def __post_init__(self) -> None:
         if not {*self.held_out_things} <= {*NAMES}:
             raise ValueError(
-                f"held_out_things is {self.held_out_things}, expected some of {NAMES}."
+                f"held_out_things: got {self.held_out_things}, expected some of {NAMES}."
             )
         if self.held_out_frames < 1_000:
             raise ValueError(
-                f"held_out_frames is {self.held_out_frames}, expected at least 1000: with fewer, "
-                "there may be no frame in which a statement of each family holds."
+                f"held_out_frames: got {self.held_out_frames}, expected at least 1000. With fewer, "
+                "a family may have no frame in which one of its statements holds."
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run of :func:`train_clip` is doing.
+    """The progress of :func:`train_clip`.
 
     Attributes:
         phase: ``play``, ``train`` or ``score``.
-        step: steps done, of :attr:`Settings.steps`.
-        losses: the last step's, by family; empty before the first.
+        step: number of steps done, of :attr:`Settings.steps`.
+        losses: losses of the last step by family; empty before the first step.
     """
 
     phase: str
@@ -103,23 +104,24 @@ def train_clip(
     *,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Scores:
-    """Train a CLIP on rendered BabyAI frames and write it in open_clip's local-dir layout.
+    """Train a CLIP on rendered BabyAI frames, and write it in open_clip's local-dir layout.
 
-    The folder also gets ``model_card.md`` and ``metrics.json``; ``CLIPEncoder.load(str(output))``
-    loads it. The scores are those of the weights as saved, in half precision.
+    The function also writes ``model_card.md`` and ``metrics.json``. Load the CLIP with
+    ``CLIPEncoder.load(str(output))``. The scores are those of the saved weights, which are in half
+    precision.
 
     Args:
-        architecture: an embedded CLIP's name ("small", "base"), or the path of an
+        architecture: name of an embedded CLIP ("small", "base"), or path of an
             ``open_clip_config.json``.
-        output: folder to write, created if it is missing; files of the same names are replaced.
-        settings: how to train.
-        report: called as the phases begin and after each step.
+        output: folder to write, created if it is missing; existing files are replaced.
+        settings: the settings of the training.
+        report: called when a phase begins, and after each step.
 
     Returns:
         Held-out scores by family.
 
     Raises:
-        CheckpointError: an unknown architecture, or a configuration that open_clip cannot build.
+        CheckpointError: the architecture is unknown, or open_clip cannot build it.
     """
     folder = architecture.removesuffix(f"/{CONFIG}")
     encoder = CLIPEncoder.load(f"{folder}/random", precision="fp32")
@@ -131,7 +133,7 @@ def train_clip(
     losses = _optimise(encoder, data, settings, report)
     seconds = time.perf_counter() - began
     report(Progress("score", settings.steps, losses))
-    _forget_unsaid(encoder)
+    _zero_untrained_words(encoder)
     _save(encoder, Path(Spec.parse(f"{folder}/random").model.removeprefix("local-dir:")), output)
     held_out = play(settings.held_out_frames, seed=settings.seed, held_out=True)
     trained = CLIPEncoder.load(str(output), precision="fp32")
@@ -191,7 +193,8 @@ def _losses(
 ) -> dict[str, Tensor]:
     named = {name: ~family.about(unnamed) for name, family in FAMILIES.items()}
     statements = {
-        name: [*compress(family.say(rng), named[name])] for name, family in FAMILIES.items()
+        name: [*compress(family.with_articles(rng), named[name])]
+        for name, family in FAMILIES.items()
     }
     tokens = encoder.tokenize([text for texts in statements.values() for text in texts])
     images = normalize(encoder.model.encode_image(encoder.preprocess(draw_tiles(views))), dim=1)
@@ -205,12 +208,12 @@ def _losses(
 
 
 def contrast(logits: Tensor, holds: Tensor) -> Tensor:
-    """Cross entropy of each statement that holds against all that do not.
+    """Return the cross entropy of each statement that holds against all that do not.
 
-    For a frame with the true statements T and the false ones F of a family, the mean over t in T
-    of -log(exp z_t / (exp z_t + Σ_{f in F} exp z_f)). So true statements do not compete with each
-    other ("a ball is next to a key" and "a key is next to a ball"), and where one statement
-    excludes all others it is the softmax cross entropy, whose probability is the paper's
+    For a frame with the true statements T and the false statements F of a family, this is the mean
+    over t in T of -log(exp z_t / (exp z_t + Σ_{f in F} exp z_f)). True statements do not compete
+    with each other ("a ball is next to a key" and "a key is next to a ball"). If one statement
+    excludes all others, the loss is the softmax cross entropy, whose probability is the paper's
     equation 1.
 
     Args:
@@ -218,7 +221,7 @@ def contrast(logits: Tensor, holds: Tensor) -> Tensor:
         holds: bool ``[B, S]``, at least one True and one False in each row.
 
     Returns:
-        float32 scalar, the mean over frames.
+        the mean over frames, float32 scalar.
 
     Example:
         >>> import torch
@@ -249,16 +252,17 @@ def _rate(step: int, settings: Settings) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
 
 
-def _forget_unsaid(encoder: CLIPEncoder) -> None:
-    """Zero the embeddings of words in no statement, which training left as they were drawn."""
-    said = encoder.tokenize([text for family in FAMILIES.values() for text in family.plain()])
-    said = torch.cat([said, encoder.tokenize(list(ARTICLES))])
-    text = getattr(encoder.model, "text", encoder.model)  # a CustomTextCLIP's, or a CLIP's own
+def _zero_untrained_words(encoder: CLIPEncoder) -> None:
+    """Zero the embeddings of words that no statement has, since training did not change them."""
+    statements = [text for family in FAMILIES.values() for text in family.without_articles()]
+    trained = encoder.tokenize([*statements, *ARTICLES])
+    # A CustomTextCLIP has the text tower in `text`, a CLIP in itself.
+    text = getattr(encoder.model, "text", encoder.model)
     words = text.token_embedding.weight
-    unsaid = torch.ones(len(words), dtype=torch.bool)
-    unsaid[said.flatten()] = False
+    untrained = torch.ones(len(words), dtype=torch.bool)
+    untrained[trained.flatten()] = False
     with torch.no_grad():
-        words[unsaid] = 0
+        words[untrained] = 0
 
 
 def _save(encoder: CLIPEncoder, source: Path, output: Path) -> None:
@@ -271,7 +275,8 @@ def _save(encoder: CLIPEncoder, source: Path, output: Path) -> None:
 
 
 def _flops(encoder: CLIPEncoder) -> int:
-    # The counter (torch 2.15) does not see into the fused attention of models with even heads.
+    # The counter (torch 2.15) does not count fused attention, which models with an even number of
+    # heads use.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -18,7 +18,7 @@ from rllib_vlm_reward.pretraining.statements import FAMILIES, truth
 def test_a_missions_statement_holds_where_it_is_accomplished(kind, family):
     level, rng = kind(room_size=5, num_objects=3, max_steps=10_000), np.random.default_rng(0)
     views, columns, success = [], [], []
-    plain = FAMILIES[family].plain()
+    plain = FAMILIES[family].without_articles()
     for step in range(600):
         if step % 15 == 0:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -42,23 +42,23 @@ def test_truth_is_the_captions():
     holds = truth(views)
     for row, view in enumerate(views):
         for family, said in captions(view).items():
-            plain = np.array(FAMILIES[family].plain())
+            plain = np.array(FAMILIES[family].without_articles())
             assert set(plain[holds[family][row]]) == said
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_what_is_said_is_plain_but_for_articles(family):
     rng = np.random.default_rng(0)
-    said = [FAMILIES[family].say(rng) for _ in range(2)]
+    said = [FAMILIES[family].with_articles(rng) for _ in range(2)]
     assert said[0] != said[1], "articles are drawn anew"
     objects = r"\b(a|the) (?=(red|green|blue|purple|yellow|grey) (ball|box|key))"
     for texts in said:
-        assert [re.sub(objects, "", text) for text in texts] == FAMILIES[family].plain()
+        assert [re.sub(objects, "", text) for text in texts] == FAMILIES[family].without_articles()
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_both_articles_reach_every_blank(family):
-    texts = FAMILIES[family].say(np.random.default_rng(0))[1:]
+    texts = FAMILIES[family].with_articles(np.random.default_rng(0))[1:]
     articles = [re.findall(r"\b(a|the) \w+ (?:ball|box|key)", text) for text in texts]
     assert all(
         {row[blank] for row in articles} == {"a", "the"} for blank in range(len(articles[0]))
