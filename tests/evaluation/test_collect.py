@@ -183,7 +183,7 @@ def test_a_curriculum_poses_its_own_goals():
         (lambda: corridor(success_key="success"), {}, LabelError, r"'there'.*expected.*'success'"),
         (lambda: corridor(env_config={"without_truth": True}), {}, LabelError, "--folder"),
         (lambda: corridor("corridor"), {"players": ["expert"]}, LabelError, r"expert_action\(\)"),
-        (lambda: corridor(), {"players": ["runs/none"]}, LabelError, "or for `collect` the folder of a run"),
+        (lambda: corridor(), {"players": ["runs/none"]}, LabelError, "for `collect` the folder"),
         (lambda: corridor(), {"held_out": True}, GoalError, "the run has no evaluation_goals"),
         (
             lambda: corridor(held_out=True, env_config={"deaf": True}),

@@ -64,9 +64,15 @@ def test_a_parquet_of_three_columns_is_enough(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"goal": ["a"], "label": [True]}, "'image'.* missing"),
-        ({"image": [{"bytes": b"x"}], "goal": ["a"], "label": ["yes"]}, "'label' is"),
-        ({"image": [{"bytes": b"x"}], "goal": [None], "label": [True]}, "1 rows have no 'goal'"),
+        ({"goal": ["a"], "label": [True]}, r"Add \['image'\]"),
+        (
+            {"image": [{"bytes": b"x"}], "goal": ["a"], "label": ["yes"]},
+            "'label' has the type string, expected bool",
+        ),
+        (
+            {"image": [{"bytes": b"x"}], "goal": [None], "label": [True]},
+            "1 rows have an empty 'goal'",
+        ),
         ({"image": [], "goal": [], "label": []}, "expected|at least"),
     ],
 )
@@ -111,5 +117,5 @@ def test_batches_hold_every_frame_once_in_order():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(LabelError, match="one number"):
+    with pytest.raises(LabelError, match="the same length for all"):
         LabelledFrames.of([encode(PIXELS[0])], ["a", "b"], [True])

@@ -103,7 +103,7 @@ def test_an_episode_that_is_not_there_is_said():
     frames = LabelledFrames.of([black] * 2, ["a", "b"], [True, False], episodes="xx")
     with pytest.raises(LabelError, match="2 frames of 2 goals"):
         Trajectory.of(frames, "x")
-    with pytest.raises(LabelError, match=r"expected one of 1\. The first are"):
+    with pytest.raises(LabelError, match=r"expected one of the 1 episodes\. The first are"):
         Trajectory.of(frames, "y")
     names = [f"random-0-{number}" for number in range(30)]
     many = LabelledFrames.of([black] * 30, ["a"] * 30, [True] * 30, episodes=names)
@@ -123,7 +123,7 @@ def test_play_is_seeded_and_random_where_asked():
 def test_an_env_without_truth_or_expert_is_played_at_random():
     seen = play(Experiment.model_validate(classic("CartPole-v1")))
     assert (seen.player, seen.success, seen.goal) == ("random", None, "a pole")
-    with pytest.raises(LabelError, match="the players \\['random'\\]"):
+    with pytest.raises(LabelError, match="expected one of \\['random'\\]"):
         play(Experiment.model_validate(classic("CartPole-v1")), player="expert")
 
 

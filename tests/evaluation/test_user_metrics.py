@@ -70,7 +70,7 @@ def test_it_may_be_undefined_for_a_goal_but_not_for_all_frames():
     found = by_goal(scored, metrics)
     assert found["a ball"][path].value == pytest.approx(labels[::2].mean())
     assert np.isnan(found["a key"][path].value)
-    with pytest.raises(ConfigError, match=r"own_metrics\.undefined': got nan of all frames"):
+    with pytest.raises(ConfigError, match=r"own_metrics\.undefined': got nan for all frames"):
         measured("undefined")
 
 
