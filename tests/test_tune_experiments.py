@@ -83,8 +83,8 @@ def test_goals_are_held_out_of_words_that_training_knows():
     held_out = set(reward.goal_set.texts[len(reward.training_goals) :])
     assert len(held_out) == 4
     assert not held_out & set(reward.training_goals.texts)
-    told = {word for text in reward.training_goals.texts for word in text.split()}
-    assert {word for text in held_out for word in text.split()} <= told
+    trained = {word for text in reward.training_goals.texts for word in text.split()}
+    assert {word for text in held_out for word in text.split()} <= trained
 
 
 def test_each_curriculums_course_has_every_seed_of_each_report(gain):
@@ -173,8 +173,8 @@ def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):
         {"which": which, "ground_truth_success": success, "wall_seconds": 1.0, **measures}
         for which, success in (("b", 0.2), ("a", 0.5), ("b", 0.4))
     ]
-    told = finding("paper_finding")["over_seeds"](rows, lambda row: row["which"])
-    assert [*told] == ["a", "b"]
-    assert told["b"]["success"]["each"] == [0.2, 0.4]
-    assert told["b"]["success"]["mean"] == pytest.approx(0.3)
-    assert "false_positives" not in told["a"]
+    means = finding("paper_finding")["over_seeds"](rows, lambda row: row["which"])
+    assert [*means] == ["a", "b"]
+    assert means["b"]["success"]["each"] == [0.2, 0.4]
+    assert means["b"]["success"]["mean"] == pytest.approx(0.3)
+    assert "false_positives" not in means["a"]

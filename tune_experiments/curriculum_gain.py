@@ -1,12 +1,14 @@
-"""Does a curriculum pay? Put-next goals, learnt with facing and picking up as stages, or all alike.
+"""Does a curriculum help? Compares goals in stages with all goals at once.
 
     python tune_experiments/curriculum_gain.py --output runs/curriculum_gain
 
-Each curriculum trains with the same budget and seeds on three families of goals: face a thing, pick
-it up, put it beside another. CLIP alone pays. Judged is ground-truth success on put-next goals
-whose two things were never asked for together in training, beside that of a goal-blind agent: the
-same policy, told another goal. The folder ends with gain.json and gain.png, means over seeds with
-95 % intervals (Student's t); the same command goes on where it stopped.
+There are three families of goals: face a thing, pick it up, put it next to
+another. Each curriculum trains on them with the same budget and seeds, and
+CLIP alone pays. The measure is success by ground truth on put-next goals whose
+pairs of things training never asks for. It is compared with a goal-blind agent:
+the same policy, shown another goal. The script writes gain.json and gain.png to
+the folder: means over seeds with 95 % intervals (Student's t). If it is
+interrupted, run the same command again to continue.
 """
 
 import argparse
@@ -32,24 +34,24 @@ HELD_OUT_PAIRS = 6  # of 36
 
 
 def goals() -> dict[str, list[str]]:
-    """Return the goals of training, and put-next goals of pairs that are not among them."""
+    """Return the training goals, and put-next goals for pairs that training does not have."""
     pairs = [*itertools.combinations(THINGS, 2)]
     held_out = set(random.Random(0).sample(pairs, HELD_OUT_PAIRS))
 
-    def put(chosen: Any) -> list[str]:
+    def put_next(chosen: Any) -> list[str]:
         return [f"put the {a} next to the {b}" for pair in chosen for a, b in (pair, pair[::-1])]
 
     facing = [f"go to the {thing}" for thing in THINGS]
     lifting = [f"pick up the {thing}" for thing in THINGS]
-    seen = [pair for pair in pairs if pair not in held_out]
+    trained = [pair for pair in pairs if pair not in held_out]
     return {
-        "goals": facing + lifting + put(seen),
-        "evaluation_goals": put(sorted(held_out)),
+        "goals": facing + lifting + put_next(trained),
+        "evaluation_goals": put_next(sorted(held_out)),
     }
 
 
 def space(kinds: list[str], seeds: int, steps: int) -> dict[str, Any]:
-    """Return playroom.yaml in a room of two things, with each curriculum and seed."""
+    """Return the search space: playroom.yaml in a room of two things, each curriculum and seed."""
     base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
     room = {"room_size": 6, "num_objects": 2, "max_steps": 32, "colors": list(COLORS)}
     return {
@@ -69,14 +71,14 @@ def space(kinds: list[str], seeds: int, steps: int) -> dict[str, Any]:
 
 
 def summarise(reports: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Return each curriculum's course: env steps, each seed's success, mean and interval."""
+    """Return each curriculum's learning curve: env steps, and success as a mean over seeds."""
     courses: dict[str, dict[str, list[Any]]] = {}
     for kind in dict.fromkeys(report["curriculum.kind"] for report in reports):
-        own = [report for report in reports if report["curriculum.kind"] == kind]
+        rows = [report for report in reports if report["curriculum.kind"] == kind]
         by_seed = [
-            [r for r in own if r["seed"] == seed] for seed in sorted({r["seed"] for r in own})
+            [r for r in rows if r["seed"] == seed] for seed in sorted({r["seed"] for r in rows})
         ]
-        columns = [*zip(*by_seed, strict=True)]  # a report of every seed
+        columns = [*zip(*by_seed, strict=True)]  # each with one report of every seed
         courses[kind] = {
             "env_steps": [round(fmean(r["env_steps"] for r in column)) for column in columns],
             "success": [
@@ -91,7 +93,7 @@ def summarise(reports: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
 
 
 def draw(courses: dict[str, dict[str, list[Any]]], path: Path) -> None:
-    """Draw success on held-out put-next goals over training."""
+    """Draw the success on held-out put-next goals over env steps."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for kind, course in courses.items():
         means = [point["mean"] for point in course["success"]]
@@ -109,14 +111,26 @@ def draw(courses: dict[str, dict[str, list[Any]]], path: Path) -> None:
 
 
 def main() -> None:
-    """Train, and write what came of it."""
+    """Train, and write gain.json and gain.png."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("runs", "curriculum_gain"))
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["uniform", "staged"])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=160_000)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs", "curriculum_gain"),
+        help="folder for the results",
+    )
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=["uniform", "staged"],
+        metavar="KIND",
+        help=f"curricula to compare, of {', '.join(KINDS)}",
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=160_000, help="env steps of a training")
     args = parser.parse_args()
     results = search(
         space(args.kinds, args.seeds, args.steps),
@@ -127,8 +141,8 @@ def main() -> None:
     if results.left:
         parser.exit(1, f"{results.left}\n")
     courses = summarise(results.reports)
-    told = {"courses": courses, "seeds": args.seeds, "budget_env_steps": args.steps}
-    (args.output / "gain.json").write_text(json.dumps(told, indent=1) + "\n")
+    summary = {"courses": courses, "seeds": args.seeds, "budget_env_steps": args.steps}
+    (args.output / "gain.json").write_text(json.dumps(summary, indent=1) + "\n")
     draw(courses, args.output / "gain.png")
     for kind, course in courses.items():
         print(

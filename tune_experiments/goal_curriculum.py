@@ -1,16 +1,19 @@
-"""Which goals, in which order? A search over curricula, reward and learning rate together.
+"""Which goals, in which order? Searches curriculum, reward and learning rate.
 
-    python tune_experiments/goal_curriculum.py --quick --output runs/goal_curriculum
-    RAY_ADDRESS=auto python tune_experiments/goal_curriculum.py --output /shared/goal_curriculum
+    python tune_experiments/goal_curriculum.py --quick \\
+        --output runs/goal_curriculum
+    RAY_ADDRESS=auto python tune_experiments/goal_curriculum.py \\
+        --output /shared/goal_curriculum
 
-One pool of CLIPs serves all trials. ASHA stops those whose success on held-out goals falls behind.
-The folder ends with results.csv, results.png and best.yaml, which `rllib-vlm-reward train` runs;
-`tensorboard --logdir` shows the trials side by side. The same command goes on with a search that
-was interrupted. `--optuna` lets Optuna propose the trials; it needs the package's extra `optuna`.
+One pool of CLIPs serves all trials. ASHA stops trials whose success on held-out
+goals falls behind. The script writes results.csv, results.png and best.yaml,
+which `rllib-vlm-reward train` runs; `tensorboard --logdir` compares the trials.
+If the search is interrupted, run the same command again to continue. With
+`--optuna`, Optuna proposes the trials; it needs the package's extra `optuna`.
 
-The quick setting is sized for 2 cores and 20 minutes: 8 trials on two families of goals. The other
-is for a cluster: 200 trials of up to a million steps on three families, 8 CPUs each, and a pool
-with a CLIP on each of 4 GPUs.
+The quick setting is for 2 cores and 20 minutes: 8 trials on two families of
+goals. The other setting is for a cluster: 200 trials of up to a million steps
+on three families, with 8 CPUs each, and a pool with a CLIP on each of 4 GPUs.
 """
 
 from pathlib import Path
@@ -42,7 +45,7 @@ CURRICULUM = {
 
 
 def quick() -> Setting:
-    """Return the setting for 2 cores: face a thing or pick it up; four of 18 are held out."""
+    """Return the setting for 2 cores: face or pick up a thing; 4 of 18 things are held out."""
     base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
     find, lift = "find", "lift"
     orders = [((find,), (lift,)), ((lift,), (find,)), ((find, lift),)]
@@ -84,7 +87,7 @@ def quick() -> Setting:
 
 
 def cluster() -> Setting:
-    """Return the setting for a cluster: face, pick up, put beside, in any order."""
+    """Return the setting for a cluster: face, pick up or put next to, in any order."""
     base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
     find, lift, place = "find", "lift", "place"
     orders = [
@@ -111,14 +114,14 @@ def cluster() -> Setting:
 
 
 def templates(base: dict[str, Any], *families: str) -> Domain:
-    """Return the families' templates, with and without "none of these" among the negatives."""
+    """Return a choice: the families' templates with their "nothing" negatives, or without."""
     given = [each for each in base["vlm_reward"]["templates"] if each["family"] in families]
-    without = [{key: it for key, it in each.items() if key != "nothing"} for each in given]
+    without = [{key: value for key, value in each.items() if key != "nothing"} for each in given]
     return tune.choice([given, without])
 
 
 def asha(steps: int) -> ASHAScheduler:
-    """Return a scheduler that stops the worse half at each report, and nothing at the end."""
+    """Return a scheduler that stops the worse half of the trials at each report but the last."""
     return ASHAScheduler(
         time_attr="env_steps", max_t=2 * steps, grace_period=steps // REPORTS, reduction_factor=2
     )

@@ -1,15 +1,18 @@
-"""Can the order of goals, and the reward, change while an agent learns? Population-based training.
+"""Can curriculum and reward change in training? Population-based training.
 
-    python tune_experiments/goal_curriculum_pbt.py --quick --output runs/goal_curriculum_pbt
-    RAY_ADDRESS=auto python tune_experiments/goal_curriculum_pbt.py --output /shared/pbt
+    python tune_experiments/goal_curriculum_pbt.py --quick \\
+        --output runs/goal_curriculum_pbt
+    RAY_ADDRESS=auto python tune_experiments/goal_curriculum_pbt.py \\
+        --output /shared/pbt
 
-All trials train side by side, or in turns where there are fewer CPUs. At every other report the
-worse ones take over policy, optimiser and curriculum of the better ones, and go on with mutated
-settings: learning rate, threshold β, and what the curriculum explores. Each trial's course is in
-TensorBoard.
+All trials train at the same time, or in turns if there are too few CPUs. At
+every other report, the worse trials copy policy, optimiser and curriculum of
+the better ones and continue with mutated settings: learning rate, threshold β,
+and the exploration of the curriculum. TensorBoard shows the curves of each
+trial.
 
-The quick setting is for 2 cores: 4 trials on one family of goals. The other is for a cluster: 16
-trials of 2 million steps on three families.
+The quick setting is for 2 cores: 4 trials on one family of goals. The other
+setting is for a cluster: 16 trials of 2 million steps on three families.
 """
 
 from pathlib import Path
@@ -21,7 +24,7 @@ from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.sweep import REPORTS, Setting, command
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-# Lists, whose neighbours are tried: a factor could carry a share or β out of its range.
+# Lists: a mutation moves to a neighbour. Multiplying could move a value out of its range.
 MUTATIONS = {
     "training": {"lr": [1e-4, 3e-4, 6e-4, 1e-3, 2e-3]},
     "vlm_reward": {"threshold": [0.3, 0.4, 0.5, 0.6, 0.7, 0.8]},
@@ -30,11 +33,11 @@ MUTATIONS = {
 
 
 def setting(config: str, steps: int, num_samples: int, *, num_env_runners: int) -> Setting:
-    """Return a run's YAML with a curriculum that is mutated as it trains."""
+    """Return a setting for a run's YAML, with the mutated values as its search space."""
     base = Experiment.from_file(CONFIGS / config).to_dict()
     start = {
-        section: {key: tune.choice(values) for key, values in those.items()}
-        for section, those in MUTATIONS.items()
+        section: {key: tune.choice(values) for key, values in keys.items()}
+        for section, keys in MUTATIONS.items()
     }
     space = {
         **base,
@@ -53,7 +56,7 @@ def setting(config: str, steps: int, num_samples: int, *, num_env_runners: int) 
     }
     scheduler = PopulationBasedTraining(
         time_attr="env_steps",
-        # Every other report: trials that take turns on few CPUs are saved and restored at each.
+        # Every other report: on few CPUs, trials take turns, and each turn saves and restores them.
         perturbation_interval=3 * steps // REPORTS // 2,
         hyperparam_mutations=MUTATIONS,
         quantile_fraction=0.5 if num_samples < 8 else 0.25,

@@ -1,13 +1,15 @@
-"""Does an agent follow goals that it was never told in training?
+"""Does an agent follow goals that it never saw in training?
 
     python tune_experiments/held_out_goals.py --output runs/held_out_goals
 
-The quickstart's task: of three things, pick up the one that the goal names. Four of the 18 things
-are never asked for in training, though their colour and their kind are, with others; nor do they
-lie in its rooms, where an agent would learn to leave them alone. Judged is
-ground-truth success on those, beside that of a goal-blind agent: the same policy, told another
-goal. The folder ends with held_out.json, means over seeds with 95 % intervals (Student's t); the
-same command goes on where it stopped.
+The task is the quickstart's: of three things, pick up the one that the goal
+names. Four of the 18 things are held out: no training goal names them, although
+training goals name their colours and kinds. They also never lie in a training
+room, where an agent would learn to avoid them. The measure is success by ground
+truth on the held-out goals. It is compared with a goal-blind agent: the same
+policy, shown another goal. The script writes held_out.json to the folder: means
+over seeds with 95 % intervals (Student's t). If it is interrupted, run the same
+command again to continue.
 """
 
 import argparse
@@ -34,7 +36,7 @@ GOALS = {
 
 
 def space(seeds: int, steps: int) -> dict[str, Any]:
-    """Return quickstart.yaml with goals held out, and each seed."""
+    """Return the search space: quickstart.yaml with held-out goals, and each seed."""
     base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
     return {
         **base,
@@ -56,20 +58,22 @@ def space(seeds: int, steps: int) -> dict[str, Any]:
             "goals": GOALS,
             "serving": {"pool_name": "held-out-goals", "num_cpus_per_actor": 0},
         },
-        "curriculum": {"kind": "uniform"},  # which has the env pose the goals of training alone
+        "curriculum": {"kind": "uniform"},  # with it, the env draws training goals only
         "stop": {"env_steps": steps},
         "evaluation_episodes": 100,
     }
 
 
 def main() -> None:
-    """Train, and write what came of it."""
+    """Train, and write held_out.json."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("runs", "held_out_goals"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=150_000)
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs", "held_out_goals"), help="folder for the results"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=150_000, help="env steps of a training")
     args = parser.parse_args()
     results = search(
         space(args.seeds, args.steps), args.output, num_samples=1, scheduler=FIFOScheduler()

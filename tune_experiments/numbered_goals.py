@@ -1,7 +1,8 @@
-"""Goals with numbers, so that each time one is posed it may be weighed against other negatives.
+"""Numbered goals, so that one goal may have other negatives in each episode.
 
-What a goal is weighed against is fixed for a run (the paper, section 3.2). An experiment that wants
-it drawn anew each episode gives the same goal several times, with other negatives and a number.
+The negatives of a goal are fixed for a run (the paper, section 3.2). An
+experiment that draws them anew in each episode gives the same goal several
+times, each time with a number and with other negatives.
 """
 
 import random
@@ -16,32 +17,33 @@ MARK = " #"
 
 
 class NumberedGoals(gym.Wrapper[Any, Any, Any, Any]):
-    """Poses "pick up the red ball #3" as "pick up the red ball"."""
+    """Passes the goal "pick up the red ball #3" to the env as "pick up the red ball"."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Pose the goal without its number, and tell it with it."""
+        """Pass the goal to the env without its number; return it with its number in the info."""
         options = options or {}
         goal = options.get("goal")
         if goal is None:
             raise GoalError(
-                "NumberedGoals: got no goal to pose, expected one in options['goal']. Give the run "
-                "a curriculum, such as {kind: uniform}."
+                "NumberedGoals: got no goal, expected one in options['goal']. Give the run a "
+                "curriculum, such as {kind: uniform}."
             )
-        posed = {**options, "goal": goal.split(MARK)[0]}
-        observation, info = self.env.reset(seed=seed, options=posed)
+        unnumbered = {**options, "goal": goal.split(MARK)[0]}
+        observation, info = self.env.reset(seed=seed, options=unnumbered)
         return observation, {**info, "goal": goal}
 
 
 def numbered(goals: GoalSet, *, draws: int, negatives: int, nothing: str) -> list[dict[str, Any]]:
-    """Return each goal as often as negatives are drawn for it, as `vlm_reward.goals` takes them.
+    """Return each goal ``draws`` times with other negatives, in the form of `vlm_reward.goals`.
 
     Args:
-        goals: whose prompts differ; a policy that sees the prompt's embedding cannot tell draws.
-        draws: how often.
-        negatives: how many other goals' prompts a draw has.
-        nothing: a negative that each draw has too.
+        goals: the goals; their prompts must differ. A policy that sees the prompt's embedding
+            cannot distinguish the draws of a goal.
+        draws: number of draws of each goal.
+        negatives: number of other goals' prompts in a draw.
+        nothing: a negative that every draw has in addition.
     """
     rng = random.Random(0)
     prompts = [goal.prompt for goal in goals.goals]

@@ -1,8 +1,9 @@
-"""What the experiments on the paper's findings share: the task, the seeds, and what is written.
+"""Shared by the experiments on the paper's findings: task, seeds, and output.
 
-A finding is a grid of variants, searched once for each seed into a folder of its own, so that more
-seeds may follow and none is trained twice. Its JSON holds what was trained, with which command, on
-which machine.
+A finding compares variants, which form a grid. Each seed is a search of this
+grid in a separate folder, so that more seeds can be added later and nothing is
+trained twice. The JSON of a finding says what was trained, with which command
+and on which machine.
 """
 
 import argparse
@@ -29,7 +30,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 FINDINGS = Path(__file__).parent.parent / "docs" / "findings"
 CLIPS = Path(__file__).parent.resolve() / "paper_clips"
 EPISODES = 300  # of each player
-# Under these names findings hold what a search's reports call otherwise.
+# The measures of a finding, and their names in the reports of a search.
 MEASURES = {
     "success": "ground_truth_success",
     "vlm_return": "vlm_return_mean",
@@ -42,12 +43,12 @@ Rows = list[dict[str, Any]]
 
 
 def lift(seed: int, steps: int, **reward: Any) -> dict[str, Any]:
-    """Return the quickstart's task as a space: of three things, pick up the one that is named.
+    """Return the quickstart's task as a search space: pick up the named one of three things.
 
     Args:
-        seed: of envs, policy and learner.
+        seed: seed of envs, policy and learner.
         steps: env steps of a training.
-        **reward: keys of ``vlm_reward``, of which some may be grids.
+        **reward: keys of ``vlm_reward``; their values may be grids.
     """
     base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
     return {
@@ -63,13 +64,13 @@ def lift(seed: int, steps: int, **reward: Any) -> dict[str, Any]:
 
 @functools.cache
 def labelled_lift() -> LabelledFrames:
-    """Return the fixed set of labelled frames: chance and BabyAI's bot in the task of `lift`."""
+    """Return the fixed set of labelled frames: random play and BabyAI's bot in `lift`'s task."""
     experiment = Experiment.model_validate(lift(0, 1))
     return collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
 
 
-def judge_lift(**reward: Any) -> ScoredFrames:
-    """Return the fixed set as a reward scores it.
+def score_lift(**reward: Any) -> ScoredFrames:
+    """Score the fixed set of labelled frames with a reward.
 
     Args:
         **reward: keys of ``vlm_reward``.
@@ -81,7 +82,7 @@ def judge_lift(**reward: Any) -> ScoredFrames:
 
 def at_best_f1(**reward: Any) -> dict[str, Any]:
     """Return the reward with the β that has the best F1 on the fixed set."""
-    return {**reward, "threshold": round(judge_lift(**reward, threshold=None).threshold, 6)}
+    return {**reward, "threshold": round(score_lift(**reward, threshold=None).threshold, 6)}
 
 
 def finding(
@@ -89,68 +90,79 @@ def finding(
     name: str,
     *,
     space: Callable[[int, int], dict[str, Any]],
-    tell: Callable[[list[SweepResults]], dict[str, Any]],
+    summarise: Callable[[list[SweepResults]], dict[str, Any]],
     draw: Callable[[dict[str, Any], Path], None],
     seeds: int,
     steps: int,
 ) -> None:
-    """Train what is not trained, and write docs/findings/NAME.json and .png.
+    """Train what is not trained yet, and write docs/findings/NAME.json and .png.
 
     Args:
-        doc: of the experiment, for ``--help``.
-        name: of the finding.
-        space: from seed and env steps to the grid of one seed.
-        tell: from each seed's results to the figures.
-        draw: of the figures.
-        seeds: how many, in the full setting; 1 with ``--quick``.
-        steps: of each training, in the full setting; a quarter with ``--quick``.
+        doc: the experiment's description, for ``--help``.
+        name: name of the finding.
+        space: returns the grid of one seed, from the seed and the env steps.
+        summarise: returns the figures, from the results of each seed.
+        draw: draws the figures to a file.
+        seeds: number of seeds in the full setting; 1 with ``--quick``.
+        steps: env steps of each training in the full setting; a quarter with ``--quick``.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one seed, a quarter of the steps")
-    parser.add_argument("--seeds", type=int, help="in place of the setting's")
-    parser.add_argument("--steps", type=int, help="of each training, in place of the setting's")
-    parser.add_argument("--output", type=Path, help="folder of the trainings; runs/NAME by default")
+    parser.add_argument(
+        "--quick", action="store_true", help="use one seed and a quarter of the steps"
+    )
+    parser.add_argument("--seeds", type=int, help="number of seeds, in place of the setting's")
+    parser.add_argument(
+        "--steps", type=int, help="env steps of each training, in place of the setting's"
+    )
+    parser.add_argument(
+        "--output", type=Path, help=f"folder for the trainings; runs/{name} by default"
+    )
     args = parser.parse_args()
     seeds = args.seeds or (1 if args.quick else seeds)
     steps = args.steps or (steps // 4 if args.quick else steps)
     folder = args.output or Path("runs", f"{name}-quick" if args.quick else name)
     results = []
     for seed in range(seeds):
-        own = folder / f"seed-{seed}"
-        found = search(space(seed, steps), own, num_samples=1, scheduler=FIFOScheduler())
+        path = folder / f"seed-{seed}"
+        found = search(space(seed, steps), path, num_samples=1, scheduler=FIFOScheduler())
         if found.left:
             parser.exit(1, f"{found.left}\n")
         results.append(found)
-    told = {"figures": tell(results), "seeds": seeds, "env_steps": steps, **_where(name, args)}
+    summary = {
+        "figures": summarise(results),
+        "seeds": seeds,
+        "env_steps": steps,
+        **_provenance(name, args),
+    }
     place = folder if args.quick else FINDINGS
     place.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(told, indent=1)
+    text = json.dumps(summary, indent=1)
     (place / f"{name}.json").write_text(text + "\n")
-    draw(told["figures"], place / f"{name}.png")
+    draw(summary["figures"], place / f"{name}.png")
     print(text)
 
 
 def rows_of(results: list[SweepResults]) -> Rows:
     """Return the last report of every training, with its seed."""
-    return [{**row, "seed": seed} for seed, its in enumerate(results) for row in its.rows]
+    return [{**row, "seed": seed} for seed, found in enumerate(results) for row in found.rows]
 
 
 def over_seeds(rows: Rows, variant: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, Any]]:
-    """Return each variant's measures: mean, 95 % interval over seeds (Student's t), and each."""
-    told: dict[str, dict[str, Any]] = {}
+    """Return each variant's measures, as means over seeds with 95 % intervals (Student's t)."""
+    measures: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(variant(row) for row in sorted(rows, key=variant)):
-        own = [row for row in rows if variant(row) == name]
-        told[name] = {
-            measure: interval([row[key] for row in own])
+        same = [row for row in rows if variant(row) == name]
+        measures[name] = {
+            measure: interval([row[key] for row in same])
             for measure, key in MEASURES.items()
-            if all(row[key] is not None for row in own)
+            if all(row[key] is not None for row in same)
         }
-    return told
+    return measures
 
 
-def _where(name: str, args: argparse.Namespace) -> dict[str, Any]:
+def _provenance(name: str, args: argparse.Namespace) -> dict[str, Any]:
     given = {key: getattr(args, key) for key in ("seeds", "steps", "output")}
     options = [f"--{key} {value}" for key, value in given.items() if value]
     command = " ".join(["python", f"tune_experiments/{name}.py", *["--quick"] * args.quick])

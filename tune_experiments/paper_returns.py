@@ -1,15 +1,18 @@
-"""Does more VLM return mean more ground-truth return? The paper's figure 3, for Find, Lift, Place.
+"""Does more VLM return mean more success? The paper's figure 3.
 
     python tune_experiments/paper_returns.py
 
-Three tasks in a room of two things: face the one that is named, pick it up, put it beside the
-other. CLIP alone pays. The third is learnt with the first two as stages, since alone it is not
-learnt within this budget (docs/curricula.md), and is judged on pairs that training never asked for.
-Over training: what CLIP paid an episode, success by ground truth, and false positives, by which
-reward hacking would show. An episode of the third may go on after success, paid each step: BabyAI
-ends it only if the thing named first was moved.
+There are three tasks in a room of two things: face the named one (find), pick
+it up (lift), put it next to the other (place). CLIP alone pays. `place` is
+trained with `find` and `lift` as earlier stages, since an agent does not learn
+it alone within this budget (docs/curricula.md); it is evaluated on pairs that
+training never asked for. The script records, over training, what CLIP paid in
+an episode, success by ground truth, and false positives, which would reveal
+reward hacking. An episode of `place` may continue after success, and each step
+is paid: BabyAI ends it only if the thing named first was moved.
 
-The full setting: 3 tasks, 5 seeds. docs/findings/paper_returns.json and .png are what it leaves.
+The full setting has 3 tasks and 5 seeds. The script writes
+docs/findings/paper_returns.json and .png.
 """
 
 from pathlib import Path
@@ -36,7 +39,7 @@ TASKS = {
 
 
 def space(seed: int, steps: int) -> dict[str, Any]:
-    """Return playroom.yaml in the room of curriculum_gain.py, with each task's goals."""
+    """Return the search space: playroom.yaml in curriculum_gain.py's room, each task's goals."""
     base = Experiment.from_file(CONFIGS / "playroom.yaml").to_dict()
     room = {"room_size": 6, "num_objects": 2, "max_steps": 32, "colors": ["red", "green", "blue"]}
     reward = {
@@ -60,8 +63,8 @@ def space(seed: int, steps: int) -> dict[str, Any]:
 
 
 def _task(spec: Any) -> str:
-    asked = spec.config.vlm_reward.goals
-    return next(name for name, task in TASKS.items() if task["goals"] == asked)
+    goals = spec.config.vlm_reward.goals
+    return next(name for name, task in TASKS.items() if task["goals"] == goals)
 
 
 def _evaluation_goals(spec: Any) -> list[str]:
@@ -74,32 +77,32 @@ def _curriculum(spec: Any) -> dict[str, Any]:
     return {"kind": "uniform"}
 
 
-def tell(results: list[SweepResults]) -> dict[str, Any]:
-    """Return each task's course over its reports, and how both returns correlate."""
+def summarise(results: list[SweepResults]) -> dict[str, Any]:
+    """Return the learning curves of each task, and the rank correlation of return and success."""
     reports = [
-        {**report, "seed": seed} for seed, its in enumerate(results) for report in its.reports
+        {**report, "seed": seed} for seed, found in enumerate(results) for report in found.reports
     ]
-    told = {}
+    figures = {}
     for name, task in TASKS.items():
-        own = [report for report in reports if report["vlm_reward.goals"] == task["goals"]]
-        seeds = sorted({report["seed"] for report in own})
-        columns = [*zip(*([r for r in own if r["seed"] == seed] for seed in seeds), strict=True)]
-        told[name] = {
+        rows = [report for report in reports if report["vlm_reward.goals"] == task["goals"]]
+        seeds = sorted({report["seed"] for report in rows})
+        columns = [*zip(*([r for r in rows if r["seed"] == seed] for seed in seeds), strict=True)]
+        figures[name] = {
             "env_steps": [round(fmean(r["env_steps"] for r in column)) for column in columns],
             **{
                 measure: [interval([r[MEASURES[measure]] for r in column]) for column in columns]
                 for measure in ("vlm_return", "success", "false_positives")
             },
             "rank_correlation": rank_correlation(
-                np.array([report["vlm_return_mean"] for report in own]),
-                np.array([report["ground_truth_success"] for report in own]),
+                np.array([report["vlm_return_mean"] for report in rows]),
+                np.array([report["ground_truth_success"] for report in rows]),
             ),
         }
-    return told
+    return figures
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """Draw both returns of each task over training, one below the other."""
+    """Draw VLM return, success and false positives of each task over env steps."""
     figure, rows = plt.subplots(
         2, len(figures), figsize=(12, 6), sharex=True, layout="constrained", squeeze=False
     )
@@ -127,4 +130,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    finding(__doc__, "paper_returns", space=space, tell=tell, draw=draw, seeds=5, steps=160_000)
+    finding(
+        __doc__,
+        "paper_returns",
+        space=space,
+        summarise=summarise,
+        draw=draw,
+        seeds=5,
+        steps=160_000,
+    )

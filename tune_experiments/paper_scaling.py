@@ -1,13 +1,16 @@
-"""Does a larger CLIP, whose offline curve is better, train a better agent? The paper's figure 4.
+"""Does a CLIP with a better offline curve train a better agent? Figure 4.
 
     python tune_experiments/paper_scaling.py
 
-Left: precision and recall over β of each size of tune_experiments/paper_clips/ (made by
-paper_family.py), on one fixed set of labelled frames: chance and BabyAI's bot in the task of the
-quickstart. Right: success by ground truth of agents that each size alone paid, each with the β of
-its own best F1 on those frames, and its rank correlation with the left side's average precision.
+The left chart has the curve of precision and recall over β of each CLIP in
+tune_experiments/paper_clips/ (made by paper_family.py), on one fixed set of
+labelled frames: random play and BabyAI's bot in the task of the quickstart. The
+right chart has the success by ground truth of agents that each CLIP alone paid,
+with the β that has the CLIP's best F1 on these frames, and the rank correlation
+of this success with the average precision of the left chart.
 
-The full setting: 5 sizes, 5 seeds. docs/findings/paper_scaling.json and .png are what it leaves.
+The full setting has 5 sizes and 5 seeds. The script writes
+docs/findings/paper_scaling.json and .png.
 """
 
 import functools
@@ -20,11 +23,11 @@ from paper_finding import (
     CLIPS,
     at_best_f1,
     finding,
-    judge_lift,
     labelled_lift,
     lift,
     over_seeds,
     rows_of,
+    score_lift,
 )
 from ray import tune
 
@@ -38,23 +41,23 @@ SIZES = ("xs", "s", "m", "l", "xl")
 
 @functools.cache
 def rewards() -> dict[str, dict[str, Any]]:
-    """Return the keys of ``vlm_reward`` that each size has for itself."""
+    """Return the keys of ``vlm_reward`` in which the sizes differ, by size."""
     return {size: at_best_f1(encoder=str(CLIPS / size)) for size in SIZES}
 
 
 def space(seed: int, steps: int) -> dict[str, Any]:
-    """Return the task with each size; a trial has a reward actor of its own."""
+    """Return the search space: the task with each size, without a shared pool."""
     base = lift(seed, steps)
-    each = [{**base["vlm_reward"], **its} for its in rewards().values()]
+    each = [{**base["vlm_reward"], **reward} for reward in rewards().values()]
     return {**base, "vlm_reward": tune.grid_search(each)}
 
 
-def tell(results: list[SweepResults]) -> dict[str, Any]:
-    """Return the offline curves, the agents, and how well the first foretell the second."""
-    curves = {size: offline(size) for size in SIZES}
+def summarise(results: list[SweepResults]) -> dict[str, Any]:
+    """Return the offline curves, the agents' measures, and the rank correlation of both."""
+    curves = {size: offline_figures(size) for size in SIZES}
     rows = rows_of(results)
     agents = over_seeds(rows, size_of)
-    precise = [curves[size_of(row)]["average_precision"]["value"] for row in rows]
+    average_precisions = [curves[size_of(row)]["average_precision"]["value"] for row in rows]
     frames = labelled_lift()
     return {
         "offline": curves,
@@ -62,24 +65,25 @@ def tell(results: list[SweepResults]) -> dict[str, Any]:
         "frames": len(frames),
         "successes": int(frames.labels.sum()),
         "rank_correlation": rank_correlation(
-            np.array(precise), np.array([row["ground_truth_success"] for row in rows])
+            np.array(average_precisions),
+            np.array([row["ground_truth_success"] for row in rows]),
         ),
     }
 
 
 def size_of(row: dict[str, Any]) -> str:
-    """Return which size paid."""
+    """Return the size of the CLIP that paid."""
     return Path(row["vlm_reward"]["encoder"]).name
 
 
-def offline(size: str) -> dict[str, Any]:
+def offline_figures(size: str) -> dict[str, Any]:
     """Return a size's β, its figures and its curve over β."""
-    judged = judge_lift(**rewards()[size])
-    curve = precision_recall(judged.scores, judged.frames.labels)
+    scored = score_lift(**rewards()[size])
+    curve = precision_recall(scored.scores, scored.frames.labels)
     shown = np.unique(np.linspace(0, len(curve.recall) - 1, 200).astype(int))
     return {
-        "threshold": judged.threshold,
-        **figures(judged).to_dict(),
+        "threshold": scored.threshold,
+        **figures(scored).to_dict(),
         "curve": {
             "precision": np.round(curve.precision[shown], 4).tolist(),
             "recall": np.round(curve.recall[shown], 4).tolist(),
@@ -87,16 +91,16 @@ def offline(size: str) -> dict[str, Any]:
     }
 
 
-def draw(told: dict[str, Any], path: Path) -> None:
+def draw(summary: dict[str, Any], path: Path) -> None:
     """Draw the curves, and the agents' success over average precision."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
     for size in SIZES:
-        judged, success = told["offline"][size], told["agents"][size]["success"]
-        (line,) = left.plot(*(judged["curve"][end] for end in ("recall", "precision")), label=size)
+        offline, success = summary["offline"][size], summary["agents"][size]["success"]
+        (line,) = left.plot(*(offline["curve"][end] for end in ("recall", "precision")), label=size)
         mark = functools.partial(
             right.errorbar, fmt="o", capsize=3, color=line.get_color(), label=size
         )
-        area = judged["average_precision"]
+        area = offline["average_precision"]
         x, aside = area["value"], [[area["value"] - area["low"]], [area["high"] - area["value"]]]
         if success["low"] is None:
             mark(x, success["mean"], xerr=aside)
@@ -107,7 +111,7 @@ def draw(told: dict[str, Any], path: Path) -> None:
     right.set(
         xlabel="average precision, offline",
         ylabel="agents' success by ground truth",
-        title=f"online; rank correlation {told['rank_correlation']:.2f}",
+        title=f"online; rank correlation {summary['rank_correlation']:.2f}",
         ylim=(0, 1.02),
     )
     left.legend()
@@ -116,4 +120,6 @@ def draw(told: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    finding(__doc__, "paper_scaling", space=space, tell=tell, draw=draw, seeds=5, steps=80_000)
+    finding(
+        __doc__, "paper_scaling", space=space, summarise=summarise, draw=draw, seeds=5, steps=80_000
+    )

@@ -1,13 +1,18 @@
-"""Which β, which τ, how many negatives? Success beside false positives an episode.
+"""Which threshold, which temperature, how many negatives? Searches a grid.
 
-    python tune_experiments/reward_threshold.py --quick --output runs/reward_threshold
-    RAY_ADDRESS=auto python tune_experiments/reward_threshold.py --output /shared/reward_threshold
+    python tune_experiments/reward_threshold.py --quick \\
+        --output runs/reward_threshold
+    RAY_ADDRESS=auto python tune_experiments/reward_threshold.py \\
+        --output /shared/reward_threshold
 
-A grid: every trial trains to its end. The table tells the false positives of the trained agents
-beside their success: what pays for the wrong thing is found by the agent. With `--optuna` Optuna
-proposes as many trials in place of the grid; it needs the package's extra `optuna`.
+Every trial of the grid trains to its end. The table shows the success of the
+trained agents and their false positives in an episode: an agent finds and
+exploits a reward that pays for the wrong thing. With `--optuna`, Optuna
+proposes as many trials in place of the grid; it needs the package's extra
+`optuna`.
 
-The quick setting is for 2 cores: 6 trials. The other is for a cluster: 45 trials, three times each.
+The quick setting is for 2 cores: 6 trials. The other setting is for a cluster:
+45 trials, three times each.
 """
 
 from pathlib import Path
@@ -30,7 +35,7 @@ def setting(
     num_env_runners: int,
     num_samples: int,
 ) -> Setting:
-    """Return the quickstart's task for every combination."""
+    """Return a setting: the quickstart's task with every combination of these values."""
     base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
     space = {
         **base,
