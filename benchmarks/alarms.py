@@ -1,10 +1,12 @@
-"""Which alarm does a wrong reward raise, and when? Trains the quickstart for a few iterations.
+"""Which alarm does a wrong reward raise, and when?
 
     python benchmarks/alarms.py --out runs/alarms.json
 
-A row is a kind of reward, a CLIP, a head and a seed. Rows that --out holds are not trained again;
-it is written after each. Prints one JSON object last: the rows, the table of docs/alarms.md, and
-how far scores vary within an episode.
+Trains the quickstart for a few iterations with each reward. A row is a kind of
+reward, a CLIP, a head and a seed. The script writes --out after each row, and
+does not train rows again that --out has. It prints one JSON object at the end:
+the rows, the table of docs/alarms.md, and how much scores vary within an
+episode.
 """
 
 import json
@@ -51,15 +53,15 @@ def experiment_of(row: Row, folder: Path) -> Experiment:
 
 
 def train(experiment: Experiment, iterations: int) -> Row:
-    """Return the alarms in force after each iteration, or how training ended."""
+    """Return the alarms that are raised after each iteration, or the error that ended training."""
     algorithm = experiment.to_algorithm_config().build_algo()
     monitor, each = callbacks_of(algorithm).monitor, []
     try:
         for _ in range(iterations):
             algorithm.train()
             scores = monitor.statistics[None]
-            seen = {"mean": scores.mean, "spread": scores.spread, "steps": scores.steps}
-            each.append({"alarms": monitor.in_force, **seen})
+            statistics = {"mean": scores.mean, "spread": scores.spread, "steps": scores.steps}
+            each.append({"alarms": monitor.in_force, **statistics})
     except Exception as error:
         each.append({"alarms": [type(error).__name__], "error": str(error)})
     finally:
@@ -69,7 +71,7 @@ def train(experiment: Experiment, iterations: int) -> Row:
 
 
 def rows(iterations: int) -> Iterator[Row]:
-    """Yield each row's settings: the good ones first, then the most telling."""
+    """Yield each row's settings: first the good rewards, then the most informative ones."""
 
     def of(kind: str, clip: str, seed: int = 0, **more: Any) -> Row:
         given = {"head": "softmax", "seed": seed, "iterations": iterations}
@@ -86,7 +88,7 @@ def rows(iterations: int) -> Iterator[Row]:
 
 
 def table(found: list[Row]) -> list[str]:
-    """Return the rows as docs/alarms.md shows them."""
+    """Return the rows of the table in docs/alarms.md."""
     return [
         f"| {row['reward']} | `{row['clip']}` | {row['head']} | {row['seed']} | "
         f"{row['iterations']} | {row['first'] or 'none'} | {', '.join(row['kinds'])} |"
@@ -96,32 +98,32 @@ def table(found: list[Row]) -> list[str]:
 
 def spreads(found: list[Row]) -> dict[str, dict[str, float]]:
     """Return the least and the largest spread ÷ mean of any iteration, by kind of reward."""
-    seen: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     for row in found:
         if row["head"] == "softmax":
-            own = [it["spread"] / it["mean"] for it in row["each"] if it.get("mean")]
-            seen.setdefault(row["reward"], []).extend(own)
+            found_here = [it["spread"] / it["mean"] for it in row["each"] if it.get("mean")]
+            ratios.setdefault(row["reward"], []).extend(found_here)
     return {
-        kind: {"least": float(f"{min(own):.3g}"), "largest": float(f"{max(own):.3g}")}
-        for kind, own in seen.items()
-        if own
+        kind: {"least": float(f"{min(values):.3g}"), "largest": float(f"{max(values):.3g}")}
+        for kind, values in ratios.items()
+        if values
     }
 
 
 def main() -> None:
-    """Train what is missing, and write after each row."""
+    """Train the missing rows, and write the results after each row."""
     options = parser(__doc__, repeats=None, precision=None)
-    options.add_argument("--iterations", type=int, default=3)
+    options.add_argument("--iterations", type=int, default=3, help="iterations to train a reward")
     args = options.parse_args()
     quiet()
     start_ray()
-    held = args.out is not None and args.out.exists()
-    known: list[Row] = json.loads(args.out.read_text())["figures"]["rows"] if held else []
+    exists = args.out is not None and args.out.exists()
+    earlier: list[Row] = json.loads(args.out.read_text())["figures"]["rows"] if exists else []
     wanted, found = [*rows(args.iterations)], []
     for row in wanted:
-        done = next((it for it in known if it.items() >= row.items()), None)
+        done = next((it for it in earlier if it.items() >= row.items()), None)
         found.append(done or _trained(row))
-        left = [it for it in known if it not in found]
+        left = [it for it in earlier if it not in found]
         if args.out is not None and done is None:
             fresh = args.out.with_suffix(".new")
             fresh.write_text(json.dumps({"figures": {"rows": [*found, *left]}}) + "\n")

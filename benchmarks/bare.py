@@ -1,10 +1,12 @@
-"""The bare CLIP in every precision, with and without channels-last and torch.compile.
+"""How fast is the CLIP alone, in each precision, layout, and compiled?
 
     python benchmarks/bare.py --model ViT-B-32 --precisions fp32 bf16
 
-Frames/s of the image tower and its preprocessing, at the best batch size of each variant; and how
-far its embeddings lie from fp32's, as the largest difference of a cosine with a text.
-Prints one JSON object last.
+Measures the frames/s of the image tower with its preprocessing, at the best
+batch size of each variant, and how much its embeddings differ from those in
+fp32: the largest difference of a cosine with a text. The variants are the
+precisions, with and without channels-last, and compiled with torch.compile.
+Prints one JSON object at the end.
 """
 
 import argparse
@@ -31,8 +33,8 @@ def main() -> None:
     options.add_argument("--model", default="ViT-B-32")
     options.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "fp16"])
     options.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256])
-    options.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
-    options.add_argument("--threads", type=int, default=cores(), help="torch's, on a CPU")
+    options.add_argument("--seconds", type=float, default=1.0, help="duration of each measurement")
+    options.add_argument("--threads", type=int, default=cores(), help="torch's threads on a CPU")
     options.add_argument("--no-compile", action="store_true")
     args = options.parse_args()
     frames = np.random.default_rng(0).integers(
@@ -52,7 +54,7 @@ def main() -> None:
 def variants(
     args: argparse.Namespace, precision: str, frames: np.ndarray, exact: np.ndarray
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each variant of a precision: both layouts, and the package's own compiled."""
+    """Yield each variant of a precision: both layouts, and channels-last compiled."""
     encoder = CLIPEncoder.load(encoder_of(args.model), device=DEVICE, precision=precision)
     best = max(args.sizes)
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -64,7 +66,7 @@ def variants(
         return
     encoder.model.visual = torch.compile(encoder.model.visual)
     name = f"{precision} channels_last, compiled"
-    try:  # at one batch size: each is compiled anew
+    try:  # at one batch size only, since each size is compiled anew
         yield name, measure(args, encoder, frames[:best], exact[:best], [best])
     except RuntimeError as error:  # no compiler on this machine
         yield name, {"error": str(error).splitlines()[0]}
@@ -77,7 +79,7 @@ def measure(
     exact: np.ndarray,
     sizes: list[int],
 ) -> dict[str, Any]:
-    """Measure an encoder as its image tower stands."""
+    """Measure an encoder with its current image tower."""
     begin = time.perf_counter()
     drift = float(np.abs(cosines(encoder, frames) - exact).max())
     first = time.perf_counter() - begin
@@ -102,13 +104,13 @@ def measure(
 
 @torch.inference_mode()
 def encode(encoder: CLIPEncoder, frames: np.ndarray) -> torch.Tensor:
-    """Embed uint8 frames [B, H, W, 3] by the image tower as it stands in the model."""
+    """Embed uint8 frames [B, H, W, 3] with the model's current image tower."""
     images = encoder.model.encode_image(encoder.preprocess(frames))
     return functional.normalize(images.float(), dim=1)
 
 
 def cosines(encoder: CLIPEncoder, frames: np.ndarray) -> np.ndarray:
-    """Return the cosine of each frame with each of a few texts."""
+    """Return the cosines of the frames with a few texts, [B, 4]."""
     return (encode(encoder, frames) @ encoder.encode_texts(TEXTS).T).cpu().numpy()
 
 

@@ -1,11 +1,12 @@
-"""Does a calibrated β reach its target on frames that it has not seen?
+"""Does a calibrated β reach its target on frames that it was not chosen on?
 
     python benchmarks/calibration.py --out docs/benchmarks/calibration.json
 
-Sets of labelled frames of the quickstart, in layouts of their own, as `rllib-vlm-reward collect
-configs/quickstart.yaml --episodes 200 --seed S` makes them for S = 0, 1, ... A β is chosen on each
-as by `rllib-vlm-reward calibrate --encoder CLIP`, and judged by the next. Prints one JSON object
-last.
+Collects sets of labelled frames of the quickstart in different layouts, as
+`rllib-vlm-reward collect configs/quickstart.yaml --episodes 200 --seed S` does
+for S = 0, 1, ... For each set, chooses a β as `rllib-vlm-reward calibrate
+--encoder CLIP` does, and evaluates it on the next set. Prints one JSON object
+at the end.
 """
 
 import dataclasses
@@ -37,14 +38,14 @@ Scores = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A set of frames without their pixels, and what a CLIP scores them."""
+    """Scores, labels and episodes of a set of frames, without the pixels."""
 
     scores: Scores
     labels: np.ndarray[Any, np.dtype[np.bool_]]
     episodes: np.ndarray[Any, np.dtype[np.integer]]
 
     def fires(self, threshold: float) -> Fires:
-        """Count what fires at a threshold."""
+        """Count the frames that fire at a threshold."""
         return Fires.at(threshold, self.scores, self.labels, self.episodes)
 
 
@@ -62,8 +63,8 @@ def score(clip: str, run: Experiment, sets: list[LabelledFrames]) -> list[Scored
     return scored
 
 
-def judge_next(scored: list[Scored], target: Target) -> dict[str, Any]:
-    """Choose a β on each set, and judge it by the set after."""
+def evaluate_on_next(scored: list[Scored], target: Target) -> dict[str, Any]:
+    """Choose a β on each set, and evaluate it on the next set."""
     each: list[dict[str, Any]] = []
     for here, there in zip(scored, [*scored[1:], scored[0]], strict=True):
         try:
@@ -74,20 +75,20 @@ def judge_next(scored: list[Scored], target: Target) -> dict[str, Any]:
         fires = there.fires(beta)
         got = bootstrap(partial(fires.of, target.name), np.arange(len(fires)))
         each.append({"threshold": beta, **dataclasses.asdict(got), "recall": fires.recall})
-    judged = [it for it in each if "value" in it]
-    return {**_in_brief(judged, target), "refused": len(each) - len(judged), "each": each}
+    evaluated = [it for it in each if "value" in it]
+    return {**_summary(evaluated, target), "refused": len(each) - len(evaluated), "each": each}
 
 
-def _in_brief(judged: list[dict[str, Any]], target: Target) -> dict[str, Any]:
+def _summary(evaluated: list[dict[str, Any]], target: Target) -> dict[str, Any]:
     def met(name: str) -> int:
-        return int(target.reached([it[name] for it in judged]).sum())
+        return int(target.reached([it[name] for it in evaluated]).sum())
 
     return {
-        "judged": len(judged),
+        "evaluated": len(evaluated),
         "met": met("value"),
         "interval_reaches": met("high" if target.name == "precision" else "low"),
-        "value": _range([it["value"] for it in judged]),
-        "recall": _range([it["recall"] for it in judged]),
+        "value": _range([it["value"] for it in evaluated]),
+        "recall": _range([it["recall"] for it in evaluated]),
     }
 
 
@@ -97,10 +98,10 @@ def _range(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Collect once, score once a CLIP, and print."""
+    """Collect the sets, score them with each CLIP, and print."""
     options = parser(__doc__, repeats=None, precision=None)
-    options.add_argument("--sets", type=int, default=10)
-    options.add_argument("--episodes", type=int, default=200, help="of each player")
+    options.add_argument("--sets", type=int, default=10, help="sets of labelled frames")
+    options.add_argument("--episodes", type=int, default=200, help="episodes of each player")
     args = options.parse_args()
     run, sets = Experiment.from_file(ROOT / "configs" / "quickstart.yaml"), []
     for seed in range(args.sets):
@@ -113,7 +114,7 @@ def main() -> None:
         figures[clip] = {"average_precision": _range(ap)}
         for target in TARGETS:
             name = f"{target.name} {target.value}"
-            figures[clip][name] = judge_next(scored, target)
+            figures[clip][name] = evaluate_on_next(scored, target)
             say(f"{clip}, {name}: {figures[clip][name] | {'each': None}}")
     finish("calibration", figures, vars(args), args.out)
 

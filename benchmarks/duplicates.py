@@ -1,10 +1,11 @@
-"""Share of the encoded frames that the cache could have known.
+"""How many encoded frames could the cache have answered?
 
     python benchmarks/duplicates.py
 
-A random policy plays BabyAI, and every frame is sent. Beside the pool's own count, the frames are
-hashed here, and a cache of the same size that forgets the longest unused frame says how many must
-be encoded at least. Prints one JSON object last.
+A random policy plays BabyAI, and every frame is sent to the pool. The script
+also hashes the frames. It simulates a cache of the same size that drops the
+least recently used frame, which says how many frames must be encoded at least,
+and compares this with the pool's count. Prints one JSON object at the end.
 """
 
 import argparse
@@ -21,11 +22,13 @@ LEVEL = {"room_size": 5, "num_objects": 3, "max_steps": 30}
 
 
 def main() -> None:
-    """Play, recount, and print."""
+    """Play, count, and print."""
     options = parser(__doc__, repeats=None)
     options.add_argument("--envs", type=int, default=32)
     options.add_argument("--frames", type=int, default=50_000)
-    options.add_argument("--cache-frames", type=int, default=None, help="the default's, else")
+    options.add_argument(
+        "--cache-frames", type=int, default=None, help="size of the cache; default: the pool's"
+    )
     args = options.parse_args()
     start_ray()
     given = {} if args.cache_frames is None else {"serving": {"cache_frames": args.cache_frames}}
@@ -51,7 +54,7 @@ def main() -> None:
 
 
 def play(args: argparse.Namespace, config: VLMRewardConfig, pool: RewardPool) -> "Recount":
-    """Send every frame that a random policy sees, and return what was counted of them."""
+    """Send every frame that a random policy sees, and return the counts."""
     envs = gym.make_vec(
         "rllib_vlm_reward/Lift-v0",
         num_envs=args.envs,
@@ -77,7 +80,7 @@ def play(args: argparse.Namespace, config: VLMRewardConfig, pool: RewardPool) ->
 
 
 class Recount:
-    """Hashes every frame, and keeps what a cache of this size would keep."""
+    """Hashes every frame, and simulates a cache of this size."""
 
     def __init__(self, size: int) -> None:
         self.frames = self.misses = 0
@@ -85,7 +88,7 @@ class Recount:
         self._size, self._kept = size, OrderedDict()
 
     def see(self, frames: np.ndarray) -> None:
-        """Take note of uint8 [B, H, W, 3]."""
+        """Count these frames, uint8 [B, H, W, 3]."""
         for frame in frames:
             key = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).digest()
             self.frames += 1

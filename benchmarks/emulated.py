@@ -1,8 +1,9 @@
-"""A reward device that is not this machine's: score() waits as long as the device would take.
+"""Emulates a reward device: score() waits as long as the device would take.
 
-Given to ray.init as a hook of its worker processes, so that what is measured is the package's own
-code, of which RewardModel.score alone is replaced. The wait holds no lock of Python's and costs no
-core. A device does one batch at a time: lanes that score at once wait for each other.
+Pass the hook to ray.init, which runs it in its worker processes. It replaces
+RewardModel.score alone, so that everything else that is measured is the
+package's code. The wait releases Python's global lock and uses no core. A
+device does one batch at a time: lanes that score together wait for each other.
 """
 
 import threading
@@ -14,9 +15,9 @@ import numpy as np
 
 
 def hook(seconds_per_frame: float) -> dict[str, Callable[[], None]]:
-    """Return the runtime_env for ray.init, under which reward models wait and draw scores."""
+    """Return a runtime_env for ray.init with which reward models wait and draw random scores."""
 
-    def replace_score() -> None:  # within, so that Ray sends it whole
+    def replace_score() -> None:  # a nested function, so that Ray pickles it by value
         from rllib_vlm_reward.reward_model.model import RewardModel
 
         device, rng = threading.Lock(), np.random.default_rng(0)

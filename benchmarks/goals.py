@@ -1,10 +1,10 @@
-"""Time to score through the pool with 10,000 goals ÷ with 10.
+"""How much longer does scoring take with 10,000 goals than with 10?
 
     python benchmarks/goals.py
 
-Each goal has 1 to 32 negatives, drawn from the other goals' statements. The texts are encoded
-before the measurement; how long that takes is told too. Frames are new in every request.
-Prints one JSON object last.
+Each goal has 1 to 32 negatives, drawn from the statements of the other goals.
+The texts are encoded before the measurement; the time of this is reported too.
+Every request has new frames. Prints one JSON object at the end.
 """
 
 import random
@@ -25,9 +25,11 @@ def main() -> None:
     """Measure, and print."""
     options = parser(__doc__)
     options.add_argument("--model", default="small")
-    options.add_argument("--request", type=int, default=64)
-    options.add_argument("--frames", type=int, default=16384, help="of each measurement")
-    options.add_argument("--goals", type=int, nargs=2, default=[10, 10_000])
+    options.add_argument("--request", type=int, default=64, help="frames of a request")
+    options.add_argument("--frames", type=int, default=16384, help="frames of each measurement")
+    options.add_argument(
+        "--goals", type=int, nargs=2, default=[10, 10_000], help="numbers of goals"
+    )
     args = options.parse_args()
     start_ray()
     config = reward(args, serving={"timeout_s": 600})
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def goal_set(count: int) -> GoalSet:
-    """Return so many goals, each with 1 to 32 negatives."""
+    """Return ``count`` goals, each with 1 to 32 negatives."""
     texts = [
         f"a {NOUNS[i % 10]} at the {PLACES[i // 10 % 10]} of room {i // 100}" for i in range(count)
     ]

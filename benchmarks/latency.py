@@ -1,9 +1,11 @@
-"""Latency and frames/s over the number of clients, with the bare CLIP as the limit.
+"""Latency and frames/s by the number of clients, compared with the CLIP alone.
 
-    python benchmarks/latency.py --model small --picture docs/benchmarks/latency.png
+    python benchmarks/latency.py --model small \\
+        --picture docs/benchmarks/latency.png
 
-Each client is a process that sends a request, waits for its scores, and sends the next. Latency is
-from the call of submit() to the scores. Prints one JSON object last.
+Each client is a process that sends a request, waits for its scores, and sends
+the next one. Latency is the time from the call of submit() to the scores.
+Prints one JSON object at the end.
 """
 
 from pathlib import Path
@@ -38,10 +40,12 @@ def main() -> None:
     """Measure, draw, and print."""
     options = parser(__doc__)
     options.add_argument("--model", default="small")
-    options.add_argument("--request", type=int, default=16)
-    options.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    options.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
-    options.add_argument("--picture", type=Path, default=None)
+    options.add_argument("--request", type=int, default=16, help="frames of a request")
+    options.add_argument(
+        "--clients", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="numbers of clients"
+    )
+    options.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement")
+    options.add_argument("--picture", type=Path, default=None, help="PNG to write")
     args = options.parse_args()
     start_ray()
     config = reward(args)
@@ -51,10 +55,10 @@ def main() -> None:
         config, shape, device=actor["device"]
     )
     searched = ray.get(bare.search.remote(min(1.0, args.seconds / 4)))
-    doors = {"pool": connect(pool.name, config)}
-    clients = start_clients(max(args.clients), config, doors, args.request, shape)
+    connections = {"pool": connect(pool.name, config)}
+    clients = start_clients(max(args.clients), config, connections, args.request, shape)
     together(clients, "request", "pool", 1.0, 1)
-    say("clients stand ready")
+    say("the clients are ready")
 
     def ask(count: int) -> list[Any]:
         return together(clients[:count], "request", "pool", args.seconds, 1)
@@ -71,7 +75,7 @@ def main() -> None:
 
 
 def figures_of(repeats: list[list[Any]]) -> dict[str, Any]:
-    """Return frames/s and the quantiles of latency, each over the repeats."""
+    """Return frames/s and quantiles of the latency, each over the repeats."""
     latencies = [
         1000 * np.concatenate([client.latencies for client in repeat]) for repeat in repeats
     ]

@@ -1,13 +1,15 @@
-"""Memory over 200,000 frames that two env runners have scored, once warm.
+"""Does memory grow while two env runners score 200,000 frames?
 
     python benchmarks/memory.py --picture memory.png
 
-PPO on BabyAI in deferred mode, scored by the `small` CLIP at 56 x 56 pixels. After each iteration:
-the private memory of driver, env runners and reward actor, what the object store holds, and the
-machine's shared memory in all, where frames travel. Warm is after 200,000 frames more, by when the
-cache of embeddings has met the 16,384 that fill it. The slope is that of a line; its standard error
-is that of the residuals, of which neighbours are alike, so the true one is larger. Prints one JSON
-object last.
+Trains PPO on BabyAI in deferred mode, scored by the `small` CLIP at 56 x 56
+pixels. After each iteration, measures the private memory of driver, env runners
+and reward actor, the use of the object store, and the shared memory of the
+machine, through which frames travel. The measurement starts after 200,000 other
+frames, which fill the cache of 16,384 embeddings. Reports the slope of a line
+fitted to each curve. Its standard error is computed from the residuals;
+neighbouring ones are correlated, so the true error is larger. Prints one JSON
+object at the end.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from ray._private.internal_api import node_stats
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from relabel import own
+from relabel import private_kib
 from report import finish, parser, reward, say, start_ray
 
 from rllib_vlm_reward import GoalConditionedModule, RewardPool, VLMRewardConfig, add_vlm_reward
@@ -31,14 +33,14 @@ STORE = 300_000_000
 
 
 def main() -> None:
-    """Train, watch, and print."""
+    """Train, measure, and print."""
     options = parser(__doc__, repeats=None)
-    options.add_argument("--frames", type=int, default=200_000, help="once warm")
-    options.add_argument("--warm", type=int, default=200_000, help="frames before the first counts")
-    options.add_argument("--picture", type=Path, help="save the course as a PNG here")
-    options.add_argument("--runners", type=int, default=2)
-    options.add_argument("--envs", type=int, default=32)
-    options.add_argument("--steps", type=int, default=2048, help="of an iteration")
+    options.add_argument("--frames", type=int, default=200_000, help="frames to measure")
+    options.add_argument("--warm", type=int, default=200_000, help="frames before the measurement")
+    options.add_argument("--picture", type=Path, help="PNG to write, with the memory over frames")
+    options.add_argument("--runners", type=int, default=2, help="env runners")
+    options.add_argument("--envs", type=int, default=32, help="sub-envs of an env runner")
+    options.add_argument("--steps", type=int, default=2048, help="env steps of an iteration")
     args = options.parse_args()
     start_ray(object_store_memory=STORE)
     algorithm, vlm = build(args)
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def build(args: argparse.Namespace) -> tuple[Algorithm, VLMRewardConfig]:
-    """Build the PPO with its reward."""
+    """Build PPO with the reward."""
     vlm = reward(
         args,
         goals=["pick up the {red|green|blue|purple|yellow|grey} {ball|box|key}"],
@@ -83,21 +85,21 @@ def build(args: argparse.Namespace) -> tuple[Algorithm, VLMRewardConfig]:
 
 
 def pids(vlm: VLMRewardConfig) -> dict[str, int]:
-    """Return the process of the driver and of the actor."""
+    """Return the process ids of driver and actor."""
     (actor,) = RewardPool.connect("memory", vlm).describe()
     return {"driver": os.getpid(), "actor": actor["pid"]}
 
 
 def look(processes: dict[str, int]) -> dict[str, float]:
-    """Return what each holds now, in MiB."""
-    held = {f"{name}_mib": own(pid) / 1024 for name, pid in processes.items()}
+    """Return the current memory of each process and of the machine, in MiB."""
+    held = {f"{name}_mib": private_kib(pid) / 1024 for name, pid in processes.items()}
     lines = Path("/proc/meminfo").read_text().splitlines()
     shared = next(line for line in lines if line.startswith("Shmem:"))
     return {**held, "machine_shared_mib": int(shared.split()[1]) / 1024, **store_use()}
 
 
 def store_use() -> dict[str, float]:
-    """Return MiB and objects in Ray's object store, as its raylet counts them (Ray 2.60)."""
+    """Return MiB and objects in Ray's object store, counted by the raylet (Ray 2.60)."""
     (node,) = ray.nodes()
     address = node["NodeManagerAddress"], node["NodeManagerPort"]
     store = node_stats(*address, include_memory_info=False).store_stats
@@ -108,7 +110,7 @@ def store_use() -> dict[str, float]:
 
 
 def line(warm: list[dict[str, float]], name: str) -> dict[str, float]:
-    """Return first, last, highest, and the slope."""
+    """Return the first, last and highest value, and the slope with its standard error."""
     x = np.array([sample["frames"] for sample in warm]) / 100_000
     y = np.array([sample[name] for sample in warm])
     (slope, offset), error = np.polyfit(x, y, 1), float("nan")
@@ -125,7 +127,7 @@ def line(warm: list[dict[str, float]], name: str) -> dict[str, float]:
 
 
 def draw(path: Path, samples: list[dict[str, float]], warm: int) -> None:
-    """Save what each process held, over all frames, as a PNG."""
+    """Save the memory of each process, over all frames, as a PNG."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     frames = [sample["frames"] for sample in samples]
     for name in samples[0]:

@@ -1,4 +1,7 @@
-"""The same reward model behind Ray Serve, and behind a plain actor; doors for the same clients."""
+"""The same reward model behind Ray Serve and in a plain actor, to compare with.
+
+Both have the interface of a pool, so that the same clients can use them.
+"""
 
 import asyncio
 from collections import deque
@@ -16,12 +19,12 @@ from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.lanes import cores
 
-IN_FLIGHT = 32  # VLMRewardConfig's own max_in_flight
+IN_FLIGHT = 32  # the default of serving.max_in_flight
 APPLICATION = "peer"
 
 
 class Answer:
-    """Scores to come; read once, kept."""
+    """Scores that may not have arrived yet."""
 
     def __init__(self, wait: Callable[[], Any]) -> None:
         self._wait, self._scores = wait, None
@@ -33,15 +36,15 @@ class Answer:
         return self._scores
 
 
-class Door:
-    """Takes requests as a RewardPool does, with as many under way."""
+class Connection:
+    """Takes requests as a RewardPool does, with as many unanswered ones."""
 
     def __init__(self, send: Callable[[Any, Any], Callable[[], Any]]) -> None:
         self._send = send
         self._under_way: deque[Answer] = deque()
 
     def submit(self, frames: Any, goals: Any, scorer: Scorer, *, checked: bool = False) -> Answer:
-        """Send one request; with IN_FLIGHT unanswered, wait for the oldest first."""
+        """Send one request; if IN_FLIGHT are unanswered, wait for the oldest first."""
         while len(self._under_way) >= IN_FLIGHT:
             self._under_way.popleft().result()
         stacked = frames if isinstance(frames, np.ndarray) else np.stack(frames)
@@ -49,24 +52,24 @@ class Door:
         return self._under_way[-1]
 
     def report_failure(self, text: str) -> None:
-        """Take a complaint of the connector's: a benchmark has no driver to raise it."""
+        """Raise an error that the connector reports; a benchmark has no driver that would."""
         raise RuntimeError(text)
 
 
-def serve_door() -> Door:
-    """Open a handle to the Serve application."""
+def serve_connection() -> Connection:
+    """Return a connection to the Serve application."""
     handle = serve.get_app_handle(APPLICATION)
-    return Door(lambda frames, goals: handle.score.remote((frames, goals)).result)
+    return Connection(lambda frames, goals: handle.score.remote((frames, goals)).result)
 
 
-def plain_door(actor: Any) -> Callable[[], Door]:
-    """Return a door to a plain actor."""
+def plain_connection(actor: Any) -> Callable[[], Connection]:
+    """Return a function that connects to a plain actor."""
 
     def send(frames: Any, goals: Any) -> Callable[[], Any]:
         ref = actor.score.remote(frames, goals)
         return lambda: ray.get(ref)
 
-    return lambda: Door(send)
+    return lambda: Connection(send)
 
 
 class PlainActor:
@@ -83,7 +86,7 @@ class PlainActor:
         return self._model.score(frames, goals, self._scorer)
 
 
-class Behind:
+class ServeModel:
     """The reward model as a Serve deployment that batches."""
 
     def __init__(self, encoder: str, precision: str, device: str, scorer: Scorer) -> None:
@@ -91,20 +94,20 @@ class Behind:
         self._scorer, self._in_thread = scorer, False
 
     def tune(self, size: int, wait: float, in_thread: bool) -> None:
-        """Set requests of a batch, seconds to wait for them, and where the model runs."""
+        """Set the requests of a batch, the seconds to wait for them, and where the model runs."""
         self.score.set_max_batch_size(size)
         self.score.set_batch_wait_timeout_s(wait)
         self._in_thread = in_thread
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
     async def score(self, requests: Sequence[tuple[Any, Any]]) -> list[Any]:
-        """Score the requests that were joined."""
+        """Score the requests that Serve has joined."""
         if self._in_thread:
             return await asyncio.to_thread(self._forward, requests)
         return self._forward(requests)
 
     def _forward(self, requests: Sequence[tuple[Any, Any]]) -> list[Any]:
-        torch.set_num_threads(cores())  # of the calling thread
+        torch.set_num_threads(cores())  # applies to the calling thread
         frames = np.concatenate([frames for frames, _ in requests])
         goals = np.concatenate([goals for _, goals in requests])
         scores = self._model.score(frames, goals, self._scorer)
@@ -112,7 +115,7 @@ class Behind:
 
 
 def load(encoder: str, precision: str, device: str) -> RewardModel:
-    """Load the model as the pool's actors do, without its cache: no frame comes twice."""
+    """Load the model as the pool's actors do, but without cache: no frame comes twice."""
     return RewardModel(
         CLIPEncoder.load(encoder, device=device, precision=precision), cache_frames=0
     )
@@ -123,6 +126,6 @@ def start_serve(encoder: str, precision: str, device: str, scorer: Scorer) -> An
     serve.start(proxy_location="Disabled")
     options = {"num_cpus": 0, "num_gpus": GPU}
     deployment = serve.deployment(
-        Behind, num_replicas=1, max_ongoing_requests=256, ray_actor_options=options
+        ServeModel, num_replicas=1, max_ongoing_requests=256, ray_actor_options=options
     )
     return serve.run(deployment.bind(encoder, precision, device, scorer), name=APPLICATION)

@@ -1,10 +1,12 @@
-"""Relabelled rewards are the online ones, a kill loses and doubles nothing, memory stays flat.
+"""Are relabelled rewards the same as online ones, even after a kill?
 
     python benchmarks/relabel.py --steps 50000
 
-Records Lift episodes of a random policy, rewarded online by the `small` CLIP in synchronous mode;
-relabels them with the same reward by the command `rllib-vlm-reward relabel`, which is killed
-half-way and started again; compares. Prints one JSON object last.
+Records Lift episodes of a random policy, rewarded online by the `small` CLIP in
+synchronous mode. Relabels them with the same reward by `rllib-vlm-reward
+relabel`, which is killed half-way and started again. Compares the rewards,
+counts lost and doubled episodes, and measures memory. Prints one JSON object at
+the end.
 """
 
 import argparse
@@ -48,19 +50,19 @@ VLM = VLMRewardConfig(
     serving={"num_cpus_per_actor": 1, "precision": "fp32"},
 )
 ENV = {"room_size": 5, "num_objects": 3, "max_steps": 30}
-TOLERANCE = 1e-5  # float32 in batches of another composition
+TOLERANCE = 1e-5  # rounding of float32 depends on the batch
 
 
 class WrittenOnce(RLlibCallback):
-    """RLlib 2.60 writes again what it wrote before, unless the recorder's buffer is emptied."""
+    """Empties the recorder's buffer, since RLlib 2.60 would write its episodes again."""
 
     def on_sample_end(self, *, env_runner: OfflineSingleAgentEnvRunner, **kwargs: object) -> None:
-        """Empty it before the fragment is added."""
+        """Empty the buffer before RLlib adds the fragment."""
         env_runner._samples.clear()
 
 
 def record(folder: Path, steps: int) -> int:
-    """Record at least so many steps; return how many."""
+    """Record at least ``steps`` steps; return their number."""
     config = (
         PPOConfig()
         .environment("rllib_vlm_reward/Lift-v0", env_config=ENV)
@@ -83,7 +85,7 @@ def record(folder: Path, steps: int) -> int:
 
 
 def rewards(folder: Path) -> tuple[dict[str, np.ndarray], Counter]:
-    """Return each episode's rewards, and how often each episode is there."""
+    """Return the rewards of each episode, and how often each episode occurs."""
     found, times = {}, Counter()
     for path in sorted(folder.rglob("*.parquet")):
         for row in pyarrow.parquet.read_table(path)["item"].to_pylist():
@@ -94,7 +96,7 @@ def rewards(folder: Path) -> tuple[dict[str, np.ndarray], Counter]:
 
 
 def relabel(recorded: Path, out: Path, config: Path, stop_at: int | None) -> dict[str, object]:
-    """Run the command, killed when so many units are finished; watch memory and progress."""
+    """Run the command, kill it after ``stop_at`` units, and record memory and progress."""
     script = "from rllib_vlm_reward.cli import main; main()"
     command = [sys.executable, "-c", script, "relabel", recorded, out, "--config", config]
     before, begin = count(out), time.perf_counter()
@@ -114,31 +116,31 @@ def relabel(recorded: Path, out: Path, config: Path, stop_at: int | None) -> dic
     end = time.perf_counter()
     if stop_at is None and run.returncode:
         raise SystemExit(f"relabel failed with {run.returncode}")
-    told = {"units": count(out) - before, "wall_s": round(end - begin, 1)}
+    figures = {"units": count(out) - before, "wall_s": round(end - begin, 1)}
     if first is None:
-        return told
+        return figures
     warm = np.array(samples[len(samples) // 5 :], float)  # buffers are allocated in the first fifth
     per_unit = (samples[-1][0] - first[1]) / max(last - first[0], 1e-9)
-    told |= {"units_per_s_once_started": round(per_unit, 1)}
+    figures |= {"units_per_s_once_started": round(per_unit, 1)}
     for column, name in ((1, "driver"), (2, "actors")):
-        own = warm[:, column] / 1024
-        slope = np.polyfit(warm[:, 0], own, 1)[0] if len(set(warm[:, 0])) > 1 else 0.0
-        told[f"{name}_own_mib"] = {
-            "first": round(own[0], 1),
-            "last": round(own[-1], 1),
-            "max": round(own.max(), 1),
+        mib = warm[:, column] / 1024
+        slope = np.polyfit(warm[:, 0], mib, 1)[0] if len(set(warm[:, 0])) > 1 else 0.0
+        figures[f"{name}_own_mib"] = {
+            "first": round(mib[0], 1),
+            "last": round(mib[-1], 1),
+            "max": round(mib.max(), 1),
             "slope_per_1000_units": round(1000 * slope, 2),
         }
-    return told
+    return figures
 
 
 def count(out: Path) -> int:
-    """How many units are finished."""
+    """Return the number of finished units."""
     return sum(1 for _ in out.rglob("*.parquet"))
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Own memory in KiB of a process and of the relabelling actors below it (Linux)."""
+    """Return the private KiB of a process, and of the relabelling actors below it (Linux)."""
     parents, names = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -153,11 +155,11 @@ def memory(pid: int) -> tuple[int, int]:
     while grown := {child for child, parent in parents.items() if parent in below} - below:
         below |= grown
     actors = [each for each in below if "Relabeller" in names.get(each, "")]
-    return own(pid), sum(map(own, actors))
+    return private_kib(pid), sum(map(private_kib, actors))
 
 
-def own(pid: int) -> int:
-    """What a process shares with no other, in KiB, so without the object store; 0 if it is gone."""
+def private_kib(pid: int) -> int:
+    """Return the KiB that a process shares with no other; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -168,7 +170,7 @@ def own(pid: int) -> int:
 def main() -> None:
     """Record, relabel, kill, resume, compare, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=50_000)
+    parser.add_argument("--steps", type=int, default=50_000, help="steps to record")
     steps = parser.parse_args().steps
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

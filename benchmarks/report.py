@@ -1,4 +1,4 @@
-"""What every benchmark shares: a Ray, repeats in turn, ratios, and one JSON object at the end."""
+"""Shared by all benchmarks: Ray, alternating repeats, ratios, and the JSON object at the end."""
 
 import argparse
 import json
@@ -18,32 +18,32 @@ from rllib_vlm_reward.bench.traffic import rate
 from rllib_vlm_reward.serving.lanes import cores
 
 Sides = dict[str, list[Any]]
-GPU = 0.2 if torch.cuda.is_available() else 0  # of one GPU, for each that needs it
-SHAPES = {"small": (56, 56), "base": (56, 56)}  # others read 224 x 224
+GPU = 0.2 if torch.cuda.is_available() else 0  # GPUs of each process that needs one
+SHAPES = {"small": (56, 56), "base": (56, 56)}  # other models read 224 x 224
 
 
 def parser(
     doc: str | None, *, repeats: int | None = 5, precision: str | None = "auto"
 ) -> argparse.ArgumentParser:
-    """Options that benchmarks share; None leaves one out."""
+    """Return a parser with the options that benchmarks share; None leaves an option out."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     if repeats is not None:
-        parser.add_argument("--repeats", type=int, default=repeats)
+        parser.add_argument("--repeats", type=int, default=repeats, help="repeated measurements")
     if precision is not None:
-        parser.add_argument("--precision", default=precision)
-    parser.add_argument("--out", type=Path, help="also write the JSON object here")
+        parser.add_argument("--precision", default=precision, help="precision of the CLIP")
+    parser.add_argument("--out", type=Path, help="file to write the JSON object to, too")
     return parser
 
 
 def encoder_of(model: str) -> str:
-    """Return what VLMRewardConfig takes: an embedded CLIP, or an architecture's random weights."""
+    """Return an encoder for VLMRewardConfig: an embedded CLIP, or one with random weights."""
     return model if model in SHAPES or "/" in model else f"{model}/random"
 
 
 def reward(args: argparse.Namespace, **changes: Any) -> VLMRewardConfig:
-    """Return a reward of the model and precision that were asked for."""
+    """Return a reward with the model and precision of the command line."""
     given = {
         "encoder": encoder_of(getattr(args, "model", "small")),
         "goals": ["a red ball"],
@@ -54,23 +54,23 @@ def reward(args: argparse.Namespace, **changes: Any) -> VLMRewardConfig:
 
 
 def shape_of(model: str) -> tuple[int, int]:
-    """Return the height and width of frames that the model need not resize."""
+    """Return the height and width of frames that the model does not resize."""
     return SHAPES.get(model, (224, 224))
 
 
 def start_ray(**options: Any) -> None:
-    """Start a Ray of this benchmark's own, as large on paper as it needs."""
+    """Start a local Ray that pretends to have as many CPUs as the benchmark needs."""
     given = {"num_cpus": 8, "object_store_memory": 1_000_000_000, "log_to_driver": False}
     ray.init(address="local", include_dashboard=False, **{**given, **options})
 
 
 def say(text: str) -> None:
-    """Tell of progress."""
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int) -> Sides:
-    """Measure all sides, then all again; every other round backwards, so that no side is first."""
+    """Measure all sides repeatedly, every other round in reverse, so that none is always first."""
     found: Sides = {name: [] for name in sides}
     for repeat in range(repeats):
         names = list(sides) if repeat % 2 == 0 else list(sides)[::-1]
@@ -83,13 +83,13 @@ def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int) -> Sides:
 def brief(value: Any) -> str:
     """Return a measurement in a few characters."""
     value = getattr(value, "frames_per_second", value)
-    if isinstance(value, list):  # of clients
+    if isinstance(value, list):  # one measurement for each client
         value = rate(value)
     return f"{value:.4g}"
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return the median of some repeats, and how far they lie apart."""
+    """Return the median of the repeats, and their range."""
     rounded = [float(f"{value:.4g}") for value in values]
     return {
         "median": float(f"{median(values):.4g}"),
@@ -100,12 +100,12 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
-    """Return the spread of above ÷ below, each repeat by itself."""
+    """Return the spread of above ÷ below, divided repeat by repeat."""
     return spread([a / b for a, b in zip(above, below, strict=True)])
 
 
 def finish(benchmark: str, figures: Any, settings: Any, out: Path | None = None) -> None:
-    """End Ray, which talks to the last, then print the JSON object; write it too if asked."""
+    """Print the JSON object after Ray's last messages; also write it to ``out`` if given."""
     ray.shutdown()
     text = json.dumps(
         {
@@ -128,15 +128,15 @@ def finish(benchmark: str, figures: Any, settings: Any, out: Path | None = None)
 
 
 def machine() -> dict[str, Any]:
-    """Return CPU, cores, what they know of bf16, and the GPU if there is one."""
-    known: dict[str, str] = {}
+    """Return the CPU, the cores, their bf16 features, and the GPU if there is one."""
+    cpu: dict[str, str] = {}
     info = Path("/proc/cpuinfo")
     for line in info.read_text().splitlines() if info.exists() else ():
         key, _, value = line.partition(":")
-        known.setdefault(key.strip(), value.strip())
-    flags = known.get("flags", "").split()
+        cpu.setdefault(key.strip(), value.strip())
+    flags = cpu.get("flags", "").split()
     return {
-        "cpu": known.get("model name", platform.processor()),
+        "cpu": cpu.get("model name", platform.processor()),
         "cores": cores(),
         "bf16": [flag for flag in flags if "bf16" in flag],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -144,7 +144,7 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that is checked out, with a + where files differ from it."""
+    """Return the commit that is checked out, with a + if files differ from it."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

@@ -1,12 +1,15 @@
-"""Time to score a rollout after it, as vlmrm's method does, ÷ ours while it arrives.
+"""Is scoring a rollout while it arrives faster than scoring it afterwards?
 
     python benchmarks/rollout.py --frames 1600
 
-After the rollout: all frames are kept, then go in chunks of equal size through the model in fp32:
-float tensors, resized to a square, normalised, encoded, and compared with goal and baseline. The
-best of several chunk sizes counts, found on a part of the frames. Ours: one client sends requests
-through the pool in the same order. Same model, same random weights, same cores; the rollout's own
-steps cost nothing on either side. Prints one JSON object last.
+Afterwards, as vlmrm's method does: all frames are kept, then go through the
+model in fp32 in chunks of equal size. Frames become float tensors, are resized
+to a square, normalised, encoded, and compared with goal and baseline. The chunk
+size is the best of several, found on a part of the frames. While it arrives, as
+this package does: one client sends requests through the pool, in the same
+order. Both have the same model, the same random weights and the same cores. The
+steps of the rollout cost nothing in either case. Prints one JSON object at the
+end.
 """
 
 import argparse
@@ -29,7 +32,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 class AfterRollout:
-    """Scores a whole rollout at once, in float32."""
+    """Scores a whole rollout when it has ended, in float32."""
 
     def __init__(self, encoder: str, device: str, goal: str, baseline: str) -> None:
         torch.set_num_threads(cores())
@@ -60,7 +63,7 @@ class AfterRollout:
 
 
 class DuringRollout:
-    """Sends a rollout's frames to the pool as they come."""
+    """Sends a rollout's frames to the pool as they arrive."""
 
     def __init__(self, name: str, config: VLMRewardConfig) -> None:
         self._pool, self._scorer = RewardPool.connect(name, config), config.scorer
@@ -78,7 +81,7 @@ class DuringRollout:
 
 
 def rollout(seed: int, count: int, side: int) -> np.ndarray:
-    """Return frames that were never seen: uint8 [count, side, side, 3]."""
+    """Return new random frames: uint8 [count, side, side, 3]."""
     small = np.random.default_rng(seed).integers(0, 256, (count, side // 8, side // 8, 3), np.uint8)
     return small.repeat(8, axis=1).repeat(8, axis=2)
 
@@ -87,10 +90,12 @@ def main() -> None:
     """Measure, and print."""
     options = parser(__doc__)
     options.add_argument("--model", default="ViT-B-32")
-    options.add_argument("--frames", type=int, default=1600)
-    options.add_argument("--side", type=int, default=480)
-    options.add_argument("--request", type=int, default=16)
-    options.add_argument("--chunks", type=int, nargs="+", default=[16, 64, 200])
+    options.add_argument("--frames", type=int, default=1600, help="frames of a rollout")
+    options.add_argument("--side", type=int, default=480, help="height and width of a frame")
+    options.add_argument("--request", type=int, default=16, help="frames of a request")
+    options.add_argument(
+        "--chunks", type=int, nargs="+", default=[16, 64, 200], help="chunk sizes to try"
+    )
     args = options.parse_args()
     start_ray()
     config = reward(

@@ -1,11 +1,12 @@
-"""Frames/s of 2, 4 and 8 reward actors ÷ as many times that of one; and on two nodes.
+"""Do 2, 4 and 8 reward actors give 2, 4 and 8 times the frames/s of one?
 
     python benchmarks/scaling.py
 
-Each actor has a device of its own, emulated: 64 frames take it 100 ms (see emulated.py), so that
-two cores can feed eight. Clients keep as many requests under way as the pool's default lets them.
-The two nodes are those of ray.cluster_utils.Cluster, with a client on each.
-Prints one JSON object last.
+Each actor has an emulated device, which takes 100 ms for 64 frames (see
+emulated.py), so that two cores can feed eight actors. Clients keep as many
+unanswered requests as the pool allows by default. The script also measures two
+nodes, made by ray.cluster_utils.Cluster, with a client on each. Prints one JSON
+object at the end.
 """
 
 import argparse
@@ -26,10 +27,14 @@ SHAPE = (56, 56)
 def main() -> None:
     """Measure, and print."""
     options = parser(__doc__)
-    options.add_argument("--actors", type=int, nargs="+", default=[1, 2, 4, 8])
-    options.add_argument("--request", type=int, default=64)
-    options.add_argument("--device-ms", type=float, default=100.0, help="of one request")
-    options.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    options.add_argument(
+        "--actors", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of actors"
+    )
+    options.add_argument("--request", type=int, default=64, help="frames of a request")
+    options.add_argument(
+        "--device-ms", type=float, default=100.0, help="time of the device for a request"
+    )
+    options.add_argument("--seconds", type=float, default=10.0, help="duration of each measurement")
     args = options.parse_args()
     per_frame = args.device_ms / 1000 / args.request
     start_ray(runtime_env=hook(per_frame))
@@ -48,7 +53,7 @@ def main() -> None:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    found = measure(args, [1, 2], nodes, cpus=1.5)  # a node holds the pool of one and one of two
+    found = measure(args, [1, 2], nodes, cpus=1.5)  # a node has room for two actors, of both pools
     figures["scaling_efficiency_2_nodes"] = efficiencies(found)["2"]
     figures["frames_per_s_2_nodes"] = {str(count): spread(found[count]) for count in found}
     ray.shutdown()
@@ -59,7 +64,7 @@ def main() -> None:
 def measure(
     args: argparse.Namespace, counts: Sequence[int], nodes: Sequence[object], cpus: float
 ) -> dict[int, list[float]]:
-    """Return the frames/s of pools of so many actors, with one client on each of the nodes."""
+    """Return the frames/s of pools with these numbers of actors, with one client on each node."""
     pools, configs = {}, {}
     for count in counts:
         configs[count] = reward(
@@ -67,12 +72,12 @@ def measure(
         )
         pools[count] = RewardPool.start(configs[count], name=f"of-{count}")
         where = {actor["node"] for actor in pools[count].describe()}
-        say(f"{count} actors stand on {len(where)} hosts")
-    doors = {str(count): connect(pool.name, configs[count]) for count, pool in pools.items()}
+        say(f"{count} actors are on {len(where)} hosts")
+    connections = {str(count): connect(pool.name, configs[count]) for count, pool in pools.items()}
     kind = ray.remote(num_cpus=0)(Client)
     clients = [
         kind.options(scheduling_strategy=node or "DEFAULT").remote(
-            configs[counts[0]], doors, args.request, SHAPE, seed
+            configs[counts[0]], connections, args.request, SHAPE, seed
         )
         for seed, node in enumerate(nodes)
     ]
@@ -91,7 +96,7 @@ def measure(
 
 
 def efficiencies(found: dict[int, list[float]]) -> dict[str, object]:
-    """Return each count's frames/s ÷ as many times that of one actor."""
+    """Return frames/s ÷ (number of actors × frames/s of one actor), by number of actors."""
     return {
         str(count): ratio(speeds, [count * one for one in found[1]])
         for count, speeds in found.items()

@@ -1,13 +1,13 @@
-"""What the pool gives ÷ what the bare CLIP gives, and ÷ what Ray Serve gives.
+"""How fast is the pool, compared with the CLIP alone and with Ray Serve?
 
     python benchmarks/served.py --model small --request 16
 
-Two client processes send frames that were never seen before. They go the connector's way: B
-episodes step, the piece collects their frames, a fragment ends every `--steps`. Bare is the same
-model in one process: the best of batch sizes and of lanes x threads. Ray Serve and a plain actor
-get their requests from the same clients through the same connector piece; only what it sends
-through differs. They need `pip install "ray[serve]"`; `--no-peers` leaves them out. Prints one
-JSON object last.
+Two client processes send new frames as env runners do: B episodes step, the
+connector piece collects their frames, and a fragment ends every `--steps`.
+"bare" is the same model alone in one process, with the best batch size, lanes
+and threads. Ray Serve and a plain actor get requests from the same clients
+through the same connector piece. They need `pip install "ray[serve]"`;
+`--no-peers` leaves them out. Prints one JSON object at the end.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from rllib_vlm_reward import RewardPool, VLMRewardConfig
 from rllib_vlm_reward.bench.limit import BareModel
 from rllib_vlm_reward.bench.traffic import connect, rate, start_clients, together
 
-IN_FLIGHT = 32  # VLMRewardConfig's own max_in_flight, and the peers'
+IN_FLIGHT = 32  # the default of serving.max_in_flight, used for the peers too
 GRID = [(size, wait, thread) for size in (4, 16) for wait in (0.0, 0.005) for thread in (0, 1)]
 
 
@@ -41,11 +41,13 @@ def main() -> None:
     """Measure, and print."""
     options = parser(__doc__)
     options.add_argument("--model", default="small")
-    options.add_argument("--request", type=int, default=16)
-    options.add_argument("--clients", type=int, default=2)
-    options.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    options.add_argument("--steps", type=int, default=64, help="of a fragment")
-    options.add_argument("--no-peers", action="store_true")
+    options.add_argument("--request", type=int, default=16, help="frames of a request")
+    options.add_argument("--clients", type=int, default=2, help="client processes")
+    options.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement")
+    options.add_argument("--steps", type=int, default=64, help="steps of a fragment")
+    options.add_argument(
+        "--no-peers", action="store_true", help="without Ray Serve and plain actor"
+    )
     args = options.parse_args()
     start_ray()
     config = reward(args)
@@ -60,7 +62,7 @@ def main() -> None:
 
 
 def against_bare(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
-    """Measure the pool beside the bare model."""
+    """Compare the pool with the bare model."""
     pool = RewardPool.start(config, name="served")
     actor, shape, seconds = pool.describe()[0], shape_of(args.model), args.seconds
     bare = ray.remote(num_cpus=0, num_gpus=GPU)(BareModel).remote(
@@ -98,7 +100,7 @@ def against_bare(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str,
 
 
 def beside_bare(found: Sides) -> dict[str, Any]:
-    """Return the ratios, and what they are of."""
+    """Return the ratios, and the frames/s that they compare."""
     sides = {
         "bare": [each.frames_per_second for each in found["bare"]],
         "forward_alone": [each.forward_per_second for each in found["bare"]],
@@ -116,8 +118,13 @@ def beside_bare(found: Sides) -> dict[str, Any]:
 def against_peers(
     args: argparse.Namespace, config: VLMRewardConfig, precision: str
 ) -> dict[str, Any]:
-    """Measure the pool beside Ray Serve at its best settings, and beside a plain actor."""
-    from peers import PlainActor, plain_door, serve_door, start_serve  # which need Ray Serve
+    """Compare the pool with Ray Serve at its best settings, and with a plain actor."""
+    from peers import (
+        PlainActor,
+        plain_connection,
+        serve_connection,
+        start_serve,
+    )  # these need Ray Serve
     from ray import serve
 
     pool, scorer = RewardPool.start(config, name="peers"), config.scorer
@@ -125,14 +132,18 @@ def against_peers(
     model = (config.encoder, precision, actor["device"], scorer)
     plain = ray.remote(num_cpus=0, num_gpus=GPU)(PlainActor).remote(*model)
     handle = start_serve(*model)
-    doors = {"pool": connect(pool.name, config), "serve": serve_door, "plain": plain_door(plain)}
-    clients = start_clients(args.clients, config, doors, args.request, shape_of(args.model))
+    connections = {
+        "pool": connect(pool.name, config),
+        "serve": serve_connection,
+        "plain": plain_connection(plain),
+    }
+    clients = start_clients(args.clients, config, connections, args.request, shape_of(args.model))
 
-    def drive(door: str, seconds: float = args.seconds) -> float:
-        return rate(together(clients, "drive", door, seconds, args.steps))
+    def drive(connection: str, seconds: float = args.seconds) -> float:
+        return rate(together(clients, "drive", connection, seconds, args.steps))
 
-    for door in doors:
-        drive(door, 1.0)
+    for connection in connections:
+        drive(connection, 1.0)
     tuned = {}
     for setting in GRID:
         handle.tune.remote(*setting).result()
@@ -140,13 +151,16 @@ def against_peers(
         say(f"serve {setting}: {tuned[setting]:.4g} frames/s")
     best = max(tuned, key=lambda setting: tuned[setting])
     handle.tune.remote(*best).result()
-    found = in_turn({door: lambda door=door: drive(door) for door in doors}, args.repeats)
+    found = in_turn(
+        {connection: lambda connection=connection: drive(connection) for connection in connections},
+        args.repeats,
+    )
     serve.shutdown()
     pool.close()
     return {
         "over_ray_serve": ratio(found["pool"], found["serve"]),
         "over_plain_actor": ratio(found["pool"], found["plain"]),
-        "peers_frames_per_s": {door: spread(values) for door, values in found.items()},
+        "peers_frames_per_s": {connection: spread(values) for connection, values in found.items()},
         "serve_best": dict(
             zip(("max_batch_size", "batch_wait_timeout_s", "own_thread"), best, strict=True)
         ),

@@ -1,18 +1,22 @@
-"""What four trials get from one pool ÷ what one trial gets from its own; and the memory of both.
+"""Is one pool for four trials as fast as a pool for one? How much memory is saved?
 
     python benchmarks/shared_pool.py
     python benchmarks/shared_pool.py --model ViT-B-32 --seconds 30 --steps 16
 
-A trial is a client process with a handle to the pool of its own, which goes the connector's way,
-as in served.py. Pools have one actor each, of the same batch size. `shared_over_single` is the
-frames/s of all trials together on one pool ÷ those of one trial on its own: with one client, or
-with as many client processes as all trials have, whichever is the faster; both ratios are reported.
-With `own_goals_over_single` each trial has goals of its own, so that no two trials' requests join.
+A trial is a client process with a separate handle to the pool, which works as
+in served.py. Each pool has one actor; all have the same batch size.
+`shared_over_single` is the frames/s of all trials together on one pool ÷ those
+of one trial with its own pool. That trial has one client or as many client
+processes as there are trials, whichever is faster; both ratios are reported. In
+`own_goals_over_single`, each trial has other goals, so that requests of
+different trials do not join.
 
-Memory is that of the reward actors' processes, looked at once, when each has scored: RSS, and PSS,
-which shares out the pages that several map. `undisturbed` is the frames/s of the other trials after
-one of them was killed with requests under way ÷ before; as that one took its share before, also ÷
-theirs when it has not begun. Prints one JSON object last.
+Memory is that of the reward actors' processes, measured once, after each has
+scored: RSS, and PSS, which divides pages among the processes that map them.
+`undisturbed` is the frames/s of the other trials after one of them was killed
+with unanswered requests ÷ before. Since that trial took its share before, the
+frames/s are also divided by those without it. Prints one JSON object at the
+end.
 """
 
 import argparse
@@ -50,7 +54,7 @@ OWN_GOALS = ["a red ball", "a blue key", "a green box", "a grey door"]
 
 
 class Answers(NamedTuple):
-    """When scores came, by time.monotonic(), and the number of requests whose scores did not."""
+    """The arrival times of scores, by time.monotonic(), and the number of failed requests."""
 
     times: list[float]
     failed: int
@@ -61,19 +65,19 @@ class Answers(NamedTuple):
 
 
 class Trial(Client):
-    """One trial's env runner."""
+    """The env runner of a trial."""
 
     def ready(self) -> None:
-        """Answer once this process can work."""
+        """Return when this process can work."""
 
     def pursue(self, goal: str) -> None:
-        """Be rewarded for another goal from now on."""
+        """Use another goal from now on."""
         self._config = self._config.model_copy(update={"goals": (goal,)})
         self._scorer = self._config.scorer
 
-    def ask(self, door: str, seconds: float) -> Answers:
-        """Keep as many requests under way as the pool lets a client have."""
-        pool, goals = self._doors[door], np.zeros(self._env.num_envs, np.int64)
+    def ask(self, connection: str, seconds: float) -> Answers:
+        """Send requests for ``seconds``, with as many unanswered ones as the pool allows."""
+        pool, goals = self._connections[connection], np.zeros(self._env.num_envs, np.int64)
         end, waiting = time.monotonic() + seconds, deque[Any]()
         times, failed = [], 0
         while (asks := time.monotonic() < end) or waiting:
@@ -92,10 +96,16 @@ def main() -> None:
     """Measure, and print."""
     options = parser(__doc__)
     options.add_argument("--model", default="small")
-    options.add_argument("--trials", type=int, default=4, choices=range(2, len(OWN_GOALS) + 1))
-    options.add_argument("--request", type=int, default=16)
-    options.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    options.add_argument("--steps", type=int, default=64, help="of a fragment")
+    options.add_argument(
+        "--trials",
+        type=int,
+        default=4,
+        choices=range(2, len(OWN_GOALS) + 1),
+        help="number of trials",
+    )
+    options.add_argument("--request", type=int, default=16, help="frames of a request")
+    options.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement")
+    options.add_argument("--steps", type=int, default=64, help="steps of a fragment")
     args = options.parse_args()
     start_ray()
     config = reward(args)
@@ -109,7 +119,7 @@ def main() -> None:
 
 
 def memory(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
-    """Return what the reward actors hold, of one pool and of a pool for each trial."""
+    """Return the memory of the reward actors, for one pool and for a pool of each trial."""
     one, each = (held(args, config, pools) for pools in (1, args.trials))
     return {
         "one_pool": one,
@@ -120,7 +130,7 @@ def memory(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
 
 
 def held(args: argparse.Namespace, config: VLMRewardConfig, count: int) -> dict[str, Any]:
-    """Return the MiB of so many pools' actors, which have scored the same number of frames."""
+    """Return the MiB of the actors of ``count`` pools, after each scored as many frames."""
     scorer, goals = config.scorer, np.zeros(args.request, np.int64)
     env = StandInEnv(args.request, shape_of(args.model), seed=0)
     pools = [RewardPool.start(config, name=f"of-{count}-{i}") for i in range(count)]
@@ -145,7 +155,7 @@ def held(args: argparse.Namespace, config: VLMRewardConfig, count: int) -> dict[
 
 
 def sizes_of(pid: int) -> dict[str, float]:
-    """Return a process's resident memory in MiB; its proportional share too, where Linux tells."""
+    """Return a process's RSS in MiB, and its PSS where Linux reports it."""
     rollup = Path(f"/proc/{pid}/smaps_rollup")
     if rollup.exists():
         lines = rollup.read_text().splitlines()
@@ -156,9 +166,9 @@ def sizes_of(pid: int) -> dict[str, float]:
 
 
 def together_and_alone(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str, Any]:
-    """Measure trials on one pool beside a trial on its own, then with one that is killed."""
+    """Compare trials on one pool with a trial that has its own, then kill a trial."""
     pools = [RewardPool.start(config, name=SHARED)]
-    # Each finds a size by the clock, and two may find two.
+    # Each pool chooses a batch size by timing, so two pools may choose different ones.
     size = pools[0].describe()[0]["batch_size"]
     same = config.model_copy(update={"serving": {"max_batch_size": size}})
     pools.append(RewardPool.start(same, name=SINGLE))
@@ -175,17 +185,17 @@ def together_and_alone(args: argparse.Namespace, config: VLMRewardConfig) -> dic
 
 
 def start_trial(args: argparse.Namespace, config: VLMRewardConfig, seed: int) -> Any:
-    """Start a trial's process, with a handle to either pool."""
-    doors = {name: connect(name, config) for name in (SHARED, SINGLE)}
+    """Start a trial's process, with a handle to each pool."""
+    connections = {name: connect(name, config) for name in (SHARED, SINGLE)}
     kind = ray.remote(num_cpus=0)(Trial)
-    return kind.remote(config, doors, args.request, shape_of(args.model), seed)
+    return kind.remote(config, connections, args.request, shape_of(args.model), seed)
 
 
 def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
-    """Measure frames/s of trials on one pool, and of one trial on its own."""
+    """Measure the frames/s of trials on one pool, and of one trial with its own pool."""
 
-    def drive(door: str, clients: list[Any], seconds: float = args.seconds) -> list[Driven]:
-        return together(clients, "drive", door, seconds, args.steps)
+    def drive(connection: str, clients: list[Any], seconds: float = args.seconds) -> list[Driven]:
+        return together(clients, "drive", connection, seconds, args.steps)
 
     def own_goals() -> list[Driven]:
         pursue(trials, OWN_GOALS)
@@ -193,8 +203,8 @@ def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
         pursue(trials, OWN_GOALS[:1] * len(trials))
         return driven
 
-    for door in (SHARED, SINGLE):
-        drive(door, trials, 1.0)
+    for connection in (SHARED, SINGLE):
+        drive(connection, trials, 1.0)
     own_goals()
     many = f"single_{len(trials)}_clients"
     found = in_turn(
@@ -223,7 +233,7 @@ def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
 
 
 def pursue(trials: list[Any], goals: Sequence[str]) -> None:
-    """Give each trial its goal."""
+    """Set the goal of each trial."""
     fetch([trial.pursue.remote(goal) for trial, goal in zip(trials, goals, strict=False)])
 
 
@@ -234,7 +244,7 @@ def evenness(driven: Sequence[Driven]) -> float:
 
 
 def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]) -> dict[str, Any]:
-    """Kill a trial with requests under way, and look at the others before and after."""
+    """Kill a trial with unanswered requests, and measure the others before and after."""
     *others, victim = trials
     found: Sides = {"without": [], "before": [], "after": []}
     failed = 0
@@ -242,7 +252,7 @@ def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]
         if repeat:
             victim = start_trial(args, config, args.trials + repeat)
             fetch(victim.ready.remote())
-        asked = [trial.ask.remote(SHARED, 3 * args.seconds + 4 * SETTLES_S) for trial in others]
+        pending = [trial.ask.remote(SHARED, 3 * args.seconds + 4 * SETTLES_S) for trial in others]
         begins = {"without": pause(SETTLES_S)}
         pause(args.seconds)
         lost = victim.ask.remote(SHARED, 10 * args.seconds + 60)
@@ -250,7 +260,7 @@ def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]
         begins["after"] = pause(args.seconds)
         ray.kill(victim)
         check_killed(lost)
-        answers = fetch(asked)
+        answers = fetch(pending)
         failed += sum(each.failed for each in answers)
         for name, begin in begins.items():
             found[name].append(
@@ -268,13 +278,13 @@ def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]
 
 
 def pause(seconds: float) -> float:
-    """Return the time after so many seconds."""
+    """Sleep, and return the time afterwards."""
     time.sleep(seconds)
     return time.monotonic()
 
 
 def check_killed(lost: Any) -> None:
-    """Raise unless a trial died before it had all its answers."""
+    """Raise an error unless the trial died before it had all its answers."""
     try:
         fetch(lost)
     except RayActorError:

@@ -1,11 +1,12 @@
-"""Wall time of a PPO iteration with a reward device that is not the env's ÷ with no VLM reward.
+"""How much does the VLM reward slow down an iteration of PPO?
 
     python benchmarks/training.py
 
-The device is emulated (see emulated.py): for the frames of a vector step it needs 60 % of the time
-that the envs take for the step. The envs wait too, as a simulator on other cores would, so that
-two cores suffice and the learner, a small MLP, is a small part. Three algorithms take turns: no
-reward, deferred and synchronous. Prints one JSON object last.
+The reward device is emulated (see emulated.py): for the frames of a vector step
+it needs 60 % of the time that the envs take for the step. The envs wait too, as
+a simulator on other cores would, so that two cores are enough; the learner is a
+small MLP and takes little time. Three algorithms take turns: without reward,
+deferred mode and synchronous mode. Prints one JSON object at the end.
 """
 
 import argparse
@@ -25,7 +26,7 @@ SHAPE = (56, 56, 3)
 
 
 class SlowEnv(gym.Env):
-    """Waits at each step, and shows frames that were made beforehand."""
+    """Waits at each step, and renders frames made in advance."""
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     render_mode = "rgb_array"
@@ -48,17 +49,19 @@ class SlowEnv(gym.Env):
         return self._rng.random(8, np.float32), 0.0, False, self._t == 100, {}
 
     def render(self) -> np.ndarray:
-        """Return a frame."""
+        """Return a frame, uint8 [H, W, 3]."""
         return self._frames[self._t % 64]
 
 
 def main() -> None:
     """Measure, and print."""
     options = parser(__doc__)
-    options.add_argument("--step-ms", type=float, default=2.0, help="of one sub-env's step")
-    options.add_argument("--envs", type=int, default=16, help="sub-envs of the runner")
-    options.add_argument("--device-share", type=float, default=0.6, help="of the env's time")
-    options.add_argument("--steps", type=int, default=2048, help="of an iteration")
+    options.add_argument("--step-ms", type=float, default=2.0, help="time of a step of one sub-env")
+    options.add_argument("--envs", type=int, default=16, help="sub-envs of the env runner")
+    options.add_argument(
+        "--device-share", type=float, default=0.6, help="time of the device ÷ time of the envs"
+    )
+    options.add_argument("--steps", type=int, default=2048, help="env steps of an iteration")
     args = options.parse_args()
     start_ray(runtime_env=hook(args.device_share * args.step_ms / 1000))
     algorithms = {mode: build(args, mode) for mode in ("none", "deferred", "synchronous")}
@@ -93,7 +96,7 @@ def main() -> None:
 
 
 def build(args: argparse.Namespace, mode: str) -> Algorithm:
-    """Build a PPO with a reward of this mode, or with none."""
+    """Build PPO with a reward in this mode, or without a reward."""
     config = (
         PPOConfig()
         .environment(SlowEnv, env_config={"step_ms": args.step_ms})

@@ -1,10 +1,11 @@
-"""Which verdict does a wrong reward get, and how far from its bars does it stay?
+"""Which verdict does a wrong reward get, and how far is it from the limits?
 
     python benchmarks/verdicts.py --out runs/verdicts.json
 
-Judges both embedded CLIPs as they ship, with their weights in random order and with the goals'
-prompts in random order, on sets of 1,000 frames of the quickstart's env. Prints one JSON object
-last: each figure's most telling value by kind of reward, and every reward's own.
+Evaluates both embedded CLIPs on sets of 1,000 frames of the quickstart's env:
+as shipped, with their weights in random order, and with the goals' prompts in
+random order. Prints one JSON object at the end: the extreme values of each
+figure by kind of reward, and the figures of every reward.
 """
 
 import tempfile
@@ -31,7 +32,7 @@ Row = dict[str, Any]
 
 
 def lift(run: Experiment, seed: int, number: int) -> LabelledFrames:
-    """Return so many frames: 70 episodes of the expert, and of random play up to their number."""
+    """Return ``number`` frames: 70 episodes of the expert, filled up with random play."""
     parts = [
         collect(run, players=["expert"], episodes=70, seed=seed),
         collect(run, players=["random"], episodes=70, seed=seed),
@@ -39,16 +40,16 @@ def lift(run: Experiment, seed: int, number: int) -> LabelledFrames:
     return LabelledFrames.join(parts).take(np.arange(number))
 
 
-def judged(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Row:
-    """Return a reward's verdict, and the figures that its bars are set for."""
-    its = score_with_model(model, config, frames)
-    told = figures(its)
+def evaluate(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> Row:
+    """Return a reward's verdict, and the figures that it depends on."""
+    scored = score_with_model(model, config, frames)
+    found = figures(scored)
     return {
-        "verdict": decide(its, told).kind,
-        "ap": _ends(told, "average_precision"),
-        "auroc": _ends(told, "auroc"),
-        "goal_accuracy": [_way(told, end) for end in _ends(told, "goal_accuracy")],
-        "ap_above_share": told["average_precision"].low > told.share,
+        "verdict": decide(scored, found).kind,
+        "ap": _ends(found, "average_precision"),
+        "auroc": _ends(found, "auroc"),
+        "goal_accuracy": [_above_chance(found, end) for end in _ends(found, "goal_accuracy")],
+        "ap_above_share": found["average_precision"].low > found.share,
     }
 
 
@@ -60,44 +61,44 @@ def rows(run: Experiment, sets: list[LabelledFrames], counts: dict[str, int]) ->
         swapped = [shuffled(config, seed) for seed in range(counts["prompts"])]
         for number, frames in enumerate(sets):
             about = {"clip": clip, "set": number}
-            yield {"reward": "as shipped", **about, **judged(shipped, config, frames)}
+            yield {"reward": "as shipped", **about, **evaluate(shipped, config, frames)}
             for wrong in swapped:
-                yield {"reward": "prompts", **about, **judged(shipped, wrong, frames)}
+                yield {"reward": "prompts", **about, **evaluate(shipped, wrong, frames)}
         for seed in range(counts["weights"]):
             with tempfile.TemporaryDirectory() as folder:
                 encoder = save_clip(clip, mixed(clip, seed), Path(folder))
-                model, its = RewardModel(CLIPEncoder.load(encoder)), with_encoder(config, encoder)
+                model, wrong = RewardModel(CLIPEncoder.load(encoder)), with_encoder(config, encoder)
                 for number, frames in enumerate(sets):
                     about = {"reward": "weights", "clip": clip, "set": number}
-                    yield {**about, **judged(model, its, frames)}
+                    yield {**about, **evaluate(model, wrong, frames)}
 
 
-def in_brief(found: list[Row]) -> dict[str, Row]:
-    """Return the table of docs/evaluation.md: the largest and the least of each kind of reward."""
-    told = {}
+def summarise(found: list[Row]) -> dict[str, Row]:
+    """Return the table of docs/evaluation.md: the range of each figure by kind of reward."""
+    summary = {}
     for kind in dict.fromkeys(row["reward"] for row in found):
-        own = [row for row in found if row["reward"] == kind]
-        verdicts = [row["verdict"] for row in own]
-        told[kind] = {
-            "rewards": len(own),
+        same = [row for row in found if row["reward"] == kind]
+        verdicts = [row["verdict"] for row in same]
+        summary[kind] = {
+            "rewards": len(same),
             "verdicts": {name: verdicts.count(name) for name in dict.fromkeys(verdicts)},
-            "ap_high": _range(row["ap"][1] for row in own),
-            "auroc_low": _range(row["auroc"][0] for row in own),
-            "goal_accuracy_low": _range(row["goal_accuracy"][0] for row in own),
-            "goal_accuracy_high": _range(row["goal_accuracy"][1] for row in own),
-            "ap_above_share": sum(row["ap_above_share"] for row in own),
+            "ap_high": _range(row["ap"][1] for row in same),
+            "auroc_low": _range(row["auroc"][0] for row in same),
+            "goal_accuracy_low": _range(row["goal_accuracy"][0] for row in same),
+            "goal_accuracy_high": _range(row["goal_accuracy"][1] for row in same),
+            "ap_above_share": sum(row["ap_above_share"] for row in same),
         }
-    return told
+    return summary
 
 
-def _ends(told: Figures, name: str) -> list[float]:
-    interval = told[name]
+def _ends(found: Figures, name: str) -> list[float]:
+    interval = found[name]
     return [round(interval.low, 4), round(interval.high, 4)]
 
 
-def _way(told: Figures, goal_accuracy: float) -> float:
-    """Return how far on the way from chance to 1."""
-    return round((goal_accuracy - told.chance) / (1 - told.chance), 4)
+def _above_chance(found: Figures, goal_accuracy: float) -> float:
+    """Return the goal accuracy scaled so that chance is 0 and the best value 1."""
+    return round((goal_accuracy - found.chance) / (1 - found.chance), 4)
 
 
 def _range(values: Iterator[float]) -> dict[str, float]:
@@ -106,12 +107,16 @@ def _range(values: Iterator[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Judge all, and print."""
+    """Evaluate all rewards, and print."""
     options = parser(__doc__, repeats=None, precision=None)
-    options.add_argument("--sets", type=int, default=2)
-    options.add_argument("--frames", type=int, default=1000, help="of each set")
-    options.add_argument("--weights", type=int, default=15, help="orders, of each CLIP")
-    options.add_argument("--prompts", type=int, default=8, help="orders, of each CLIP")
+    options.add_argument("--sets", type=int, default=2, help="sets of frames")
+    options.add_argument("--frames", type=int, default=1000, help="frames of each set")
+    options.add_argument(
+        "--weights", type=int, default=15, help="random orders of each CLIP's weights"
+    )
+    options.add_argument(
+        "--prompts", type=int, default=8, help="random orders of each CLIP's prompts"
+    )
     args = options.parse_args()
     run = Experiment.from_file(ROOT / "configs" / "quickstart.yaml")
     sets = [lift(run, seed, args.frames) for seed in range(args.sets)]
@@ -121,8 +126,8 @@ def main() -> None:
         found.append(row)
         say(f"{len(found)}: {row}")
     successes = [int(frames.labels.sum()) for frames in sets]
-    told = {"kinds": in_brief(found), "successes": successes, "rows": found}
-    finish("verdicts", told, vars(args), args.out)
+    summary = {"kinds": summarise(found), "successes": successes, "rows": found}
+    finish("verdicts", summary, vars(args), args.out)
 
 
 if __name__ == "__main__":

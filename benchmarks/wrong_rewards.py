@@ -1,4 +1,4 @@
-"""Rewards that are wrong in a known way: weights of no use, goals described by others' prompts."""
+"""Rewards that are wrong in a known way: with wrong weights, or with other goals' prompts."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from rllib_vlm_reward.reward_model import spec
 
 CLIPS = Path(spec.__file__).parent / "checkpoints"
 Weights = dict[str, torch.Tensor]
-Wrong = Callable[[str, int], Weights]  # of an embedded CLIP and a seed
+Wrong = Callable[[str, int], Weights]  # from the name of an embedded CLIP, and a seed
 
 
 def trained(clip: str, seed: int = 0) -> Weights:
@@ -24,7 +24,7 @@ def trained(clip: str, seed: int = 0) -> Weights:
 
 
 def untrained(clip: str, seed: int) -> Weights:
-    """Return open_clip's own random weights."""
+    """Return the random weights of open_clip."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = open_clip.create_model(f"local-dir:{CLIPS / clip}", load_weights=False)
@@ -32,7 +32,7 @@ def untrained(clip: str, seed: int) -> Weights:
 
 
 def mixed(clip: str, seed: int) -> Weights:
-    """Return each tensor's numbers in another order, their spread kept."""
+    """Return the weights with the numbers of each tensor in random order."""
     order = torch.Generator().manual_seed(seed)
     return {
         name: each.flatten()[torch.randperm(each.numel(), generator=order)].view(each.shape)
@@ -42,18 +42,18 @@ def mixed(clip: str, seed: int) -> Weights:
 
 def half(clip: str, seed: int) -> Weights:
     """Return a trained text tower with an untrained image tower."""
-    known, fresh = trained(clip), untrained(clip, seed)
-    return {name: (fresh if name.startswith("visual") else known)[name] for name in known}
+    text, image = trained(clip), untrained(clip, seed)
+    return {name: (image if name.startswith("visual") else text)[name] for name in text}
 
 
 def blind(clip: str, seed: int = 0) -> Weights:
-    """Return weights with which no picture makes a difference."""
-    known = trained(clip)
-    return {**known, "visual.proj": torch.zeros_like(known["visual.proj"])}
+    """Return weights with which all frames have the same embedding."""
+    weights = trained(clip)
+    return {**weights, "visual.proj": torch.zeros_like(weights["visual.proj"])}
 
 
 def save_clip(clip: str, weights: Weights, folder: Path) -> str:
-    """Write a CLIP of an embedded one's architecture; return its folder."""
+    """Write a CLIP with the architecture of an embedded one; return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(CLIPS / clip / "open_clip_config.json", folder)
     given = {name: each.contiguous().clone() for name, each in weights.items()}
@@ -62,7 +62,7 @@ def save_clip(clip: str, weights: Weights, folder: Path) -> str:
 
 
 def shuffled(config: VLMRewardConfig, seed: int) -> VLMRewardConfig:
-    """Return the reward with each goal described by another's prompt."""
+    """Return the reward with each goal's prompt replaced by another goal's."""
     goals = config.goal_set.goals
     rng, order = np.random.default_rng(seed), np.arange(len(goals))
     while (order == np.arange(len(goals))).any():

@@ -101,7 +101,7 @@ class Client:
 
     Args:
         config: the reward.
-        doors: functions by name; each opens a pool, or something with a pool's interface.
+        connections: functions by name; each opens a pool, or something with a pool's interface.
         num_envs: number of sub-envs, B, which is the number of frames in a request.
         shape: height and width of a frame.
         seed: seed of the frames.
@@ -110,20 +110,20 @@ class Client:
     def __init__(
         self,
         config: VLMRewardConfig,
-        doors: dict[str, Callable[[], Any]],
+        connections: dict[str, Callable[[], Any]],
         num_envs: int,
         shape: Shape,
         seed: int,
     ) -> None:
         in_force = {"head": config.head_in_force, "threshold": config.threshold_in_force}
         self._config = config.model_copy(update={**_EVERY_FRAME, **in_force})
-        self._doors = {name: make() for name, make in doors.items()}
+        self._connections = {name: make() for name, make in connections.items()}
         self._env: Any = StandInEnv(num_envs, shape, seed)
         self._scorer = config.scorer
 
-    def drive(self, door: str, seconds: float, steps: int) -> Driven:
+    def drive(self, connection: str, seconds: float, steps: int) -> Driven:
         """Step B episodes through the connector piece, in whole fragments of ``steps`` steps."""
-        piece = _Piece(self._config, self._doors[door])
+        piece = _Piece(self._config, self._connections[connection])
         piece.env = self._env
         episodes = [SingleAgentEpisode() for _ in range(self._env.num_envs)]
         texts = itertools.cycle(self._config.training_goals.texts)
@@ -146,9 +146,9 @@ class Client:
 
         return _timed(fragment, seconds)
 
-    def request(self, door: str, seconds: float, in_flight: int) -> Driven:
+    def request(self, connection: str, seconds: float, in_flight: int) -> Driven:
         """Send requests without episodes, with ``in_flight`` of them unanswered at most."""
-        pool, goals = self._doors[door], np.zeros(self._env.num_envs, np.int64)
+        pool, goals = self._connections[connection], np.zeros(self._env.num_envs, np.int64)
         latencies: list[float] = []
         waiting: list[tuple[float, Any]] = []
 
@@ -189,13 +189,13 @@ def connect(name: str, config: VLMRewardConfig) -> Callable[[], RewardPool]:
 def start_clients(
     count: int,
     config: VLMRewardConfig,
-    doors: dict[str, Callable[[], Any]],
+    connections: dict[str, Callable[[], Any]],
     num_envs: int,
     shape: Shape,
 ) -> list[ray.actor.ActorHandle]:
     """Start ``count`` clients, each in a separate process; see :class:`Client`."""
     kind = ray.remote(num_cpus=0)(Client)
-    return [kind.remote(config, doors, num_envs, shape, seed) for seed in range(count)]
+    return [kind.remote(config, connections, num_envs, shape, seed) for seed in range(count)]
 
 
 def together(clients: list[ray.actor.ActorHandle], method: str, *args: Any) -> list[Driven]:

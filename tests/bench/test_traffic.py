@@ -20,7 +20,7 @@ CONFIG = VLMRewardConfig(
 SHAPE = (6, 8)
 
 
-class Door:
+class Connection:
     """Remembers each frame's bytes, and how many requests were under way at once."""
 
     def __init__(self):
@@ -42,25 +42,25 @@ class Door:
 
 
 @pytest.fixture
-def door():
-    return Door()
+def connection():
+    return Connection()
 
 
 @pytest.fixture
-def client(door):
-    return Client(CONFIG, {"door": lambda: door}, num_envs=3, shape=SHAPE, seed=1)
+def client(connection):
+    return Client(CONFIG, {"connection": lambda: connection}, num_envs=3, shape=SHAPE, seed=1)
 
 
-def test_the_connectors_way_scores_every_frame_once(client, door):
-    driven = client.drive("door", 0.02, 16)
-    assert driven.frames == len(door.frames) == len(set(door.frames)) > 0
+def test_the_connectors_way_scores_every_frame_once(client, connection):
+    driven = client.drive("connection", 0.02, 16)
+    assert driven.frames == len(connection.frames) == len(set(connection.frames)) > 0
     assert driven.frames % (16 * 3) == 0  # whole fragments
-    assert set(door.sizes) == {3}
-    assert door.under_way == 0
-    assert len(door.frames[0]) == 6 * 8 * 3
+    assert set(connection.sizes) == {3}
+    assert connection.under_way == 0
+    assert len(connection.frames[0]) == 6 * 8 * 3
 
 
-def test_a_calibration_for_frames_from_elsewhere_does_not_stop_it(door):
+def test_a_calibration_for_frames_from_elsewhere_does_not_stop_it(connection):
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
     config = CONFIG.model_copy(update={"threshold": None, "early_end": False})
     calibration = {
@@ -73,17 +73,17 @@ def test_a_calibration_for_frames_from_elsewhere_does_not_stop_it(door):
         **dict.fromkeys(("frames", "successes", "episodes"), 1),
     }
     config = config.model_copy(update={"calibration": calibration})
-    client = Client(config, {"door": lambda: door}, num_envs=3, shape=SHAPE, seed=1)
-    assert client.drive("door", 0.01, 4).frames == len(door.frames)
+    client = Client(config, {"connection": lambda: connection}, num_envs=3, shape=SHAPE, seed=1)
+    assert client.drive("connection", 0.01, 4).frames == len(connection.frames)
     assert client._config.scorer == config.scorer
 
 
-def test_requests_keep_to_what_may_be_under_way(client, door):
-    driven = client.request("door", 0.02, 2)
-    assert driven.frames == len(door.frames) == len(set(door.frames))
-    assert len(driven.latencies) == len(door.sizes)
-    assert door.most == 2
-    assert door.under_way == 0
+def test_requests_keep_to_what_may_be_under_way(client, connection):
+    driven = client.request("connection", 0.02, 2)
+    assert driven.frames == len(connection.frames) == len(set(connection.frames))
+    assert len(driven.latencies) == len(connection.sizes)
+    assert connection.most == 2
+    assert connection.under_way == 0
 
 
 def test_frames_differ_between_steps_and_between_clients():
