@@ -91,8 +91,8 @@ def measure(
             lambda it: encode(encoder, it).cpu(), batch, 1, threads, args.seconds
         )
 
-    found = in_turn({str(size): lambda size=size: speed(size) for size in sizes}, args.repeats)
-    speeds = {int(size): spread(each) for size, each in found.items()}
+    measured = in_turn({str(size): lambda size=size: speed(size) for size in sizes}, args.repeats)
+    speeds = {int(size): spread(each) for size, each in measured.items()}
     best = max(speeds, key=lambda size: speeds[size]["median"])
     return {
         "frames_per_s": speeds[best],

@@ -51,11 +51,13 @@ def main() -> None:
     first = {count: round(seconds(count, args.request), 2) for count in scorers}
     for count in scorers:
         seconds(count)
-    found = in_turn({count: lambda count=count: seconds(count) for count in scorers}, args.repeats)
+    measured = in_turn(
+        {count: lambda count=count: seconds(count) for count in scorers}, args.repeats
+    )
     few, many = map(str, args.goals)
     figures = {
-        "goals_10k_over_10": ratio(found[many], found[few]),
-        "seconds": {count: spread(values) for count, values in found.items()},
+        "goals_10k_over_10": ratio(measured[many], measured[few]),
+        "seconds": {count: spread(values) for count, values in measured.items()},
         "first_request_s": first,
         "negatives": sum(len(goal.negatives) for goal in scorers[many].goals.goals),
     }

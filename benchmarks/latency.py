@@ -65,10 +65,10 @@ def main() -> None:
 
     sides: dict[str, Any] = {str(count): lambda count=count: ask(count) for count in args.clients}
     sides["bare"] = lambda: ray.get(bare.again.remote(searched, args.seconds))
-    found = in_turn(sides, args.repeats)
+    measured = in_turn(sides, args.repeats)
     pool.close()
-    limit = spread([each.frames_per_second for each in found.pop("bare")])
-    figures = {count: figures_of(repeats) for count, repeats in found.items()}
+    limit = spread([each.frames_per_second for each in measured.pop("bare")])
+    figures = {count: figures_of(repeats) for count, repeats in measured.items()}
     if args.picture is not None:
         draw(args.picture, figures, limit["median"], f"{args.model}, {searched.precision}")
     finish("latency", {"clients": figures, "bare_frames_per_s": limit}, vars(args), args.out)

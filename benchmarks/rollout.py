@@ -5,7 +5,7 @@
 Afterwards, as vlmrm's method does: all frames are kept, then go through the
 model in fp32 in chunks of equal size. Frames become float tensors, are resized
 to a square, normalised, encoded, and compared with goal and baseline. The chunk
-size is the best of several, found on a part of the frames. While it arrives, as
+size is the best of several, measured on a part of the frames. While it arrives, as
 this package does: one client sends requests through the pool, in the same
 order. Both have the same model, the same random weights and the same cores. The
 steps of the rollout cost nothing in either case. Prints one JSON object at the
@@ -114,7 +114,7 @@ def main() -> None:
     def seconds(scorer: Any, size: int) -> float:
         return ray.get(scorer.score.remote(next(seeds), args.frames, args.side, size))
 
-    found = in_turn(
+    measured = in_turn(
         {
             "after_rollout": lambda: seconds(after, chunk),
             "ours": lambda: seconds(during, args.request),
@@ -123,8 +123,8 @@ def main() -> None:
     )
     pool.close()
     figures = {
-        "over_rollout_scoring": ratio(found["after_rollout"], found["ours"]),
-        "seconds": {name: spread(values) for name, values in found.items()},
+        "over_rollout_scoring": ratio(measured["after_rollout"], measured["ours"]),
+        "seconds": {name: spread(values) for name, values in measured.items()},
         "chunk": chunk,
         "precision": actor["precision"],
     }

@@ -38,10 +38,10 @@ def main() -> None:
     args = options.parse_args()
     per_frame = args.device_ms / 1000 / args.request
     start_ray(runtime_env=hook(per_frame))
-    found = measure(args, args.actors, [None, None], cpus=0)
+    measured = measure(args, args.actors, [None, None], cpus=0)
     figures = {
-        "scaling_efficiency": efficiencies(found),
-        "frames_per_s": {str(count): spread(speeds) for count, speeds in found.items()},
+        "scaling_efficiency": efficiencies(measured),
+        "frames_per_s": {str(count): spread(speeds) for count, speeds in measured.items()},
         "ideal_frames_per_s_of_one": 1 / per_frame,
     }
     ray.shutdown()
@@ -53,9 +53,11 @@ def main() -> None:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    found = measure(args, [1, 2], nodes, cpus=1.5)  # a node has room for two actors, of both pools
-    figures["scaling_efficiency_2_nodes"] = efficiencies(found)["2"]
-    figures["frames_per_s_2_nodes"] = {str(count): spread(found[count]) for count in found}
+    measured = measure(
+        args, [1, 2], nodes, cpus=1.5
+    )  # a node has room for two actors, of both pools
+    figures["scaling_efficiency_2_nodes"] = efficiencies(measured)["2"]
+    figures["frames_per_s_2_nodes"] = {str(count): spread(measured[count]) for count in measured}
     ray.shutdown()
     cluster.shutdown()
     finish("scaling", figures, vars(args), args.out)
@@ -89,17 +91,17 @@ def measure(
     for count in counts:
         speed(count, 1.0)
     sides = {str(count): lambda count=count: speed(count) for count in counts}
-    found = in_turn(sides, args.repeats)
+    measured = in_turn(sides, args.repeats)
     for pool in pools.values():
         pool.close()
-    return {int(count): speeds for count, speeds in found.items()}
+    return {int(count): speeds for count, speeds in measured.items()}
 
 
-def efficiencies(found: dict[int, list[float]]) -> dict[str, object]:
+def efficiencies(measured: dict[int, list[float]]) -> dict[str, object]:
     """Return frames/s ÷ (number of actors × frames/s of one actor), by number of actors."""
     return {
-        str(count): ratio(speeds, [count * one for one in found[1]])
-        for count, speeds in found.items()
+        str(count): ratio(speeds, [count * one for one in measured[1]])
+        for count, speeds in measured.items()
         if count > 1
     }
 

@@ -74,7 +74,7 @@ def against_bare(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str,
         args.clients, config, {"pool": connect(pool.name, config)}, args.request, shape
     )
     together(clients, "drive", "pool", 1.0, args.steps)
-    found = in_turn(
+    measured = in_turn(
         {
             "bare": lambda: ray.get(bare.again.remote(searched, seconds)),
             "connector": lambda: rate(together(clients, "drive", "pool", seconds, args.steps)),
@@ -88,7 +88,7 @@ def against_bare(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str,
     for process in (*clients, bare):
         ray.kill(process)
     return {
-        **beside_bare(found),
+        **beside_bare(measured),
         "bare_ways": [dataclasses.asdict(way) for way in searched.ways],
         "client_cpu_us_per_frame": 1e6
         * sum(each.cpu_seconds for each in costs)
@@ -99,13 +99,13 @@ def against_bare(args: argparse.Namespace, config: VLMRewardConfig) -> dict[str,
     }
 
 
-def beside_bare(found: Sides) -> dict[str, Any]:
+def beside_bare(measured: Sides) -> dict[str, Any]:
     """Return the ratios, and the frames/s that they compare."""
     sides = {
-        "bare": [each.frames_per_second for each in found["bare"]],
-        "forward_alone": [each.forward_per_second for each in found["bare"]],
-        "connector": found["connector"],
-        "pool": found["pool"],
+        "bare": [each.frames_per_second for each in measured["bare"]],
+        "forward_alone": [each.forward_per_second for each in measured["bare"]],
+        "connector": measured["connector"],
+        "pool": measured["pool"],
     }
     return {
         "served_over_bare": ratio(sides["connector"], sides["bare"]),
@@ -151,16 +151,18 @@ def against_peers(
         say(f"serve {setting}: {tuned[setting]:.4g} frames/s")
     best = max(tuned, key=lambda setting: tuned[setting])
     handle.tune.remote(*best).result()
-    found = in_turn(
+    measured = in_turn(
         {connection: lambda connection=connection: drive(connection) for connection in connections},
         args.repeats,
     )
     serve.shutdown()
     pool.close()
     return {
-        "over_ray_serve": ratio(found["pool"], found["serve"]),
-        "over_plain_actor": ratio(found["pool"], found["plain"]),
-        "peers_frames_per_s": {connection: spread(values) for connection, values in found.items()},
+        "over_ray_serve": ratio(measured["pool"], measured["serve"]),
+        "over_plain_actor": ratio(measured["pool"], measured["plain"]),
+        "peers_frames_per_s": {
+            connection: spread(values) for connection, values in measured.items()
+        },
         "serve_best": dict(
             zip(("max_batch_size", "batch_wait_timeout_s", "own_thread"), best, strict=True)
         ),

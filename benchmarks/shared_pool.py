@@ -207,7 +207,7 @@ def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
         drive(connection, trials, 1.0)
     own_goals()
     many = f"single_{len(trials)}_clients"
-    found = in_turn(
+    measured = in_turn(
         {
             "single_1_client": lambda: drive(SINGLE, trials[:1]),
             many: lambda: drive(SINGLE, trials),
@@ -216,7 +216,7 @@ def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
         },
         args.repeats,
     )
-    speeds = {name: [rate(driven) for driven in repeats] for name, repeats in found.items()}
+    speeds = {name: [rate(driven) for driven in repeats] for name, repeats in measured.items()}
     best = max("single_1_client", many, key=lambda name: median(speeds[name]))
     return {
         "shared_over_single": ratio(speeds["shared"], speeds[best]),
@@ -226,7 +226,7 @@ def throughput(args: argparse.Namespace, trials: list[Any]) -> dict[str, Any]:
         "own_goals_over_single": ratio(speeds["shared_own_goals"], speeds[best]),
         "frames_per_s": {name: spread(values) for name, values in speeds.items()},
         "slowest_over_mean_trial": {
-            name: spread([evenness(driven) for driven in found[name]])
+            name: spread([evenness(driven) for driven in measured[name]])
             for name in ("shared", "shared_own_goals")
         },
     }
@@ -246,7 +246,7 @@ def evenness(driven: Sequence[Driven]) -> float:
 def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]) -> dict[str, Any]:
     """Kill a trial with unanswered requests, and measure the others before and after."""
     *others, victim = trials
-    found: Sides = {"without": [], "before": [], "after": []}
+    measured: Sides = {"without": [], "before": [], "after": []}
     failed = 0
     for repeat in range(args.repeats):
         if repeat:
@@ -263,17 +263,18 @@ def killing(args: argparse.Namespace, config: VLMRewardConfig, trials: list[Any]
         answers = fetch(pending)
         failed += sum(each.failed for each in answers)
         for name, begin in begins.items():
-            found[name].append(
+            measured[name].append(
                 args.request
                 * sum(each.between(begin, begin + args.seconds) for each in answers)
                 / args.seconds
             )
-        say(f"{repeat + 1}/{args.repeats} { {name: round(it[-1]) for name, it in found.items()} }")
+        latest = {name: round(speeds[-1]) for name, speeds in measured.items()}
+        say(f"{repeat + 1}/{args.repeats} {latest}")
     return {
-        "undisturbed": ratio(found["after"], found["before"]),
-        "undisturbed_over_without": ratio(found["after"], found["without"]),
+        "undisturbed": ratio(measured["after"], measured["before"]),
+        "undisturbed_over_without": ratio(measured["after"], measured["without"]),
         "failed_requests": failed,
-        "others_frames_per_s": {name: spread(speeds) for name, speeds in found.items()},
+        "others_frames_per_s": {name: spread(speeds) for name, speeds in measured.items()},
     }
 
 

@@ -74,7 +74,7 @@ def main() -> None:
         results[mode] = algorithms[mode].train()
         return time.perf_counter() - begin
 
-    found = in_turn({mode: lambda mode=mode: train(mode) for mode in algorithms}, args.repeats)
+    measured = in_turn({mode: lambda mode=mode: train(mode) for mode in algorithms}, args.repeats)
     timers = {
         mode: {
             "sampling_s": result["timers"]["env_runner_sampling_timer"],
@@ -85,9 +85,9 @@ def main() -> None:
     for algorithm in algorithms.values():
         algorithm.stop()
     figures = {
-        "training_over_no_reward": ratio(found["deferred"], found["none"]),
-        "synchronous_over_no_reward": ratio(found["synchronous"], found["none"]),
-        "iteration_s": {mode: spread(seconds) for mode, seconds in found.items()},
+        "training_over_no_reward": ratio(measured["deferred"], measured["none"]),
+        "synchronous_over_no_reward": ratio(measured["synchronous"], measured["none"]),
+        "iteration_s": {mode: spread(seconds) for mode, seconds in measured.items()},
         "timers_of_the_last_iteration": timers,
         "env_s_of_an_iteration": args.step_ms / 1000 * args.steps,
         "device_s_of_an_iteration": args.device_share * args.step_ms / 1000 * args.steps,

@@ -138,8 +138,8 @@ def main() -> None:
         num_samples=1,
         scheduler=FIFOScheduler(),
     )
-    if results.left:
-        parser.exit(1, f"{results.left}\n")
+    if results.remaining:
+        parser.exit(1, f"{results.remaining}\n")
     courses = summarise(results.reports)
     summary = {"courses": courses, "seeds": args.seeds, "budget_env_steps": args.steps}
     (args.output / "gain.json").write_text(json.dumps(summary, indent=1) + "\n")

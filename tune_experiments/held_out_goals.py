@@ -78,8 +78,8 @@ def main() -> None:
     results = search(
         space(args.seeds, args.steps), args.output, num_samples=1, scheduler=FIFOScheduler()
     )
-    if results.left:
-        parser.exit(1, f"{results.left}\n")
+    if results.remaining:
+        parser.exit(1, f"{results.remaining}\n")
     figures = {
         "held_out_success": interval([row["ground_truth_success"] for row in results.rows]),
         "goal_blind_success": interval([row["goal_blind_success"] for row in results.rows]),

@@ -127,8 +127,8 @@ def finding(
     for seed in range(seeds):
         path = folder / f"seed-{seed}"
         found = search(space(seed, steps), path, num_samples=1, scheduler=FIFOScheduler())
-        if found.left:
-            parser.exit(1, f"{found.left}\n")
+        if found.remaining:
+            parser.exit(1, f"{found.remaining}\n")
         results.append(found)
     summary = {
         "figures": summarise(results),

@@ -80,7 +80,8 @@ def _measure(algorithm: Algorithm, mode: str) -> Iteration:
     group, learner = algorithm.env_runner_group, _Stopwatch(algorithm.learner_group)
     group.foreach_env_runner(_record)
     algorithm.train()  # the first iteration is slower: torch, envs and actors set themselves up
-    shape = next((found for found in group.foreach_env_runner(_recorded) if found), None)
+    shapes = group.foreach_env_runner(_recorded)
+    shape = next((shape for shape in shapes if shape), None)
     if shape is None:
         raise ConfigError(
             "bench: the run's first iteration scored no frame, expected some. Raise "

@@ -24,9 +24,9 @@ COLORS = {
 }
 
 
-def tables(found: Breakdown) -> Group:
+def tables(breakdown: Breakdown) -> Group:
     """Return the tables and sentences of a breakdown, for rich to print."""
-    served, load = found.served, found.load
+    served, load = breakdown.served, breakdown.load
     height, width = load.frame
     speeds = Table("", "frames/s", title=f"{load.reward.encoder}, frames of {height}x{width}")
     best = served.limit.best
@@ -39,15 +39,15 @@ def tables(found: Breakdown) -> Group:
         f"actors: {load.reward.serving.num_actors}",
         f"{served.frames_per_second:,.0f}",
     )
-    per = "an iteration" if found.iteration else "1,000 frames"
+    per = "an iteration" if breakdown.iteration else "1,000 frames"
     parts = Table("part", f"seconds of {per}", "share", title="where the time goes")
-    for part in found.parts:
+    for part in breakdown.parts:
         parts.add_row(part.name, f"{part.seconds:.3f}", f"{part.share:.0%}")
-    return Group(speeds, parts, Text(_iteration(found)), Text(_conclusion(found)))
+    return Group(speeds, parts, Text(_iteration(breakdown)), Text(_conclusion(breakdown)))
 
 
-def _iteration(found: Breakdown) -> str:
-    run = found.iteration
+def _iteration(breakdown: Breakdown) -> str:
+    run = breakdown.iteration
     if run is None:
         return "To time env and learner too, give the CONFIG of a run."
     return (
@@ -56,19 +56,19 @@ def _iteration(found: Breakdown) -> str:
     )
 
 
-def _conclusion(found: Breakdown) -> str:
-    return f"{found.sentence} {found.remedy}"
+def _conclusion(breakdown: Breakdown) -> str:
+    return f"{breakdown.sentence} {breakdown.remedy}"
 
 
-def save_picture(path: Path, found: Breakdown) -> None:
+def save_picture(path: Path, breakdown: Breakdown) -> None:
     """Save the shares as one horizontal bar, a PNG."""
     figure, axes = plt.subplots(figsize=(9, 2.2), layout="constrained")
     left = 0.0
-    for part in found.parts:
+    for part in breakdown.parts:
         label = f"{part.name} {part.share:.0%}"
         axes.barh(0, part.share, left=left, color=COLORS[part.name], label=label)
         left += part.share
-    axes.set(xlim=(0, 1), yticks=[], xlabel="share of the time", title=found.sentence)
-    figure.legend(ncols=len(found.parts), loc="outside lower center")
+    axes.set(xlim=(0, 1), yticks=[], xlabel="share of the time", title=breakdown.sentence)
+    figure.legend(ncols=len(breakdown.parts), loc="outside lower center")
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -64,15 +64,15 @@ def bench_command(
     if config is not None:
         from rllib_vlm_reward.run import Experiment
 
-        found = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
+        breakdown = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
     else:
         load = read_load(
             encoder, frame, runners=runners, actors=actors, request=request, seconds=seconds
         )
-        found = bench_load(load, report=say)
+        breakdown = bench_load(load, report=say)
     if picture is not None:
-        save_picture(picture, found)
+        save_picture(picture, breakdown)
     if as_json:
-        Console().print_json(data=found.to_dict())
+        Console().print_json(data=breakdown.to_dict())
     else:
-        Console().print(tables(found))
+        Console().print(tables(breakdown))

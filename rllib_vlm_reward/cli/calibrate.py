@@ -80,27 +80,30 @@ def calibrate_command(
     reward = read_config(config)
     if encoder is not None:
         reward = with_encoder(reward, encoder)
-    found = calibrate(
+    calibration = calibrate(
         reward,
         LabelledFrames.load(frames),
         target,
         temperature=temperature,
         device=device,
     )
-    found.save(output)
+    calibration.save(output)
     say = Console(soft_wrap=True).print
     if temperature:
-        say(f"temperature        {found.temperature:.4g}")
+        say(f"temperature        {calibration.temperature:.4g}")
     for name in ("threshold", "precision", "recall", "false_positives"):
-        value = getattr(found, name)
+        value = getattr(calibration, name)
         say(f"{name:<18} {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")
-    say(f"{output}: {found.frames} frames, {found.successes} successes, {found.episodes} episodes")
+    say(
+        f"{output}: {calibration.frames} frames, {calibration.successes} successes, "
+        f"{calibration.episodes} episodes"
+    )
     replaced = "threshold and temperature" if temperature else "threshold"
     say(
         f"To use it, set `calibration: {output}` under vlm_reward, in place of {replaced}"
         f"{f', and encoder: {encoder}' if encoder is not None else ''}.",
         markup=False,
     )
-    if found.caveat:
+    if calibration.caveat:
         warn = Console(stderr=True, style="yellow", highlight=False, soft_wrap=True).print
-        warn(f"warning: {found.caveat}", markup=False)
+        warn(f"warning: {calibration.caveat}", markup=False)

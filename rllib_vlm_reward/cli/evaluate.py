@@ -92,9 +92,9 @@ def evaluate_command(
             rewards, _frames(configs[0], frames, output), metric or [], output, device
         )
     except BaseException:
-        kept = output / "frames.parquet"
-        if kept.exists():
-            _say(f"The frames were kept: pass --frames {kept} and another --output.")
+        path = output / "frames.parquet"
+        if path.exists():
+            _say(f"The frames were kept: pass --frames {path} and another --output.")
         raise
     _print(assessments)
     Console().print(f"{output / 'report.html'}", markup=False)
@@ -111,7 +111,7 @@ def _evaluate(
     from rllib_vlm_reward.evaluation.evaluate import Assessment, evaluate, ranked
     from rllib_vlm_reward.evaluation.report import save
 
-    found: list[Assessment] = []
+    assessed: list[Assessment] = []
     command = shlex.join(["rllib-vlm-reward", *sys.argv[1:]])
     try:
         assessments = evaluate(
@@ -120,15 +120,15 @@ def _evaluate(
             metrics=metrics,
             device=device,
             report=lambda name: _say(f"scoring {name}"),
-            done=found.append,
+            done=assessed.append,
         )
     except BaseException:
-        if 0 < len(found) < len(rewards):
-            missing = sorted({*rewards} - {each.name for each in found})
+        if 0 < len(assessed) < len(rewards):
+            missing = sorted({*rewards} - {each.name for each in assessed})
             _say(
                 f"{output} holds the candidates that were scored; not scored: {', '.join(missing)}"
             )
-            save(output, ranked(found), command=command, missing=missing)
+            save(output, ranked(assessed), command=command, missing=missing)
         raise
     save(output, assessments, command=command)
     return assessments
@@ -151,12 +151,12 @@ def _say(line: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
 
 
-def _frames(config: Path, given: Path | None, output: Path) -> "LabelledFrames":
+def _frames(config: Path, path: Path | None, output: Path) -> "LabelledFrames":
     """Read the frames, or play the run's env and save the frames."""
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
-    if given is not None:
-        return LabelledFrames.load(given)
+    if path is not None:
+        return LabelledFrames.load(path)
     from rllib_vlm_reward.evaluation.collect import check_labels, collect
     from rllib_vlm_reward.run import Experiment
 

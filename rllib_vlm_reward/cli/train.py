@@ -87,5 +87,5 @@ def _train(experiment: "Experiment", folder: Path, *, resume: bool) -> None:
     training = {key: value for key, value in summary["training"].items() if key != "curriculum"}
     Console().print_json(data={**summary, "training": training})
     names = ["checkpoint", "summary.json", "returns.png", "agent.gif"]
-    there = [name for name in names if (folder / name).exists()]
-    Console().print(f"{folder} holds {', '.join(there[:-1])} and {there[-1]}.", highlight=False)
+    written = [name for name in names if (folder / name).exists()]
+    Console().print(f"{folder} holds {', '.join(written[:-1])} and {written[-1]}.", highlight=False)

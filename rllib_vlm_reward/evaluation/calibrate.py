@@ -71,7 +71,7 @@ def calibrate(
     scorer = config.scorer
     scores = score_frames(model, scorer, frames, goals)
     episodes = frames.episode_indices
-    found = choose_threshold(scores, frames.labels, episodes, target)
+    threshold = choose_threshold(scores, frames.labels, episodes, target)
     return Calibration(
         version=VERSION,
         encoder=config.encoder,
@@ -85,9 +85,9 @@ def calibrate(
         unseen_goals=unseen_goals(frames, config),
         statements=config.goal_set.statements,
         goals_sha256=config.goal_set.fingerprint,
-        threshold=_estimate(found),
+        threshold=_estimate(threshold),
         target=target,
-        **_achieved(Fires.at(found.value, scores, frames.labels, episodes)),
+        **_achieved(Fires.at(threshold.value, scores, frames.labels, episodes)),
         frames=len(frames),
         successes=int(frames.labels.sum()),
         episodes=int(episodes.max()) + 1,
@@ -119,8 +119,8 @@ def fit_temperature(cosines: Cosines, labels: Labels) -> float:
         right = np.where(labels, p, 1 - p)
         return float(-np.log(np.maximum(right, _SMALLEST)).mean())
 
-    found = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
+    return float(np.exp(optimum.x))
 
 
 def _check(config: VLMRewardConfig, temperature: bool) -> None:
@@ -244,15 +244,15 @@ def _candidates(scores: Scores, labels: Labels) -> Scores:
         shares = np.linspace(0, 1, _MOST_CANDIDATES)
         chosen = np.unique(np.quantile(scores[labels], shares, method="nearest"))
     places = np.searchsorted(distinct, chosen) - 1
-    found: Scores = middles[places[places >= 0]]
-    found = found[(found >= 0) & (found <= 1)]
-    if not len(found):
+    thresholds: Scores = middles[places[places >= 0]]
+    thresholds = thresholds[(thresholds >= 0) & (thresholds <= 1)]
+    if not len(thresholds):
         raise LabelError(
             f"calibrate: got {len(distinct)} distinct scores from {distinct[0]:.4f} to "
             f"{distinct[-1]:.4f}, expected some threshold in [0, 1] to lie under a success and "
             "above another frame. Choose another head or CLIP."
         )
-    return found
+    return thresholds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,12 +87,12 @@ class Assessment:
     def _reliability(self) -> dict[str, Any] | None:
         if not self.scored.are_probabilities:
             return None
-        found = reliability(self.scored.scores, self.scored.frames.labels)
+        curve = reliability(self.scored.scores, self.scored.frames.labels)
         return {
-            "edges": found.edges.tolist(),
-            "frames": found.frames.tolist(),
-            "predicted": [*map(or_none, found.predicted.tolist())],
-            "observed": [*map(or_none, found.observed.tolist())],
+            "edges": curve.edges.tolist(),
+            "frames": curve.frames.tolist(),
+            "predicted": [*map(or_none, curve.predicted.tolist())],
+            "observed": [*map(or_none, curve.observed.tolist())],
         }
 
 

@@ -61,15 +61,15 @@ def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int,
         >>> rivals(GoalSet.from_texts(["a ball", "a key", "a box"]), [2, 1])
         {2: [2, 1, 0], 1: [1, 2, 0]}
     """
-    found = {}
+    result = {}
     for goal in seen:
         family = goals.families[goals[goal].family]
         order = [goal, *(i for i in seen if i in family), *family]
         by_prompt: dict[str, int] = {}
         for index in order:
             by_prompt.setdefault(goals[index].prompt, index)
-        found[goal] = [*by_prompt.values()][:most]
-    return found
+        result[goal] = [*by_prompt.values()][:most]
+    return result
 
 
 def measure_goal_accuracy(

@@ -67,11 +67,11 @@ def with_each_model(
     def clip_of(name: str) -> tuple[str, str]:
         return rewards[name].encoder, rewards[name].serving.precision
 
-    found, model = {}, None
+    results, model = {}, None
     for _, names in itertools.groupby(sorted(rewards, key=clip_of), clip_of):
         model = None  # frees this CLIP before the next one is loaded
         for name in names:
             report(name)
             model = model or load_model(rewards[name], frames=frames, device=device)
-            found[name] = work(name, model)
-    return {name: found[name] for name in rewards}
+            results[name] = work(name, model)
+    return {name: results[name] for name in rewards}

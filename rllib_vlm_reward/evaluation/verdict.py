@@ -70,9 +70,9 @@ def decide(scored: ScoredFrames, figures: Figures) -> Verdict:
         '1 successes in 1 episodes, and failures in 1: a verdict needs at least 10 episodes of \
 each.'
     """
-    found = _constant(scored) or _too_few(figures) or _shuffled(scored.goal_accuracy)
-    found = found or _contrary(figures) or _nothing(figures) or _by_precision(scored, figures)
-    return dataclasses.replace(found, sentence=found.sentence + _unseen(scored))
+    verdict = _constant(scored) or _too_few(figures) or _shuffled(scored.goal_accuracy)
+    verdict = verdict or _contrary(figures) or _nothing(figures) or _by_precision(scored, figures)
+    return dataclasses.replace(verdict, sentence=verdict.sentence + _unseen(scored))
 
 
 def _constant(scored: ScoredFrames) -> Verdict | None:
@@ -160,11 +160,11 @@ def _by_precision(scored: ScoredFrames, figures: Figures) -> Verdict:
 
 def _better_threshold(scored: ScoredFrames) -> str:
     better = best_threshold(scored.scores, scored.frames.labels)
-    here, there = _f1(scored, scored.threshold), _f1(scored, better)
-    if there - here < _MUCH:
+    f1, better_f1 = _f1(scored, scored.threshold), _f1(scored, better)
+    if better_f1 - f1 < _MUCH:
         return ""
     return (
-        f" Another β is better: F1 is {here:.2f} at this β, and {there:.2f} at β = {better:.3g}. "
+        f" Another β is better: F1 is {f1:.2f} at this β, and {better_f1:.2f} at β = {better:.3g}. "
         "`rllib-vlm-reward calibrate` chooses one."
     )
 

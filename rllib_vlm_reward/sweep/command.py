@@ -93,8 +93,8 @@ def command(
     for key in results.searched:
         console.print(f"  {key}: {_brief(results.rows[0][key])}")
     console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
-    if results.left:
-        console.print(f"These results are incomplete. {results.left}", markup=False)
+    if results.remaining:
+        console.print(f"These results are incomplete. {results.remaining}", markup=False)
     if results.unfinished:
         parser.exit(1)
 

@@ -70,7 +70,9 @@ class SweepResults:
         self.unfinished = trials - statuses[Trial.TERMINATED] - statuses[Trial.ERROR]
         if not self._trials:
             why = "" if self.failures else ", since it was interrupted"
-            raise ConfigError(f"sweep: none of {trials} trials reported results{why}. {self.left}")
+            raise ConfigError(
+                f"sweep: none of {trials} trials reported results{why}. {self.remaining}"
+            )
         # The best one comes last, since the picture draws it above the others; failed trials come
         # first. The id breaks ties, since a restored search lists trials in another order.
         self._trials.sort(
@@ -78,7 +80,7 @@ class SweepResults:
         )
 
     @property
-    def left(self) -> str:
+    def remaining(self) -> str:
         """Which trials are left, as a sentence; empty if none is."""
         parts = [f"{self.unfinished} did not finish"] if self.unfinished else []
         if self.failures:

@@ -107,7 +107,9 @@ def test_an_episode_that_is_not_there_is_said():
         Trajectory.of(frames, "y")
     names = [f"random-0-{number}" for number in range(30)]
     many = LabelledFrames.of([black] * 30, ["a"] * 30, [True] * 30, episodes=names)
-    with pytest.raises(LabelError, match=r"expected one of 30\. Did you mean 'random-0-17'"):
+    with pytest.raises(
+        LabelError, match=r"expected one of the 30 episodes\. Did you mean 'random-0-17'"
+    ):
         Trajectory.of(many, "random-017")
 
 

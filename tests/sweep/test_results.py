@@ -84,7 +84,7 @@ def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_repor
     assert [row["training.lr"] for row in results.rows] == [1e-2, 1e-3, 1e-4, 1e-3]
     assert [row["trial_id"] for row in results.rows] == ["b", "d", "a", "e"]
     assert results.unfinished == 3
-    assert results.left == (
+    assert results.remaining == (
         "Trials: 3 did not finish, 1 failed (ValueError: no such env). "
         "Run the same command again to continue."
     )
