@@ -5,9 +5,9 @@
 Afterwards, as vlmrm's method does: all frames are kept, then go through the
 model in fp32 in chunks of equal size. Frames become float tensors, are resized
 to a square, normalised, encoded, and compared with goal and baseline. The chunk
-size is the best of several, measured on a part of the frames. While it arrives, as
-this package does: one client sends requests through the pool, in the same
-order. Both have the same model, the same random weights and the same cores. The
+size is the best of several, which a part of the frames decides. While it
+arrives, as this package does: one client sends requests through the pool, in
+the same order. Both have the same model, the same random weights and the same cores. The
 steps of the rollout cost nothing in either case. Prints one JSON object at the
 end.
 """

@@ -6,8 +6,8 @@ In the paper, prompts that describe the success state ("Screenshot of X on
 Android") beat verbs ("Open X"). This experiment compares templates for the same
 goals: offline, by average precision on one fixed set of labelled frames; and
 online, by the success of the agents that each template paid, with the β that
-has its best F1 on these frames. The shipped CLIP was trained on success states alone,
-so it cannot know the verbs. A CLIP trained on web images knows some of them.
+has its best F1 on these frames. The shipped CLIP was trained on success states
+alone, so it cannot know the verbs. A CLIP trained on web images knows some.
 
 The full setting has 4 templates and 5 seeds. The script writes
 docs/findings/paper_templates.json and .png.

@@ -137,7 +137,7 @@ def test_a_single_goal_needs_no_other_for_a_verdict():
 def test_a_threshold_that_does_not_suit_is_reported():
     far = decided(np.where(LABELS, 0.4, 0.1))
     assert far.kind == "good"
-    assert "F1 0.00, but 1.00 at β = 0.25" in far.sentence
+    assert "F1 is 0.00 at this β, and 1.00 at β = 0.25" in far.sentence
     assert "F1" not in decided(np.where(LABELS, 0.6, 0.1)).sentence
 
 

@@ -1,4 +1,4 @@
-"""Population-based training by Tune: the heir gets the donor's curriculum, and pays by a new β."""
+"""Population-based training by Tune: the successor gets the donor's curriculum, and pays by a new β."""
 
 import dataclasses
 import importlib
@@ -23,9 +23,9 @@ from rllib_vlm_reward.run.progress import read_progress
 from rllib_vlm_reward.sweep import ExperimentTrial, search
 
 # Random play scores above these on none or few, 3/4, 1/2 and 1/4 of its frames.
-HEIRS = 0.9
+SUCCESSORS = 0.9
 BETAS = [1e-5, 1e-4, 1e-3]
-DONORS = BETAS[1]  # whose neighbours, one of which the heir gets, are neither's
+DONORS = BETAS[1]  # whose neighbours, one of which the successor gets, are neither's
 EXPLOIT_AFTER = 3  # reports, of 5
 
 
@@ -81,9 +81,9 @@ class Told(ExperimentTrial):
     def step(self):
         report = super().step()
         self._tell()
-        if self._own_threshold == HEIRS and self._history[-1].iteration == EXPLOIT_AFTER:
+        if self._own_threshold == SUCCESSORS and self._history[-1].iteration == EXPLOIT_AFTER:
             # Ray 2.60 ends a trial after its next save, if it is exploited while it saves: in
-            # synchronous training any but the last to report may be. So the heir is the last.
+            # synchronous training any but the last to report may be. So the successor is the last.
             while not ray.get(_notes().is_saved.remote(DONORS, EXPLOIT_AFTER)):
                 time.sleep(0.1)
         self._recorder.frames.clear()
@@ -128,7 +128,7 @@ def exploited(cluster, tmp_path_factory):
         mutated.append(config)
         return config
 
-    # Synchronous, or the donor may be through before the heir has reported.
+    # Synchronous, or the donor may be through before the successor has reported.
     scheduler = PopulationBasedTraining(
         time_attr="training_iteration",
         perturbation_interval=EXPLOIT_AFTER,
@@ -139,7 +139,7 @@ def exploited(cluster, tmp_path_factory):
         synch=True,
     )
     space = with_reward(
-        threshold=tune.grid_search([HEIRS, DONORS]),
+        threshold=tune.grid_search([SUCCESSORS, DONORS]),
         serving={"pool_name": "population", "precision": "fp32"},
     )
     notes = ray.remote(num_cpus=0)(Notes).options(name="notes").remote()
@@ -153,13 +153,13 @@ def exploited(cluster, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(exploited):
-    """The donor's reports, the heir's before the exploit, the exploit, the heir's after it."""
+    """The donor's reports, the successor's before the exploit, the exploit, the successor's after it."""
     _, notes = exploited
     (exploit,) = (note for note in notes if note.checkpoint and note.threshold != DONORS)
-    heirs = [note for note in notes if note.trial == exploit.trial]
-    at = heirs.index(exploit)
+    successors = [note for note in notes if note.trial == exploit.trial]
+    at = successors.index(exploit)
     donors = [note for note in notes if note.trial != exploit.trial and not note.checkpoint]
-    return donors, heirs[:at], exploit, heirs[at + 1 :]
+    return donors, successors[:at], exploit, successors[at + 1 :]
 
 
 @pytest.fixture(scope="module")
@@ -188,18 +188,18 @@ def by(beta, scores):
     return np.where(scores > beta, 1.0, 0.0)
 
 
-def test_the_heirs_beta_is_the_mutated_one(exploited, parts):
+def test_the_successors_beta_is_the_mutated_one(exploited, parts):
     (config,) = exploited[0]
     donors, before, exploit, after = parts
     mutated = config["vlm_reward"]["threshold"]
     assert mutated in BETAS
-    assert mutated not in (HEIRS, DONORS)
-    assert {note.threshold for note in before} == {HEIRS}
+    assert mutated not in (SUCCESSORS, DONORS)
+    assert {note.threshold for note in before} == {SUCCESSORS}
     assert {note.threshold for note in (exploit, *after)} == {mutated}
     assert {note.threshold for note in donors} == {DONORS}
 
 
-def test_the_heirs_curriculum_is_the_donors(parts):
+def test_the_successors_curriculum_is_the_donors(parts):
     donors, before, exploit, after = parts
     assert [note.iteration for note in donors] == [1, 2, 3, 4, 5]
     assert [note.iteration for note in before] == [1, 2, 3]
@@ -217,12 +217,12 @@ def test_the_heirs_curriculum_is_the_donors(parts):
 @pytest.mark.parametrize("is_after", [False, True])
 def test_the_learner_is_paid_by_the_beta_of_its_time(parts, model, is_after):
     _, before, exploit, after = parts
-    notes, beta = (after, exploit.threshold) if is_after else (before, HEIRS)
+    notes, beta = (after, exploit.threshold) if is_after else (before, SUCCESSORS)
     paid, scores = paid_and_scores(notes, model)
     assert len(paid) == 64 * len(notes)
     # Where the last bits of a score, which depend on its batch, cannot decide.
     clear = abs(scores / beta - 1) > 1e-3
     assert clear.mean() > 0.95
     assert (paid == by(beta, scores))[clear].all()
-    for other in {HEIRS, DONORS, exploit.threshold} - {beta}:
+    for other in {SUCCESSORS, DONORS, exploit.threshold} - {beta}:
         assert (paid != by(other, scores))[clear].mean() > 0.1

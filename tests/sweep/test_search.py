@@ -107,7 +107,7 @@ def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(small_pool):
 
 def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
     space = {**RUN, "env_runners": {"num_env_runners": 100}}
-    with pytest.raises(PoolError, match=r"asks for 101 CPU, but the cluster has 8\. .*pool_name"):
+    with pytest.raises(PoolError, match=r"requests 101 CPU, but the cluster has 8\. .*pool_name"):
         search(space, tmp_path, num_samples=1, scheduler=FIFOScheduler())
 
 
@@ -198,19 +198,19 @@ def test_a_trial_takes_over_what_another_learnt_and_keeps_its_own_settings(small
     donor.save_checkpoint(str(tmp_path))
     mutated = {"training": {**RUN["training"], "lr": 0.002}}
     theirs = with_reward(threshold=0.9, num_negatives=2, **shared)
-    heir = ExperimentTrial(config={**theirs, **mutated})
-    heir.load_checkpoint(str(tmp_path))
-    (rates,) = heir._algorithm.learner_group.foreach_learner(
+    successor = ExperimentTrial(config={**theirs, **mutated})
+    successor.load_checkpoint(str(tmp_path))
+    (rates,) = successor._algorithm.learner_group.foreach_learner(
         lambda learner: [
             group["lr"] for it in learner._optimizer_lr_schedules for group in it.param_groups
         ]
     ).ignore_errors()
     assert set(rates.get()) == {0.002}  # and not the donor's, for its first update
-    assert curriculum_progress(heir._algorithm) == curriculum_progress(donor._algorithm)
-    assert reward_piece(heir._algorithm.env_runner).config.threshold == 0.9
-    assert len(reward_piece(heir._algorithm.env_runner).config.goal_set[0].negatives) == 3
-    before = heir._env_steps
-    report = heir.train()
+    assert curriculum_progress(successor._algorithm) == curriculum_progress(donor._algorithm)
+    assert reward_piece(successor._algorithm.env_runner).config.threshold == 0.9
+    assert len(reward_piece(successor._algorithm.env_runner).config.goal_set[0].negatives) == 3
+    before = successor._env_steps
+    report = successor.train()
     assert report["env_steps"] > before == donor._env_steps
     donor.stop()
-    heir.stop()
+    successor.stop()
