@@ -1,4 +1,4 @@
-"""Population-based training by Tune: the successor gets the donor's curriculum, and pays by a new β."""
+"""Population-based training: the successor gets the donor's curriculum, and pays by a new β."""
 
 import dataclasses
 import importlib
@@ -153,7 +153,7 @@ def exploited(cluster, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(exploited):
-    """The donor's reports, the successor's before the exploit, the exploit, the successor's after it."""
+    """The donor's reports, the exploit, and the successor's reports before and after it."""
     _, notes = exploited
     (exploit,) = (note for note in notes if note.checkpoint and note.threshold != DONORS)
     successors = [note for note in notes if note.trial == exploit.trial]
