@@ -1,4 +1,4 @@
-"""How does a reward enter an episode? RLlib's env-to-module connectors and callbacks.
+"""The RLlib connectors and callbacks that write the reward into the episodes.
 
     env.step ─ VLMReward: frames ─▶ pool ─▶ scores ─▶ rewards, at once or when the fragment ends
              ─ GoalWeights: which goals the envs draw
@@ -7,31 +7,31 @@
 
 The reward:
 
-* :mod:`reward`: the piece that RLlib calls, and what makes two rewards differ;
-* :mod:`stream`: sends the frames of one reward, and shows its scores to those who observe them;
-* :mod:`collector`: frame sources, and the goals of episodes;
-* :mod:`frame_selection`: which steps are scored, and what the scores of a window make;
-* :mod:`ledger`: which reward belongs to which step;
-* :mod:`normalizer`: rewards scaled by running moments;
-* :mod:`episode_metrics`: the returns of an episode, the VLM's and the env's own;
-* :mod:`custom_data`: the keys under which an episode keeps them.
+* :mod:`reward`: the connector piece that RLlib calls, and the comparison of two rewards;
+* :mod:`stream`: sends the frames of one reward, and passes the scores to the observers;
+* :mod:`collector`: the frame sources, and the goals of the episodes;
+* :mod:`frame_selection`: selects the steps to score, and reduces a window of scores to one;
+* :mod:`ledger`: records which reward belongs to which step;
+* :mod:`normalizer`: scales rewards by running moments;
+* :mod:`episode_metrics`: computes and logs the returns of the VLM reward and of the env reward;
+* :mod:`custom_data`: the keys under which an episode stores them.
 
 What the policy sees, and the goals:
 
-* :mod:`stacked_frames`: the piece that shows the policy the last frames at once;
-* :mod:`goal_embedding`: the piece that shows the policy its goal;
-* :mod:`goal_weights`: the piece that carries a curriculum to the envs;
+* :mod:`stacked_frames`: the connector piece that stacks the last frames for the policy;
+* :mod:`goal_embedding`: the connector piece that adds the goal's embedding to the observation;
+* :mod:`goal_weights`: the connector piece that sends a curriculum's weights to the envs;
 * :mod:`drawn_goal`: the env wrapper that draws the goal of an episode;
-* :mod:`curriculum_progress`: from an iteration's outcomes to the goals of the next.
+* :mod:`curriculum_progress`: updates the curriculum from the outcomes of an iteration.
 
-RLlib around them:
+The connection to RLlib:
 
-* :mod:`callbacks`: the pool's life, the end of a fragment, and loud failures;
-* :mod:`preflight`: does an env give frames and goals?
-* :mod:`pipeline`: where RLlib keeps pipelines, pieces and what else has no public name;
-* :mod:`episodes`: those of one agent or of several, seen alike;
-* :mod:`early_end`: the env wrapper that resets from outside;
-* :mod:`failure`: how an error in an env runner reaches the driver.
+* :mod:`callbacks`: start and stop the pool, finish fragments, and raise failures;
+* :mod:`preflight`: checks before training that an env gives frames and goals;
+* :mod:`pipeline`: access to RLlib's pipelines, and to all that has no public name in RLlib;
+* :mod:`episodes`: one interface to single-agent and multi-agent episodes;
+* :mod:`early_end`: the env wrapper that can be reset from outside;
+* :mod:`failure`: reports an error in an env runner to the driver.
 """
 
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks

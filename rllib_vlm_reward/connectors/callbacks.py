@@ -1,4 +1,4 @@
-"""Starts and stops the pool with the algorithm, ends fragments, and makes failures loud."""
+"""Starts and stops the pool with the algorithm, finishes fragments, and raises failures."""
 
 import functools
 import uuid
@@ -38,15 +38,15 @@ __all__ = ["VLMRewardCallbacks", "callbacks_of"]
 
 
 class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
-    """What the reward needs of RLlib besides its connector.
+    """The callbacks that the reward needs in addition to its connector.
 
-    One instance lives beside the algorithm, where it owns the pool, and one in each env runner.
+    There is one instance on the driver, which owns the pool, and one in each env runner.
 
     Args:
         config: the reward of the run.
 
     Attributes:
-        monitor: beside the algorithm, the monitor of the rewards of all env runners.
+        monitor: the monitor of the rewards of all env runners; only the driver's instance uses it.
     """
 
     def __init__(self, config: VLMRewardConfig) -> None:
@@ -63,15 +63,15 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """Check the envs, start the pool, and send every env runner the pool's name.
 
         Raises:
-            FrameError, GoalError, LabelError, RewardError, PoolError: training would fail.
+            FrameError, GoalError, LabelError, RewardError, PoolError: training cannot succeed.
         """
         for group, evaluates in _groups(algorithm):
             check = functools.partial(preflight, config=self._config, evaluates=evaluates)
             for error in group.foreach_env_runner(check):
                 if error is not None:
                     raise error
-        # The name is drawn here and not in the configuration, or an algorithm restored from a
-        # checkpoint would collide with the one that wrote it.
+        # The configuration does not hold this name: an algorithm restored from a checkpoint would
+        # then use the same name as the algorithm that wrote it.
         name = self._config.serving.pool_name or f"vlm-reward-{self._run}"
         group = trial_group(algorithm.config, self._config.serving.num_actors)
         self._pool, started = _start_or_share(self._config, name, group)
@@ -83,7 +83,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
         for piece in driver_pieces(algorithm, VLMReward):
-            piece.monitor = self.monitor  # checkpoints hold its state
+            piece.monitor = self.monitor  # so that checkpoints contain its state
 
     def on_env_runners_recreated(
         self,
@@ -101,8 +101,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         )
 
     def on_environment_created(self, *, env_runner: EnvRunner, **kwargs: Any) -> None:
-        """Hand a replaced vector env (``restart_failed_sub_environments``) to the pieces."""
-        if not has_pipeline(env_runner):  # the env runner itself is being made
+        """Pass a new vector env (``restart_failed_sub_environments``) to the connector pieces."""
+        if not has_pipeline(env_runner):  # the env runner is still being created
             return
         reward_piece(env_runner).env = env_runner.env
         weights = weights_piece(env_runner)
@@ -118,7 +118,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         samples: Episodes,
         **kwargs: Any,
     ) -> None:
-        """Finish the fragment, before anything of it leaves the env runner."""
+        """Write the rewards of the fragment before it leaves the env runner."""
         reward_piece(env_runner).flush(samples, ongoing_episodes(env_runner), metrics_logger)
         weights = weights_piece(env_runner)
         if weights is not None and not weights.evaluates:
@@ -128,36 +128,43 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Raise what went wrong in the env runners, and let the curriculum go on.
+        """Raise the errors of the env runners, and update the curriculum and the monitor.
 
         Raises:
-            RewardError: a failure, scores that never change, or samples that were all dropped.
-            ConfigError: episodes lack the signal of the curriculum.
+            RewardError: an env runner failed, the scores never change, or RLlib dropped all
+                samples.
+            AlarmError: an alarm begins, and the configuration has ``alarms: error``.
+            ConfigError: the episodes lack the signal that the curriculum reads.
         """
         self._raise_failures()
         advance(algorithm, result)
         dropped = result.get("fault_tolerance", {}).get("num_env_runners_dropped_lifetime", 0)
         if dropped > self._dropped and not _sampled(result):
             raise RewardError(
-                f"iteration: {dropped - self._dropped} samples took longer than sample_timeout_s "
-                f"({algorithm.config.sample_timeout_s} s) and were dropped, so nothing was "
-                "learnt. Where 'Worker exception caught' stands above, an env runner failed, and "
-                "Ray 2.60 sleeps before it restarts one: mend what it says. Else free the CPUs if "
-                "others use them; raise sample_timeout_s, of config.env_runners() and of "
-                "env_runners in a YAML; lower train_batch_size_per_learner or "
-                "rollout_fragment_length; or give the reward more actors or GPUs."
+                f"iteration: RLlib dropped {dropped - self._dropped} samples because they took "
+                f"longer than sample_timeout_s ({algorithm.config.sample_timeout_s} s), so the "
+                "agent learnt nothing. If 'Worker exception caught' appears in the log above, an "
+                "env runner failed and Ray 2.60 waits before it restarts it: fix that error. "
+                "Otherwise free the CPUs if other programs use them; raise sample_timeout_s (in "
+                "config.env_runners(), or under env_runners in the YAML); lower "
+                "train_batch_size_per_learner or rollout_fragment_length; or give the reward more "
+                "actors or GPUs."
             )
         self._dropped = dropped
         if self._pool is not None:
             self.monitor.update(result, self._pool.describe())
 
     def show_highlights(self, algorithm: Algorithm) -> None:
-        """Have the first env runners send their highest-scored frames to :attr:`monitor`."""
+        """Make the first env runners send their highest-scored frames to :attr:`monitor`."""
         self._highlights = True
         algorithm.env_runner_group.foreach_env_runner(self._attach(False))
 
     def on_evaluate_end(self, **kwargs: Any) -> None:
-        """Raise what went wrong in the evaluation env runners."""
+        """Raise the errors of the evaluation env runners.
+
+        Raises:
+            RewardError: an env runner failed.
+        """
         self._raise_failures()
 
     def _attach(self, evaluates: bool) -> Callable[[EnvRunner], None]:
@@ -172,23 +179,23 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         )
 
     def _raise_failures(self) -> None:
-        # Trials may share a pool: a trial raises what its run reported.
+        # Several trials may share a pool: each trial raises only the failures of its own run.
         prefix = f"{self._run}: "
         failures = self._pool.failures() if self._pool is not None else []
-        ours = [text.removeprefix(prefix) for text in failures if text.startswith(prefix)]
-        if ours:
-            raise RewardError("env runners failed:\n" + "\n".join(ours))
+        failures = [text.removeprefix(prefix) for text in failures if text.startswith(prefix)]
+        if failures:
+            raise RewardError("env runners failed:\n" + "\n".join(failures))
 
 
 def callbacks_of(algorithm: Algorithm) -> VLMRewardCallbacks:
-    """Return the callbacks that own an algorithm's pool and the monitor of its reward."""
-    # RLlib 2.60 keeps one instance of each callbacks class, in a list if there are several.
+    """Return the callbacks instance that owns an algorithm's pool and its reward monitor."""
+    # RLlib 2.60 has one instance of each callbacks class, in a list if there are several.
     callbacks = force_list(algorithm.callbacks)
     return next(it for it in callbacks if isinstance(it, VLMRewardCallbacks))
 
 
 def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
-    """Return the groups of env runners, each with whether it evaluates."""
+    """Return the groups of env runners, and for each whether it runs evaluation."""
     groups = ((algorithm.env_runner_group, False), (algorithm.eval_env_runner_group, True))
     return [(group, evaluates) for group, evaluates in groups if group is not None]
 
@@ -198,28 +205,31 @@ def _sampled(result: dict[str, Any]) -> bool:
 
 
 def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardPool, bool]:
-    """Connect to the named pool, whose starter closes it, or start it.
+    """Connect to the running pool of this name, or start a pool.
+
+    Returns:
+        The pool, and whether this call started it. Only the algorithm that started a pool closes
+        it.
 
     Raises:
-        PoolError: the running pool has fewer actors, or another model or precision.
+        PoolError: the running pool has too few actors, or another model or precision.
     """
     if config.serving.pool_name is None or not RewardPool.is_running(name):
         return RewardPool.start(config, name=name, group=group), True
     pool = RewardPool.connect(name, config)
-    asked = {"encoder": config.encoder, "precision": config.serving.precision}
+    configured = {"encoder": config.encoder, "precision": config.serving.precision}
     for actor in pool.describe():
-        runs = {"encoder": actor["encoder"], "precision": actor["asked_precision"]}
-        if runs != asked:
+        served = {"encoder": actor["encoder"], "precision": actor["asked_precision"]}
+        if served != configured:
             raise PoolError(
-                f"serving.pool_name: the running pool {name!r} serves {runs}, but the "
-                f"configuration asks for {asked}, so another model would score. Choose another "
-                "pool_name."
+                f"serving.pool_name: the running pool {name!r} serves {served}, but the "
+                f"configuration has {configured}. Choose another pool_name."
             )
     return pool, False
 
 
 def _close_with(algorithm: Algorithm, pool: RewardPool) -> None:
-    """Close the pool when the algorithm stops, is collected, or its process ends.
+    """Close the pool when the algorithm stops, is garbage-collected, or its process ends.
 
     RLlib 2.60 has no callback for the end of an algorithm; ``stop()`` calls ``cleanup()``.
     """

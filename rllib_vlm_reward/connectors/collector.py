@@ -1,4 +1,4 @@
-"""Collects what the encoder sees: the stepped sub-envs' frames, and the goals of their episodes."""
+"""Collects the frames of the stepped sub-envs and the goals of their episodes."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ Infos = Sequence[Mapping[str, Any]]
 
 
 class RenderedOnce:
-    """Renders a vector step once, however many agents' rewards ask for its frames.
+    """Renders a vector step once, even if the rewards of several agents need its frames.
 
     Args:
         env: the vector env.
@@ -47,18 +47,18 @@ class RenderedOnce:
         return self._env.unwrapped
 
     def render(self) -> Any:
-        """Return the frames of all sub-envs."""
+        """Return what the vector env renders: normally one frame for each sub-env."""
         if self._frames is None:
             self._frames = self._env.render()
         return self._frames
 
 
 class SteppedEnvs:
-    """Those B sub-envs of a vector env whose step is scored, in order.
+    """The B sub-envs of a vector env whose steps are scored, in order.
 
     Args:
         env: the vector env of N sub-envs.
-        rows: indices of the B sub-envs. With several agents one sub-env may stand here twice.
+        rows: indices of the B sub-envs. With several agents an index may occur several times.
 
     Attributes:
         rows: as given.
@@ -83,7 +83,7 @@ class SteppedEnvs:
         return self._env.unwrapped
 
     def render(self) -> list[Any]:
-        """Return what the B sub-envs render; the whole vector env is asked once a step.
+        """Return the B rendered frames. The vector env renders only once in a step.
 
         Raises:
             FrameError: the env does not render arrays.
@@ -99,7 +99,7 @@ class SteppedEnvs:
         return [frames[row] for row in self.rows]
 
     def get_attr(self, name: str) -> list[Any]:
-        """Return an attribute of the B sub-envs, also of those in other processes."""
+        """Return an attribute of each of the B sub-envs, also if they run in other processes."""
         values = self.vector_env.get_attr(name)
         return [values[row] for row in self.rows]
 
@@ -108,19 +108,21 @@ Env = SteppedEnvs | None
 
 
 class FrameSource(Protocol):
-    """Where frames come from: ``(env, observations, infos) -> B frames``.
+    """A frame source: ``(env, observations, infos) -> B frames``.
 
-    A function or a class of this signature is a frame source too, named by its import path; a
-    class is made once, without arguments. For a step of B sub-envs it is called with
+    To use your own, set ``frames.source`` to the import path of a function or class with this
+    signature. A class is instantiated once, without arguments. For a step of B sub-envs the source
+    receives
 
-    * ``env``: a :class:`SteppedEnvs`: it renders and is asked for these B sub-envs alone. None
-      where recorded episodes are rewarded anew, which have no env;
-    * ``observations``, ``infos``: B of each, in order: those of the sub-envs, or of the agents in
-      a multi-agent env. An info may be changed: what alone the frame source needs can be popped;
+    * ``env``: a :class:`SteppedEnvs`, which renders these B sub-envs and reads their attributes.
+      It is None when recorded episodes are relabelled, since these have no env;
+    * ``observations``, ``infos``: B of each, in order: one for each sub-env, or for each agent in
+      a multi-agent env. The source may change an info, for example pop a frame that only the
+      source needs;
 
-    and returns B frames, uint8 ``[H, W, 3]`` of one size, in order. Under gymnasium's NEXT_STEP
-    autoreset all that it is given shows the *terminal* state at the step that ends an episode; the
-    reset comes one step later.
+    and returns B frames, uint8 ``[H, W, 3]`` of one size, in the same order. With gymnasium's
+    NEXT_STEP autoreset, the arguments show the *terminal* state at the step that ends an episode;
+    the reset comes one step later.
     """
 
     def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
@@ -128,20 +130,20 @@ class FrameSource(Protocol):
 
 
 class _Rendered:
-    """What the sub-envs render."""
+    """The frames that the sub-envs render: ``render``."""
 
     def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
         if env is None:
             raise FrameError(
-                "frames.source 'render': there is no env to render. Set it to obs, obs:KEY "
-                "or info:KEY."
+                "frames.source: got 'render', but there is no env to render. Set frames.source to "
+                "obs, obs:KEY or info:KEY."
             )
         return env.render()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Observed:
-    """The observations, or what they hold under a key."""
+    """The observations, ``obs``, or an entry of them, ``obs:KEY``."""
 
     key: str
 
@@ -151,7 +153,7 @@ class _Observed:
 
 @dataclasses.dataclass(frozen=True)
 class _InInfos:
-    """What the infos hold under a key."""
+    """An entry of the infos: ``info:KEY``."""
 
     key: str
 
@@ -161,7 +163,7 @@ class _InInfos:
 
 @dataclasses.dataclass(frozen=True)
 class _Called:
-    """What a function or an object of the user's returns."""
+    """The frames that a user's function or object returns."""
 
     name: str
     function: FrameSource
@@ -171,8 +173,9 @@ class _Called:
             frames = self.function(env, observations, infos)
         except Exception as error:
             raise FrameError(
-                f"frames.source {self.name!r}: it failed ({type(error).__name__}: {error}). It is "
-                "called with (env, observations, infos) and returns a list of frames; correct it."
+                f"frames.source {self.name!r}: the call failed ({type(error).__name__}: {error}). "
+                "Correct the function: it takes (env, observations, infos) and returns a list of "
+                "frames."
             ) from error
         number = len(observations)
         if not isinstance(frames, (list, tuple, np.ndarray)) or len(frames) != number:
@@ -187,14 +190,14 @@ class _Called:
 
 @dataclasses.dataclass(frozen=True)
 class CheckedSource:
-    """A frame source whose frames are checked; see :func:`frame_source`.
+    """A frame source that checks its frames; see :func:`frame_source`.
 
     Attributes:
-        collect: what it is.
-        label: its name, for errors.
-        reads_observations: it needs the observations.
-        reads_infos: it needs the infos.
-        info_key: under which key of the infos the frames are, if they are known to be there.
+        collect: the unchecked frame source.
+        label: the name of the source, for errors.
+        reads_observations: whether the source reads the observations.
+        reads_infos: whether the source reads the infos.
+        info_key: the key of the infos that holds the frames; None for the other sources.
     """
 
     collect: FrameSource
@@ -204,25 +207,25 @@ class CheckedSource:
     info_key: str | None = None
 
     def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
-        """Return the B frames, not copied: the env may draw its next ones into the same memory.
+        """Return the B frames without a copy: the env may reuse their memory in the next step.
 
         Raises:
-            FrameError: there is no frame, or none that
-                :func:`~rllib_vlm_reward.frames.check_each` accepts.
+            FrameError: the source fails, gives no frame, or gives frames that
+                :func:`~rllib_vlm_reward.frames.check_each` refuses.
         """
         return check_each(self.collect(env, observations, infos), source=self.label)
 
 
 @functools.cache
 def frame_source(name: str) -> CheckedSource:
-    """Return the frame source of a name, made once in a process.
+    """Return the frame source with this name; each process creates it once.
 
     Args:
         name: ``render``, ``obs``, ``obs:KEY``, ``info:KEY``, or the import path of a
             :class:`FrameSource`.
 
     Raises:
-        ConfigError: the import path leads nowhere, or to nothing that can be called.
+        ConfigError: the import path does not exist, or names an object that cannot be called.
 
     Example:
         >>> infos = [{"rgb": np.zeros((4, 4, 3), np.uint8)}] * 2
@@ -241,7 +244,7 @@ def frame_source(name: str) -> CheckedSource:
     if not callable(function):
         raise ConfigError(
             f"frames.source: got {name!r}, which is of type {type(function).__name__}, expected a "
-            "function or class that is called with (env, observations, infos). Correct the path."
+            "function or class that takes (env, observations, infos). Correct the path."
         )
     called = _Called(name, function() if isinstance(function, type) else function)
     return CheckedSource(called, label, reads_observations=True, reads_infos=True)
@@ -254,22 +257,22 @@ def collect_frames(
     observations: Sequence[Any],
     infos: Infos,
 ) -> Sequence[Frames]:
-    """Return the frames of the sub-envs ``rows``, not copied.
+    """Return the frames of the sub-envs ``rows``, without a copy.
 
     Args:
         source: the name of a :func:`frame_source`.
-        env: the vector env of N sub-envs; None where there is none.
+        env: the vector env of N sub-envs; None if there is no env.
         rows: B indices of sub-envs.
         observations: the B observations of these sub-envs.
         infos: the B infos of these sub-envs.
 
     Returns:
-        B of uint8 ``[H, W, 3]``, in the order of ``rows``. The env may draw its next frames into
-        the same memory.
+        B frames, each uint8 ``[H, W, 3]``, in the order of ``rows``. The env may reuse their
+        memory in the next step.
 
     Raises:
-        FrameError: the source gives no frame, or none that
-            :func:`~rllib_vlm_reward.frames.check_each` accepts.
+        FrameError: the source fails, gives no frame, or gives frames that
+            :func:`~rllib_vlm_reward.frames.check_each` refuses.
         ConfigError: see :func:`frame_source`.
     """
     stepped = None if env is None else SteppedEnvs(env, rows)
@@ -280,13 +283,13 @@ def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, 
     """Return the index of the goal that an env names when it resets.
 
     Args:
-        source: ``info:KEY`` or ``obs:KEY``; not read when there is a single goal.
-        goals: the set that the index points into.
+        source: ``info:KEY`` or ``obs:KEY``; ignored when there is a single goal.
+        goals: the goal set of the index.
         observation: the reset observation.
         info: the reset info.
 
     Raises:
-        GoalError: no text at ``source``, or one that is not in ``goals``.
+        GoalError: there is no text at ``source``, or the text is not in ``goals``.
 
     Example:
         >>> goals = GoalSet.from_texts(["a red ball", "a blue ball"])
@@ -301,8 +304,8 @@ def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, 
         text = item[key]
     except (KeyError, IndexError, TypeError):
         raise GoalError(
-            f"goal_source {source!r}: the env's reset gave {_keys(item)}, expected the episode's "
-            f"goal under {key!r}. Return it there, or set goal_source."
+            f"goal_source {source!r}: the env's reset returned {_keys(item)}, expected the "
+            f"episode's goal under {key!r}. Return it there, or change goal_source."
         ) from None
     return goals.index(str(text))
 
@@ -313,7 +316,7 @@ def episode_goal(
     """Return the index in ``config.goal_set`` of the goal that an env names when it resets.
 
     Raises:
-        GoalError: see :func:`find_goal`; also a held-out goal in training.
+        GoalError: see :func:`find_goal`; or a training env names a held-out goal.
 
     Example:
         >>> config = VLMRewardConfig(
@@ -324,8 +327,8 @@ def episode_goal(
         >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=False)
         Traceback (most recent call last):
         ...
-        rllib_vlm_reward.errors.GoalError: goal 'a grey ball': it is one of evaluation_goals, \
-expected one of goals while training. Let the training env draw from goals alone.
+        rllib_vlm_reward.errors.GoalError: goal 'a grey ball': got one of evaluation_goals, \
+expected one of goals in training. Let the training env use only texts of goals.
     """
     goals = config.goal_set if evaluation else config.training_goals
     try:
@@ -333,11 +336,11 @@ expected one of goals while training. Let the training env draw from goals alone
     except GoalError:
         if len(goals) > 1:
             raise
-        return 0  # an env of one goal need not name it
+        return 0  # with a single goal the env does not have to name it
     if index >= len(goals):
         raise GoalError(
-            f"goal {config.goal_set[index].text!r}: it is one of evaluation_goals, expected one of "
-            "goals while training. Let the training env draw from goals alone."
+            f"goal {config.goal_set[index].text!r}: got one of evaluation_goals, expected one of "
+            "goals in training. Let the training env use only texts of goals."
         )
     return index
 
@@ -349,8 +352,8 @@ def _look_up(items: Sequence[Any], key: str, source: str) -> list[Any]:
             frames.append(item[key])
         except (KeyError, IndexError, TypeError):
             raise FrameError(
-                f"frames.source {source!r}: the env's step gave {_keys(item)}, expected the frame "
-                f"under {key!r}. Put it there in every step, or set frames.source."
+                f"frames.source {source!r}: the env's step returned {_keys(item)}, expected the "
+                f"frame under {key!r}. Return it there in every step, or change frames.source."
             ) from None
     return frames
 

@@ -1,4 +1,4 @@
-"""How a curriculum goes on: from the outcomes of an iteration to the goals of the next."""
+"""Updates a curriculum from the outcomes of an iteration, and reports its progress."""
 
 from statistics import fmean
 from typing import Any
@@ -18,12 +18,13 @@ __all__ = ["advance", "curriculum_progress"]
 def advance(algorithm: Algorithm, result: dict[str, Any]) -> None:
     """Let the curriculum observe an iteration's outcomes, and send its weights to env runners.
 
-    The outcomes leave ``result``; each family's weight, episodes in all and mean of the signal
-    enter it as ``result["curriculum"]``, and the stage if there is one.
+    Removes the outcomes from ``result``, and adds ``result["curriculum"]``: for each family of
+    goals its weight, its number of episodes so far and the mean of the signal; and the stage if
+    there is one.
 
     Args:
-        algorithm: with or without a curriculum.
-        result: the result of the iteration.
+        algorithm: the algorithm, with or without a curriculum.
+        result: the result of the iteration; changed in place.
 
     Raises:
         ConfigError, RewardError: see :meth:`.Curriculum.observe`.
@@ -31,14 +32,14 @@ def advance(algorithm: Algorithm, result: dict[str, Any]) -> None:
     for piece in driver_pieces(algorithm, GoalWeights):
         piece.observe([Outcome(*outcome) for outcome in take_items(result, OUTCOMES)])
         _send(algorithm, piece)
-        result[CURRICULUM] = _in_brief(piece, _progress(piece))
+        result[CURRICULUM] = _by_family(piece, _progress(piece))
 
 
 def curriculum_progress(algorithm: Algorithm) -> dict[str, Any] | None:
-    """Return what a curriculum has come to, for JSON; None without one.
+    """Return the state of the curriculum for JSON; None without a curriculum.
 
-    ``goals`` has the ``weight``, ``episodes`` and ``mean`` of each goal's text, beside what
-    :meth:`.Curriculum.record` says.
+    The dictionary is that of :meth:`.Curriculum.record`. Its ``goals`` maps each goal's text to
+    ``weight``, ``episodes`` and ``mean``.
     """
     piece = next(driver_pieces(algorithm, GoalWeights), None)
     return None if piece is None else _progress(piece)
@@ -46,39 +47,42 @@ def curriculum_progress(algorithm: Algorithm) -> dict[str, Any] | None:
 
 def _progress(piece: GoalWeights) -> dict[str, Any]:
     record = piece.curriculum.record()
-    known = zip(record["goals"].items(), piece.weights, strict=True)
-    goals = {text: {"weight": weight, **rest} for (text, rest), weight in known}
+    weighted = zip(record["goals"].items(), piece.weights, strict=True)
+    goals = {text: {"weight": weight, **rest} for (text, rest), weight in weighted}
     return {**record, "goals": goals}
 
 
-def _in_brief(piece: GoalWeights, progress: dict[str, Any]) -> dict[str, Any]:
-    """Return progress with its goals summed up by family, so that 10,000 goals fit in a log."""
+def _by_family(piece: GoalWeights, progress: dict[str, Any]) -> dict[str, Any]:
+    """Return the progress by family instead of by goal, so that 10,000 goals fit in a log."""
     goals = list(progress["goals"].values())
     families: dict[str, dict[str, float]] = {}
-    for family, members in piece.curriculum.goals.families.items():
-        each = [goals[goal] for goal in members]
-        means = [goal["mean"] for goal in each if goal["mean"] is not None]
+    for family, indices in piece.curriculum.goals.families.items():
+        members = [goals[index] for index in indices]
+        means = [goal["mean"] for goal in members if goal["mean"] is not None]
         families[family] = {
-            "weight": sum(goal["weight"] for goal in each),
-            "episodes": sum(goal["episodes"] for goal in each),
+            "weight": sum(goal["weight"] for goal in members),
+            "episodes": sum(goal["episodes"] for goal in members),
             **({"mean": fmean(means)} if means else {}),
         }
-    return {**{key: it for key, it in progress.items() if key != "goals"}, "families": families}
+    rest = {key: value for key, value in progress.items() if key != "goals"}
+    return {**rest, "families": families}
 
 
 def _send(algorithm: Algorithm, piece: GoalWeights) -> None:
-    """Send weights to remote env runners, which RLlib 2.60 syncs before this iteration's outcomes.
+    """Send the new weights to the remote env runners.
 
-    Nobody waits: an env runner has them before it samples again, or, if it hangs, not at all.
-    Those of IMPALA and APPO fetch the driver's state before each sample.
+    RLlib 2.60 synchronises env runners before the outcomes of the iteration are known, so its own
+    synchronisation would send old weights. The driver does not wait for an answer: an env runner
+    receives the weights before it samples again. The env runners of IMPALA and APPO fetch the
+    driver's state before each sample, so they need nothing here.
     """
     if isinstance(algorithm, IMPALA):
         return
     state = piece.merge_states([])
 
-    def take_over(env_runner: EnvRunner) -> None:
+    def set_weights(env_runner: EnvRunner) -> None:
         remote = weights_piece(env_runner)
         assert remote is not None
         remote.set_state(state)
 
-    algorithm.env_runner_group.foreach_env_runner_async_fetch_ready(take_over, tag="goal_weights")
+    algorithm.env_runner_group.foreach_env_runner_async_fetch_ready(set_weights, tag="goal_weights")

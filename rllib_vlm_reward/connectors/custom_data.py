@@ -1,7 +1,7 @@
-"""The keys under which the connectors keep what they know of an episode.
+"""The keys under which the connectors store data about an episode.
 
-In ``episode.custom_data``, which RLlib copies into the chunk that goes on after a cut: numbers and
-bools only, for it copies them at each cut.
+They are keys of ``episode.custom_data``. RLlib copies this dictionary whenever it cuts an episode
+into chunks, so its values are numbers and bools only.
 """
 
 __all__ = [
@@ -9,21 +9,21 @@ __all__ = [
     "ENV_REWARD",
     "FIRES",
     "GOAL_INDEX",
-    "OF_REWARDS",
+    "REWARD_KEYS",
     "SHOWN_GOAL",
     "SUCCESS",
     "VLM_RETURN",
 ]
 
-GOAL_INDEX = "goal_index"  # in config.goal_set
-SHOWN_GOAL = "shown_goal"  # the goal that a goal-blind policy is shown in its place
-ENV_RETURN = "env_return"  # the sum of the env's own rewards so far
-SUCCESS = "success"  # whether any step was a success; missing where the env has no ground truth
-VLM_RETURN = "vlm_return"  # the sum of what the VLM paid in the fragments that ended
-FIRES = "fires"  # how many steps of these it paid for
+GOAL_INDEX = "goal_index"  # index in config.goal_set
+SHOWN_GOAL = "shown_goal"  # index of the wrong goal that a goal-blind policy is shown
+ENV_RETURN = "env_return"  # sum of the env's rewards so far
+SUCCESS = "success"  # whether any step was a success; missing if the env has no ground truth
+VLM_RETURN = "vlm_return"  # sum of the VLM rewards, over the fragments that ended
+FIRES = "fires"  # number of steps with a VLM reward above 0, over the same fragments
 
-# What says something about the rewards, so no longer holds when an episode is rewarded anew.
-OF_REWARDS = (ENV_RETURN, VLM_RETURN, FIRES, SHOWN_GOAL)
+# Keys that depend on the reward, so they do not hold for an episode that is relabelled.
+REWARD_KEYS = (ENV_RETURN, VLM_RETURN, FIRES, SHOWN_GOAL)
 
-# In the info of each step: the env's own reward.
+# A key of the info of each step: the env's own reward.
 ENV_REWARD = "env_reward"

@@ -1,4 +1,4 @@
-"""Draws an episode's goal for the env, by weights that are set from outside."""
+"""The env wrapper that draws the goal of each episode, with weights that are set from outside."""
 
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
@@ -12,19 +12,21 @@ __all__ = ["DrawnGoal"]
 
 
 class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
-    """Gives the env a goal drawn by ``goal_weights`` at each reset, in ``options["goal"]``.
+    """Draws a goal at each reset, and passes it to the env in ``options["goal"]``.
 
-    The goal stands in ``info["goal"]`` at reset and at every step. An env that names its goal must
-    name the drawn one, word for word; an env that names none is taken to have it.
+    The wrapper adds the goal to the info as ``info["goal"]``, at reset and at every step. If the
+    env names its goal at reset, the text must equal the drawn goal. If the env names no goal, the
+    wrapper assumes that the env has accepted the drawn one.
 
-    Set the weights through ``vec_env.set_attr("goal_weights", [weights] * num_envs)``, which
-    reaches the processes of an ``AsyncVectorEnv`` too. They count from the next reset on.
+    Set the weights with ``vec_env.set_attr("goal_weights", [weights] * num_envs)``, which also
+    works for the processes of an ``AsyncVectorEnv``. They take effect at the next reset.
 
     Args:
-        env: takes ``reset(options={"goal": text})``.
-        goals: the texts of G goals, the first ``training`` of which are drawn from.
-        training: how many; until weights are set, all are alike likely.
-        goal_source: where the env names its goal when it resets, ``info:KEY`` or ``obs:KEY``.
+        env: an env that accepts ``reset(options={"goal": text})``.
+        goals: the texts of G goals: the training goals first, then the held-out ones.
+        training: the number of training goals. Until weights are set, each of these has the same
+            chance, and the others have none.
+        goal_source: where the env names its goal at reset, ``info:KEY`` or ``obs:KEY``.
 
     Raises:
         GoalError: the env chose another goal than the drawn one.
@@ -57,10 +59,10 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def goal_weights(self) -> list[float]:
-        """The chance of each of the G goals, >= 0, in sum 1.
+        """The chance of each of the G goals, none below 0, with the sum 1.
 
         Raises:
-            GoalError: weights of another number, below 0, or of another sum.
+            GoalError: the number of weights is not G, a weight is below 0, or the sum is not 1.
         """
         return self._weights
 
@@ -68,29 +70,29 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
     def goal_weights(self, weights: list[float]) -> None:
         given = [float(weight) for weight in weights]
         least, total = min(given, default=0.0), sum(given)
-        # So said that NaN fails too.
+        # NaN must fail too, so the condition is not written as `least < 0 or ...`.
         if len(given) != len(self._goals) or not (least >= 0 and abs(total - 1) < 1e-6):
             raise GoalError(
-                f"goal_weights: got {len(given)} weights, the least {least}, in sum {total}; "
-                f"expected {len(self._goals)}, one a goal, none below 0, in sum 1. Divide them by "
-                "their sum."
+                f"goal_weights: got {len(given)} weights with minimum {least} and sum {total}; "
+                f"expected {len(self._goals)} weights (one for each goal), none below 0, with sum "
+                "1. Divide the weights by their sum."
             )
         self._weights = given
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset the env with the goal in ``options``, else with a drawn one.
+        """Reset the env with the goal in ``options``, or else with a drawn goal.
 
         Args:
-            seed: of the env and of this and later draws.
-            options: passed on; ``goal`` takes the place of the draw.
+            seed: seed for the env and for drawing the goals from now on.
+            options: passed to the env; a text under ``goal`` replaces the drawn goal.
 
         Raises:
             GoalError: see the class.
         """
         if seed is not None:
-            # A child of the seed, for the env draws from the seed's own stream.
+            # A child of the seed: the env uses the random numbers of the seed itself.
             self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
         options = options or {}
         goal = options.get("goal")
@@ -99,8 +101,8 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         named = self._named(observation, info)
         if named != self._goal:
             raise GoalError(
-                f"goal {self._goal!r}: the env chose its own mission, {named!r}. Drop the "
-                "curriculum, or let the env honour reset(options={'goal': ...})."
+                f"goal {self._goal!r}: the env chose another goal, {named!r}. Remove the "
+                "curriculum, or make the env use the goal in reset(options={'goal': ...})."
             )
         return observation, {**info, "goal": self._goal}
 

@@ -1,4 +1,4 @@
-"""Ends an episode early, from outside the env, and really resets it."""
+"""Ends an episode early from outside the env, and resets the env."""
 
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
@@ -14,14 +14,14 @@ __all__ = ["ExternalReset", "end_early"]
 class ExternalReset(gym.Wrapper[Any, Any, Any, Any]):
     """Resets the env at the next step when ``external_reset`` is set.
 
-    RLlib ends an episode whose ``is_terminated`` a connector sets, but the env knows nothing of
-    it: without this wrapper its next observation would pass for a reset one. A flagged step
-    resets instead of stepping and pays nothing, exactly what gymnasium's NEXT_STEP autoreset
-    does after the env itself has ended an episode.
+    RLlib ends an episode if a connector sets its ``is_terminated``, but RLlib does not reset the
+    env then. Without this wrapper, RLlib would take the next observation for a reset observation.
+    A step with the flag set resets the env instead of stepping it, and its reward is 0. This is
+    what gymnasium's NEXT_STEP autoreset does after the env itself has ended an episode.
 
-    Set the flag through ``vec_env.set_attr("external_reset", [bool] * num_envs)``, which reaches
-    the processes of an ``AsyncVectorEnv`` too. It must be the outermost wrapper, so that those
-    that count steps are reset with it.
+    Set the flag with ``vec_env.set_attr("external_reset", [bool] * num_envs)``, which also works
+    for the processes of an ``AsyncVectorEnv``. Make this the outermost wrapper, so that a reset
+    also resets the wrappers that count steps.
 
     Example:
         >>> env = ExternalReset(gym.make("CartPole-v1"))
@@ -37,7 +37,7 @@ class ExternalReset(gym.Wrapper[Any, Any, Any, Any]):
         self.external_reset = False
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Step the env, or reset it when flagged."""
+        """Step the env, or reset it if ``external_reset`` is set."""
         if not self.external_reset:
             return self.env.step(action)
         observation, info = self.reset()
@@ -46,7 +46,7 @@ class ExternalReset(gym.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset the env and take the flag down."""
+        """Reset the env and clear ``external_reset``."""
         self.external_reset = False
         return self.env.reset(seed=seed, options=options)
 
@@ -57,19 +57,19 @@ def end_early(
     episodes: Sequence[SingleAgentEpisode],
     fired: npt.NDArray[np.bool_],
 ) -> None:
-    """End the episodes that fired; setting ``is_terminated`` alone would corrupt the data.
+    """End the episodes whose reward fired, and have their sub-envs reset.
 
     Args:
-        env: the vector env, each of whose sub-envs is in an :class:`ExternalReset`.
-        rows: the sub-env of each episode.
-        episodes: the B that were just stepped.
-        fired: which rewards fired, bool ``[B]``.
+        env: the vector env, with an :class:`ExternalReset` around each sub-env.
+        rows: the index of each episode's sub-env.
+        episodes: the B episodes that were just stepped.
+        fired: bool ``[B]``: which rewards fired.
     """
     if not fired.any():
         return
     reset = [False] * env.num_envs
     for row, episode, end in zip(rows, episodes, fired, strict=True):
         if end:
-            reset[row] = not episode.is_done  # an env that ended by itself resets by itself
+            reset[row] = not episode.is_done  # if the env ended the episode, it resets by itself
             episode.is_terminated = True
     env.unwrapped.set_attr("external_reset", reset)

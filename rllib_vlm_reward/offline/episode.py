@@ -155,7 +155,7 @@ class RecordedEpisode:
         """Return it as RLlib reads it, with the index of its goal where the connectors keep it."""
         self._state["infos"]["data"] = self._infos
         kept = dict(self._state["custom_data"])
-        for key in custom_data.OF_REWARDS:
+        for key in custom_data.REWARD_KEYS:
             kept.pop(key, None)
         self._state["custom_data"] = {**kept, custom_data.GOAL_INDEX: goal}
         row: bytes = msgpack.packb(self._state, default=msgpack_numpy.encode)

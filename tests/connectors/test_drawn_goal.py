@@ -147,9 +147,9 @@ def test_every_info_names_the_goal_that_was_posed(kind):
 
 
 def test_an_env_that_chooses_for_itself_is_an_error():
-    with pytest.raises(GoalError, match=r"chose its own mission, 'a white wall'\. Drop"):
+    with pytest.raises(GoalError, match=r"chose another goal, 'a white wall'\. Remove"):
         make_env(WilfulEnv).reset(seed=0)
-    with pytest.raises(GoalError, match="goal 'a blue wall': the env chose its own mission"):
+    with pytest.raises(GoalError, match="goal 'a blue wall': the env chose another goal"):
         make_env(WilfulEnv).reset(options={"goal": "a blue wall"})
 
 
@@ -169,7 +169,7 @@ def test_an_env_that_chooses_for_itself_is_an_error():
 def test_weights_that_are_no_distribution_over_the_goals_are_refused_at_once(weights):
     env = make_env()
     before = env.goal_weights
-    with pytest.raises(GoalError, match=f"got {len(weights)} weights.*expected 4, one a goal"):
+    with pytest.raises(GoalError, match=f"got {len(weights)} weights.*expected 4 weights"):
         env.goal_weights = weights
     assert env.goal_weights == before
 
@@ -258,7 +258,7 @@ def test_a_level_that_cannot_pose_a_goal_says_so():
 
 def test_babyais_own_levels_choose_for_themselves():
     room = gym.make("rllib_vlm_reward/BabyAI-v0", level="BabyAI-PickupLoc-v0")
-    with pytest.raises(GoalError, match="honour reset"):
+    with pytest.raises(GoalError, match="use the goal in reset"):
         DrawnGoal(room, MISSIONS, 3).reset(seed=0)
 
 
@@ -280,5 +280,5 @@ def test_an_env_that_tells_its_goal_elsewhere_is_believed_there_alone():
     observation, info = env.reset(seed=0)
     assert observation["mission"] == info["goal"]
     env.unwrapped.wilful = True
-    with pytest.raises(GoalError, match="chose its own mission"):
+    with pytest.raises(GoalError, match="chose another goal"):
         env.reset()

@@ -95,7 +95,7 @@ def test_it_serves_several_agents_by_their_own_observations(vlm_config, red_pool
         ("too_few", r"got list of length 2 for 3 stepped envs, expected a list of 3 frames"),
         ("nothing", r"got NoneType for 3 stepped envs"),
         ("grey", r"uint8 \[1, 16, 16\], expected uint8 \[B, H, W, 3\]"),
-        ("fails", r"it failed \(KeyError: 'camera'\)"),
+        ("fails", r"the call failed \(KeyError: 'camera'\)"),
     ],
 )
 def test_frames_that_cannot_be_scored_are_an_error_before_training(

@@ -225,7 +225,7 @@ def test_sub_envs_in_processes_of_their_own_are_told_too(build):
 
 def test_an_env_that_chooses_its_own_mission_is_refused_before_training(vlm_config, ppo, cluster):
     config = add_vlm_reward(ppo(WilfulEnv), vlm_config(), CurriculumConfig(signal="vlm_return"))
-    with pytest.raises(GoalError, match=r"chose its own mission.*reset\(options="):
+    with pytest.raises(GoalError, match=r"chose another goal.*reset\(options="):
         config.build_algo()
 
 

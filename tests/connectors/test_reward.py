@@ -157,7 +157,7 @@ class HeldOutEnv(PaintedEnv):
 
 def test_held_out_goals_are_for_evaluation(vlm_config, env_runner):
     vlm = vlm_config(evaluation_goals=["a grey wall"], normalize_rewards=True)
-    with pytest.raises(GoalError, match="one of evaluation_goals, expected one of goals while"):
+    with pytest.raises(GoalError, match="one of evaluation_goals, expected one of goals in"):
         env_runner(vlm, HeldOutEnv).sample(num_timesteps=300)
     runner = env_runner(vlm, HeldOutEnv)
     reward_piece(runner).attach("red", evaluates=True)
