@@ -1,4 +1,4 @@
-"""The returns of an episode, the VLM's and the env's own: kept over fragments, then logged."""
+"""Sums up the VLM return and the env return of an episode over its fragments, and logs them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,15 +19,19 @@ WINDOW = 100
 
 
 def keep_ground_truth(episode: SingleAgentEpisode, success_key: str) -> int:
-    """Note the env's reward of the last step, before another replaces it.
+    """Store the env's reward of the last step, before the VLM reward replaces it.
 
-    The step's value goes to the info, the sum to ``custom_data``, and so does success at any step,
-    where the env has ground truth.
+    Writes the reward into the step's info, and adds it to the sum in ``custom_data``. If the env
+    has ground truth, ``custom_data`` also records whether any step was a success.
+
+    Args:
+        episode: the episode that was just stepped.
+        success_key: key of the info that holds success, a bool.
 
     Returns:
-        FAILURE, SUCCESS or UNKNOWN: whether the step is a success.
+        Whether the step is a success: FAILURE, SUCCESS or UNKNOWN.
     """
-    # The buffers' lists: get_infos() and get_rewards() take a microsecond each.
+    # Reads the buffers' lists, since get_infos() and get_rewards() take a microsecond each.
     info, data = episode.infos.data[-1], episode.custom_data
     reward = info[custom_data.ENV_REWARD] = float(episode.rewards.data[-1])
     data[custom_data.ENV_RETURN] = data.get(custom_data.ENV_RETURN, 0.0) + reward
@@ -45,14 +49,15 @@ def add_rewards(
     paid: npt.NDArray[np.float32],
     threshold: float | None,
 ) -> None:
-    """Add a chunk's VLM rewards to its episode's; log the episode if the chunk ends it.
+    """Add a chunk's VLM rewards to the return of its episode; log the episode if it has ended.
 
     Args:
         metrics: the env runner's logger.
         chunk: the chunk that leaves the env runner.
-        successor: the chunk that goes on; ``cut()`` copied its ``custom_data`` too early.
-        paid: what the VLM pays for each of the chunk's steps, float32 ``[T]``.
-        threshold: β; only with one does a reward fire.
+        successor: the chunk that continues the episode, or None. RLlib's ``cut()`` filled its
+            ``custom_data`` before the sums were known, so they are written there again.
+        paid: float32 ``[T]``: the VLM reward of each step of the chunk, not normalised.
+        threshold: β. Without one, the number of fires is not logged.
     """
     data = chunk.custom_data
     vlm_return, fires = custom_data.VLM_RETURN, custom_data.FIRES
@@ -67,27 +72,28 @@ def add_rewards(
 
 
 def outcomes_of(samples: Sequence[SingleAgentEpisode]) -> list[tuple[bool | None, bool]]:
-    """Return for each episode that ended whether it succeeded, and whether the VLM paid for it.
+    """Return (success, fired) for each episode that ended.
 
-    Success is None where the env has no ground truth.
+    ``success`` is None if the env has no ground truth. ``fired`` is whether any step had a VLM
+    reward above 0.
     """
     ended = (chunk.custom_data for chunk in samples if len(chunk) and chunk.is_done)
     return [(data.get(custom_data.SUCCESS), data[custom_data.FIRES] > 0) for data in ended]
 
 
 def log_scores(metrics: MetricsLogger, scores: Sequence[float] | npt.NDArray[np.float32]) -> None:
-    """Log the scores of a fragment's frames, and how many there were."""
+    """Log the mean, minimum, maximum and number of the scores of a fragment's frames."""
     if not len(scores):
         return
-    each = np.asarray(scores, np.float64)
-    _log(metrics, (names.SCORE_MEAN,), float(each.mean()), window=WINDOW)
-    _log(metrics, (names.SCORE_MIN,), float(each.min()), reduce="min", window=WINDOW)
-    _log(metrics, (names.SCORE_MAX,), float(each.max()), reduce="max", window=WINDOW)
-    _log(metrics, (names.FRAMES,), len(each), reduce="lifetime_sum", with_throughput=True)
+    values = np.asarray(scores, np.float64)
+    _log(metrics, (names.SCORE_MEAN,), float(values.mean()), window=WINDOW)
+    _log(metrics, (names.SCORE_MIN,), float(values.min()), reduce="min", window=WINDOW)
+    _log(metrics, (names.SCORE_MAX,), float(values.max()), reduce="max", window=WINDOW)
+    _log(metrics, (names.FRAMES,), len(values), reduce="lifetime_sum", with_throughput=True)
 
 
 def _log_episode(
-    metrics: MetricsLogger, of: tuple[str, ...], data: dict[str, Any], threshold: float | None
+    metrics: MetricsLogger, group: tuple[str, ...], data: dict[str, Any], threshold: float | None
 ) -> None:
     vlm_return, env_return = data[custom_data.VLM_RETURN], data[custom_data.ENV_RETURN]
     values = {
@@ -100,8 +106,8 @@ def _log_episode(
     if custom_data.SUCCESS in data:
         values[names.GROUND_TRUTH_SUCCESS] = float(data[custom_data.SUCCESS])
     for name, value in values.items():
-        _log(metrics, (*of, name), value, window=WINDOW)
+        _log(metrics, (*group, name), value, window=WINDOW)
 
 
-def _log(metrics: MetricsLogger, key: tuple[str, ...], value: float, **how: Any) -> None:
-    metrics.log_value((names.GROUP, *key), value, **how)
+def _log(metrics: MetricsLogger, key: tuple[str, ...], value: float, **options: Any) -> None:
+    metrics.log_value((names.GROUP, *key), value, **options)

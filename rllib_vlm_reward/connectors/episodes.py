@@ -1,4 +1,4 @@
-"""Episodes of one agent or of several, seen alike."""
+"""Functions that treat single-agent and multi-agent episodes alike."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ Episodes = Sequence[SingleAgentEpisode] | Sequence[MultiAgentEpisode]
 
 
 def flat(episodes: Episodes) -> Iterator[SingleAgentEpisode]:
-    """Yield the episode of every agent."""
+    """Yield the single-agent episodes, those of every agent in a multi-agent episode."""
     for episode in episodes:
         if isinstance(episode, SingleAgentEpisode):
             yield episode
@@ -20,10 +20,10 @@ def flat(episodes: Episodes) -> Iterator[SingleAgentEpisode]:
 
 
 def separate_infos(episodes: Episodes) -> None:
-    """Give each last step a copy of its info, to write into and to drop its frame from.
+    """Replace the info of each episode's last step by a copy, which the connectors may change.
 
-    An env may hand out one dict again and again. So does MultiAgentEpisode of RLlib 2.60: to an
-    agent that ends without an observation it gives the info and the observation of before.
+    An env may return the same dictionary in every step. MultiAgentEpisode of RLlib 2.60 also reuses
+    one: an agent that ends without an observation gets its previous observation and info again.
     """
     for episode in flat(episodes):
         if episode.infos.data:

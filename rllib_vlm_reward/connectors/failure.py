@@ -1,4 +1,4 @@
-"""How an error in an env runner reaches the driver."""
+"""Reports an error in an env runner to the driver."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,10 +13,15 @@ __all__ = ["reported"]
 
 @contextlib.contextmanager
 def reported(pool: Callable[[], RewardPool], run: str) -> Iterator[None]:
-    """Report an error to the pool, under the run's name, and raise it.
+    """Report an error in the block to the pool, under the run's name, and raise it again.
 
-    RLlib 2.60 only logs an error of a remote env runner, waits a minute and restarts it. The driver
-    reads the reports when the iteration ends (:class:`.callbacks.VLMRewardCallbacks`).
+    RLlib 2.60 only logs an error in a remote env runner, waits a minute and restarts the env
+    runner. So the driver reads these reports when the iteration ends
+    (:class:`.callbacks.VLMRewardCallbacks`).
+
+    Args:
+        pool: a function that returns the pool; called only after an error.
+        run: name of the run.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which steps are scored, and what the scores of a window make together."""
+"""Selects the steps to score, and reduces a window of scores to one score."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -17,16 +17,18 @@ Steps = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 REDUCTIONS: dict[str, Callable[[Collection[float]], float]] = {"mean": fmean, "max": max}
-"""How a window of scores becomes one, by the name in ``frames.reduce``."""
+"""The functions that reduce a window of scores to one, by their name in ``frames.reduce``."""
 
 
 def select_steps(scored_steps: str | int, t: Steps, ends: Mask) -> Mask:
-    """Return which of N steps have a frame that is looked at, bool ``[N]``.
+    """Return which of N steps are selected for scoring, bool ``[N]``.
+
+    With ``changed``, all steps are selected here; see :meth:`FrameSelection.unchanged`.
 
     Args:
         scored_steps: see :class:`~rllib_vlm_reward.config.FrameConfig`.
-        t: int64 ``[N]``: each step in its episode, from 1.
-        ends: bool ``[N]``: whether it ends the episode.
+        t: int64 ``[N]``: the number of each step in its episode, from 1.
+        ends: bool ``[N]``: whether the step ends its episode.
 
     Example:
         >>> t = np.arange(1, 8)
@@ -43,7 +45,7 @@ def select_steps(scored_steps: str | int, t: Steps, ends: Mask) -> Mask:
 
 
 class FrameSelection:
-    """Chooses the steps that are scored.
+    """Selects the steps to score.
 
     Args:
         scored_steps: ``all``, ``last``, ``changed`` or an integer: see
@@ -52,10 +54,10 @@ class FrameSelection:
 
     def __init__(self, scored_steps: str | int) -> None:
         self._scored_steps = scored_steps
-        self._shown: dict[str, Frames] = {}
+        self._last_frames: dict[str, Frames] = {}
 
-    def wanted(self, steps: ScoredSteps) -> list[int]:
-        """Return the rows of the steps whose frames are to be looked at."""
+    def select(self, steps: ScoredSteps) -> list[int]:
+        """Return the rows of the steps whose frames are needed."""
         chosen = select_steps(self._scored_steps, steps.t, steps.dones)
         rows: list[int] = np.flatnonzero(chosen).tolist()
         return rows
@@ -63,9 +65,9 @@ class FrameSelection:
     def unchanged(
         self, episodes: Sequence[SingleAgentEpisode], frames: Sequence[Frames]
     ) -> list[bool]:
-        """Return which of B episodes show the frame that they showed the last time.
+        """Return for each of B episodes whether its frame equals its previous frame.
 
-        All False unless ``scored_steps`` is ``changed``.
+        The answers are all False unless ``scored_steps`` is ``changed``.
 
         Args:
             episodes: B episodes.
@@ -75,26 +77,26 @@ class FrameSelection:
             return [False] * len(episodes)
         same = []
         for episode, frame in zip(episodes, frames, strict=True):
-            before = self._shown.get(episode.id_)
+            before = self._last_frames.get(episode.id_)
             same.append(before is not None and np.array_equal(before, frame))
             if not same[-1]:
-                self._shown[episode.id_] = frame.copy()
+                self._last_frames[episode.id_] = frame.copy()
             if episode.is_done:
-                del self._shown[episode.id_]
+                del self._last_frames[episode.id_]
         return same
 
-    def forget(self, but: Collection[str]) -> None:
-        """Drop the frames of episodes that were abandoned: all but these."""
-        self._shown = {id_: frame for id_, frame in self._shown.items() if id_ in but}
+    def keep_only(self, ids: Collection[str]) -> None:
+        """Drop the frames of all episodes but these; the others were abandoned."""
+        self._last_frames = {id_: frame for id_, frame in self._last_frames.items() if id_ in ids}
 
 
 class ScoreWindows:
-    """Turns the scores of frames into those of steps, by each episode's last W scored frames.
+    """Computes the score of a step from the last W scored frames of its episode.
 
     Args:
-        size: W.
-        reduce: how a window becomes one score, a key of :data:`REDUCTIONS`.
-        repeats: whether steps may repeat the score of the frame before.
+        size: W, at least 1.
+        reduce: how to reduce a window to one score, a key of :data:`REDUCTIONS`.
+        repeats: whether a step may repeat the score of the previous frame.
 
     Example:
         >>> windows, episode = ScoreWindows(2, "max"), SingleAgentEpisode(id_="a")
@@ -108,11 +110,11 @@ class ScoreWindows:
     def __init__(self, size: int, reduce: str, *, repeats: bool = False) -> None:
         self._size, self._reduce = size, REDUCTIONS[reduce]
         self._is_needed = size > 1 or repeats
-        # By id: a window reaches over the chunks of an episode.
+        # By episode id, since a window extends over the chunks of an episode.
         self._windows: dict[str, deque[float]] = {}
 
     def __call__(self, steps: ScoredSteps) -> npt.NDArray[np.float64]:
-        """Return the scores of N steps, float64 ``[N]``; 0 where a step has none."""
+        """Return the scores of N steps, float64 ``[N]``; 0 for a step without a score."""
         scores = steps.frame_scores.astype(np.float64)
         if not self._is_needed:
             return scores
@@ -123,6 +125,6 @@ class ScoreWindows:
             scores[row] = self._reduce(window)
         return scores
 
-    def forget(self, but: Collection[str]) -> None:
-        """Drop the windows of episodes that ended or were abandoned: all but these."""
-        self._windows = {id_: window for id_, window in self._windows.items() if id_ in but}
+    def keep_only(self, ids: Collection[str]) -> None:
+        """Drop the windows of all episodes but these; the others ended or were abandoned."""
+        self._windows = {id_: window for id_, window in self._windows.items() if id_ in ids}

@@ -1,4 +1,4 @@
-"""Shows the policy its goal: CLIP's embedding of the goal's prompt, beside the observation."""
+"""Adds the goal to the policy's observation: CLIP's embedding of the goal's prompt."""
 
 from typing import Any
 
@@ -22,16 +22,17 @@ __all__ = ["GoalEmbedding"]
 class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     """Turns an observation into ``{"observation": observation, "goal": float32 [D]}``.
 
-    The embedding is that of the goal's *prompt*, unit norm, asked of the pool once a goal. It
-    must come after :class:`~rllib_vlm_reward.connectors.reward.VLMReward`, which finds the goal.
+    ``goal`` is the embedding of the goal's *prompt*, with norm 1. The piece requests it from the
+    pool once for each goal. Put the piece after
+    :class:`~rllib_vlm_reward.connectors.reward.VLMReward`, which finds the goal of an episode.
 
     Args:
         config: the reward of the run.
-        embed_dim: D of the encoder.
+        embed_dim: D, the encoder's embedding size.
 
     Attributes:
-        shuffle: show the policy the embedding of another goal, drawn at random once an episode:
-            the goal-blind baseline.
+        shuffle: whether to show the policy another goal, drawn at random once for each episode.
+            This gives the goal-blind baseline.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         input_observation_space: gym.Space[Any] | None = None,
         input_action_space: gym.Space[Any] | None = None,
     ) -> None:
-        # Before super(), which asks for the output space.
+        # Set before super(), which calls recompute_output_observation_space.
         self.config = config
         self.embed_dim = embed_dim
         self.shuffle = False
@@ -52,7 +53,12 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         super().__init__(input_observation_space, input_action_space)
 
     def attach(self, pool_name: str, run: str = "") -> None:
-        """Name the pool that embeds, looked up when a goal is first seen, and the run."""
+        """Set the pool that computes the embeddings, and the run for which it does.
+
+        Args:
+            pool_name: Ray name of the pool; the piece connects to it when it first needs it.
+            run: name of the run, for error reports.
+        """
         self._pool_name, self._run = pool_name, run
 
     def recompute_output_observation_space(
@@ -65,18 +71,21 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         return gym.spaces.Dict({"observation": input_observation_space, "goal": goal})
 
     def preprocess(self, observation: Any, episode: SingleAgentEpisode) -> dict[str, Any]:
-        """Put the episode's goal beside its observation."""
+        """Return the observation together with the embedding of the episode's goal."""
         return {"observation": observation, "goal": self._embedding(self._shown(episode))}
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the fingerprint of the goals; not empty, as VLMReward's is not."""
+        """Return the fingerprint of the goals.
+
+        The state must not be empty; see :meth:`.VLMReward.get_state`.
+        """
         return {"goals": self.config.goal_set.fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Do nothing: the goals are those of the configuration, which is in the checkpoint too."""
+        """Do nothing: the goals come from the configuration."""
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the state that all pieces share."""
+        """Return the first state, since all env runners have the same one."""
         return states[0]
 
     def _shown(self, episode: SingleAgentEpisode) -> int:
@@ -85,7 +94,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             return index
         if SHOWN_GOAL not in episode.custom_data:
             goals = self.config.goal_set.goals
-            # Paraphrases may share a prompt, and with it the embedding.
+            # Paraphrases of a goal may have the same prompt, and so the same embedding.
             others = [i for i, goal in enumerate(goals) if goal.prompt != goals[index].prompt]
             drawn = int(self._rng.choice(others)) if others else index
             episode.custom_data[SHOWN_GOAL] = drawn
@@ -101,5 +110,8 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def _pool(self) -> RewardPool:
         if self._pool_name is None:
-            raise PoolError("GoalEmbedding: no pool was started for this env runner.")
+            raise PoolError(
+                "GoalEmbedding: no pool was started for this env runner. Call add_vlm_reward "
+                "after config.callbacks(...), which replaces the callbacks that start it."
+            )
         return RewardPool.connect(self._pool_name, self.config)

@@ -1,4 +1,4 @@
-"""Keeps the curriculum with the algorithm, and sends the envs the weights of their goals."""
+"""Holds the curriculum on the driver, and sends the weights of the goals to the envs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,22 +17,23 @@ __all__ = ["GoalWeights", "log_outcomes"]
 
 
 class GoalWeights(ConnectorV2):  # type: ignore[misc]
-    """Carries a curriculum through RLlib: the state of the curriculum is that of this piece.
+    """Connects a curriculum to RLlib. This connector piece does not change the batch.
 
-    The driver's piece observes the outcomes and is what checkpoints hold; the env runners' pieces
-    receive its weights, which the :class:`~rllib_vlm_reward.connectors.drawn_goal.DrawnGoal` of
-    each sub-env draws with from the next reset on. The piece changes no batch.
+    On the driver, the piece updates the curriculum, and checkpoints contain its state. In an env
+    runner, the piece receives the weights of the goals and passes them to the
+    :class:`~rllib_vlm_reward.connectors.drawn_goal.DrawnGoal` wrapper of each sub-env, where they
+    take effect at the next reset.
 
     Args:
-        config: the reward, whose goals are drawn.
-        curriculum: how they are weighted.
+        config: the reward, which has the goals.
+        curriculum: the settings of the curriculum.
 
     Attributes:
-        env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
-            into checkpoints.
-        curriculum: in the driver's piece alone it is kept up to date.
-        weights: with which the training goals are drawn.
-        evaluates: whether the env runner's episodes are not for training.
+        env: the env runner's vector env. It is not a constructor argument because RLlib pickles
+            these into checkpoints.
+        curriculum: the curriculum; up to date only on the driver.
+        weights: the weights of the training goals, with the sum 1.
+        evaluates: whether the env runner runs evaluation.
     """
 
     def __init__(
@@ -49,53 +50,58 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self._all, self._training = len(config.goal_set), len(config.training_goals)
         self.weights = self.curriculum.weights()
         self._is_remote = False
-        self._posed: range | None = None
+        self._fixed_goals: range | None = None
 
     def attach(self, *, evaluates: bool, is_remote: bool) -> None:
-        """Say where this piece is, and send its envs their weights.
+        """Set the role of this piece, and send the weights to its envs.
 
         Args:
-            evaluates: in an evaluation env runner, which draws the held-out goals alike, or those
-                of training where none is held out.
-            is_remote: in a process other than the algorithm's.
+            evaluates: whether the env runner runs evaluation. It then draws the held-out goals
+                uniformly, or the training goals if none are held out.
+            is_remote: whether the env runner is in another process than the algorithm.
         """
         self.evaluates, self._is_remote = evaluates, is_remote
         if evaluates:
-            self._posed = range(self._training, self._all) or range(self._all)
+            self._fixed_goals = range(self._training, self._all) or range(self._all)
         self.send_weights()
 
-    def pose(self, goals: range) -> None:
-        """Let the envs draw these goals of ``config.goal_set`` alike, from now on."""
-        self._posed = goals
+    def draw_uniformly(self, goals: range) -> None:
+        """Let the envs draw only these goals, uniformly, instead of following the curriculum.
+
+        Args:
+            goals: indices in ``config.goal_set``.
+        """
+        self._fixed_goals = goals
         self.send_weights()
 
     def send_weights(self) -> None:
-        """Send the envs the weights to draw with, in force from the next reset of each."""
+        """Send the weights to the envs, where they take effect at the next reset."""
         if self.env is None:
             return
         weights = self.weights + [0.0] * (self._all - self._training)
-        if self._posed is not None:
-            weights = [float(goal in self._posed) / len(self._posed) for goal in range(self._all)]
+        fixed = self._fixed_goals
+        if fixed is not None:
+            weights = [float(goal in fixed) / len(fixed) for goal in range(self._all)]
         self.env.unwrapped.set_attr("goal_weights", [weights] * self.env.num_envs)
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
-        """Let the curriculum take note of episodes that ended, and send the envs its weights."""
+        """Update the curriculum with the episodes that ended, and send its weights to the envs."""
         self.curriculum.observe(outcomes)
         self.weights = self.curriculum.weights()
         self.send_weights()
 
     def __call__(self, *, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Return the batch as it is."""
+        """Return the batch unchanged."""
         return batch
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the state of the curriculum, or in a remote env runner the weights."""
+        """Return the state of the curriculum, or only the weights in a remote env runner."""
         if self._is_remote:
             return {"weights": self.weights}
         return {"curriculum": self.curriculum.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over a curriculum's state, or the weights that it came to."""
+        """Set the state of the curriculum, or only the weights."""
         if "curriculum" in state:
             self.curriculum.set_state(state["curriculum"])
             self.weights = self.curriculum.weights()
@@ -104,19 +110,19 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         self.send_weights()
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what env runners need of the driver's piece, which needs nothing from them."""
+        """Return the driver's weights for the env runners; the states of these are not needed."""
         return {"weights": self.weights}
 
 
 def log_outcomes(
     metrics: MetricsLogger, samples: Sequence[SingleAgentEpisode], *, fires: bool
 ) -> None:
-    """Log the outcome of each episode that ended, after its rewards were added up.
+    """Log the outcome of each episode that ended; its returns must be complete.
 
     Args:
         metrics: the env runner's logger.
         samples: the chunks that leave the env runner.
-        fires: whether a reward fires, by a threshold.
+        fires: whether the reward has a threshold. Without one, the VLM reports no success.
     """
     for chunk in samples:
         if not chunk.is_done:

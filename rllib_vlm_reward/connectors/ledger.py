@@ -1,4 +1,4 @@
-"""Which reward belongs to which step of which episode, until a fragment is paid out."""
+"""Records which reward belongs to which step, until the fragment ends."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _NO_ROWS = np.zeros(0, np.int64)
 
 
 class Ledger:
-    """Observes a fragment's steps, writes their rewards, and closes the fragment.
+    """Collects the steps of a fragment, and writes their rewards into the episodes.
 
     Args:
         config: the reward of the episodes.
@@ -30,30 +30,31 @@ class Ledger:
     def __init__(self, config: VLMRewardConfig) -> None:
         self._config = config
         self._steps: list[ScoredSteps] = []
-        # By episode object: one position in the vector env sees several episodes in a fragment,
-        # and one id several chunks.
-        self._held: dict[SingleAgentEpisode, int] = {}
+        # The keys are episode objects: within a fragment, one sub-env may play several episodes,
+        # and several chunks may have one id.
+        self._num_steps: dict[SingleAgentEpisode, int] = {}
 
     def __len__(self) -> int:
-        return sum(self._held.values())
+        return sum(self._num_steps.values())
 
-    def held(self, episode: SingleAgentEpisode) -> int:
-        """Return how many steps of a chunk are held."""
-        return self._held.get(episode, 0)
+    def num_steps(self, episode: SingleAgentEpisode) -> int:
+        """Return how many steps of a chunk were begun."""
+        return self._num_steps.get(episode, 0)
 
-    def hold(self, episodes: Sequence[SingleAgentEpisode]) -> None:
-        """Withhold the env's reward of each episode's last step, until its score is here.
+    def begin(self, episodes: Sequence[SingleAgentEpisode]) -> None:
+        """Write a provisional reward for each episode's last step, whose score is not known yet.
 
-        Until then the step holds what is known, ``env_reward_weight`` times the env's reward, so
-        that no piece behind this one shows the policy the env's own.
+        It is ``env_reward_weight`` times the env's reward. So no later connector piece can show
+        the policy the env's full reward.
         """
         for episode in episodes:
-            self._held[episode] = self._held.get(episode, 0) + 1
-            # The buffer's list: set_rewards() checks the reward's space, 10 microseconds each.
+            self._num_steps[episode] = self._num_steps.get(episode, 0) + 1
+            # Writes into the buffer's list: set_rewards() checks the reward's space, which takes
+            # 10 microseconds.
             episode.rewards.data[-1] = self._weighted(episode)
 
     def observe(self, steps: ScoredSteps) -> None:
-        """Take note of steps whose rewards are known."""
+        """Store steps whose rewards are known."""
         self._steps.append(steps)
 
     def pay(self, steps: ScoredSteps) -> None:
@@ -70,15 +71,15 @@ class Ledger:
         ongoing: Sequence[SingleAgentEpisode],
         metrics: MetricsLogger,
     ) -> None:
-        """Pay what is not paid yet, log the episodes that ended, and start anew.
+        """Write the rewards of the fragment, log the episodes that ended, and forget the steps.
 
         Args:
-            samples: the chunks about to leave the env runner.
-            ongoing: the episodes that go on in the next fragment.
+            samples: the chunks that are about to leave the env runner.
+            ongoing: the episodes that continue in the next fragment.
             metrics: the env runner's logger.
 
         Raises:
-            RewardError: a chunk of which not every step was observed.
+            RewardError: a step of a chunk was not observed.
         """
         steps = ScoredSteps.join(self._steps)
         rows_of = steps.rows_by_episode()
@@ -90,8 +91,8 @@ class Ledger:
             rows, successor = rows_of.get(chunk, _NO_ROWS), successors.get(chunk.id_)
             if len(rows) != len(chunk):
                 raise RewardError(
-                    f"episode {chunk.id_}: {len(rows)} of its {len(chunk)} steps were seen, "
-                    "expected all. Don't step the env outside of the env runner's sample()."
+                    f"episode {chunk.id_}: the connector saw {len(rows)} of its {len(chunk)} "
+                    "steps, expected all. Step the env only through the env runner's sample()."
                 )
             if self._config.mode == "deferred":
                 weighted = np.asarray(chunk.get_rewards(), np.float32)
@@ -99,8 +100,8 @@ class Ledger:
             add_rewards(
                 metrics, chunk, successor, steps.paid[rows], self._config.threshold_in_force
             )
-        # Abandoned episodes go too: RLlib drops them when it resets all envs.
-        self._steps, self._held = [], {}
+        # This also forgets abandoned episodes, which RLlib drops when it resets all envs.
+        self._steps, self._num_steps = [], {}
 
     def _weighted(self, episode: SingleAgentEpisode) -> float:
         weight = self._config.env_reward_weight
@@ -110,9 +111,9 @@ class Ledger:
 def _write(
     chunk: SingleAgentEpisode, successor: SingleAgentEpisode | None, rewards: Floats
 ) -> None:
-    """Write a chunk's rewards, and those that ``cut()`` copied into the next one's lookback."""
+    """Write a chunk's rewards, also into the lookback of the chunk that continues its episode."""
     with warnings.catch_warnings():
-        # RLlib 2.60 checks a float32 scalar against a Box, of which gymnasium warns.
+        # RLlib 2.60 checks a float32 scalar against a Box, and gymnasium warns about that.
         warnings.simplefilter("ignore", UserWarning)
         chunk.set_rewards(new_data=rewards)
     if successor is None:

@@ -16,7 +16,12 @@ EPSILON = 1e-8
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moments:
-    """Count, mean and sum of squared deviations of some numbers.
+    """Count, mean and sum of squared deviations of a set of numbers.
+
+    Attributes:
+        count: how many numbers; a float, since a prior may weigh less than one number.
+        mean: their mean.
+        squares: the sum of their squared deviations from the mean.
 
     Example:
         >>> whole = Moments.of([1.0, 2.0, 6.0])
@@ -32,18 +37,18 @@ class Moments:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Moments":
-        """Return the moments of some numbers."""
+        """Return the moments of the numbers, at least one."""
         array = np.asarray(values, np.float64)
         mean = float(array.mean())
         return cls(float(len(array)), mean, float(((array - mean) ** 2).sum()))
 
     @property
     def variance(self) -> float:
-        """Of the population."""
+        """The population variance."""
         return self.squares / self.count
 
     def merge(self, other: "Moments") -> "Moments":
-        """Return the moments of both together (Chan, Golub and LeVeque, 1979)."""
+        """Return the moments of the union (Chan, Golub and LeVeque, 1979)."""
         count = self.count + other.count
         if not count:
             return self
@@ -53,20 +58,20 @@ class Moments:
         return Moments(count, mean, squares)
 
 
-# What gymnasium's RunningMeanStd starts from: 1e-4 of a return with variance 1.
+# The start of gymnasium's RunningMeanStd: mean 0 and variance 1, with the weight of 1e-4 returns.
 PRIOR = Moments(1e-4, 0.0, 1e-4)
 
 
 class RewardNormalizer:
     """Divides rewards by the running standard deviation of their discounted return.
 
-    The computation of gymnasium's ``NormalizeReward``, over all env runners of a run. An env runner
-    keeps its moments under a key that no other has, and the newest moments that it received of the
-    others. So states can be merged in any order and any number of times: nothing counts twice, and
-    nothing is lost, not even of env runners that have ended.
+    This is the computation of gymnasium's ``NormalizeReward``, over all env runners of a run. Each
+    env runner stores its moments under a unique key, together with the newest moments that it
+    received from the others. So states can be merged in any order and any number of times without
+    counting a return twice, and the moments of env runners that have ended remain.
 
     Args:
-        gamma: discount factor of the returns; may be set later.
+        gamma: discount factor of the returns; it may be changed later.
 
     Example:
         >>> normalizer = RewardNormalizer(gamma=0.5)
@@ -79,22 +84,25 @@ class RewardNormalizer:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all that is known, as a restore does, and go on like another env runner."""
+        """Forget all moments and returns, and take a new key, as a new env runner would."""
         self._key = uuid.uuid4().hex
         self._own = Moments()
         self._others: dict[str, Moments] = {}
-        self._rest = PRIOR  # the others and the prior in one
+        self._rest = PRIOR  # the prior merged with the moments of the others
         self._returns: dict[str, float] = {}
 
     def __call__(
         self, ids: Sequence[str], rewards: npt.NDArray[np.float32], dones: Sequence[bool]
     ) -> npt.NDArray[np.float32]:
-        """Take note of one vector step's rewards, and return them scaled.
+        """Update the moments with the rewards of one vector step, and return the scaled rewards.
 
         Args:
-            ids: the B episodes.
+            ids: ids of the B episodes.
             rewards: float32 ``[B]``.
-            dones: whether each episode ends with this step.
+            dones: B bools: whether this step ends the episode.
+
+        Returns:
+            float32 ``[B]``.
         """
         for id_, reward in zip(ids, rewards.tolist(), strict=True):
             self._returns[id_] = self.gamma * self._returns.get(id_, 0.0) + reward
@@ -106,30 +114,30 @@ class RewardNormalizer:
         scaled: npt.NDArray[np.float32] = rewards / np.float32(deviation)
         return scaled
 
-    def forget(self, but: set[str]) -> None:
-        """Drop the returns of episodes that were abandoned: all but these."""
-        self._returns = {id_: value for id_, value in self._returns.items() if id_ in but}
+    def keep_only(self, ids: set[str]) -> None:
+        """Drop the returns of all episodes but these; the others were abandoned."""
+        self._returns = {id_: value for id_, value in self._returns.items() if id_ in ids}
 
     def get_state(self) -> dict[str, Any]:
-        """Return every env runner's moments, ``{key: (count, mean, squares)}``."""
-        known = {**self._others, self._key: self._own}
+        """Return the moments of all env runners, ``{key: (count, mean, squares)}``."""
+        by_key = {**self._others, self._key: self._own}
         return {
             key: dataclasses.astuple(moments)
-            for key, moments in sorted(known.items())
+            for key, moments in sorted(by_key.items())
             if moments.count
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over what is newer in a state than what is known here."""
+        """Add the moments of a state, where they are newer than the present ones."""
         merged = self.merge_states([self.get_state(), state])
-        self._others = {key: Moments(*it) for key, it in merged.items() if key != self._key}
+        self._others = {key: Moments(*values) for key, values in merged.items() if key != self._key}
         self._rest = PRIOR
         for moments in self._others.values():
             self._rest = self._rest.merge(moments)
 
     @staticmethod
     def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return one state that knows the newest moments of each key."""
+        """Return a state with the newest moments of each key."""
         newest: dict[str, Any] = {}
         for state in states:
             for key, moments in state.items():

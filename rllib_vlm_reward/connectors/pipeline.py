@@ -1,7 +1,7 @@
-"""Where RLlib keeps things: its pipelines, our pieces in them, and what has no public name.
+"""Access to RLlib's connector pipelines, and to all that has no public name in RLlib.
 
-Ray 2.60 gives no public way to most of this. Each private name is a fact of
-``tests/test_ray_facts.py``, and stands in this file alone, as far as connectors and runs go.
+Ray 2.60 has no public interface for most of this. Connectors and runs use private names of RLlib
+only through this file, and ``tests/test_ray_facts.py`` tests what the code assumes of each name.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,37 +44,38 @@ Piece = TypeVar("Piece", bound=ConnectorV2)
 
 
 def has_pipeline(env_runner: EnvRunner) -> bool:
-    """Return whether an env runner has its pipeline yet; RLlib makes its env before that."""
+    """Return whether an env runner has its pipeline yet; RLlib creates the env first."""
     return hasattr(env_runner, "_env_to_module")
 
 
 def reward_piece(env_runner: EnvRunner) -> VLMReward:
-    """Return the env runner's reward piece.
+    """Return the connector piece of an env runner that writes the rewards.
 
     Raises:
-        RewardError: it has none.
+        RewardError: the env runner has no such piece.
     """
     piece = _find(env_runner._env_to_module, VLMReward)
     if piece is None:
         raise RewardError(
-            "env runner: no VLMReward in its env-to-module pipeline. Call add_vlm_reward after "
-            "config.env_runners(env_to_module_connector=...), which replaces it."
+            "env runner: got an env-to-module pipeline without VLMReward, expected one with it. "
+            "Call add_vlm_reward after config.env_runners(env_to_module_connector=...), which "
+            "replaces the pipeline."
         )
     return piece
 
 
 def weights_piece(env_runner: EnvRunner) -> GoalWeights | None:
-    """Return the env runner's piece that draws goals by a curriculum, if there is one."""
+    """Return the connector piece that sends a curriculum's weights to the envs, or None."""
     return _find(env_runner._env_to_module, GoalWeights)
 
 
 def embedding_piece(env_runner: EnvRunner) -> GoalEmbedding | None:
-    """Return the env runner's piece that shows the policy its goal, if there is one."""
+    """Return the connector piece that adds the goal to the observation, or None."""
     return _find(env_runner._env_to_module, GoalEmbedding)
 
 
 def driver_pieces(algorithm: Algorithm, kind: type[Piece]) -> Iterator[Piece]:
-    """Yield the pieces of a kind in the driver's pipeline, whose state checkpoints hold."""
+    """Yield the connector pieces of a class in the driver's pipeline, which checkpoints save."""
     runner = algorithm.env_runner
     pipeline = algorithm.env_to_module_connector if runner is None else runner._env_to_module
     for piece in () if pipeline is None else pipeline.connectors:
@@ -91,9 +92,15 @@ def attach_pieces(
     evaluates: bool = False,
     highlights: bool = False,
 ) -> None:
-    """Give the env runner's pieces the pool to ask, the name of their run, and their purpose.
+    """Set the pool, the run and the role of an env runner's connector pieces.
 
-    ``highlights`` has the first few env runners send their highest-scored frames, too.
+    Args:
+        env_runner: the env runner.
+        pool_name: Ray name of the pool.
+        run: name of the run, under which failures are reported.
+        encoder: fingerprint of the pool's weights, for checkpoints.
+        evaluates: whether the env runner runs evaluation.
+        highlights: whether the first few env runners send their highest-scored frames.
     """
     for piece in env_runner._env_to_module.connectors:
         if isinstance(piece, VLMReward):
@@ -108,18 +115,18 @@ def attach_pieces(
 
 
 def ongoing_episodes(env_runner: EnvRunner) -> Episodes:
-    """Return the episodes that an env runner goes on with in its next fragment."""
+    """Return the episodes that an env runner will continue in its next fragment."""
     episodes: list[SingleAgentEpisode] = env_runner._ongoing_episodes
     return [episode for episode in episodes if episode is not None]
 
 
 def seed_next_reset(env_runner: EnvRunner) -> None:
-    """Let the next sample begin with a reset by the env runner's seed; RLlib seeds no other."""
+    """Make the next sample begin with a reset that uses the env runner's seed."""
     env_runner._needs_initial_reset = True
 
 
 def registered_env(env: Any) -> Callable[[Any], gym.Env[Any, Any]] | None:
-    """Return the creator that was registered with Ray Tune under a name; None if there is none.
+    """Return the env creator registered with Ray Tune under this name, or None.
 
     Example:
         >>> from ray import tune
@@ -136,10 +143,11 @@ def registered_env(env: Any) -> Callable[[Any], gym.Env[Any, Any]] | None:
 
 
 def set_configured_lr(learner: Learner) -> None:
-    """Set the configuration's learning rate, where it is a number, in a restored learner.
+    """Set the learning rate of the configuration in a restored learner, if it is a number.
 
-    The checkpoint's optimiser brings the old rate along, and Ray 2.60 would set the configured one
-    only after the first update. A schedule goes by the steps, so there the checkpoint's is right.
+    The optimiser in the checkpoint has the old rate, and Ray 2.60 sets the configured rate only
+    after the first update. A schedule depends on the number of steps, so the rate in the checkpoint
+    is then right.
     """
     for optimizer, schedule in learner._optimizer_lr_schedules.items():
         if not schedule.use_schedule:
@@ -147,10 +155,17 @@ def set_configured_lr(learner: Learner) -> None:
 
 
 def trial_group(config: AlgorithmConfig, actors: int) -> Group:
-    """Return the trial's placement group, if it has a bundle more for each of so many actors.
+    """Return the placement group of a Tune trial if it has bundles for the reward actors.
 
-    RLlib 2.60 does not hand on what Tune says of a trial's resources
-    (``algorithm.trial_resources`` is None), so the bundles are counted.
+    RLlib 2.60 does not pass on the resources of a trial (``algorithm.trial_resources`` is None),
+    so this function compares the number of bundles with what the algorithm itself needs.
+
+    Args:
+        config: the trial's configuration.
+        actors: the number of reward actors, each of which needs one bundle.
+
+    Returns:
+        The placement group; None outside of a trial, or if the number of bundles differs.
     """
     group = get_current_placement_group()
     if group is None:

@@ -1,4 +1,4 @@
-"""Checks one env runner before training: does it give frames and goals?"""
+"""Checks before training that the envs of an env runner give frames and goals."""
 
 import traceback
 from typing import Any
@@ -16,44 +16,53 @@ from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
 __all__ = ["preflight"]
 
-# How many goals are tried, one sub-env at a time or all together.
-_TRIED, _TRIED_TOGETHER = 256, 16
+# The most goals to try, when one sub-env can be reset alone and when all must be reset together.
+_MAX_GOALS, _MAX_GOALS_TOGETHER = 256, 16
 
 
 def preflight(
     env_runner: EnvRunner, config: VLMRewardConfig, *, evaluates: bool = False
 ) -> Exception | None:
-    """Reset the env runner's envs, step them once, and look at frames and goals.
+    """Reset the env runner's envs, step them once, and check their frames and goals.
 
-    The envs are reset again (with the env runner's seed) when sampling begins.
+    RLlib resets the envs again (with the env runner's seed) when sampling begins.
+
+    Args:
+        env_runner: the env runner.
+        config: the reward of the run.
+        evaluates: whether the env runner runs evaluation, so that held-out goals are allowed.
 
     Returns:
-        The error, or None. It is not raised: RLlib would log it, wait a minute and restart a
-        remote env runner.
+        The error, or None. The error is not raised, since RLlib would log it, wait a minute and
+        restart a remote env runner.
     """
-    if env_runner.env is None:  # the driver's own, beside remote env runners
+    if env_runner.env is None:  # the local env runner of an algorithm with remote ones
         return None
     try:
         reward_piece(env_runner)
         _check_vector_env(env_runner.env, config)
         if weights_piece(env_runner) is not None:
-            _check_drawn(env_runner.env, config)
+            _check_goals(env_runner.env, config)
         _check_step(env_runner.env, config, evaluates)
     except (FrameError, GoalError, RewardError) as error:
         return error
     except Exception:
-        return RewardError(f"the env failed in its first two steps:\n{traceback.format_exc()}")
+        return RewardError(
+            "the env raised an error at its first reset or step. Correct the env:\n"
+            f"{traceback.format_exc()}"
+        )
     return None
 
 
 def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
     mode = env.metadata.get("autoreset_mode")
-    # A str where RLlib 2.60 vectorises a MultiAgentEnv.
+    # A str if RLlib 2.60 vectorises a MultiAgentEnv.
     if mode not in (AutoresetMode.NEXT_STEP, "next_step"):
         raise FrameError(
-            f"vector env: got autoreset mode {mode}, expected {AutoresetMode.NEXT_STEP}, which "
-            "shows the terminal frame. Set it in the env's metadata and step(), or let RLlib "
-            "vectorise (gym_env_vectorize_mode SYNC or ASYNC)."
+            f"vector env: got autoreset mode {mode}, expected {AutoresetMode.NEXT_STEP}, in which "
+            "the last observation of an episode is visible. Set the mode in the env's metadata "
+            "and implement it in step(), or let RLlib vectorise the env (gym_env_vectorize_mode "
+            "SYNC or ASYNC)."
         )
     if not config.early_end:
         return
@@ -61,42 +70,43 @@ def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewar
         env.unwrapped.get_attr("external_reset")
     except AttributeError:
         raise RewardError(
-            "early_end: the envs can't be reset from outside. Call add_vlm_reward after "
-            "config.environment(...), or wrap your env in ExternalReset as the outermost wrapper."
+            "early_end: got envs without the wrapper ExternalReset, so they cannot be reset from "
+            "outside. Call add_vlm_reward after config.environment(...), or add ExternalReset to "
+            "your env as the outermost wrapper."
         ) from None
 
 
-def _check_drawn(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
-    """Try goals of every kind: some are drawn only after hours, or in the last evaluation."""
+def _check_goals(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
+    """Reset an env with goals from the whole set, since some are drawn only late in training."""
     try:
         env.unwrapped.get_attr("goal_weights")
     except AttributeError:
         raise GoalError(
-            "curriculum: the envs can't be given their goals, since they are not those that "
-            "add_vlm_reward wrapped. Call it after config.environment(...), or wrap your env in "
+            "curriculum: got envs without the wrapper DrawnGoal, so the curriculum cannot set "
+            "their goals. Call add_vlm_reward after config.environment(...), or wrap your env in "
             "DrawnGoal."
         ) from None
-    # The sub-envs of an AsyncVectorEnv are reset together, and take longer.
+    # The sub-envs of an AsyncVectorEnv can only be reset together, which takes longer.
     sub_envs = getattr(env.unwrapped, "envs", None)
-    reset, most = (sub_envs[0].reset, _TRIED) if sub_envs else (env.reset, _TRIED_TOGETHER)
+    reset, limit = (sub_envs[0].reset, _MAX_GOALS) if sub_envs else (env.reset, _MAX_GOALS_TOGETHER)
     texts = config.goal_set.texts
-    for text in texts[:: -(-len(texts) // most)]:
+    for text in texts[:: -(-len(texts) // limit)]:
         try:
             reset(options={"goal": text})
         except GoalError:
             raise
         except Exception as error:
             raise GoalError(
-                f"goal {text!r}: the env cannot pose it ({error!r}), and a curriculum or an "
-                "evaluation would ask for it. Correct the goal, or let "
-                "reset(options={'goal': ...}) make a world for it."
+                f"goal {text!r}: the env cannot be reset with this goal ({error!r}), but the "
+                "curriculum or the evaluation uses it. Correct the goal, or make "
+                "reset(options={'goal': ...}) accept it."
             ) from error
 
 
 def _check_step(
     env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig, evaluates: bool
 ) -> None:
-    infos: Any  # a list: RLlib wraps the env in DictInfoToList
+    infos: Any  # a list, since RLlib wraps the env in DictInfoToList
     observations, infos = env.reset()
     if isinstance(env, VectorMultiAgentEnv):
         _check_agents(env, config, evaluates, observations, infos)
@@ -120,7 +130,7 @@ def _check_agents(
     if unknown:
         raise RewardError(
             f"agents: got {unknown}, expected agents of the env: {sorted(spaces, key=str)}. "
-            "Correct their names; a number and its digits in quotes are two."
+            "Correct the names; the number 1 and the text '1' are different names."
         )
     for row in range(env.num_envs):
         for agent, observation in observations[row].items():

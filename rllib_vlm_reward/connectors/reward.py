@@ -25,30 +25,32 @@ __all__ = ["VLMReward", "changed", "differences"]
 
 
 class VLMReward(ConnectorV2):  # type: ignore[misc]
-    """Replaces the env's rewards by CLIP's, one request a vector step and reward.
+    """Replaces the env's rewards by CLIP's rewards.
 
-    ``rewards[t]`` scores the observation *after* action t (the paper's o_{t+1}); a reset pays
-    nothing. The reward is ``pay(score, threshold) + env_reward_weight * env_reward``.
+    ``rewards[t]`` scores the observation *after* action t (the paper's o_{t+1}); a reset has no
+    reward. The reward is ``pay(score, threshold) + env_reward_weight * env_reward``. In each vector
+    step the piece sends one request to the pool; with different rewards for different agents, one
+    for each reward.
 
-    Synchronous mode reads the scores at once, so that an early end can act on them. Deferred
-    mode reads the same futures in :meth:`flush`, when the fragment ends and before anything of
-    it leaves the env runner; until then a step's reward is what is known of it,
+    In synchronous mode the piece waits for the scores in each step, so that an early end can use
+    them. In deferred mode it waits in :meth:`flush`, when the fragment ends and before the fragment
+    leaves the env runner; until then a step has the provisional reward
     ``env_reward_weight * env_reward``.
 
-    In a multi-agent env each agent is rewarded for the observation that follows its own action,
-    whenever that comes.
+    In a multi-agent env, an agent's reward scores the next observation of that agent after its
+    action, even if the observation comes several steps later.
 
-    It must come first in the env-to-module pipeline: it reads raw observations.
+    Put this piece first in the env-to-module pipeline, because it reads raw observations.
 
     Args:
-        config: what the reward is.
+        config: the reward of the run.
 
     Attributes:
-        env: the env runner's vector env. Not a constructor argument, because RLlib pickles these
-            into checkpoints.
-        run: the name under which failures are reported; trials may share a pool.
-        monitor: in the driver's piece, the monitor of all env runners' rewards, whose state
-            checkpoints hold.
+        env: the env runner's vector env. It is not a constructor argument because RLlib pickles
+            these into checkpoints.
+        run: the name under which failures are reported, since several trials may share a pool.
+        monitor: on the driver, the monitor of all env runners' rewards; checkpoints contain its
+            state. Elsewhere None.
     """
 
     def __init__(
@@ -65,16 +67,16 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self._pool_name: str | None = None
         self._pool: RewardPool | None = None
         self._rows: dict[str, int] = {}
-        # By agent; None stands for those without other settings, so for a single agent.
+        # By agent. None stands for all agents without their own settings, also for a single agent.
         self._streams: dict[str | int | None, RewardStream] = {None: RewardStream(config)}
         for agent in config.agents:
-            changed_config = config.for_agent(agent)
-            if changed_config is not None:
-                self._streams[agent] = RewardStream(changed_config, agent)
+            agent_config = config.for_agent(agent)
+            if agent_config is not None:
+                self._streams[agent] = RewardStream(agent_config, agent)
         self._encoder: str | None = None
-        # Drawn anew when a checkpoint is restored: what env runners knew before it counts no more.
+        # Changes when a checkpoint is restored: moments with another epoch are ignored.
         self._epoch = ""
-        self._restores = False
+        self._is_restoring = False
 
     def attach(
         self,
@@ -85,14 +87,14 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         encoder: str | None = None,
         evaluates: bool = False,
     ) -> None:
-        """Name the pool that scores, looked up at the first request, and the run it is for.
+        """Set the pool that computes the scores, and the run for which it does.
 
         Args:
-            pool_name: Ray name of the pool.
+            pool_name: Ray name of the pool; the piece connects to it at the first request.
             run: the name under which failures are reported.
             gamma: discount factor, for ``normalize_rewards``.
             encoder: fingerprint of the pool's weights, for checkpoints.
-            evaluates: whether this env runner's episodes are not for training.
+            evaluates: whether this env runner runs evaluation.
         """
         self._pool_name, self.run, self._pool = pool_name, run, None
         self._encoder = encoder
@@ -104,10 +106,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
     @property
     def pool(self) -> RewardPool:
-        """The pool that scores.
+        """The pool that computes the scores.
 
         Raises:
-            PoolError: no pool was named, or none of that name can be found.
+            PoolError: :meth:`attach` was not called, or no pool with this name is running.
         """
         if self._pool is None:
             if self._pool_name is None:
@@ -119,12 +121,12 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         return self._pool
 
     def record(self, recorder: Recorder | None) -> None:
-        """Let a recorder keep each scored frame; with None no longer."""
+        """Let a recorder store each scored frame; None ends this."""
         for stream in self._streams.values():
             stream.recorder = recorder
 
     def show_highlights(self) -> None:
-        """Log each fragment's highest-scored frames, from now on."""
+        """Log the highest-scored frames of each fragment, from now on."""
         for stream in self._streams.values():
             stream.show_highlights()
 
@@ -139,50 +141,53 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         metrics: MetricsLogger | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Score the episodes that were just stepped; ``episodes[i]`` is sub-env i."""
+        """Score the episodes that were just stepped; ``episodes[i]`` is that of sub-env i."""
         with reported(lambda: self.pool, self.run):
             stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
-            self._note_rows(episodes)
+            self._update_rows(episodes)
             separate_infos(episodes)
-            for row, stream, episode in self._each(episodes):
+            for row, stream, episode in self._rewarded(episodes):
                 stream.start(episode)
                 if stream.has_stepped(episode):
-                    rows, ones = stepped.setdefault(stream, ([], []))
+                    rows, agent_episodes = stepped.setdefault(stream, ([], []))
                     rows.append(row)
-                    ones.append(episode)
+                    agent_episodes.append(episode)
             env = None if self.env is None else RenderedOnce(self.env)
-            for stream, (rows, ones) in stepped.items():
-                stream.ask(env, self.pool, rows, ones)
+            for stream, (rows, agent_episodes) in stepped.items():
+                stream.submit(env, self.pool, rows, agent_episodes)
             if self.config.mode == "synchronous":
-                for stream, (rows, ones) in stepped.items():
+                for stream, (rows, agent_episodes) in stepped.items():
                     fired = stream.pay()
-                    self._complain(stream)
+                    self._report_error(stream)
                     if self.config.early_end:
                         assert self.env is not None
-                        end_early(self.env, rows, ones, fired)
+                        end_early(self.env, rows, agent_episodes, fired)
             self._drop_frames(episodes)
         return batch
 
     def flush(self, samples: Episodes, ongoing: Episodes, metrics: MetricsLogger) -> None:
-        """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`.
+        """Finish a fragment: wait for its scores, write its rewards and log its metrics.
 
         Args:
-            samples: the episodes and chunks about to leave the env runner.
-            ongoing: the episodes that go on in the next fragment.
+            samples: the episodes and chunks that are about to leave the env runner.
+            ongoing: the episodes that continue in the next fragment.
             metrics: the env runner's logger.
+
+        Raises:
+            RewardError: a step of a chunk was not observed.
         """
         with reported(lambda: self.pool, self.run):
             leaving, staying = self._by_stream(samples), self._by_stream(ongoing)
             for stream in self._streams.values():
                 stream.flush(leaving[stream], staying[stream], metrics)
-                self._complain(stream)
+                self._report_error(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return what the rewards depend on, the moments of normalised ones, the monitor's state.
+        """Return the settings of the reward, the moments of the normaliser and the monitor's state.
 
-        Never empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` takes the i-th non-empty state
-        for the i-th piece's, so a user's stateful piece (an observation filter) must not follow
-        one without state.
+        The state must not be empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` assigns the
+        i-th non-empty state to the i-th piece. After a piece with an empty state, a user's piece
+        with a state (such as an observation filter) would get the wrong one.
         """
         monitor = {} if self.monitor is None else {"monitor": self.monitor.get_state()}
         return self._state() | monitor
@@ -204,18 +209,23 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over the monitor's state and the moments, unless they are of other rewards.
+        """Set the moments of the normaliser and the monitor's state.
+
+        With ``may_change``, a state of another reward is accepted, but its moments and the
+        monitor's state are ignored.
 
         Raises:
-            RewardError: the state is that of another reward; it names the settings that differ.
+            RewardError: the state belongs to another reward; the error names the settings that
+                differ.
         """
         differs = differences(state, self._state())
         if differs and not self.config.may_change:
             raise RewardError(
-                f"checkpoint: it was written with another reward ({differs}), expected the same. "
-                "Restore with those settings, or allow the change with may_change=True."
+                f"checkpoint: got one that was written with another reward ({differs}), expected "
+                "the same reward. Restore it with the old settings, or allow the change with "
+                "may_change=True."
             )
-        epoch = uuid.uuid4().hex if self._restores else state["epoch"]
+        epoch = uuid.uuid4().hex if self._is_restoring else state["epoch"]
         for agent, stream in self._streams.items():
             if stream.normalizer is None:
                 continue
@@ -228,41 +238,43 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self.monitor.set_state({} if differs else state["monitor"])
 
     def restore_from_path(self, path: Any, **kwargs: Any) -> None:
-        """Take over a checkpoint's state in place of all that was known (RLlib's hook)."""
-        self._restores = True
+        """Replace the present state by that of a checkpoint (RLlib's hook)."""
+        self._is_restoring = True
         try:
             super().restore_from_path(path, **kwargs)
         finally:
-            self._restores = False
+            self._is_restoring = False
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the state that knows what each of the env runners' states knows."""
+        """Return this piece's state, with the newest moments of all env runners."""
         merged = self._state()
         for agent, stream in self._streams.items():
             if stream.normalizer is not None:
                 same = [state for state in states if state["epoch"] == self._epoch]
-                known = [state["moments"][str(agent)] for state in [merged, *same]]
-                merged["moments"][str(agent)] = stream.normalizer.merge_states(known)
+                moments = [state["moments"][str(agent)] for state in [merged, *same]]
+                merged["moments"][str(agent)] = stream.normalizer.merge_states(moments)
         return merged
 
-    def _each(self, episodes: Episodes) -> Iterator[tuple[int, RewardStream, SingleAgentEpisode]]:
-        """Yield each rewarded agent's episode with its sub-env and its stream."""
+    def _rewarded(
+        self, episodes: Episodes
+    ) -> Iterator[tuple[int, RewardStream, SingleAgentEpisode]]:
+        """Yield (index of the sub-env, stream, episode) for each agent that gets a VLM reward."""
         for row, episode in enumerate(episodes):
             if isinstance(episode, SingleAgentEpisode):
                 yield row, self._streams[None], episode
                 continue
             row = self._rows.get(episode.id_, row)
-            for agent, one in episode.agent_episodes.items():
+            for agent, agent_episode in episode.agent_episodes.items():
                 if agent in self._streams:
-                    yield row, self._streams[agent], one
+                    yield row, self._streams[agent], agent_episode
                 elif agent not in self.config.agents:
-                    yield row, self._streams[None], one
+                    yield row, self._streams[None], agent_episode
 
-    def _note_rows(self, episodes: Episodes) -> None:
-        """Note the sub-envs of multi-agent episodes.
+    def _update_rows(self, episodes: Episodes) -> None:
+        """Store the index of the sub-env of each multi-agent episode.
 
-        MultiAgentEnvRunner of RLlib 2.60 calls the pipeline with all that go on, in the order of
-        the sub-envs, and before that with those that have just ended alone.
+        MultiAgentEnvRunner of RLlib 2.60 calls the pipeline twice: first with only the episodes
+        that have just ended, then with all that continue, in the order of the sub-envs.
         """
         if episodes and isinstance(episodes[0], MultiAgentEpisode) and not episodes[0].is_done:
             self._rows = {episode.id_: row for row, episode in enumerate(episodes)}
@@ -270,30 +282,30 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     def _by_stream(self, episodes: Episodes) -> dict[RewardStream, list[SingleAgentEpisode]]:
         found: dict[RewardStream, list[SingleAgentEpisode]]
         found = {stream: [] for stream in self._streams.values()}
-        for _, stream, episode in self._each(episodes):
+        for _, stream, episode in self._rewarded(episodes):
             found[stream].append(episode)
         return found
 
     def _drop_frames(self, episodes: Episodes) -> None:
-        """Pop the frames from the infos, or each would be copied into learner and replay."""
+        """Remove the frames from the infos, so that RLlib does not copy them to the learner."""
         for episode in flat(episodes):
             stream = self._streams.get(episode.agent_id, self._streams[None])
             if stream.source.info_key is not None and episode.infos.data:
                 episode.infos.data[-1].pop(stream.source.info_key, None)
 
-    def _complain(self, stream: RewardStream) -> None:
-        """Report scores that cannot be right.
+    def _report_error(self, stream: RewardStream) -> None:
+        """Report to the pool that the scores of a stream cannot be right.
 
-        Not raised here: RLlib 2.60 would wait a minute and restart the env runner. The driver
-        raises it when the iteration ends (VLMRewardCallbacks).
+        The error is not raised here, since RLlib 2.60 would wait a minute and restart the env
+        runner. The driver raises it when the iteration ends (VLMRewardCallbacks).
         """
-        if stream.complaint:
-            self.pool.report_failure(f"{self.run}: {stream.complaint}")
-            stream.complaint = None
+        if stream.error:
+            self.pool.report_failure(f"{self.run}: {stream.error}")
+            stream.error = None
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Return for each setting that differs what it was and is.
+    """Describe each setting that differs: its old and its new value, by its name.
 
     Example:
         >>> changed({"head": "softmax", "window": 1}, {"head": "cosine", "window": 1})
@@ -307,13 +319,14 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say what differs between two states of a reward; nothing if they are of the same.
+    """Describe how the rewards of two states differ; return "" if they are the same.
 
-    Weights are compared by their fingerprints, where both are known, and not by their names.
+    If both states have the fingerprint of the encoder's weights, the fingerprints are compared
+    instead of the names.
 
     Args:
-        before: see :meth:`VLMReward.get_state`.
-        now: another.
+        before: a state, see :meth:`VLMReward.get_state`.
+        now: another state.
 
     Example:
         >>> state = {"settings": {"encoder": "base"}, "goals": {"None": "f1"}, "encoder": None}
@@ -324,13 +337,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         >>> differences(state, state)
         ''
     """
-    known = None not in (before["encoder"], now["encoder"])
-    same_weights = known and before["encoder"] == now["encoder"]
+    comparable = None not in (before["encoder"], now["encoder"])
+    same_weights = comparable and before["encoder"] == now["encoder"]
     settings = changed(before["settings"], now["settings"])
     if same_weights:
         settings.pop("encoder", None)
-    if not settings and known and not same_weights:
+    if not settings and comparable and not same_weights:
         return "the encoder has other weights under the same name"
     if not settings and before["goals"] != now["goals"]:
-        return "other negatives were drawn, by another version"
+        return "another version of this package drew other negatives"
     return "; ".join(settings.values())

@@ -1,4 +1,4 @@
-"""The rewards of the episodes that share a configuration: of all, or of one agent's."""
+"""Computes the rewards of all episodes with one configuration: of all agents, or of one agent."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,19 +35,20 @@ Chunks = Sequence[SingleAgentEpisode]
 
 
 class RewardStream:
-    """Scores the steps of episodes, and pays them at once or when the fragment ends.
+    """Scores the steps of episodes, and writes their rewards at once or when the fragment ends.
 
     Args:
-        config: what the reward is.
-        agent: the agent that has this reward; None stands for all without their own settings.
+        config: the reward of these episodes.
+        agent: the agent that has this reward; None stands for all agents without their own
+            settings.
 
     Attributes:
-        config: what the reward is.
-        recorder: observes the steps, with whole frames, if there is one.
-        complaint: why the scores cannot be right, once that is known.
+        config: the reward of these episodes.
+        recorder: stores the scored frames in full size; None to store none.
+        error: why the scores cannot be right; None while they may be.
         scorer: the goals and the head.
-        source: where the frames come from.
-        normalizer: scales what the VLM pays, if the configuration says so.
+        source: the frame source.
+        normalizer: scales the VLM rewards; None without ``normalize_rewards``.
     """
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
@@ -55,7 +56,7 @@ class RewardStream:
         self.source = frame_source(config.frames.source)
         self.scorer = config.scorer
         self.recorder: Recorder | None = None
-        self.complaint: str | None = None
+        self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self._texts = self.scorer.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
@@ -68,25 +69,29 @@ class RewardStream:
         self._ledger = Ledger(config)
         self._counter = ScoreCounter(*config.head.range) if config.alarms != "off" else None
         self._highlights: Highlights | None = None
-        self._asked: list[tuple[ScoredSteps, PendingScores | None]] = []
-        self._known: dict[str, dict[str, Any]] = {}
+        self._pending: list[tuple[ScoredSteps, PendingScores | None]] = []
+        self._custom_data: dict[str, dict[str, Any]] = {}
         self._evaluates = False
 
     def evaluate(self) -> None:
-        """Accept held-out goals, pay rewards that are not normalised, and count no scores."""
+        """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics."""
         self._evaluates, self._counter = True, None
 
     def show_highlights(self) -> None:
-        """Log each fragment's highest-scored frames, from now on."""
+        """Log the highest-scored frames of each fragment, from now on."""
         self._highlights = Highlights()
 
     def start(self, episode: SingleAgentEpisode) -> None:
-        """Find the goal of an episode that is seen for the first time."""
+        """Find the goal of an episode, if it is new.
+
+        Raises:
+            GoalError: see :func:`.collector.episode_goal`.
+        """
         if GOAL_INDEX in episode.custom_data:
             return
-        if episode.id_ in self._known:
-            # MultiAgentEpisode.cut() of RLlib 2.60 drops its agents' custom_data.
-            episode.custom_data.update(self._known[episode.id_])
+        if episode.id_ in self._custom_data:
+            # MultiAgentEpisode.cut() of RLlib 2.60 drops the custom_data of its agents.
+            episode.custom_data.update(self._custom_data[episode.id_])
             return
         episode.custom_data[GOAL_INDEX] = episode_goal(
             self.config,
@@ -94,48 +99,60 @@ class RewardStream:
             episode.get_infos(-1),
             evaluation=self._evaluates,
         )
-        self._known[episode.id_] = dict(episode.custom_data)
+        self._custom_data[episode.id_] = dict(episode.custom_data)
 
     def has_stepped(self, episode: SingleAgentEpisode) -> bool:
-        """Return whether an episode has a step that was not seen yet; a reset is none."""
-        return len(episode) > self._ledger.held(episode)
+        """Return whether an episode has a new step; a reset is not a step."""
+        return len(episode) > self._ledger.num_steps(episode)
 
-    def ask(
+    def submit(
         self,
         env: RenderedOnce | None,
         pool: RewardPool,
         rows: Sequence[int],
         episodes: list[SingleAgentEpisode],
     ) -> None:
-        """Have the last step of B episodes scored.
+        """Request the scores of the last steps of B episodes.
 
         Args:
             env: the vector env, for the frame source.
-            pool: asked for the scores.
-            rows: the sub-env of each episode.
-            episodes: those that were just stepped.
+            pool: computes the scores.
+            rows: the index of each episode's sub-env.
+            episodes: the B episodes that were just stepped.
+
+        Raises:
+            FrameError: see :func:`.collector.collect_frames`.
         """
         truths = [keep_ground_truth(episode, self.config.success_key) for episode in episodes]
-        self._ledger.hold(episodes)
+        self._ledger.begin(episodes)
         goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]
         steps = ScoredSteps.begin(episodes, goals, truths, self._texts)
-        self._asked.append((steps, self._send(steps, env, pool, rows)))
+        self._pending.append((steps, self._send(steps, env, pool, rows)))
 
     def pay(self) -> npt.NDArray[np.bool_]:
-        """Read what was just asked for, and write the rewards.
+        """Wait for the scores of the last request, and write the rewards.
 
         Returns:
             bool ``[B]``: which rewards fired.
         """
-        steps = self._read([self._asked.pop()])
+        steps = self._read([self._pending.pop()])
         self._ledger.pay(steps)
         return steps.fired
 
     def flush(self, samples: Chunks, ongoing: Chunks, metrics: MetricsLogger) -> None:
-        """Finish a fragment: read what is still under way, and see :meth:`.Ledger.close`."""
-        if self._asked:
-            self._read(self._asked)
-            self._asked = []
+        """Finish a fragment: wait for its scores, write its rewards and log its metrics.
+
+        Args:
+            samples: the chunks that are about to leave the env runner.
+            ongoing: the episodes that continue in the next fragment.
+            metrics: the env runner's logger.
+
+        Raises:
+            RewardError: see :meth:`.Ledger.close`.
+        """
+        if self._pending:
+            self._read(self._pending)
+            self._pending = []
         self._ledger.close(samples, ongoing, metrics)
         ids = {episode.id_ for episode in ongoing}
         if self._counter is not None:
@@ -144,16 +161,16 @@ class RewardStream:
             log_statistics(metrics, self._agent, statistics)
         if self._highlights is not None:
             log_highlights(metrics, self._highlights.take())
-        self._known.update({chunk.id_: dict(chunk.custom_data) for chunk in samples})
-        self._forget(ids)
+        self._custom_data.update({chunk.id_: dict(chunk.custom_data) for chunk in samples})
+        self._keep_only(ids)
 
-    def _forget(self, but: set[str]) -> None:
-        """Drop what is kept of episodes that ended or were abandoned: all but these."""
-        self._known = {id_: data for id_, data in self._known.items() if id_ in but}
-        self._selection.forget(but)
-        self._windows.forget(but)
+    def _keep_only(self, ids: set[str]) -> None:
+        """Drop the data of all episodes but these; the others ended or were abandoned."""
+        self._custom_data = {id_: data for id_, data in self._custom_data.items() if id_ in ids}
+        self._selection.keep_only(ids)
+        self._windows.keep_only(ids)
         if self.normalizer is not None:
-            self.normalizer.forget(but)
+            self.normalizer.keep_only(ids)
 
     def _send(
         self,
@@ -162,25 +179,25 @@ class RewardStream:
         pool: RewardPool,
         rows: Sequence[int],
     ) -> PendingScores | None:
-        """Send the frames that are to be scored, and note in ``steps`` which these are."""
-        wanted = self._selection.wanted(steps)
-        if not wanted:
+        """Send the frames to score, and record in ``steps`` which steps they belong to."""
+        selected = self._selection.select(steps)
+        if not selected:
             return None
-        episodes = [steps.episodes[row] for row in wanted]
-        frames = self._collect(env, [rows[row] for row in wanted], episodes)
+        episodes = [steps.episodes[row] for row in selected]
+        frames = self._collect(env, [rows[row] for row in selected], episodes)
         same = self._selection.unchanged(episodes, frames)
-        sent = [row for row, unchanged in zip(wanted, same, strict=True) if not unchanged]
+        sent = [row for row, unchanged in zip(selected, same, strict=True) if not unchanged]
         steps.scored = _mask(len(steps), sent)
-        if len(sent) < len(wanted):
-            steps.repeated = _mask(len(steps), wanted) & ~steps.scored
+        if len(sent) < len(selected):
+            steps.repeated = _mask(len(steps), selected) & ~steps.scored
             frames = [frame for frame, unchanged in zip(frames, same, strict=True) if not unchanged]
         if not sent:
             return None
         self._constancy.see_frames(frames)
         pending = pool.submit(frames, steps.goals[sent], self.scorer, checked=True)
-        kept = self._keep(frames)
-        if kept is not None:
-            by_row = dict(zip(sent, kept, strict=True))
+        copies = self._copy(frames)
+        if copies is not None:
+            by_row = dict(zip(sent, copies, strict=True))
             steps.frames = [by_row.get(row) for row in range(len(steps))]
         return pending
 
@@ -190,30 +207,30 @@ class RewardStream:
         source = self.source
         return source(
             None if env is None else SteppedEnvs(env, rows),
-            [it.get_observations(-1) for it in episodes] if source.reads_observations else [],
-            [it.get_infos(-1) for it in episodes] if source.reads_infos else [],
+            [each.get_observations(-1) for each in episodes] if source.reads_observations else [],
+            [each.get_infos(-1) for each in episodes] if source.reads_infos else [],
         )
 
-    def _keep(self, frames: Sequence[Frames]) -> Sequence[Frames] | None:
-        """Return copies of frames for those who observe them; the env may draw over the frames."""
+    def _copy(self, frames: Sequence[Frames]) -> Sequence[Frames] | None:
+        """Return copies of frames for the observers, since the env may reuse the memory."""
         if self.recorder is not None:
             return [frame.copy() for frame in frames]
         return None if self._highlights is None else self._highlights.keep(frames)
 
-    def _read(self, asked: Sequence[tuple[ScoredSteps, PendingScores | None]]) -> ScoredSteps:
-        """Wait for the scores of vector steps, say what they pay, and show them to the observers.
+    def _read(self, requests: Sequence[tuple[ScoredSteps, PendingScores | None]]) -> ScoredSteps:
+        """Wait for the scores of vector steps, compute the rewards, and call the observers.
 
         Returns:
-            their steps, joined.
+            The steps of all vector steps, joined.
         """
-        for steps, pending in asked:
+        for steps, pending in requests:
             if pending is not None:
-                came = pending.result()
-                self.complaint = self._constancy.see_scores(came) or self.complaint
+                scores = pending.result()
+                self.error = self._constancy.see_scores(scores) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)
-                steps.frame_scores[steps.scored] = came
-        joined = ScoredSteps.join([steps for steps, _ in asked])
-        self._price(joined, [len(steps) for steps, _ in asked])
+                steps.frame_scores[steps.scored] = scores
+        joined = ScoredSteps.join([steps for steps, _ in requests])
+        self._compute_rewards(joined, [len(steps) for steps, _ in requests])
         observers: tuple[StepObserver | None, ...]
         observers = (self._ledger, self._counter, self.recorder, self._highlights)
         for observer in observers:
@@ -221,8 +238,13 @@ class RewardStream:
                 observer.observe(joined)
         return joined
 
-    def _price(self, steps: ScoredSteps, sizes: Sequence[int]) -> None:
-        """Say what steps pay; the normaliser sees one vector step after another, of these sizes."""
+    def _compute_rewards(self, steps: ScoredSteps, sizes: Sequence[int]) -> None:
+        """Fill in the rewards of joined vector steps.
+
+        Args:
+            steps: the joined steps.
+            sizes: the number of steps in each vector step; the normaliser gets one at a time.
+        """
         threshold, has_score = self.config.threshold_in_force, steps.has_score
         steps.scores = self._windows(steps)
         steps.paid = pay(steps.scores.astype(np.float32), threshold)
@@ -234,8 +256,8 @@ class RewardStream:
             ids, ends = [episode.id_ for episode in steps.episodes], np.cumsum(sizes)
             parts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
             dones = steps.dones.tolist()
-            each = [self.normalizer(ids[it], steps.paid[it], dones[it]) for it in parts]
-            steps.rewards = np.concatenate(each)
+            scaled = [self.normalizer(ids[part], steps.paid[part], dones[part]) for part in parts]
+            steps.rewards = np.concatenate(scaled)
 
 
 def _mask(number: int, rows: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -184,7 +184,7 @@ class Evaluator:
     ) -> list[SingleAgentEpisode]:
         """Return the chunks of the first N episodes that begin, in this order, each whole."""
         if self._drawn is not None:
-            self._drawn.pose(goals or self._training)
+            self._drawn.draw_uniformly(goals or self._training)
         self._begun.clear()
         play = functools.partial(self._runner.sample, explore=False, random_actions=random_actions)
         if self._runner.num_envs == 1:

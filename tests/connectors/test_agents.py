@@ -154,7 +154,7 @@ def test_nothing_is_kept_of_agents_that_are_gone(mode, vlm_config, red_pool):
     for _ in range(30):
         runner.sample()
     streams = reward_piece(runner)._streams.values()
-    assert sum(len(stream._known) for stream in streams) <= 3 * len(AGENTS)
+    assert sum(len(stream._custom_data) for stream in streams) <= 3 * len(AGENTS)
     assert sum(len(stream._ledger) for stream in streams) == 0
 
 

@@ -111,7 +111,7 @@ def test_what_is_kept_of_an_episode_ends_with_it(mode, vlm_config, env_runner):
         runner.sample()
         ongoing = {episode.id_ for episode in runner._ongoing_episodes}
         stream = reward_piece(runner)._streams[None]
-        assert set(stream._selection._shown) <= ongoing
+        assert set(stream._selection._last_frames) <= ongoing
         assert set(stream._windows._windows) <= ongoing
 
 

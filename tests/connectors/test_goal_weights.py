@@ -232,7 +232,7 @@ def test_an_env_that_chooses_its_own_mission_is_refused_before_training(vlm_conf
 def test_goals_that_only_evaluation_poses_are_tried_before_training(vlm_config, ppo, cluster):
     vlm = vlm_config(evaluation_goals=["a pink wall"], templates=[{"prompt": "{}"}])
     config = add_vlm_reward(ppo(), vlm, CurriculumConfig(signal="vlm_return"))
-    with pytest.raises(GoalError, match=r"'a pink wall': the env cannot pose it"):
+    with pytest.raises(GoalError, match=r"'a pink wall': the env cannot be reset with this goal"):
         config.build_algo()
 
 

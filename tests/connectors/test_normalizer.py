@@ -40,7 +40,7 @@ def test_a_return_starts_anew_with_its_episode():
 def test_abandoned_episodes_are_forgotten():
     normalizer = RewardNormalizer(0.5)
     feed(normalizer, [[4.0, 4.0]])
-    normalizer.forget(but={"1"})
+    normalizer.keep_only({"1"})
     assert set(normalizer._returns) == {"1"}
 
 

@@ -133,8 +133,8 @@ def test_an_error_is_reported_in_the_name_of_the_run(vlm_config, env_runner, red
 def test_steps_that_were_not_scored_are_an_error(vlm_config, env_runner):
     runner = env_runner(vlm_config(mode="deferred"))
     stream = reward_piece(runner)._streams[None]
-    runner.config.callbacks_on_episode_step = lambda **kwargs: stream._asked.clear()
-    with pytest.raises(RewardError, match=r"of its .* steps were seen"):
+    runner.config.callbacks_on_episode_step = lambda **kwargs: stream._pending.clear()
+    with pytest.raises(RewardError, match=r"saw .* of its .* steps"):
         runner.sample()
 
 
