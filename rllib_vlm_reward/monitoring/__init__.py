@@ -1,14 +1,14 @@
-"""Is the reward still good? Read from the scores that training pays anyway.
+"""Monitors whether the reward is still good, from the scores that training computes anyway.
 
     env runner: ScoredSteps ─ ScoreCounter, Highlights ─▶ RLlib's metrics
         ─▶ algorithm: RewardMonitor ─ Alarms ─▶ metrics, log, TensorBoard
 
-* :mod:`scored_steps`: the arrays of a scored vector step, and what observes them;
-* :mod:`score_statistics`: counts over scores, which add up over env runners;
-* :mod:`constancy`: scores that never change;
-* :mod:`highlights`: the frames that scored highest;
-* :mod:`alarms`: when a reward is not to be trusted;
-* :mod:`monitor`: an iteration's statistics and alarms, on the driver;
+* :mod:`scored_steps`: the arrays of a scored vector step, and the interface of its observers;
+* :mod:`score_statistics`: counts over scores, which can be added up over env runners;
+* :mod:`constancy`: detects scores that never change;
+* :mod:`highlights`: keeps the frames with the highest scores;
+* :mod:`alarms`: decides when a reward cannot be trusted;
+* :mod:`monitor`: the statistics and alarms of an iteration, on the driver;
 * :mod:`metric_names`: the names of all metrics.
 """
 

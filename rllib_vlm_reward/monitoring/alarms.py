@@ -1,4 +1,4 @@
-"""When is a reward no longer to be trusted? Read from the last iterations' score statistics."""
+"""Decides from the score statistics of the last iterations whether a reward can be trusted."""
 
 import dataclasses
 import math
@@ -22,11 +22,11 @@ KINDS = ("constant", "saturated", "blind", "contrary", "gap", "drift")
 
 WINDOW = 3  # iterations
 MIN_STEPS, MIN_EPISODES = 256, 20
-# Trained CLIPs on BabyAI vary by 6 to 10 times their mean within an episode; CLIPs that were never
-# trained by 0.02 to 0.08 (docs/alarms.md).
+# Within an episode on BabyAI, the scores of trained CLIPs vary by 6 to 10 times their mean, those
+# of untrained CLIPs by 0.02 to 0.08 times (docs/alarms.md).
 LEAST_SPREAD, LEAST_COSINE_SPREAD = 0.05, 0.001
 MOST_FIRES = 0.95
-# What the upper end of the 95 % interval must reach.
+# The upper end of the 95 % interval must reach these.
 LEAST_AUROC, LEAST_MARGIN = 0.7, 0.3
 MOST_GAP = 0.1
 Z = 1.96
@@ -34,11 +34,11 @@ Z = 1.96
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alarm:
-    """A cause not to trust a reward.
+    """A reason not to trust a reward.
 
     Attributes:
         kind: one of :data:`KINDS`.
-        text: what was measured and expected, and what to do.
+        text: what was measured, what is expected, and what to do.
     """
 
     kind: str
@@ -46,11 +46,11 @@ class Alarm:
 
 
 def auroc(statistics: ScoreStatistics) -> tuple[float, float]:
-    """Return the chance that a success is scored above a failure, and its standard error.
+    """Return the chance that a success scores higher than a failure, and its standard error.
 
-    Scores of one bin count as equal. The error is Hanley's and McNeil's (Radiology 143, 1982), for
-    as many successes and failures as there are episodes with one. Both are NaN where there is no
-    success, or no failure.
+    Scores in the same bin count as equal. The standard error is that of Hanley and McNeil
+    (Radiology 143, 1982); its sample sizes are the number of episodes with a success, and the
+    number with a failure. Both results are NaN if there is no success, or no failure.
 
     Example:
         >>> truths = [FAILURE, SUCCESS, SUCCESS]
@@ -69,7 +69,7 @@ def auroc(statistics: ScoreStatistics) -> tuple[float, float]:
 
 
 def wilson(share: float, number: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of ``number`` independent cases.
+    """Return Wilson's 95 % interval for a share of ``number`` independent cases.
 
     Example:
         >>> low, high = wilson(0.0, 20)
@@ -83,16 +83,16 @@ def wilson(share: float, number: float) -> tuple[float, float]:
 
 
 class Alarms:
-    """Decides after each iteration which alarms of one reward hold.
+    """Decides after each iteration which alarms of one reward are on.
 
     Args:
         low: the head's lowest score.
         high: the head's highest score.
-        threshold: β, if there is one.
+        threshold: β; None without a threshold.
 
     Attributes:
-        in_force: the alarms that hold now, by kind.
-        recent: the statistics of the last iterations together.
+        in_force: the alarms that are on, by kind.
+        recent: the summed statistics of the last :data:`WINDOW` iterations.
 
     Example:
         >>> same = ScoreStatistics.of(["e"] * 300, [0.05] * 300, [False] * 300, [UNKNOWN] * 300)
@@ -113,10 +113,10 @@ class Alarms:
     def update(
         self, statistics: ScoreStatistics, iteration: int, drift: Alarm | None = None
     ) -> list[Alarm]:
-        """Take note of an iteration; return the alarms that begin with it.
+        """Add the statistics of an iteration; return the alarms that begin now.
 
         Args:
-            statistics: those of the iteration.
+            statistics: the statistics of the iteration.
             iteration: the number of the iteration in the run, from 1.
             drift: an alarm about the model itself, see :meth:`.RewardMonitor.update`.
         """
@@ -134,7 +134,7 @@ class Alarms:
         return new
 
     def get_state(self) -> dict[str, Any]:
-        """Return all that later decisions rest on."""
+        """Return the state for a checkpoint."""
         return {
             "window": [statistics.pack() for statistics in self._window],
             "start": None if self._start is None else self._start.pack(),
@@ -143,10 +143,10 @@ class Alarms:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; an empty one begins anew.
+        """Set the state; an empty state is that of a new run.
 
-        :meth:`update` returns alarms in force once more if they still hold: who restores a run
-        looks at another log.
+        Alarms that are still on at the next :meth:`update` are returned again, because a restored
+        run writes a new log.
         """
         start, in_force = state.get("start"), state.get("in_force", {})
         self._window = deque(map(ScoreStatistics.unpack, state.get("window", ())), WINDOW)
@@ -157,7 +157,7 @@ class Alarms:
         self._first = state.get("first")
 
     def _constant(self, recent: ScoreStatistics, early: bool) -> Alarm | None:
-        """Look for it at the start alone: an agent that has learnt may see one frame for long."""
+        """Check for constant scores, at the start only: a trained agent may stay at one frame."""
         if not early and "constant" not in self.in_force:
             return None
         spread = recent.spread
@@ -170,16 +170,16 @@ class Alarms:
             return None
         return Alarm(
             "constant",
-            f"scores hardly depend on the frame: within an episode they differ by {spread:.2g} "
-            f"(standard deviation) about {recent.mean:.2g}, expected {least:.2g} or more. Check "
-            "that the encoder's weights are trained ones, frames.source and the temperature.",
+            "scores hardly depend on the frame: within an episode their standard deviation is "
+            f"{spread:.2g} (mean {recent.mean:.2g}), expected {least:.2g} or more. Check that the "
+            "encoder has trained weights; check frames.source and the temperature.",
         )
 
     def _saturated(self, recent: ScoreStatistics, early: bool) -> Alarm | None:
-        """Look for fires at failures; without ground truth at all steps, from the start on.
+        """Check how many failures get a reward; without ground truth, how many of all steps.
 
-        An agent that has learnt its goal may fire at each step, so without ground truth a later
-        share says nothing.
+        Without ground truth this is checked at the start only: an agent that has learnt its goal
+        may get a reward at each step.
         """
         kind, what = FAILURE, "failures"
         if not recent.counts[:UNKNOWN].any():
@@ -193,7 +193,7 @@ class Alarms:
             high = recent.counts[kind, round(MOST_FIRES * BINS) :].sum().item()
             done = f"score in the head's highest {1 - MOST_FIRES:.0%}"
         else:
-            high, done = recent.fired[kind].item(), f"score over the threshold {self._threshold}"
+            high, done = recent.fired[kind].item(), f"score above the threshold {self._threshold}"
         if high <= MOST_FIRES * number:
             return None
         return Alarm(
@@ -203,6 +203,7 @@ class Alarms:
         )
 
     def _blind(self, recent: ScoreStatistics) -> Alarm | None:
+        """Check that successes score higher than failures."""
         if min(recent.episodes_with(SUCCESS), recent.episodes_with(FAILURE)) < MIN_EPISODES:
             return None
         area, error = auroc(recent)
@@ -219,31 +220,31 @@ class Alarms:
             if wilson(hits, number)[1] - wrong >= LEAST_MARGIN:
                 return None
             got += f"; the reward fires at {hits:.1%} of the successes, {wrong:.1%} of the failures"
-        kind, does = ("contrary", "below") if high < 0.5 else ("blind", "no better than")
-        if {"blind", "contrary"} & self.in_force.keys():  # said once
+        kind, rank = ("contrary", "below") if high < 0.5 else ("blind", "no better than")
+        if {"blind", "contrary"} & self.in_force.keys():  # the first of the two kinds stays
             kind = "contrary" if "contrary" in self.in_force else "blind"
         return Alarm(
             kind,
-            f"scores rank successes {does} failures ({got}), expected {LEAST_AUROC} or more. Check "
-            "that each goal's prompt describes that goal, and the encoder and its weights.",
+            f"scores rank successes {rank} failures ({got}), expected {LEAST_AUROC} or more. Check "
+            "that each goal's prompt describes that goal; check the encoder and its weights.",
         )
 
     def _gap(self, recent: ScoreStatistics) -> Alarm | None:
-        """Look for more episodes than at the start that were paid for and never succeeded."""
-        known = recent.episodes[1].item()
-        if self._threshold is None or known < MIN_EPISODES:
+        """Check whether more episodes than at the start got a reward without a success."""
+        number = recent.episodes[1].item()
+        if self._threshold is None or number < MIN_EPISODES:
             return None
         if self._start is None:
             self._start = recent
             return None
         first = self._start.episodes[1].item()
-        before, now = self._start.episodes[3].item() / first, recent.episodes[3].item() / known
+        before, now = self._start.episodes[3].item() / first, recent.episodes[3].item() / number
         most = wilson(before, first)[1] + MOST_GAP
-        if wilson(now, known)[0] <= most:
+        if wilson(now, number)[0] <= most:
             return None
         return Alarm(
             "gap",
-            f"{now:.1%} of the last {known} episodes were paid for without ever succeeding, "
-            f"{before:.1%} at the start, expected at most {most:.1%}: the agent exploits the "
+            f"{now:.1%} of the last {number} episodes got a reward without any success "
+            f"({before:.1%} at the start), expected at most {most:.1%}: the agent exploits the "
             "reward. Look at the highest-scored frames; raise the threshold, or add negatives.",
         )

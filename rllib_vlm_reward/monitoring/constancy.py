@@ -1,4 +1,4 @@
-"""Notices scores that never change: weights that are not the model's, or a saturated head."""
+"""Detects scores that never change, as with wrong weights or a saturated head."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,18 @@ MIN_FRAMES = 256
 
 
 class ConstancyCheck:
-    """Compares scores over frames that differ, until two scores do.
+    """Compares the scores of different frames, until two scores differ.
 
     Args:
-        may_be_constant: never complain, as for a head that gives 0 to most frames.
+        may_be_constant: report no error, for a head that gives 0 to most frames.
 
     Example:
         >>> check = ConstancyCheck()
         >>> check.see_frames(np.arange(256 * 12, dtype=np.uint8).reshape(256, 2, 2, 3))
         >>> check.see_scores(np.full(256, 0.5, np.float32))
-        'scores: got 0.5 for each of 256 frames, though these differ. Check the encoder and its \
-weights, the prompts and the temperature.'
-        >>> check.see_scores(np.full(256, 0.5, np.float32)) is None  # once is enough
+        'scores: got 0.5 for each of 256 frames, expected different scores for different frames. \
+Check the encoder and its weights, the prompts and the temperature.'
+        >>> check.see_scores(np.full(256, 0.5, np.float32)) is None  # reported only once
         True
     """
 
@@ -35,7 +35,7 @@ weights, the prompts and the temperature.'
         self._count = 0
 
     def see_frames(self, frames: Frames | Sequence[Frames]) -> None:
-        """Take note of B frames, uint8 ``[H, W, 3]``, that are being scored."""
+        """Compare B frames, each uint8 ``[H, W, 3]``, with the first one."""
         if self._settled or self._frames_differ:
             return
         if self._frame is None:
@@ -43,7 +43,7 @@ weights, the prompts and the temperature.'
         self._frames_differ = any(not np.array_equal(frame, self._frame) for frame in frames)
 
     def see_scores(self, scores: "np.typing.NDArray[np.float32]") -> str | None:
-        """Take note of float32 ``[B]`` scores; return a complaint if there is cause."""
+        """Compare scores, float32 ``[B]``, with the first one; return the error, if any."""
         if self._settled:
             return None
         if self._score is None:
@@ -54,7 +54,8 @@ weights, the prompts and the temperature.'
         elif self._count >= MIN_FRAMES and self._frames_differ:
             self._settled = True
             return (
-                f"scores: got {self._score:g} for each of {self._count} frames, though these "
-                "differ. Check the encoder and its weights, the prompts and the temperature."
+                f"scores: got {self._score:g} for each of {self._count} frames, expected "
+                "different scores for different frames. Check the encoder and its weights, the "
+                "prompts and the temperature."
             )
         return None

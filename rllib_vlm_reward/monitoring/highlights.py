@@ -1,4 +1,4 @@
-"""The highest-scored frames of an iteration, small enough to travel among the metrics."""
+"""The highest-scored frames of an iteration, small enough to be sent among the metrics."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,12 +10,16 @@ __all__ = ["MOST", "MOST_RUNNERS", "Highlights", "best"]
 
 MOST, MOST_OF_A_FRAGMENT, MOST_RUNNERS = 8, 4, 8
 LONGEST_SIDE = 128
-# A fragment's frames are kept until their scores come; those beyond are left out.
+# The memory for the frames of a fragment, which must wait for their scores; more are not kept.
 _BYTES = 32 * 1024**2
 
 
 def best(frames: Iterable[ScoredFrame], most: int) -> list[ScoredFrame]:
-    """Return the highest-scored frames, highest first, no episode and no picture twice.
+    """Return the highest-scored frames, highest first; each episode and each picture only once.
+
+    Args:
+        frames: the frames to choose from.
+        most: the most frames to return.
 
     Example:
         >>> import numpy as np
@@ -24,29 +28,29 @@ def best(frames: Iterable[ScoredFrame], most: int) -> list[ScoredFrame]:
         >>> b = ScoredFrame("a", 2, pictures[1], "a ball", 0.9, None)
         >>> c = ScoredFrame("c", 1, pictures[2], "a ball", 0.5, None)
         >>> again = ScoredFrame("d", 1, pictures[2], "a ball", 0.5, None)
-        >>> [it.score for it in best([a, b, c, again], most=8)]
+        >>> [frame.score for frame in best([a, b, c, again], most=8)]
         [0.9, 0.5]
     """
     chosen: list[ScoredFrame] = []
     seen: set[Any] = set()
-    for frame in sorted(frames, key=lambda it: -it.score):
+    for frame in sorted(frames, key=lambda frame: -frame.score):
         if len(chosen) == most:
             break
-        marks = {frame.episode, (frame.goal, frame.frame.tobytes())}
-        if not seen & marks:
+        keys = {frame.episode, (frame.goal, frame.frame.tobytes())}
+        if not seen & keys:
             chosen.append(frame)
-            seen |= marks
+            seen |= keys
     return chosen
 
 
 class Highlights:
-    """Observes steps, and keeps a fragment's highest-scored frames, at most 128 pixels a side."""
+    """Keeps the highest-scored frames of a fragment, scaled down to at most 128 pixels a side."""
 
     def __init__(self) -> None:
         self._free, self._best = _BYTES, list[ScoredFrame]()
 
     def keep(self, frames: Sequence[Frames]) -> list[Frames] | None:
-        """Return small copies of frames that are being scored; None once there is no room."""
+        """Return small copies of B frames, uint8 ``[h, w, 3]``; None once the memory is full."""
         if self._free <= 0:
             return None
         small = [_shrink(frame) for frame in frames]
@@ -54,13 +58,13 @@ class Highlights:
         return small
 
     def observe(self, steps: ScoredSteps) -> None:
-        """Take note of the frames that were kept."""
-        # The frames are whole ones where a recorder asked for them.
-        kept = (it._replace(frame=_shrink(it.frame)) for it in steps.kept_frames())
+        """Choose the highest-scored of the kept frames."""
+        # With a recorder, the frames are in full size.
+        kept = (each._replace(frame=_shrink(each.frame)) for each in steps.kept_frames())
         self._best = best([*self._best, *kept], MOST_OF_A_FRAGMENT)
 
     def take(self) -> list[ScoredFrame]:
-        """Return the fragment's highest-scored frames, and start anew."""
+        """Return the highest-scored frames of the fragment, and begin a new fragment."""
         taken = self._best
         self._free, self._best = _BYTES, []
         return taken

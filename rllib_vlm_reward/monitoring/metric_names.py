@@ -1,7 +1,7 @@
-"""The names of all metrics, and how whole items travel among them.
+"""The names of all metrics, and functions that send whole items among the metrics.
 
-RLlib puts what env runners log under ``result["env_runners"]``; the reward's metrics are in its
-group :data:`GROUP` there, those of one agent in ``GROUP/agents/AGENT``.
+RLlib puts the metrics of env runners into ``result["env_runners"]``. There the reward's metrics
+are in the group :data:`GROUP`, and those of one agent in ``GROUP/agents/AGENT``.
 """
 
 from typing import Any
@@ -22,18 +22,18 @@ GROUND_TRUTH_SUCCESS = "ground_truth_success"
 RETURN_GAP = "return_gap"
 FIRES_PER_EPISODE = "fires_per_episode"
 
-# Of the scored frames.
+# Over the scored frames.
 SCORE_MEAN, SCORE_MIN, SCORE_MAX = "score_mean", "score_min", "score_max"
 FRAMES = "frames"
 
-# What the score statistics of the last iterations come to.
+# Computed from the score statistics of the last iterations.
 SCORE_AUROC = "score_auroc"
 FIRES_SHARE = "fires_share"
 PRECISION, RECALL = "precision", "recall"
 FALSE_POSITIVES = "false_positives_per_episode"
-ALARM = "alarm"  # a group: 1 for each kind that holds, else 0
+ALARM = "alarm"  # a group: 1 for each kind of alarm that is on, else 0
 
-# Items: they leave the result before a logger sees them.
+# Items, which are removed from the result before a logger reads it.
 OUTCOMES, STATISTICS, HIGHLIGHTS = "outcomes", "score_statistics", "highlights"
 
 # At the top of RLlib's result.
@@ -41,15 +41,15 @@ CURRICULUM = "curriculum"
 
 
 def log_item(metrics: MetricsLogger, name: str, item: tuple[Any, ...]) -> None:
-    """Log an item, which reaches the algorithm whole and once.
+    """Log an item, which reaches the driver unchanged and only once.
 
-    It travels with the samples that it describes: an env runner that dies takes both with it.
+    RLlib sends it together with the samples. If the env runner fails, both are lost.
     """
     metrics.log_value((GROUP, name), item, reduce="item_series")
 
 
 def take_items(result: dict[str, Any], name: str) -> list[tuple[Any, ...]]:
-    """Take an iteration's items of this name out of its result, so that no logger writes them.
+    """Remove the items with this name from an iteration's result, and return them.
 
     Example:
         >>> result = {"env_runners": {"vlm_reward": {"outcomes": (1, 2), "frames": 7}}}
@@ -57,12 +57,12 @@ def take_items(result: dict[str, Any], name: str) -> list[tuple[Any, ...]]:
         ([(1, 2)], {'env_runners': {'vlm_reward': {'frames': 7}}})
     """
     items = reward_metrics(result).pop(name, [])
-    # RLlib 2.60 takes a list of one for a mean, and unpacks it.
+    # RLlib 2.60 treats a list of one item as a mean, and unpacks it.
     return items if isinstance(items, list) else [items]
 
 
 def reward_metrics(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the reward's metrics in a result; they are empty where nothing was sampled.
+    """Return the reward's metrics in a result; empty if nothing was sampled.
 
     Example:
         >>> reward_metrics({"env_runners": {"vlm_reward": {"frames": 7}}}), reward_metrics({})

@@ -1,4 +1,4 @@
-"""The monitor of a run's rewards, on the driver: what the env runners' scores come to."""
+"""Monitors the rewards of a run, on the driver."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ Agent = str | int | None
 
 
 def log_statistics(metrics: MetricsLogger, agent: Agent, statistics: ScoreStatistics) -> None:
-    """Log a fragment's statistics; ``agent`` is None for the agents without their own reward."""
+    """Log a fragment's statistics; ``agent`` is None for all agents without their own settings."""
     names.log_item(metrics, names.STATISTICS, (agent, statistics.pack()))
 
 
@@ -40,25 +40,29 @@ def log_highlights(metrics: MetricsLogger, highlights: Sequence[ScoredFrame]) ->
 
 
 class RewardMonitor:
-    """Adds up an iteration's score statistics, and says when a reward is not to be trusted.
+    """Adds up the score statistics of all env runners, and raises alarms.
 
     Args:
-        config: the reward of the run. The rewards of agents with different settings are monitored
-            apart.
+        config: the reward of the run. Agents with their own settings are monitored separately.
 
     Attributes:
-        statistics: of the last iteration, by agent; None stands for the agents without settings.
-        highlights: the last iteration's highest-scored frames, highest first.
+        statistics: the statistics of the last iteration, by agent. None stands for all agents
+            without their own settings.
+        highlights: the highest-scored frames of the last iteration, highest first.
     """
 
     def __init__(self, config: VLMRewardConfig) -> None:
-        each = {agent: config.for_agent(agent) for agent in (None, *config.agents)}
-        self._configs: dict[Agent, VLMRewardConfig] = {a: it for a, it in each.items() if it}
+        configs = {agent: config.for_agent(agent) for agent in (None, *config.agents)}
+        self._configs: dict[Agent, VLMRewardConfig] = {
+            agent: reward for agent, reward in configs.items() if reward
+        }
         self._alarms = {
             agent: Alarms(
-                low=it.head.range[0], high=it.head.range[1], threshold=it.threshold_in_force
+                low=reward.head.range[0],
+                high=reward.head.range[1],
+                threshold=reward.threshold_in_force,
             )
-            for agent, it in self._configs.items()
+            for agent, reward in self._configs.items()
         }
         self._mode = config.alarms
         self._weights: str | None = None
@@ -66,65 +70,65 @@ class RewardMonitor:
         self.highlights: list[ScoredFrame] = []
 
     def get_state(self) -> dict[str, Any]:
-        """Return all that later alarms rest on, for a checkpoint."""
-        alarms = {str(agent): it.get_state() for agent, it in self._alarms.items()}
-        return {"weights": self._weights, "alarms": alarms}
+        """Return the state for a checkpoint."""
+        states = {str(agent): alarms.get_state() for agent, alarms in self._alarms.items()}
+        return {"weights": self._weights, "alarms": states}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of the same reward; an empty one begins anew."""
+        """Set the state, which must be of the same reward; an empty one is that of a new run."""
         self._weights = state.get("weights")
         for agent, alarms in self._alarms.items():
             alarms.set_state(state.get("alarms", {}).get(str(agent), {}))
 
     def histograms(self) -> Iterator[tuple[str, npt.NDArray[np.int64], tuple[float, float]]]:
-        """Yield the last iteration's histograms that hold something.
+        """Yield (name, counts, bounds) for each histogram of the last iteration with any steps.
 
-        For each its name, ``success``, ``failure`` or ``unknown`` (``AGENT/success`` and so on for
-        an agent that is monitored apart), its counts, int64 ``[BINS]``, and the scores at which the
-        first bin begins and the last one ends.
+        The name is ``success``, ``failure`` or ``unknown``; for an agent with its own settings
+        ``AGENT/success`` and so on. The counts are int64 ``[BINS]``. The bounds are the scores at
+        which the first bin begins and the last bin ends.
         """
         for agent, statistics in self.statistics.items():
             for kind, name in ((SUCCESS, "success"), (FAILURE, "failure"), (UNKNOWN, "unknown")):
                 if statistics.counts[kind].any():
-                    whole = name if agent is None else f"{agent}/{name}"
-                    yield whole, statistics.counts[kind], self._configs[agent].head.range
+                    full_name = name if agent is None else f"{agent}/{name}"
+                    yield full_name, statistics.counts[kind], self._configs[agent].head.range
 
     @property
     def in_force(self) -> list[str]:
-        """The kinds of the alarms that hold now, for any agent."""
+        """The kinds of the alarms that are on, for any agent."""
         kinds = {kind for alarms in self._alarms.values() for kind in alarms.in_force}
         return [kind for kind in KINDS if kind in kinds]
 
     def update(self, result: dict[str, Any], actors: Iterable[Mapping[str, Any]]) -> None:
-        """Take an iteration's statistics out of its result, and put their measures into it.
+        """Replace an iteration's statistics in its result by metrics, and log new alarms.
 
         Args:
-            result: the result of the iteration.
-            actors: what the pool's actors run, see :meth:`.RewardPool.describe`.
+            result: the result of the iteration; changed in place.
+            actors: the descriptions of the pool's actors, see :meth:`.RewardPool.describe`.
 
         Raises:
             AlarmError: an alarm begins, and the configuration has ``alarms: error``.
         """
-        shown = names.take_items(result, names.HIGHLIGHTS)
-        self.highlights = best([ScoredFrame(*it) for it in shown], MOST)
+        highlights = names.take_items(result, names.HIGHLIGHTS)
+        self.highlights = best([ScoredFrame(*item) for item in highlights], MOST)
         if self._mode == "off":
             return
         packed: dict[Agent, list[Any]] = {agent: [] for agent in self._configs}
-        for agent, one in names.take_items(result, names.STATISTICS):
-            packed[agent].append(one)
+        for agent, item in names.take_items(result, names.STATISTICS):
+            packed[agent].append(item)
         self.statistics = {
-            agent: ScoreStatistics.total(map(ScoreStatistics.unpack, each))
-            for agent, each in packed.items()
+            agent: ScoreStatistics.total(map(ScoreStatistics.unpack, items))
+            for agent, items in packed.items()
         }
         group = result.setdefault(names.ENV_RUNNERS, {}).setdefault(names.GROUP, {})
         drift, lines = self._drift(actors), []
         for agent, statistics in self.statistics.items():
-            begun = self._alarms[agent].update(statistics, result["training_iteration"], drift)
-            lines += [_line(agent, alarm) for alarm in begun]
-            place = group
+            new = self._alarms[agent].update(statistics, result["training_iteration"], drift)
+            lines += [_line(agent, alarm) for alarm in new]
+            metrics = group
             if agent is not None:
-                place = group.setdefault(names.AGENTS, {}).setdefault(str(agent), {})
-            place.update(self._metrics(agent))
+                metrics = group.setdefault(names.AGENTS, {}).setdefault(str(agent), {})
+            metrics.update(self._metrics(agent))
         for line in lines:
             _LOG.warning(line)
         if lines and self._mode == "error":
@@ -136,13 +140,13 @@ class RewardMonitor:
         return {**measures(alarms.recent, fires=threshold is not None), names.ALARM: in_force}
 
     def _drift(self, actors: Iterable[Mapping[str, Any]]) -> Alarm | None:
-        """Compare the models that serve with that of the first iteration.
+        """Compare the weights that the actors use with those of the first iteration.
 
-        An actor that restarts reads its weights again, from a file that may be another by now. It
-        may compute in another precision: :meth:`.CLIPEncoder.tower_for` bounds what that
-        does to scores.
+        An actor that restarts reads its weights again, and the file may have changed since. A
+        change of the precision is not compared: :meth:`.CLIPEncoder.tower_for` bounds its effect
+        on the scores.
         """
-        served = {it["encoder_fingerprint"] for it in actors}
+        served = {actor["encoder_fingerprint"] for actor in actors}
         if self._weights is None and len(served) == 1:
             (self._weights,) = served
         others = sorted(served - {self._weights})
@@ -151,17 +155,21 @@ class RewardMonitor:
         now = ", ".join(weights[:12] for weights in others)
         return Alarm(
             "drift",
-            f"scores come from another model: weights {now}, expected {self._weights[:12]}, as "
-            "at the start. An actor restarted with it, or the run goes on elsewhere: restore the "
-            "encoder's file, or start a new run.",
+            f"scores come from another model: got weights {now}, expected {self._weights[:12]} "
+            "as at the start. An actor restarted with another file, or the run was resumed on a "
+            "machine with another file. Restore the encoder's file, or start a new run.",
         )
 
 
 def measures(statistics: ScoreStatistics, *, fires: bool) -> dict[str, float]:
-    """Return the metrics of score statistics, as far as they can be known.
+    """Compute metrics from score statistics; a metric that is not defined is left out.
 
-    ``score_auroc``; and where a reward fires ``fires_share`` (of steps), ``precision``, ``recall``
-    and ``false_positives_per_episode``.
+    The metrics are ``score_auroc`` and, with ``fires``, ``fires_share`` (the share of the steps
+    whose reward fired), ``precision``, ``recall`` and ``false_positives_per_episode``.
+
+    Args:
+        statistics: the statistics of the steps.
+        fires: whether the reward has a threshold.
 
     Example:
         >>> fired, truths = [True, False, True], [SUCCESS, SUCCESS, FAILURE]
@@ -172,21 +180,21 @@ def measures(statistics: ScoreStatistics, *, fires: bool) -> dict[str, float]:
          'false_positives_per_episode': 1.0, 'score_auroc': 0.5}
     """
     steps, fired = statistics.counts.sum(axis=1), statistics.fired
-    known = {names.SCORE_AUROC: auroc(statistics)[0]}
+    values = {names.SCORE_AUROC: auroc(statistics)[0]}
     if fires:
-        known = {
+        values = {
             names.FIRES_SHARE: _share(fired.sum(), steps.sum()),
             names.PRECISION: _share(fired[SUCCESS], fired[SUCCESS] + fired[FAILURE]),
             names.RECALL: _share(fired[SUCCESS], steps[SUCCESS]),
             names.FALSE_POSITIVES: _share(fired[FAILURE], statistics.episodes[1]),
-            **known,
+            **values,
         }
-    return {name: value for name, value in known.items() if math.isfinite(value)}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _line(agent: Agent, alarm: Alarm) -> str:
-    of = "" if agent is None else f" of agent {agent!r}"
-    return f"reward alarm{of}, {alarm.kind}: {alarm.text}"
+    owner = "" if agent is None else f" of agent {agent!r}"
+    return f"reward alarm{owner}, {alarm.kind}: {alarm.text}"
 
 
 def _share(part: Any, whole: Any) -> float:

@@ -1,4 +1,4 @@
-"""What a fragment's scores say of the reward itself: small, and added up over env runners."""
+"""Statistics of the scores of a fragment, which can be added up over env runners."""
 
 import dataclasses
 import zlib
@@ -21,24 +21,25 @@ __all__ = [
 
 BINS = 512
 _TRUTHS = (FAILURE, SUCCESS, UNKNOWN)
-# Of an episode: how many of its steps have a score, and their mean.
+# The number of scores that an episode has so far, and their mean.
 SoFar = tuple[int, float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class ScoreStatistics:
-    """Counts over scored steps and over episodes, which add up.
+    """Counts over scored steps and over episodes. Their sum is the statistics of all steps.
 
     Attributes:
-        counts: int64 ``[3, BINS]``: steps by truth and score, in equal bins from the head's
-            lowest score to its highest.
-        fired: int64 ``[3]``: steps whose reward fired, by truth.
-        moments: float64 ``[4]``: steps; the sum of their scores; the squared deviations from the
-            mean of their episode; and the degrees of freedom of these.
-        episodes: int64 ``[4]``: episodes that ended; those of them whose truth is known; that
-            succeeded; that fired and never succeeded.
-        seen_in: for each of the three truths the episodes with such a step, by the CRC-32 of
-            their ids. Steps of one episode are no independent sample; intervals count these.
+        counts: int64 ``[3, BINS]``: number of steps by truth (FAILURE, SUCCESS, UNKNOWN) and
+            score, in equal bins from the head's lowest score to its highest.
+        fired: int64 ``[3]``: number of steps whose reward fired, by truth.
+        moments: float64 ``[4]``: number of steps; sum of their scores; sum of the squared
+            deviations from the mean of their episode; degrees of freedom of that sum.
+        episodes: int64 ``[4]``: number of episodes that ended; of those with ground truth; of
+            those that succeeded; of those whose reward fired but that never succeeded.
+        seen_in: for each of the three truths, the episodes with such a step, as the CRC-32 of
+            their ids. Intervals use the number of episodes, since the steps of one episode are
+            not independent.
 
     Example:
         >>> one = ScoreStatistics.of(["e", "e"], [0.1, 0.9], [False, True], [FAILURE, SUCCESS])
@@ -76,41 +77,41 @@ class ScoreStatistics:
 
         Args:
             ids: the id of each step's episode.
-            scores: float ``[N]``: what β is held against.
-            fired: bool ``[N]``: whether a reward fired.
+            scores: float ``[N]``: the scores that are compared with β.
+            fired: bool ``[N]``: whether the reward fired.
             truths: int ``[N]``: FAILURE, SUCCESS or UNKNOWN.
             low: the head's lowest score.
             high: the head's highest score.
-            ended: of each episode that ended: success, None where the env has no ground truth;
-                and whether a reward fired.
-            before: the number and the mean of the scores that episodes had before these steps.
+            ended: for each episode that ended, (success, fired); success is None if the env has
+                no ground truth.
+            before: for each episode with earlier steps, the number and mean of their scores.
         """
         scores, truths = np.asarray(scores, np.float64), np.asarray(truths, np.int64)
         number: dict[str, int] = {}
         owner = np.array([number.setdefault(id_, len(number)) for id_ in ids], np.int64)
         bins = ((scores - low) / (high - low) * BINS).astype(np.int64).clip(0, BINS - 1)
-        known = [(success, fires) for success, fires in ended if success is not None]
-        paid_for_nothing = sum(fires and not success for success, fires in known)
-        succeeded = sum(success for success, _ in known)
+        with_truth = [(success, fires) for success, fires in ended if success is not None]
+        false_positives = sum(fires and not success for success, fires in with_truth)
+        succeeded = sum(success for success, _ in with_truth)
         names = np.array([zlib.crc32(id_.encode()) for id_ in number], np.int64)
         earlier = [(before or {}).get(id_, (0, 0.0)) for id_ in number]
         return cls(
             counts=np.bincount(truths * BINS + bins, minlength=3 * BINS).reshape(3, BINS),
             fired=np.bincount(truths[np.asarray(fired, np.bool_)], minlength=3),
             moments=_moments(scores, owner, earlier),
-            episodes=np.array([len(ended), len(known), succeeded, paid_for_nothing]),
-            seen_in=tuple(frozenset(names[owner[truths == it]].tolist()) for it in _TRUTHS),
+            episodes=np.array([len(ended), len(with_truth), succeeded, false_positives]),
+            seen_in=tuple(frozenset(names[owner[truths == truth]].tolist()) for truth in _TRUTHS),
         )
 
     @classmethod
-    def total(cls, each: Iterable["ScoreStatistics"]) -> "ScoreStatistics":
-        """Return the statistics of all their steps."""
+    def total(cls, parts: Iterable["ScoreStatistics"]) -> "ScoreStatistics":
+        """Return the sum of several statistics."""
         total, seen_in = cls(), tuple(set[int]() for _ in range(3))
-        for one in each:
+        for part in parts:
             for field in ("counts", "fired", "moments", "episodes"):
-                np.add(getattr(total, field), getattr(one, field), out=getattr(total, field))
-            for together, names in zip(seen_in, one.seen_in, strict=True):
-                together |= names
+                np.add(getattr(total, field), getattr(part, field), out=getattr(total, field))
+            for union, names in zip(seen_in, part.seen_in, strict=True):
+                union |= names
         return dataclasses.replace(total, seen_in=tuple(map(frozenset, seen_in)))
 
     @property
@@ -125,10 +126,7 @@ class ScoreStatistics:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the scores about their episode's mean.
-
-        None where no episode has two of them.
-        """
+        """Standard deviation of the scores within an episode; None if no episode has two scores."""
         _, _, squares, freedom = self.moments.tolist()
         return (squares / freedom) ** 0.5 if freedom else None
 
@@ -137,7 +135,7 @@ class ScoreStatistics:
         return len(self.seen_in[truth])
 
     def pack(self) -> tuple[Any, ...]:
-        """Return what is worth sending: only the bins that hold something."""
+        """Return the statistics as a small tuple, which leaves out empty bins."""
         filled = np.flatnonzero(self.counts).astype(np.uint16)
         counts = self.counts.ravel()[filled].astype(np.uint32)
         rest = (array.tolist() for array in (self.fired, self.moments, self.episodes))
@@ -146,17 +144,17 @@ class ScoreStatistics:
 
     @classmethod
     def unpack(cls, packed: Sequence[Any]) -> "ScoreStatistics":
-        """Return the statistics that :meth:`pack` packed."""
+        """Return the statistics from the tuple of :meth:`pack`."""
         filled, counts, fired, moments, episodes, *names = packed
         dense = np.zeros(3 * BINS, np.int64)
         dense[np.frombuffer(filled, np.uint16)] = np.frombuffer(counts, np.uint32)
-        of_steps = (dense.reshape(3, BINS), np.array(fired), np.array(moments, np.float64))
+        step_fields = (dense.reshape(3, BINS), np.array(fired), np.array(moments, np.float64))
         seen_in = (frozenset(np.frombuffer(each, np.uint32).tolist()) for each in names)
-        return cls(*of_steps, np.array(episodes), tuple(seen_in))
+        return cls(*step_fields, np.array(episodes), tuple(seen_in))
 
 
 class ScoreCounter:
-    """Observes steps, and makes a fragment's statistics of them.
+    """Collects the steps of a fragment, and computes their statistics.
 
     Args:
         low: the head's lowest score.
@@ -166,11 +164,11 @@ class ScoreCounter:
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
         self._low, self._high = low, high
         self._steps: list[ScoredSteps] = []
-        # An episode reaches over fragments, and so does the mean of its scores.
+        # An episode may extend over several fragments, and so does the mean of its scores.
         self._so_far: dict[str, SoFar] = {}
 
     def observe(self, steps: ScoredSteps) -> None:
-        """Take note of steps."""
+        """Store steps whose scores are known."""
         self._steps.append(steps)
 
     def take(
@@ -179,12 +177,12 @@ class ScoreCounter:
         ongoing: Collection[str],
         ended: Sequence[tuple[bool | None, bool]],
     ) -> ScoreStatistics:
-        """Return a fragment's statistics, and start anew.
+        """Return the statistics of the fragment, and begin a new fragment.
 
         Args:
-            leaving: ids of the episodes that leave the env runner; steps of others, which were
-                abandoned, count nothing.
-            ongoing: ids of those that go on.
+            leaving: ids of the episodes that leave the env runner. The steps of all others are
+                ignored, since these were abandoned.
+            ongoing: ids of the episodes that continue in the next fragment.
             ended: see :meth:`ScoreStatistics.of`.
         """
         steps = ScoredSteps.join(self._steps)
@@ -206,10 +204,10 @@ class ScoreCounter:
             ended=ended,
             before=self._so_far,
         )
-        self._go_on(ids, scores, ongoing)
+        self._update_means(ids, scores, ongoing)
         return statistics
 
-    def _go_on(
+    def _update_means(
         self, ids: Sequence[str], scores: npt.NDArray[np.float64], ongoing: Collection[str]
     ) -> None:
         added = {id_: [0, 0.0] for id_ in {*ids} & {*ongoing}}
@@ -217,7 +215,7 @@ class ScoreCounter:
             if id_ in added:
                 added[id_][0] += 1
                 added[id_][1] += score
-        self._so_far = {id_: it for id_, it in self._so_far.items() if id_ in ongoing}
+        self._so_far = {id_: each for id_, each in self._so_far.items() if id_ in ongoing}
         for id_, (number, total) in added.items():
             before, mean = self._so_far.get(id_, (0, 0.0))
             whole = before + int(number)
@@ -227,10 +225,10 @@ class ScoreCounter:
 def _moments(
     scores: npt.NDArray[np.float64], owner: npt.NDArray[np.int64], before: Sequence[SoFar]
 ) -> npt.NDArray[np.float64]:
-    """Return the moments; over the chunks of an episode they add up to those of the whole.
+    """Return the moments of the steps of some chunks; the chunks of an episode sum to its moments.
 
-    After Chan, Golub and LeVeque (1979): where a chunk's mean lies apart from that of the steps
-    before it, this adds to the deviations within either.
+    This is the update of Chan, Golub and LeVeque (1979): the squared deviations within a chunk,
+    and a term for the difference between its mean and the mean of the earlier steps.
     """
     number, mean = np.array(before, np.float64).reshape(-1, 2).T
     sizes = np.bincount(owner, minlength=len(before))

@@ -1,4 +1,4 @@
-"""The arrays of one scored vector step, and what observes them."""
+"""The arrays of a scored vector step, and the interface of their observers."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ __all__ = [
     "truth_of",
 ]
 
-# What the env says of a step.
+# The ground truth of a step.
 FAILURE, SUCCESS, UNKNOWN = range(3)
 
 Floats = npt.NDArray[np.float32]
@@ -38,10 +38,15 @@ def truth_of(success: bool | None) -> int:
 
 
 class ScoredFrame(NamedTuple):
-    """A scored frame, uint8 ``[H, W, 3]``.
+    """A scored frame.
 
-    ``t`` counts the actions of its episode, from 1; ``score`` is that of the frame alone;
-    ``success`` is None where the env has no ground truth.
+    Attributes:
+        episode: id of the episode.
+        t: the number of the step in its episode, from 1.
+        frame: uint8 ``[H, W, 3]``.
+        goal: text of the goal.
+        score: the score of this frame, without a window.
+        success: whether the step is a success; None if the env has no ground truth.
     """
 
     episode: str
@@ -54,27 +59,29 @@ class ScoredFrame(NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class ScoredSteps:
-    """The last steps of N episodes that share a reward: of one vector step, or of several in order.
+    """N steps of episodes with the same reward, from one vector step or from several in order.
 
-    The first eight are known when the frames are sent, the others when their scores are here.
+    The first eight attributes are known when the frames are sent; ``frames`` is set right after,
+    and the others when the scores arrive.
 
     Attributes:
-        episodes: the N that were stepped; one that is stepped again stands here again.
-        texts: the texts of the goals that ``goals`` counts.
-        t: int64 ``[N]``: the step in its episode, from 1.
-        goals: int64 ``[N]``: indices of goals.
+        episodes: the episode of each of the N steps; an episode may occur several times.
+        texts: the texts of all goals.
+        t: int64 ``[N]``: the number of the step in its episode, from 1.
+        goals: int64 ``[N]``: the index of the goal in ``texts``.
         truths: int64 ``[N]``: FAILURE, SUCCESS or UNKNOWN.
-        dones: bool ``[N]``: the step ends its episode.
-        scored: bool ``[N]``: the step's frame was sent.
-        repeated: bool ``[N]``: the step shows the frame before, and repeats its score.
-        frames: copies of the frames that were sent, None where nobody asked for one; None in all
-            where nobody asked for any.
+        dones: bool ``[N]``: whether the step ends its episode.
+        scored: bool ``[N]``: whether the step's frame was sent.
+        repeated: bool ``[N]``: whether the step has the same frame as the step before, and so
+            repeats its score.
+        frames: copies of the frames that were sent, None for a step without a copy; None instead
+            of the list if there are no copies.
         frame_scores: float32 ``[N]``: the scores of the frames that were sent; elsewhere 0.
-        scores: float64 ``[N]``: what β is held against, by the episode's window; 0 where the step
-            is neither scored nor repeated.
-        paid: float32 ``[N]``: what the VLM pays, not normalised.
-        rewards: float32 ``[N]``: the same, normalised where the configuration says so.
-        fired: bool ``[N]``: the score is over the threshold; False where there is none.
+        scores: float64 ``[N]``: the scores over the window, which are compared with β; 0 for a
+            step that is neither scored nor repeated.
+        paid: float32 ``[N]``: the VLM rewards, not normalised.
+        rewards: float32 ``[N]``: the VLM rewards, normalised with ``normalize_rewards``.
+        fired: bool ``[N]``: whether the score exceeds the threshold; False without a threshold.
 
     Example:
         >>> steps = ScoredSteps.begin([SingleAgentEpisode(id_="a")], [0], [UNKNOWN], ["a ball"])
@@ -106,10 +113,17 @@ class ScoredSteps:
         truths: Sequence[int],
         texts: Sequence[str],
     ) -> "ScoredSteps":
-        """Return the last steps of episodes of which no frame was sent yet."""
+        """Return the last steps of episodes, before any frame is sent.
+
+        Args:
+            episodes: the N episodes that were just stepped.
+            goals: N indices in ``texts``.
+            truths: for each step FAILURE, SUCCESS or UNKNOWN.
+            texts: the texts of all goals.
+        """
         number = len(episodes)
-        # Shared: who fills a column puts an array in its place.
-        no, nothing = np.zeros(number, np.bool_), np.zeros(number, np.float32)
+        # Several attributes share these arrays. To fill one in, assign a new array.
+        no, zeros = np.zeros(number, np.bool_), np.zeros(number, np.float32)
         return cls(
             episodes=episodes,
             texts=texts,
@@ -120,27 +134,27 @@ class ScoredSteps:
             scored=no,
             repeated=no,
             frames=None,
-            frame_scores=nothing,
+            frame_scores=zeros,
             scores=np.zeros(number),
-            paid=nothing,
-            rewards=nothing,
+            paid=zeros,
+            rewards=zeros,
             fired=no,
         )
 
     @classmethod
-    def join(cls, each: Sequence["ScoredSteps"]) -> "ScoredSteps":
-        """Return the steps of several vector steps, in their order."""
-        if len(each) == 1:
-            return each[0]
-        if not each:
+    def join(cls, parts: Sequence["ScoredSteps"]) -> "ScoredSteps":
+        """Return the steps of several vector steps as one, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
             return cls.begin([], [], [], [])
         frames: list[Frames | None] | None = None
-        if any(steps.frames is not None for steps in each):
-            frames = [f for steps in each for f in steps.frames or [None] * len(steps)]
-        columns = {name: [getattr(steps, name) for steps in each] for name in _COLUMNS}
+        if any(steps.frames is not None for steps in parts):
+            frames = [f for steps in parts for f in steps.frames or [None] * len(steps)]
+        columns = {name: [getattr(steps, name) for steps in parts] for name in _COLUMNS}
         return cls(
-            episodes=[episode for steps in each for episode in steps.episodes],
-            texts=each[0].texts,
+            episodes=[episode for steps in parts for episode in steps.episodes],
+            texts=parts[0].texts,
             frames=frames,
             **{name: np.concatenate(arrays) for name, arrays in columns.items()},
         )
@@ -150,13 +164,14 @@ class ScoredSteps:
 
     @property
     def has_score(self) -> npt.NDArray[np.bool_]:
-        """Bool ``[N]``: the step is scored, or repeats a score."""
+        """Bool ``[N]``: whether the step is scored or repeats a score."""
         return self.scored | self.repeated
 
     def rows_by_episode(self) -> dict[SingleAgentEpisode, npt.NDArray[np.int64]]:
-        """Return the rows of each episode object, in order.
+        """Return the row indices of each episode object, in order.
 
-        By object: an episode that was cut goes on in another one of the same id.
+        The keys are objects and not ids: an episode that RLlib cuts continues in another object
+        with the same id.
         """
         if not self.episodes:
             return {}
@@ -169,7 +184,7 @@ class ScoredSteps:
         return dict(zip(number, np.split(order, ends[:-1]), strict=True))
 
     def kept_frames(self) -> Iterator[ScoredFrame]:
-        """Yield the frames that were kept, with what is known of them."""
+        """Yield the steps with a copy of their frame."""
         for row, frame in enumerate(self.frames or ()):
             if frame is not None:
                 truth = int(self.truths[row])
@@ -191,22 +206,22 @@ _COLUMNS = [
 
 
 class StepObserver(Protocol):
-    """Takes note of steps once their scores are known; it must not change them."""
+    """Receives steps when their scores are known; it must not change them."""
 
     def observe(self, steps: ScoredSteps) -> None:
-        """Take note of steps, in the order of stepping."""
+        """Receive steps, in the order in which they were stepped."""
 
 
 class Recorder:
-    """Keeps every scored frame, in the order of stepping.
+    """Stores every scored frame, in the order of the steps.
 
     Attributes:
-        frames: what was kept.
+        frames: the stored frames.
     """
 
     def __init__(self) -> None:
         self.frames: list[ScoredFrame] = []
 
     def observe(self, steps: ScoredSteps) -> None:
-        """Keep the frames that were sent."""
+        """Store the frames that were sent."""
         self.frames += steps.kept_frames()

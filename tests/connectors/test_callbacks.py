@@ -162,7 +162,7 @@ def test_scores_that_never_change_are_told(vlm_config, ppo, cluster):
         goals=["x y z 17"], negatives=["red"], head={"kind": "softmax", "temperature": 1e-4}
     )
     algorithm = add_vlm_reward(ppo(batch=400), vlm).build_algo()
-    with pytest.raises(RewardError, match=r"for each of .* frames, though these differ"):
+    with pytest.raises(RewardError, match=r"for each of .* frames, expected different"):
         algorithm.train()
     algorithm.stop()
 
