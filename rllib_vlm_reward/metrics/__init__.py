@@ -1,13 +1,13 @@
-"""How well do scores tell success from failure? NumPy and SciPy alone.
+"""Metrics of how well scores separate success from failure, with NumPy and SciPy only.
 
-* :mod:`metric`: what a metric is, and the table of the built-in ones;
-* :mod:`precision_recall`: the curve over β, and its area;
-* :mod:`fires`: the frames that score above one β, by episode;
-* :mod:`ranking`: is a success scored above a failure, and a nearer frame above a farther one?
-* :mod:`reliability`: are 80 % of the frames with p = 0.8 successes?
-* :mod:`epic`: the distance of two rewards;
-* :mod:`bootstrap`: intervals, by drawing the episodes again.
+* :mod:`metric`: the interface of a metric, and the table of the built-in metrics;
+* :mod:`precision_recall`: the precision-recall curve over β, and its area;
+* :mod:`fires`: counts the frames that score above one β, by episode;
+* :mod:`ranking`: the AUROC and the rank correlation;
+* :mod:`reliability`: the reliability diagram of scores that are probabilities;
+* :mod:`epic`: the distance between two rewards;
+* :mod:`bootstrap`: confidence intervals from resampled episodes.
 
-Letters: N frames, T thresholds. ``scores`` float ``[N]``; ``labels`` bool ``[N]``, true where a
-frame shows its goal.
+In all functions N is the number of frames and T the number of thresholds. ``scores`` is float
+``[N]``. ``labels`` is bool ``[N]``, true for a frame that shows its goal.
 """

@@ -1,4 +1,4 @@
-"""Intervals of figures, by drawing the episodes again."""
+"""Confidence intervals from resampled episodes."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,10 @@ class Interval:
     """A figure and its 95 % interval.
 
     Attributes:
-        value: the figure of all frames; NaN where it is not defined.
-        low: 2.5 % of the draws lie below; NaN unless most draws have the figure.
-        high: 2.5 % of the draws lie above.
+        value: the figure over all frames; NaN if it is not defined.
+        low: the 2.5 % quantile of the resampled figures; NaN if the figure is undefined
+            for half of the resamples or more.
+        high: the 97.5 % quantile, under the same condition.
     """
 
     value: float
@@ -41,14 +42,14 @@ def bootstrap(
 ) -> Interval:
     """Return a figure with its percentile bootstrap interval (Efron, 1979).
 
-    Whole episodes are drawn, since the frames of one episode resemble each other.
+    Whole episodes are resampled, since the frames of one episode are similar to each other.
 
     Args:
-        statistic: a function of frames, which are given as their rows; a row may come more than
-            once.
-        episodes: each frame's episode, integer ``[N]``.
-        repeats: how many draws; without any there is no interval.
-        seed: seed of the draws.
+        statistic: computes the figure from the row indices of frames; an index may occur several
+            times.
+        episodes: integer ``[N]``: the episode of each frame.
+        repeats: the number of resamples; with 0 there is no interval.
+        seed: seed for the resampling.
 
     Example:
         >>> values = np.array([1.0, 1.0, 3.0, 3.0])
@@ -69,16 +70,15 @@ def bootstrap_metric(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Interval:
-    """Return a metric with its percentile bootstrap interval, from the draws of :func:`bootstrap`.
+    """Return a metric with its percentile bootstrap interval, see :func:`bootstrap`.
 
-    The metric sees each draw as if its episodes had been played: an episode that is drawn twice
-    comes as two, with two numbers.
+    If an episode is drawn twice, the metric gets its frames twice, with two episode numbers.
 
     Args:
         metric: see :class:`.Metric`.
         scores: float ``[N]``.
         labels: bool ``[N]``.
-        episodes: each frame's episode, integer ``[N]``.
+        episodes: integer ``[N]``: the episode of each frame.
         repeats: see :func:`bootstrap`.
         seed: see :func:`bootstrap`.
 
@@ -100,23 +100,23 @@ def bootstrap_metric(
 
 
 def _members(episodes: Episodes) -> list[Rows]:
-    """Return the rows of each episode, in their order."""
+    """Return the row indices of each episode, in order."""
     order = np.argsort(episodes, kind="stable")
     starts = np.flatnonzero(np.diff(episodes[order], prepend=episodes.min() - 1))
     return np.split(order, starts[1:])
 
 
 def _draws(members: list[Rows], repeats: int, seed: int) -> Iterator[list[Rows]]:
-    """Yield as many episodes as there are, drawn with replacement."""
+    """Yield resamples: as many episodes as there are, drawn with replacement."""
     rng = np.random.default_rng(seed)
     for _ in range(repeats):
         yield [members[i] for i in rng.integers(len(members), size=len(members))]
 
 
 def _interval(value: float, drawn: Sequence[float]) -> Interval:
-    known = np.array(drawn)[np.isfinite(drawn)]
+    finite = np.array(drawn)[np.isfinite(drawn)]
     low, high = float("nan"), float("nan")
-    if len(known) * 2 > len(drawn):
+    if len(finite) * 2 > len(drawn):
         tail = (1 - _INSIDE) / 2
-        low, high = (float(end) for end in np.quantile(known, (tail, 1 - tail)))
+        low, high = (float(end) for end in np.quantile(finite, (tail, 1 - tail)))
     return Interval(value, low, high)

@@ -1,4 +1,4 @@
-"""The distance of two rewards."""
+"""The distance between two rewards."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,15 +9,16 @@ __all__ = ["epic_distance"]
 def epic_distance(
     rewards: npt.NDArray[np.number], truth: npt.NDArray[np.number] | npt.NDArray[np.bool_]
 ) -> float:
-    """Return √((1 - ρ) / 2), ρ Pearson's correlation, in [0, 1].
+    """Return √((1 - ρ) / 2), with Pearson's correlation ρ, in [0, 1].
 
-    EPIC (Gleave et al., arXiv 2006.13900) of rewards that depend on the state alone, as vlmrm
-    computes it against binary labels (arXiv 2310.12921, section 4): 0 the same reward up to scale
-    and shift, √½ unrelated, 1 the opposite. NaN where either is constant.
+    This is the EPIC distance (Gleave et al., arXiv 2006.13900) of rewards that depend on the state
+    only, as vlmrm computes it against binary labels (arXiv 2310.12921, section 4). 0 means that
+    the rewards are equal up to scale and shift, √½ that they are uncorrelated, 1 that they are
+    opposite. The result is NaN if either is constant.
 
     Args:
-        rewards: ``[N]``.
-        truth: ``[N]``, labels or another reward of the same states.
+        rewards: ``[N]``, the rewards of N states.
+        truth: ``[N]``, the labels or another reward of the same states.
 
     Example:
         >>> round(epic_distance(np.array([0.9, 0.8, 0.1]), np.array([1, 1, 0])), 3)

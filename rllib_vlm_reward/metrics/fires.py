@@ -1,4 +1,4 @@
-"""Frames that score above β, counted by episode, and the figures that follow."""
+"""Counts the frames that score above β by episode, and computes precision, recall and more."""
 
 import dataclasses
 
@@ -12,19 +12,19 @@ Counts = npt.NDArray[np.intp]
 
 @dataclasses.dataclass(frozen=True)
 class Fires:
-    """How often a reward fires, score > β (the paper's equation 2), in each of E episodes.
+    """How often a reward fires, that is score > β (the paper's equation 2), in each of E episodes.
 
     Attributes:
-        right: frames that fire and are a success, integer ``[E]``.
-        wrong: frames that fire and are none, integer ``[E]``.
-        successes: frames that show their goal, integer ``[E]``.
+        right: integer ``[E]``: number of frames that fire and show their goal.
+        wrong: integer ``[E]``: number of frames that fire but do not show their goal.
+        successes: integer ``[E]``: number of frames that show their goal.
 
     Example:
         >>> scores, labels = np.array([0.9, 0.8, 0.1]), np.array([True, False, True])
         >>> fires = Fires.at(0.5, scores, labels, np.array([0, 0, 1]))
         >>> fires.precision, fires.recall, fires.false_positives, fires.missed_episodes
         (0.5, 0.5, 0.5, 0.5)
-        >>> fires.of("false_positives", np.array([0, 0]))  # a draw that has the first one twice
+        >>> fires.of("false_positives", np.array([0, 0]))  # the first episode, twice
         1.0
     """
 
@@ -40,13 +40,13 @@ class Fires:
         labels: npt.NDArray[np.bool_],
         episodes: npt.NDArray[np.integer],
     ) -> "Fires":
-        """Count the frames that fire at a β.
+        """Count the frames that fire.
 
         Args:
             threshold: β.
-            scores: see the package.
-            labels: see the package.
-            episodes: each frame's episode, integer ``[N]``.
+            scores: float ``[N]``.
+            labels: bool ``[N]``, true for a frame that shows its goal.
+            episodes: integer ``[N]``: the episode of each frame.
         """
         names, place = np.unique(episodes, return_inverse=True)
         fired = scores > threshold
@@ -57,28 +57,33 @@ class Fires:
         return len(self.right)
 
     def of(self, figure: str, episodes: npt.NDArray[np.integer]) -> float:
-        """Return a figure of some episodes, of which one may come more than once, as in a draw."""
-        drawn = Fires(self.right[episodes], self.wrong[episodes], self.successes[episodes])
-        return float(getattr(drawn, figure))
+        """Return a figure over some episodes.
+
+        Args:
+            figure: the name of one of the properties below.
+            episodes: indices of episodes; an index may occur several times, as in a resample.
+        """
+        selected = Fires(self.right[episodes], self.wrong[episodes], self.successes[episodes])
+        return float(getattr(selected, figure))
 
     @property
     def precision(self) -> float:
-        """Share of the fires at a success; NaN if nothing fires."""
+        """The share of successes among the frames that fire; NaN if no frame fires."""
         return _share(self.right.sum(), self.right.sum() + self.wrong.sum())
 
     @property
     def recall(self) -> float:
-        """Share of the successes that fire; NaN if there are none."""
+        """The share of the successes that fire; NaN if there are none."""
         return _share(self.right.sum(), self.successes.sum())
 
     @property
     def false_positives(self) -> float:
-        """Fires without a success, a mean over episodes."""
+        """The mean number of frames in an episode that fire without a success."""
         return _share(self.wrong.sum(), len(self))
 
     @property
     def missed_episodes(self) -> float:
-        """Share of the episodes with a success in which none fires; NaN if no episode has one."""
+        """The share of the episodes with a success in which no success fires; NaN without any."""
         succeeded = self.successes > 0
         return _share((succeeded & (self.right == 0)).sum(), succeeded.sum())
 

@@ -1,4 +1,4 @@
-"""What a metric is, and the built-in ones."""
+"""The interface of a metric, and the built-in metrics."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -18,24 +18,24 @@ Episodes = npt.NDArray[np.integer]
 
 
 class Metric(Protocol):
-    """A function that says in one number how well scores tell success from failure."""
+    """A function that measures in one number how well scores separate success from failure."""
 
     def __call__(self, scores: Scores, labels: Labels, episodes: Episodes, /) -> float:
         """Return the metric of N frames.
 
         Args:
             scores: float32 ``[N]``, in the head's range.
-            labels: bool ``[N]``, true where a frame shows its goal.
-            episodes: integer ``[N]``, each frame's episode. Frames of one episode lie side by
-                side, in the order in which they were collected.
+            labels: bool ``[N]``, true for a frame that shows its goal.
+            episodes: integer ``[N]``: the episode of each frame. The frames of an episode are
+                adjacent, in the order in which they were collected.
 
         Returns:
-            The metric; NaN where it is not defined, as average precision is without a success.
+            The metric; NaN if it is not defined, such as average precision without a success.
         """
 
 
 def frame_wise(function: Callable[[Scores, Labels], float]) -> Metric:
-    """Return a metric of a function that does not ask which episode a frame belongs to.
+    """Return a metric from a function of scores and labels that does not need the episodes.
 
     Example:
         >>> metric = frame_wise(auroc)
@@ -54,4 +54,4 @@ METRICS: Mapping[str, Metric] = {
     "auroc": frame_wise(auroc),
     "epic_score": frame_wise(epic_distance),
 }
-"""The built-in metrics by name. Each entry is a figure of every evaluation, with an interval."""
+"""The built-in metrics by name. Every evaluation computes each of them, with an interval."""

@@ -13,12 +13,13 @@ Labels = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Precision and recall over β: scikit-learn's ``precision_recall_curve`` but the last point.
+    """Precision and recall over β: scikit-learn's ``precision_recall_curve`` minus its last point.
 
     Attributes:
-        thresholds: the distinct scores, ascending, float ``[T]``.
-        precision: of the frames that score at least that, float64 ``[T]``, in (0, 1].
-        recall: likewise; NaN where no frame is a success.
+        thresholds: float ``[T]``: the distinct scores, ascending.
+        precision: float64 ``[T]``, in [0, 1]: the precision of the frames that score at least the
+            threshold.
+        recall: float64 ``[T]``, in [0, 1]: their recall; NaN if no frame is a success.
     """
 
     thresholds: Scores
@@ -27,7 +28,7 @@ class Curve:
 
 
 def precision_recall(scores: Scores, labels: Labels) -> Curve:
-    """Return the curve over every distinct score as β.
+    """Return the curve with every distinct score as β.
 
     Example:
         >>> curve = precision_recall(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
@@ -41,9 +42,10 @@ def precision_recall(scores: Scores, labels: Labels) -> Curve:
 
 
 def average_precision(scores: Scores, labels: Labels) -> float:
-    """Return the area under the precision-recall curve, Σ (R_n - R_{n-1}) P_n; NaN without success.
+    """Return the area under the precision-recall curve, Σ (R_n - R_{n-1}) P_n, in [0, 1].
 
-    Equal scores count as one threshold. An uninformative score has the share of successes.
+    Equal scores count as one threshold. Random scores get about the share of successes. The result
+    is NaN if no frame is a success.
 
     Example:
         >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 3)
@@ -58,7 +60,7 @@ def average_precision(scores: Scores, labels: Labels) -> float:
 def _ranked(
     scores: Scores, labels: Labels
 ) -> tuple[Scores, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the distinct scores, descending, and how many successes and frames reach each."""
+    """Return the distinct scores, descending, and the successes and frames with at least each."""
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(labels[order])
     last = np.append(ranked[1:] != ranked[:-1], True)

@@ -1,4 +1,4 @@
-"""Is a success scored above a failure, and a nearer frame above a farther one?"""
+"""Measures of ranking: the AUROC, and the rank correlation with another value."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +8,10 @@ __all__ = ["auroc", "rank_correlation"]
 
 
 def auroc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> float:
-    """Return the chance that a success is scored above a failure, equal scores counting half.
+    """Return the chance that a success scores higher than a failure; equal scores count half.
 
-    The area under the ROC curve; NaN where there are no successes, or no failures. 0.5 is
-    uninformative, and less is worse than that.
+    This is the area under the ROC curve, in [0, 1]. Random scores get 0.5; less means that
+    failures score higher. The result is NaN if there are no successes, or no failures.
 
     Example:
         >>> auroc(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
@@ -26,7 +26,7 @@ def auroc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> fl
 
 
 def rank_correlation(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
-    """Return Spearman's rank correlation, in [-1, 1]; NaN where either is constant.
+    """Return Spearman's rank correlation, in [-1, 1]; NaN if either is constant.
 
     QVal (arXiv 2606.32034) rates a reward signal by its correlation with an oracle's value.
 

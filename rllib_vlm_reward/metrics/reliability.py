@@ -1,4 +1,4 @@
-"""Reliability: are 80 % of the frames with p = 0.8 successes?"""
+"""The reliability diagram: the share of successes among frames with the same score."""
 
 import dataclasses
 
@@ -15,11 +15,12 @@ class Reliability:
     """A reliability diagram (DeGroot and Fienberg, 1983) in bins of equal width.
 
     Attributes:
-        edges: edges of the bins, float64 ``[bins + 1]``, 0 to 1.
-        predicted: mean score in each bin, NaN where it is empty, float64 ``[bins]``.
-        observed: share of successes in each bin, NaN where it is empty, float64 ``[bins]``.
-        frames: how many lie in each bin, int64 ``[bins]``.
-        expected_error: mean over frames of |predicted - observed|, the ECE (arXiv 1706.04599).
+        edges: float64 ``[bins + 1]``: edges of the bins, 0 to 1.
+        predicted: float64 ``[bins]``: mean score in each bin; NaN for an empty bin.
+        observed: float64 ``[bins]``: share of successes in each bin; NaN for an empty bin.
+        frames: int64 ``[bins]``: number of frames in each bin.
+        expected_error: the mean over frames of |predicted - observed|, known as the expected
+            calibration error (arXiv 1706.04599).
     """
 
     edges: Shares
@@ -32,12 +33,12 @@ class Reliability:
 def reliability(
     scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], bins: int = 10
 ) -> Reliability:
-    """Return the share of successes at each probability.
+    """Return the reliability diagram of scores that are probabilities.
 
     Args:
-        scores: probabilities in [0, 1].
-        labels: see the package.
-        bins: how many bins; a score of 1 falls into the last.
+        scores: float ``[N]``, probabilities in [0, 1].
+        labels: bool ``[N]``, true for a frame that shows its goal.
+        bins: number of bins; a score of 1 falls into the last bin.
 
     Example:
         >>> found = reliability(np.array([0.9, 0.8, 0.1]), np.array([True, False, False]), bins=2)
