@@ -1,11 +1,11 @@
-"""How does an agent know its goal? RLModules that read CLIP's embedding of it.
+"""RLModules for goal-conditioned policies, which read CLIP's embedding of the goal.
 
     {"observation", "goal"} ─ FilmEncoder ─ (RecurrentEncoder) ─▶ features ─▶ actor, critic or Q
 
-* :mod:`film`: the encoder of frame and goal, with which every module begins;
-* :mod:`memory`: an LSTM behind it, and which encoder a ``model_config`` asks for;
+* :mod:`film`: the encoder of frame and goal, which all modules use;
+* :mod:`memory`: an LSTM after the encoder, and the choice of the encoder by ``model_config``;
 * :mod:`goal_conditioned`: actor and critic, for PPO, APPO and IMPALA;
-* :mod:`replayed`: Q networks and SAC's, for DQN and SAC.
+* :mod:`replayed`: the modules for DQN and SAC.
 """
 
 from rllib_vlm_reward.policies.goal_conditioned import GoalConditionedModule

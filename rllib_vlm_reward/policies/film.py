@@ -1,4 +1,4 @@
-"""What a policy sees of a frame once it knows its goal: FiLM by CLIP's text embedding."""
+"""The encoder of frame and goal: FiLM with CLIP's text embedding."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,24 +18,25 @@ HIDDEN = 128
 
 
 class FilmEncoder(nn.Module):
-    """Features of a frame and a goal, with which every goal-conditioned module here begins.
+    """Computes features from a frame and a goal, for all goal-conditioned modules.
 
-    Patches of the frame become features that the goal scales and shifts (FiLM, Perez et al., arXiv
-    1709.07871), so "does this patch show the goal's object?" is a product, not something that a
-    deep network must discover. The class stands where RLlib's modules expect an encoder: it takes
-    RLlib's batch and returns ``{"encoder_out": float32 [..., hidden]}``. The leading dimensions
-    are those of the batch: ``[B]``, or ``[B, T]`` for a policy with memory.
+    The encoder computes features for each patch of the frame. The goal then scales and shifts these
+    features (FiLM, Perez et al., arXiv 1709.07871). So the network can answer "does this patch show
+    the goal's object?" with one product. The class has the interface of RLlib's encoders: it takes
+    a batch and returns ``{"encoder_out": float32 [..., hidden]}``. The leading dimensions are those
+    of the batch: ``[B]``, or ``[B, T]`` for a policy with memory.
 
     Args:
         space: ``Dict(observation=uint8 [H, W, C], goal=float32 [D])``, as
-            :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. C is 3, or 3 k where k
-            frames are stacked.
-        model_config: ``patch_size`` (8; must divide H and W), ``channels`` (32), ``hidden`` (128).
-        action_dim: A, to encode the actions float32 ``[..., A]`` too, as the Q networks of
-            continuous SAC need; 0 encodes the observation alone.
+            :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. C is 3, or 3 k with k
+            stacked frames.
+        model_config: ``patch_size`` (default 8; must divide H and W), ``channels`` (32), ``hidden``
+            (128).
+        action_dim: A, to encode actions float32 ``[..., A]`` too, as the Q networks of SAC with
+            continuous actions need; 0 encodes the observation only.
 
     Raises:
-        GoalError: the space is of another kind.
+        GoalError: the observation space has another form.
         ValueError: ``patch_size`` does not divide H and W.
 
     Example:
@@ -60,7 +61,7 @@ class FilmEncoder(nn.Module):
         height, width, depth = frame.shape
         if height % patch or width % patch:
             raise ValueError(
-                f"patch_size is {patch}, expected a divisor of the frame's {height} × {width} "
+                f"patch_size: got {patch}, expected a divisor of the frame's {height} × {width} "
                 "pixels. Set model_config={'patch_size': ...}, or resize the frame."
             )
         tiles = (height // patch) * (width // patch)
@@ -79,10 +80,10 @@ class FilmEncoder(nn.Module):
         """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
         image, goal = _inputs(batch[Columns.OBS])
         leading, goal = goal.shape[:-1], goal.flatten(0, -2)
-        seen = self.patches(image)
+        patches = self.patches(image)
         scale, shift = self.film(goal)[:, :, None, None].chunk(2, dim=1)
-        matched = torch.relu(self.mix(torch.relu(seen * (1 + scale) + shift)))
-        parts = [matched.flatten(1), goal]
+        modulated = torch.relu(self.mix(torch.relu(patches * (1 + scale) + shift)))
+        parts = [modulated.flatten(1), goal]
         if self.action_dim:
             parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
         return {ENCODER_OUT: self.trunk(torch.cat(parts, dim=1)).unflatten(0, leading)}
@@ -92,7 +93,8 @@ def _inputs(observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the image float32 ``[N, C, H, W]`` in [-1, 1] and the goal float32 ``[..., D]``."""
     frames, goal = observation["observation"], observation["goal"].float()
     image = frames.flatten(0, -4).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    # A unit vector's entries shrink with D; torch's initialisation expects a variance of 1.
+    # The entries of a unit vector get smaller as D grows; torch's initialisation expects inputs
+    # with variance 1.
     return image, goal * goal.shape[-1] ** 0.5
 
 
@@ -100,7 +102,7 @@ def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
     if not isinstance(space, gym.spaces.Dict) or set(space) != {"observation", "goal"}:
         raise GoalError(
             f"goal-conditioned module: got the observation space {space}, expected a Dict of "
-            "'observation' and 'goal'. Set goal_embedding: true in the VLM reward's config."
+            "'observation' and 'goal'. Set goal_embedding: true under vlm_reward."
         )
     frame, goal = space["observation"], space["goal"]
     if not isinstance(frame, gym.spaces.Box) or len(frame.shape) != 3 or frame.dtype != np.uint8:

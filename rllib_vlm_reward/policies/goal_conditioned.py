@@ -1,4 +1,4 @@
-"""A policy that sees its goal as an embedding: actor and critic, for PPO, APPO and IMPALA."""
+"""The goal-conditioned policy with actor and critic, for PPO, APPO and IMPALA."""
 
 from typing import Any
 
@@ -27,31 +27,31 @@ from rllib_vlm_reward.policies.memory import (
 
 __all__ = ["GoalConditionedModule", "is_flat_box"]
 
-MAX_LOG_STD = 20.0  # as RLlib's default modules clip
+MAX_LOG_STD = 20.0  # the limit of RLlib's default modules
 
 
 class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ignore[misc]
-    """One agent for many goals: an actor and a critic that share their features.
+    """A policy for many goals: an actor and a critic with shared features.
 
-    For PPO, APPO and IMPALA; only APPO's learner uses the target networks.
+    Use it with PPO, APPO or IMPALA. Only APPO's learner uses the target networks.
 
-    Observation: ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
-    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. Actions: ``Discrete(A)``, or a
-    ``Box`` of floats ``[A]``, for which the actor returns A means and A logarithms of standard
-    deviations.
+    The observation is ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
+    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. The action space is
+    ``Discrete(A)``, or a ``Box`` of floats ``[A]``, for which the actor returns A means and A
+    logarithms of standard deviations.
 
-    ``model_config``:
+    ``model_config`` has these settings:
 
     * ``patch_size``, ``channels``, ``hidden``: see
       :class:`~rllib_vlm_reward.policies.film.FilmEncoder`;
-    * ``memory``: ``lstm`` lets the policy remember its episode; then also ``lstm_size`` (128) and
-      ``max_seq_len`` (20), the steps through which a learner propagates gradients;
-    * ``stacked_frames``: k shows the policy the last k frames at once, see
+    * ``memory``: ``lstm`` adds an LSTM, with ``lstm_size`` (default 128) features and
+      ``max_seq_len`` (20) steps through which the learner propagates gradients;
+    * ``stacked_frames``: k gives the policy the last k frames at once, see
       :class:`~rllib_vlm_reward.connectors.stacked_frames.StackedFrames`.
 
     Raises:
-        ConfigError: an action space or a memory of another kind.
-        GoalError: the observation is of another kind.
+        ConfigError: the action space or ``memory`` is not supported.
+        GoalError: the observation space has another form.
 
     Example:
         >>> import gymnasium as gym
@@ -76,7 +76,7 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         settings = dict(self.model_config or {})
         if has_memory(settings):
             settings.setdefault("max_seq_len", MAX_SEQ_LEN)
-        # RLlib 2.60's learner connectors read max_seq_len here and have no default for it.
+        # RLlib 2.60's learner connectors read max_seq_len from here, without a default.
         self.model_config = settings
         self.encoder, features = make_encoder(self.observation_space, settings)
         self.action = nn.Linear(features, _num_logits(self.action_space))
@@ -86,7 +86,7 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
             nn.init.zeros_(head.bias)
 
     def get_initial_state(self) -> dict[str, Tensor]:
-        """Return the memory before the first step, without a batch; empty without a memory."""
+        """Return the LSTM's state before the first step, without a batch; {} without an LSTM."""
         if isinstance(self.encoder, RecurrentEncoder):
             return self.encoder.initial_state()
         return {}
@@ -95,11 +95,11 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         encoded = self.encoder(batch)
         features = encoded.pop(ENCODER_OUT)
         logits = self._logits(self.action(features))
-        # What is left of the encoder's output is the memory.
+        # The rest of the encoder's output is the state of the LSTM, if there is one.
         return {Columns.EMBEDDINGS: features, Columns.ACTION_DIST_INPUTS: logits, **encoded}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
-        """Return the value of each observation, float32 ``[B]``, with a memory ``[B, T]``."""
+        """Return the value of each observation, float32 ``[B]``, or ``[B, T]`` with an LSTM."""
         features = self.encoder(batch)[ENCODER_OUT] if embeddings is None else embeddings
         values: Tensor = self.value(features).squeeze(-1)
         return values
@@ -110,20 +110,20 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         self.target_action = make_target_network(self.action)
 
     def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return (network, its target) of encoder and actor."""
+        """Return the pairs (network, target network) of encoder and actor."""
         return [(self.encoder, self.target_encoder), (self.action, self.target_action)]
 
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the target networks' inputs of the action distribution, float32."""
+        """Return the target networks' inputs of the action distribution, float32 ``[..., n]``."""
         logits = self._logits(self.target_action(self.target_encoder(batch)[ENCODER_OUT]))
         return {TARGET_NETWORK_ACTION_DIST_INPUTS: logits}
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Return the attributes that an env runner's copy lacks."""
+        """Return the names of the attributes that inference does not need."""
         return ["value", "target_encoder", "target_action"]
 
     def _logits(self, logits: Tensor) -> Tensor:
-        """Clip the logarithms of the standard deviations, where there are any."""
+        """Clip the logarithms of the standard deviations of continuous actions."""
         if isinstance(self.action_space, gym.spaces.Discrete):
             return logits
         means, log_stds = logits.chunk(2, dim=-1)
@@ -131,7 +131,7 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
 
 
 def is_flat_box(space: gym.Space[Any]) -> bool:
-    """Return whether actions are vectors of floats.
+    """Return whether the actions are vectors of floats.
 
     Example:
         >>> is_flat_box(gym.spaces.Box(-1, 1, (2,))), is_flat_box(gym.spaces.Discrete(2))

@@ -1,4 +1,4 @@
-"""What a policy remembers of its episode: an LSTM behind the encoder."""
+"""An LSTM after the encoder, so that the policy can remember its episode."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,20 +15,20 @@ from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
 __all__ = ["MAX_SEQ_LEN", "RecurrentEncoder", "has_memory", "make_encoder"]
 
 LSTM_SIZE = 128
-MAX_SEQ_LEN = 20  # RLlib's own default, which it adds to no module's model_config
+MAX_SEQ_LEN = 20  # RLlib's default, but RLlib does not write it into a module's model_config
 
 
 class RecurrentEncoder(nn.Module):
-    """Features of all frames of an episode so far: an LSTM on a :class:`FilmEncoder`.
+    """Computes features from all frames of an episode so far: an LSTM on a :class:`FilmEncoder`.
 
-    It takes RLlib's batch of a stateful RLModule, ``obs`` ``[B, T, ...]`` and ``state_in``, and
-    returns ``encoder_out`` float32 ``[B, T, lstm_size]`` and ``state_out``. In an env runner T is
-    1; in a learner it is ``max_seq_len``, and the steps after an episode's end are padding, which
-    no earlier step sees.
+    The encoder takes a batch as RLlib gives it to a stateful RLModule, with ``obs``
+    ``[B, T, ...]`` and ``state_in``, and returns ``encoder_out`` float32 ``[B, T, lstm_size]`` and
+    ``state_out``. In an env runner T is 1. In a learner T is ``max_seq_len``; the steps after the
+    end of an episode are padding and do not change the features of earlier steps.
 
     Args:
         space: see :class:`FilmEncoder`.
-        model_config: that of :class:`FilmEncoder`, and ``lstm_size`` (128).
+        model_config: the settings of :class:`FilmEncoder`, and ``lstm_size`` (default 128).
 
     Attributes:
         features: ``lstm_size``, the number of features.
@@ -41,8 +41,8 @@ class RecurrentEncoder(nn.Module):
         ... )
         >>> encoder = RecurrentEncoder(space, {"lstm_size": 32})
         >>> state = {name: value[None] for name, value in encoder.initial_state().items()}
-        >>> seen = {"observation": torch.zeros(1, 5, 56, 56, 3), "goal": torch.zeros(1, 5, 64)}
-        >>> encoder({"obs": seen, "state_in": state})["encoder_out"].shape
+        >>> obs = {"observation": torch.zeros(1, 5, 56, 56, 3), "goal": torch.zeros(1, 5, 64)}
+        >>> encoder({"obs": obs, "state_in": state})["encoder_out"].shape
         torch.Size([1, 5, 32])
     """
 
@@ -57,7 +57,7 @@ class RecurrentEncoder(nn.Module):
         return {name: torch.zeros(self.features) for name in ("hidden", "cell")}
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the features of each step, and the state after the last one."""
+        """Return the features of each step, and the state after the last step."""
         state = batch[Columns.STATE_IN]
         before = tuple(state[name][None].contiguous() for name in ("hidden", "cell"))
         features, (hidden, cell) = self.lstm(self.film(batch)[ENCODER_OUT], before)
@@ -65,10 +65,10 @@ class RecurrentEncoder(nn.Module):
 
 
 def has_memory(model_config: Mapping[str, Any]) -> bool:
-    """Return whether a module's ``model_config`` asks for an LSTM.
+    """Return whether a module's ``model_config`` sets an LSTM.
 
     Raises:
-        ConfigError: another kind of memory, or RLlib's key for the same.
+        ConfigError: ``memory`` has another value, or RLlib's key ``use_lstm`` is set.
 
     Example:
         >>> has_memory({"memory": "lstm"}), has_memory({})
@@ -96,7 +96,7 @@ None. Correct it, or write your own RLModule.
 def make_encoder(
     space: gym.Space[Any], model_config: Mapping[str, Any]
 ) -> tuple[FilmEncoder | RecurrentEncoder, int]:
-    """Return the encoder that a ``model_config`` asks for, and its number of features."""
+    """Create the encoder for a ``model_config``; return it and its number of features."""
     if has_memory(model_config):
         recurrent = RecurrentEncoder(space, model_config)
         return recurrent, recurrent.features

@@ -1,4 +1,4 @@
-"""Policies that see their goal as an embedding and learn from replay: for DQN and SAC."""
+"""Goal-conditioned policies that learn from a replay buffer: for DQN and SAC."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ __all__ = ["GoalConditionedQModule", "GoalConditionedSACModule"]
 
 
 class _FilmCatalog(Catalog):  # type: ignore[misc]
-    """Gives RLlib's modules a :class:`FilmEncoder` where they ask for an encoder."""
+    """Builds a :class:`FilmEncoder` where RLlib's modules need an encoder."""
 
     def _determine_components_hook(self) -> None:
-        # Not super()'s: RLlib 2.60 has no encoder for Dict observations.
+        # Does not call super(), since RLlib 2.60 has no encoder for Dict observations.
         self.latent_dims = (self._model_config_dict.get("hidden", HIDDEN),)
 
     def build_encoder(self, framework: str) -> FilmEncoder:
@@ -34,23 +34,24 @@ class _FilmDQNCatalog(_FilmCatalog, DQNCatalog):  # type: ignore[misc]
 
 class _FilmSACCatalog(_FilmCatalog, SACCatalog):  # type: ignore[misc]
     def build_qf_encoder(self, framework: str) -> FilmEncoder:
-        # A Q network of continuous SAC rates one action, one of discrete SAC all of them.
+        # With continuous actions, SAC's Q network takes an action as input; with discrete actions
+        # it returns a value for each action.
         continuous = isinstance(self.action_space, gym.spaces.Box)
         action_dim = self.action_space.shape[0] if continuous else 0
         return FilmEncoder(self.observation_space, self._model_config_dict, action_dim=action_dim)
 
 
 class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
-    """One agent for many goals: RLlib's DQN module on a :class:`FilmEncoder`'s features.
+    """A policy for many goals: RLlib's DQN module with a :class:`FilmEncoder`.
 
-    Dueling heads, double Q, distributional Q and target networks are RLlib's, as DQNConfig sets
-    them. Observation: ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
-    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` makes it. Actions: ``Discrete``.
-    ``model_config``: the settings of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`,
+    Dueling heads, double Q, distributional Q and target networks are RLlib's; set them with
+    DQNConfig. The observation is ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
+    :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. The action space is ``Discrete``.
+    ``model_config`` takes the settings of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`,
     ``stacked_frames``, and RLlib's settings for the heads.
 
     Raises:
-        ConfigError: the actions are not discrete, or ``memory`` is set.
+        ConfigError: the action space is not discrete, or ``memory`` is set.
 
     Example:
         >>> from ray.rllib.algorithms.dqn import DQNConfig
@@ -63,7 +64,7 @@ class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Before super(), which makes the catalog; RLlib 2.60 then hides a catalog's error.
+        # Checked before super(), which creates the catalog: RLlib 2.60 hides errors in a catalog.
         _check_memory(type(self).__name__, kwargs)
         space = kwargs.get("action_space")
         if not isinstance(space, gym.spaces.Discrete):
@@ -77,13 +78,13 @@ class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
 
 
 class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
-    """One agent for many goals: RLlib's SAC module with a FilmEncoder in each network.
+    """A policy for many goals: RLlib's SAC module with a :class:`FilmEncoder` in each network.
 
-    Actions: ``Discrete``, or a bounded ``Box`` of floats ``[A]``. Observation and
-    ``model_config``: see :class:`GoalConditionedQModule`.
+    The action space is ``Discrete``, or a bounded ``Box`` of floats ``[A]``. For the observation
+    and ``model_config`` see :class:`GoalConditionedQModule`.
 
     Raises:
-        ConfigError: an action space of another kind, or ``memory`` is set.
+        ConfigError: the action space is not supported, or ``memory`` is set.
 
     Example:
         >>> from ray.rllib.algorithms.sac import SACConfig
@@ -112,7 +113,7 @@ class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
 def _check_memory(name: str, kwargs: dict[str, Any]) -> None:
     if has_memory(kwargs.get("model_config") or {}):
         raise ConfigError(
-            f"{name}: got memory 'lstm', expected none: RLlib 2.60's prioritised replay buffer "
-            "samples single steps, and its SAC learner passes no states on. Set stacked_frames, or "
-            "use PPO, APPO or IMPALA."
+            f"{name}: got memory 'lstm', expected no memory, because RLlib 2.60's prioritised "
+            "replay buffer samples single steps and its SAC learner does not pass states on. Set "
+            "stacked_frames, or use PPO, APPO or IMPALA."
         )
