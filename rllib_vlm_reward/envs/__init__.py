@@ -1,1 +1,1 @@
-"""Worlds with language goals and ground truth: one folder each, all registered with gymnasium."""
+"""Envs with language goals and ground truth, all registered with gymnasium."""

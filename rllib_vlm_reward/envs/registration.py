@@ -8,7 +8,7 @@ __all__ = ["register_envs"]
 def register_envs() -> None:
     """Register Find, Lift, Place, Playroom and BabyAI under ``rllib_vlm_reward/``.
 
-    The entry points are names, so that importing the package imports no env.
+    The entry points are import paths, so an env is imported only when it is created.
 
     Example:
         >>> "rllib_vlm_reward/Find-v0" in gym.registry

@@ -1,4 +1,4 @@
-"""What is true in a BabyAI frame, said as CLIP reads it."""
+"""The statements that are true in a BabyAI frame, in the words of the prompts."""
 
 from itertools import product
 
@@ -16,14 +16,15 @@ TEMPLATES: dict[str, Template] = {
     "lift": Template(FORMS["lift"], "the agent is carrying {}", "the agent is carrying nothing"),
     "place": Template(FORMS["place"], "{} is next to {}", "no two objects touch", symmetric=True),
 }
-"""From a mission to its success state, by family."""
+"""The templates from a mission to a description of its success state, by family."""
 
 
 def captions(view: View) -> dict[str, set[str]]:
-    """Return the statements that hold in a view, by family; none is left unsaid.
+    """Return all statements that are true in a view, by family.
 
-    Statements are the filled prompts of :data:`TEMPLATES` with the objects' names ("red ball",
-    without an article), or the family's ``nothing``. Both orders of a pair are said.
+    The statements are the prompts of :data:`TEMPLATES`, filled in with the objects' names ("red
+    ball", without an article), or the family's ``nothing`` if none is true. A pair of objects gives
+    two statements, one for each order.
 
     Args:
         view: uint8 ``[V, V, 3]``, MiniGrid's egocentric ``obs["image"]``.
@@ -42,12 +43,12 @@ def captions(view: View) -> dict[str, set[str]]:
         for other in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1))
         if other in named and hand not in (other, (x, y))
     }
-    said: dict[str, set[tuple[str, ...]]] = {
+    facts: dict[str, set[tuple[str, ...]]] = {
         "find": {(named[front],)} if front in named else set(),
         "lift": {(named[hand],)} if hand in named else set(),
         "place": pairs,
     }
-    return {family: _say(family, things) for family, things in said.items()}
+    return {family: _statements(family, things) for family, things in facts.items()}
 
 
 def _name(view: View, at: tuple[int, int]) -> str | None:
@@ -55,7 +56,7 @@ def _name(view: View, at: tuple[int, int]) -> str | None:
     return f"{IDX_TO_COLOR[color]} {IDX_TO_OBJECT[kind]}" if IDX_TO_OBJECT[kind] in KINDS else None
 
 
-def _say(family: str, things: set[tuple[str, ...]]) -> set[str]:
+def _statements(family: str, things: set[tuple[str, ...]]) -> set[str]:
     template = TEMPLATES[family]
     if not things:
         return {template.nothing} if template.nothing else set()

@@ -1,7 +1,7 @@
 """The BabyAI env: frames as observations, a mission as the goal, and ground truth.
 
-The makers below are the entry points of the registered ids; each keyword may stand in RLlib's
-``env_config``.
+The ``make_`` functions are the entry points of the ids that are registered with gymnasium. You can
+set each of their keyword arguments in RLlib's ``env_config``.
 """
 
 import contextlib
@@ -32,21 +32,22 @@ Result = tuple[Frames, dict[str, Any]]
 
 
 class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
-    """Shows a BabyAI level as its egocentric frame, with the mission as the goal.
+    """A BabyAI level whose observation is its egocentric frame, with the mission as the goal.
 
     The observation and ``render()`` are the frame of
-    :func:`~rllib_vlm_reward.envs.babyai.tiles.draw_tiles`. ``info["goal"]`` is the mission and
-    ``info["success"]`` the ground truth of
-    :func:`~rllib_vlm_reward.envs.babyai.ground_truth.accomplished`, both at reset and at every
-    step. The reward is the level's. Actions that a mission never needs are left out: Find turns
-    and walks (3 actions), Lift also picks up (4), Place also drops (5); Playroom always has 5.
-    Make the level with ``render_mode="rgb_array"``.
+    :func:`~rllib_vlm_reward.envs.babyai.tiles.draw_tiles`, uint8 ``[H, W, 3]``. At reset and at
+    every step, ``info["goal"]`` is the mission, and ``info["success"]`` is the ground truth of
+    :func:`~rllib_vlm_reward.envs.babyai.ground_truth.accomplished`. The reward is that of the
+    level. The action space has only the actions that the mission needs: turn left, turn right and
+    move forward in Find (3 actions), also pick up in Lift (4), also drop in Place (5). Playroom
+    always has 5.
 
     Args:
-        env: a BabyAI level with one go-to, pick-up or put-next instruction.
-        tile_size: pixels on a tile's side; the view is 7 × 7 tiles.
-        end_on_success: end the episode at ground-truth success, as BabyAI does. False leaves the
-            end to the time limit and to the reward's ``early_end``, as in the paper.
+        env: a BabyAI level with one go-to, pick-up or put-next instruction, created with
+            ``render_mode="rgb_array"``.
+        tile_size: side of a tile in pixels; the view has 7 × 7 tiles.
+        end_on_success: whether ground-truth success ends the episode, as in BabyAI. If False, only
+            the time limit and the reward's ``early_end`` end it, as in the paper.
 
     Example:
         >>> env = gym.make("rllib_vlm_reward/Lift-v0", room_size=5, num_objects=2)
@@ -64,9 +65,9 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         self.tile_size = tile_size
         self.end_on_success = end_on_success
         with contextlib.redirect_stdout(io.StringIO()):
-            env.reset(seed=0)  # The instruction, so the actions, exist only after a reset.
-        accomplished(self.unwrapped)
-        # Or all envs that are never seeded would play the same missions.
+            env.reset(seed=0)  # The actions depend on the instruction, which a reset creates.
+        accomplished(self.unwrapped)  # raises if the instruction is not supported
+        # Without this, all envs that are never seeded would play the same missions.
         self.unwrapped.np_random = np.random.default_rng()
         self.action_space = gym.spaces.Discrete(_num_actions(self.unwrapped))
         side = 7 * tile_size
@@ -80,15 +81,15 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         return self._frame, {**info, **truth}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Result:
-        """Start an episode with a new mission, ``options["goal"]`` where the level takes one."""
-        # BabyAI prints each layout that it rejects.
+        """Start an episode; the mission is ``options["goal"]``, if given, else a new one."""
+        # Hides BabyAI's output: it prints a line for each layout that it rejects.
         with contextlib.redirect_stdout(io.StringIO()):
             observation, info = self.env.reset(seed=seed, options=options)
         self._expert = None
         return self._observe(observation, info)
 
     def step(self, action: Any) -> tuple[Frames, float, bool, bool, dict[str, Any]]:
-        """Act; see the class for what comes back."""
+        """Take an action; the class documents the observation and the info."""
         observation, reward, terminated, truncated, info = self.env.step(int(action))
         if self._expert is not None:
             self._expert.see(int(action))
@@ -102,13 +103,13 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         return self._frame
 
     def steps_to_go(self) -> float:
-        """Return how many actions success is away; see :func:`.ground_truth.steps_to_go`."""
+        """Return the number of actions to success, see :func:`.ground_truth.steps_to_go`."""
         return steps_to_go(self.unwrapped, can_drop=Actions.drop in self.action_space)
 
     def expert_action(self) -> int:
-        """Return what BabyAI's bot would do now, see :class:`.expert.Expert`.
+        """Return the action that BabyAI's bot would take now, see :class:`.expert.Expert`.
 
-        Where the bot has no advice the action is a random one, of ``action_space``.
+        If the bot has no advice, the action is a random one from ``action_space``.
         """
         if self._expert is None:
             self._expert = Expert(self.unwrapped)
@@ -129,8 +130,8 @@ def _num_actions(level: Any) -> int:
 def make_find(**kwargs: Any) -> BabyAI:
     """Make ``rllib_vlm_reward/Find-v0``: face the named object.
 
-    Keywords are those of :class:`~rllib_vlm_reward.envs.babyai.level.Level` and
-    :class:`~rllib_vlm_reward.envs.babyai.env.BabyAI`, here and below.
+    The keyword arguments are those of :class:`~rllib_vlm_reward.envs.babyai.level.Level` and
+    :class:`~rllib_vlm_reward.envs.babyai.env.BabyAI`, as for the other levels.
 
     Example:
         >>> make_find(num_objects=4).action_space
@@ -160,7 +161,7 @@ def make_place(**kwargs: Any) -> BabyAI:
 
 
 def make_playroom(**kwargs: Any) -> BabyAI:
-    """Make ``rllib_vlm_reward/Playroom-v0``: find, lift or place, as the mission says.
+    """Make ``rllib_vlm_reward/Playroom-v0``: each mission is to find, to lift or to place.
 
     Example:
         >>> env = make_playroom(families=("find", "lift"))
@@ -178,14 +179,14 @@ def make_babyai(
     render_mode: str | None = "rgb_array",
     **kwargs: Any,
 ) -> BabyAI:
-    """Make ``rllib_vlm_reward/BabyAI-v0``: one of BabyAI's own levels by its gymnasium id.
+    """Make ``rllib_vlm_reward/BabyAI-v0``: a level of BabyAI itself, by its gymnasium id.
 
     Example:
         >>> env = make_babyai("BabyAI-PickupLoc-v0")
         >>> env.reset(seed=0)[1]["goal"]
         'pick up the grey key'
     """
-    # disable_env_checker: the checker warns of BabyAI's mission space at every reset.
+    # The env checker would warn about BabyAI's mission space at every reset.
     env = gym.make(level, disable_env_checker=True, render_mode=render_mode, **kwargs)
     return BabyAI(env, tile_size=tile_size, end_on_success=end_on_success)
 

@@ -1,4 +1,4 @@
-"""BabyAI's bot as an adviser that outlives detours and its own failures."""
+"""BabyAI's bot as an adviser, which restarts the bot when it fails."""
 
 from minigrid.core.actions import Actions
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
@@ -10,13 +10,13 @@ __all__ = ["Expert"]
 
 
 class Expert:
-    """Advises one episode, whether or not its advice is taken.
+    """Advises the agent in one episode, even if the agent does not follow the advice.
 
-    A bot is made at the first advice, and again where the last one gave up, where it missed steps
-    of the agent, or where success was reached and lost.
+    The class creates a bot at the first advice. It creates a new one when the last bot gave up,
+    when that bot missed steps of the agent, or when success was reached and lost again.
 
     Args:
-        level: just reset, or in any later state.
+        level: the level, just reset or in any later state.
 
     Example:
         >>> from rllib_vlm_reward.envs.babyai.env import make_lift
@@ -33,15 +33,15 @@ class Expert:
         self._taken: list[int] = []
 
     def see(self, action: int) -> None:
-        """Take note of what the agent did."""
+        """Record an action that the agent took."""
         self._taken.append(action)
 
     def advise(self) -> int | None:
-        """Return MiniGrid's action for the present state.
+        """Return the advised MiniGrid action for the present state, or None without advice.
 
-        None where there is no advice: the mission is accomplished, the bot gives up or fails (it
-        asserts and raises in rare states), or a new bot, whose plan begins with empty hands, finds
-        the agent's full.
+        There is no advice if the mission is accomplished, if the bot gives up or fails (it raises
+        errors in rare states), or if a new bot would have to start while the agent carries an
+        object, since its plans begin with empty hands.
         """
         taken, self._taken = self._taken, []
         if accomplished(self._level):
@@ -52,9 +52,9 @@ class Expert:
             if self._level.carrying is not None:
                 return None
             self._bot = BabyAIBot(self._level)
-        return self._ask(self._bot, taken)
+        return self._replan(self._bot, taken)
 
-    def _ask(self, bot: BabyAIBot, taken: list[int]) -> int | None:
+    def _replan(self, bot: BabyAIBot, taken: list[int]) -> int | None:
         try:
             advice = int(bot.replan(*taken))
         except (AssertionError, AttributeError, IndexError, TypeError):

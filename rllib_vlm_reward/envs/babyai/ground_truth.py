@@ -1,4 +1,4 @@
-"""Ground truth, read from the level's state: success, and how many actions away it is."""
+"""Ground truth from the level's state: success, and the number of actions to it."""
 
 import dataclasses
 import heapq
@@ -20,18 +20,19 @@ Cell = tuple[int, int]
 Pose = tuple[int, int, int]  # x, y, direction
 
 _STEPS: tuple[Cell, ...] = tuple((int(dx), int(dy)) for dx, dy in DIR_TO_VEC)
-_OTHER = -1  # the role of what the mission does not name
+_OTHER = -1  # the role of a thing that the mission does not name
 
 
 def accomplished(level: RoomGridLevel) -> bool:
-    """Return whether the level's mission holds in its present state.
+    """Return whether the mission is accomplished in the level's present state.
 
-    Find: a named object is in the cell in front. Lift: a named object is carried. Place: two named
-    objects lie at Manhattan distance 1 (BabyAI pays only if the *first* of them was moved; in the
-    picture there is no difference). ``instrs.verify()`` is not called: it keeps state.
+    Find: a named object is in the cell in front of the agent. Lift: the agent carries a named
+    object. Place: the two named objects are at Manhattan distance 1. (BabyAI also requires that
+    the *first* of them was moved, but a picture cannot show that.) ``instrs.verify()`` is not used,
+    because it changes the level's state.
 
     Raises:
-        GoalError: a mission of another kind.
+        GoalError: the mission is of another kind.
     """
     instruction = level.instrs
     if isinstance(instruction, GoToInstr):
@@ -56,23 +57,23 @@ def accomplished(level: RoomGridLevel) -> bool:
 
 
 def steps_to_go(level: RoomGridLevel, *, can_drop: bool = True) -> float:
-    """Return how many actions the shortest plan to success takes, from the present state.
+    """Return the number of actions of the shortest plan to success, from the present state.
 
-    Success is that of :func:`accomplished`; the actions are MiniGrid's left, right, forward, pickup
-    and drop. A plan may move the things that the mission names (in Place, either of the two) and
-    drop another thing that is carried. It puts no other thing out of the way, opens no door, and
-    ignores the time limit. After a wrong pickup in a strict Lift, where BabyAI ends the episode,
-    there is no plan.
+    Success is defined by :func:`accomplished`; the actions are MiniGrid's left, right, forward,
+    pickup and drop. A plan may move the things that the mission names (in Place, either of the two)
+    and drop another thing that the agent carries. It does not move other things out of the way or
+    open doors, and it ignores the time limit. There is no plan after a wrong pickup in a strict
+    Lift, where BabyAI ends the episode.
 
     Args:
-        level: with a go-to, pick-up or put-next mission.
+        level: a level with a go-to, pick-up or put-next mission.
         can_drop: whether the agent has the action ``drop``.
 
     Returns:
-        0 where the mission is accomplished, ``inf`` where there is no plan.
+        The number of actions: 0 if the mission is accomplished, ``inf`` if there is no plan.
 
     Raises:
-        GoalError: a mission of another kind.
+        GoalError: the mission is of another kind.
 
     Example:
         >>> from rllib_vlm_reward.envs.babyai.env import make_find
@@ -89,7 +90,10 @@ def steps_to_go(level: RoomGridLevel, *, can_drop: bool = True) -> float:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Scene:
-    """All but the agent's pose. A role says which of the mission's sets a thing is of: 0 or 1."""
+    """The state of the room without the agent's pose.
+
+    The role of a thing is the index, 0 or 1, of the mission's set of objects that it belongs to.
+    """
 
     mission: type
     floor: frozenset[Cell]  # where the agent can stand
@@ -113,13 +117,13 @@ class _Scene:
             next(kind for kind in _EXITS if isinstance(instruction, kind)),
             frozenset(at for at, thing in things.items() if thing is None or thing.can_overlap()),
             frozenset(at for at, thing in things.items() if thing is None),
-            frozenset((at, roles[id(it)]) for at, it in things.items() if id(it) in roles),
+            frozenset((at, roles[id(thing)]) for at, thing in things.items() if id(thing) in roles),
             None if held is None else roles.get(id(held), _OTHER),
             can_drop and not failed,
         )
 
     def without(self, at: Cell, role: int) -> "_Scene":
-        """Return the scene after the pickup of what lies there."""
+        """Return the scene after the agent picks up the thing at this cell."""
         return dataclasses.replace(
             self,
             floor=self.floor | {at},
@@ -129,7 +133,7 @@ class _Scene:
         )
 
     def dropped(self, at: Cell) -> "_Scene":
-        """Return the scene after the drop of what the mission does not name."""
+        """Return the scene after the agent drops a thing that the mission does not name."""
         return dataclasses.replace(
             self, floor=self.floor - {at}, empty=self.empty - {at}, held=None
         )
@@ -137,7 +141,7 @@ class _Scene:
 
 @lru_cache(maxsize=4096)
 def _table(scene: _Scene) -> MappingProxyType[Pose, float]:
-    """Return the steps to go from each pose from which there is a plan (Dijkstra, backwards)."""
+    """Return the number of actions to success for each pose with a plan (Dijkstra, backwards)."""
     queue = [
         (cost, (*at, direction))
         for at in scene.floor
@@ -157,7 +161,7 @@ def _table(scene: _Scene) -> MappingProxyType[Pose, float]:
 
 
 def _before(scene: _Scene, pose: Pose) -> Iterator[Pose]:
-    """Yield the poses that a turn or a step takes here."""
+    """Yield the poses from which one turn or step leads to this pose."""
     x, y, direction = pose
     yield x, y, (direction - 1) % 4
     yield x, y, (direction + 1) % 4
@@ -167,7 +171,7 @@ def _before(scene: _Scene, pose: Pose) -> Iterator[Pose]:
 
 
 def _exit(scene: _Scene, pose: Pose) -> float:
-    """Return the steps to go from a pose for plans that neither turn nor walk now."""
+    """Return the number of actions to success for plans that do not turn or walk first."""
     x, y, direction = pose
     front = x + _STEPS[direction][0], y + _STEPS[direction][1]
     return _EXITS[scene.mission](scene, pose, front)

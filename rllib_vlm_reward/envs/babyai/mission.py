@@ -1,4 +1,4 @@
-"""A mission in words: what it asks for, and of which things."""
+"""Reads the text of a mission: its family, and the things that it names."""
 
 import dataclasses
 import difflib
@@ -11,14 +11,14 @@ from rllib_vlm_reward.errors import GoalError
 __all__ = ["FORMS", "Mission", "Thing"]
 
 Thing = tuple[str, str]
-"""Kind and colour, as in ``("ball", "red")``."""
+"""A kind and a colour, such as ``("ball", "red")``."""
 
 FORMS: dict[str, str] = {
     "find": "go to {}",
     "lift": "pick up {}",
     "place": "put {} next to {}",
 }
-"""A mission's words by family; each ``{}`` is a thing as in "the red ball"."""
+"""The text of a mission, by family; each ``{}`` is a thing such as "the red ball"."""
 
 _PATTERNS = {
     family: re.compile(form.replace("{}", r"(?:the|a) (\S+) (\S+)"))
@@ -28,12 +28,12 @@ _PATTERNS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mission:
-    """What a text asks for.
+    """A mission and its text.
 
     Attributes:
-        text: as it was given.
+        text: the text, unchanged.
         family: a key of :data:`FORMS`.
-        things: those that it names, in its order.
+        things: the things that the text names, in order.
     """
 
     text: str
@@ -42,16 +42,16 @@ class Mission:
 
     @classmethod
     def read(cls, text: str, families: Sequence[str], things: Sequence[Thing]) -> "Mission":
-        """Read a text; "a red ball" and "the red ball" are the same thing.
+        """Read a text; "a red ball" and "the red ball" mean the same thing.
 
         Args:
-            text: of the form of one of the families.
-            families: keys of :data:`FORMS`.
-            things: every colour of every kind that may be named.
+            text: a text in the form of one of the families.
+            families: the allowed families, keys of :data:`FORMS`.
+            things: the things that the text may name.
 
         Raises:
-            GoalError: a text of another form, of another colour or kind, or that names one thing
-                twice; tells the closest that would do.
+            GoalError: the text has another form, names an unknown colour or kind, or names one
+                thing twice. The error suggests the closest valid text.
 
         Example:
             >>> balls = [("ball", "red"), ("ball", "blue")]
@@ -61,7 +61,7 @@ class Mission:
             Traceback (most recent call last):
             ...
             rllib_vlm_reward.errors.GoalError: goal 'pick up a pink ball': got the colour 'pink', \
-expected one of ['blue', 'red']. The closest that this level can pose is 'pick up the red ball'.
+expected one of ['blue', 'red']. The closest mission of this level is 'pick up the red ball'.
         """
         for family in families:
             match = _PATTERNS[family].fullmatch(text)
@@ -76,24 +76,22 @@ expected one of ['blue', 'red']. The closest that this level can pose is 'pick u
         if fault is None:
             return cls(text, family, named)
         close = difflib.get_close_matches(text, _texts(families, things), n=1, cutoff=0)[0]
-        raise GoalError(
-            f"goal {text!r}: {fault}. The closest that this level can pose is {close!r}."
-        )
+        raise GoalError(f"goal {text!r}: {fault}. The closest mission of this level is {close!r}.")
 
 
 def _fault(named: Sequence[Thing], things: Sequence[Thing]) -> str | None:
     for place, word in enumerate(("kind", "colour")):
-        known = sorted({thing[place] for thing in things})
+        allowed = sorted({thing[place] for thing in things})
         for thing in named:
-            if thing[place] not in known:
-                return f"got the {word} {thing[place]!r}, expected one of {known}"
+            if thing[place] not in allowed:
+                return f"got the {word} {thing[place]!r}, expected one of {allowed}"
     if len(set(named)) < len(named):
-        return "got one thing twice, expected two"
+        return "got the same thing twice, expected two different things"
     return None
 
 
 def _texts(families: Sequence[str], things: Sequence[Thing]) -> list[str]:
-    """Return every text that can be read, with "the" for an article."""
+    """Return every valid text, with the article "the"."""
     return [
         FORMS[family].format(*(f"the {color} {kind}" for kind, color in named))
         for family in families

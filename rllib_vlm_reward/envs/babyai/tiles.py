@@ -1,4 +1,4 @@
-"""MiniGrid's egocentric frame, drawn from its symbolic view with one gather."""
+"""Draws MiniGrid's egocentric frame from its symbolic view with one array lookup."""
 
 from functools import cache
 
@@ -13,22 +13,23 @@ from rllib_vlm_reward.frames import Frames
 __all__ = ["View", "draw_tiles"]
 
 View = npt.NDArray[np.uint8]
-"""MiniGrid's ``obs["image"]``: uint8 ``[V, V, 3]``, indexed ``[x, y]``: object, colour, state."""
+"""MiniGrid's ``obs["image"]``: uint8 ``[V, V, 3]``, (object, colour, state) at ``[x, y]``."""
 
 UNSEEN, EMPTY, AGENT = (OBJECT_TO_IDX[name] for name in ("unseen", "empty", "agent"))
 UP = 3
 
 
 def draw_tiles(view: View, tile_size: int = 8) -> Frames:
-    """Draw what the agent sees; its own tile shows what it carries.
+    """Draw the agent's view; the agent's own tile shows the object that it carries.
 
-    Apart from that tile the frame is MiniGrid's ``get_pov_render``, pixel by pixel. MiniGrid hides
-    a carried object under the agent's triangle, though the agent always stands at the same place:
-    here the triangle is drawn for empty hands only, so that "carrying" can be seen.
+    Except for that tile, the frame equals MiniGrid's ``get_pov_render`` pixel by pixel. MiniGrid
+    hides a carried object under the agent's triangle, though the agent is always at the same
+    place in the view. Here the triangle is drawn only if the agent carries nothing, so that a
+    carried object is visible.
 
     Args:
-        view: uint8 ``[..., V, V, 3]``, see :data:`View`; any number of views at once.
-        tile_size: pixels on a tile's side.
+        view: uint8 ``[..., V, V, 3]``, one or more views, see :data:`View`.
+        tile_size: side of a tile in pixels.
 
     Returns:
         uint8 ``[..., V * tile_size, V * tile_size, 3]``.

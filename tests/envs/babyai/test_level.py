@@ -101,7 +101,7 @@ def test_picking_up_another_object_ends_a_lift_unpaid():
 
 @pytest.mark.parametrize("num_objects", [0, 1, 5, 100])
 def test_a_room_that_cannot_hold_its_objects_is_refused(num_objects):
-    with pytest.raises(ValueError, match=f"num_objects is {num_objects}, expected 2 to 4"):
+    with pytest.raises(ValueError, match=f"num_objects: got {num_objects}, expected 2 to 4"):
         Lift(room_size=5, num_objects=num_objects)
 
 
@@ -194,7 +194,7 @@ def test_what_is_not_asked_for_is_as_random_as_ever():
 def test_a_goal_that_cannot_be_posed_is_refused(kind):
     level = kind(colors=("red", "blue"))
     for wrong in ("open the red door", "pick up the grey ball", "go to the grey ball", "a ball"):
-        with pytest.raises(GoalError, match="The closest that this level can pose is"):
+        with pytest.raises(GoalError, match="The closest mission of this level is"):
             level.reset(seed=0, options={"goal": wrong})
 
 
@@ -248,5 +248,5 @@ def test_what_is_reserved_lies_in_a_room_only_if_its_goal_names_it(kind):
 
 
 def test_what_is_reserved_must_be_a_thing_of_the_level():
-    with pytest.raises(ValueError, match=r"reserved is \['pink ball'\], expected some of"):
+    with pytest.raises(ValueError, match=r"reserved: got \['pink ball'\], expected some of"):
         Lift(reserved=["pink ball"])
