@@ -1,13 +1,13 @@
-"""How are recorded episodes rewarded? Relabelled on Ray Data, unit by unit, into another folder.
+"""Relabels recorded episodes: computes their rewards on Ray Data, and writes them to a folder.
 
     parquet row group ─ Relabeller: episodes ─ frames, goals ─▶ RewardActor ─ scores
-                      ─ the same episodes with their rewards ─▶ one parquet file a unit
+                      ─ the same episodes with their rewards ─▶ one parquet file for each unit
 
-* :mod:`units`: what is worked off, a row group of a file, and how much of it at once;
+* :mod:`units`: the units of work: the row groups of the recorded files;
 * :mod:`episode`: one recorded episode: its frames, its goal, its rewards;
-* :mod:`folder`: what lies in the output, and whether it may be gone on with;
-* :mod:`relabeller`: the class that Ray Data turns into its actors;
-* :mod:`relabel`: the whole of it.
+* :mod:`folder`: the output folder, and the check whether a run can be resumed in it;
+* :mod:`relabeller`: the class that Ray Data runs in its actors;
+* :mod:`relabel`: relabels a whole recording.
 """
 
 from rllib_vlm_reward.offline.relabel import Progress, read_config, relabel

@@ -1,4 +1,4 @@
-"""One recorded episode: its frames, its goal, and the rewards that it is given."""
+"""One recorded episode: its frames, its goal and its rewards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,31 +25,36 @@ __all__ = ["RecordedEpisode", "pay_steps"]
 class RecordedEpisode:
     """An episode, or a chunk of one, as RLlib's ``output_write_episodes=True`` writes it.
 
-    Of a chunk, the steps that it looks back on are rewarded too, as online.
+    The steps in the lookback of a chunk get rewards too, as they do online.
 
     Args:
         row: msgpack of ``SingleAgentEpisode.get_state()``.
 
+    Attributes:
+        id: id of the episode.
+        is_done: whether the episode terminated or was truncated.
+
     Raises:
-        RewardError: the row is no such episode.
+        RewardError: the row is not such an episode.
     """
 
     def __init__(self, row: bytes) -> None:
         try:
             self._state = msgpack.unpackb(row, object_hook=msgpack_numpy.decode)
-            episode = SingleAgentEpisode.from_state(self._state)  # which validates it
+            episode = SingleAgentEpisode.from_state(self._state)  # also validates the state
             self._rewards = [float(reward) for reward in self._state["rewards"]["data"]]
             self._infos: list[dict[str, Any]] = [
                 dict(info or {}) for info in self._state["infos"]["data"]
             ]
             lookback = int(self._state["rewards"]["lookback"])
-        except Exception as error:  # whatever a broken row breaks
+        except Exception as error:  # a damaged row can raise any error
             raise RewardError(
-                f"cannot be read as a recorded episode ({type(error).__name__}: {error}). Expected "
-                "msgpack of a SingleAgentEpisode's state, as RLlib writes it."
+                f"cannot be read as a recorded episode ({type(error).__name__}: {error}), expected "
+                "msgpack of a SingleAgentEpisode's state. Record again with "
+                "output_write_episodes=True, or remove the row."
             ) from error
         self._observations = self._state["observations"]
-        self._first = len(self._rewards) - len(episode)  # of its own steps, after the lookback
+        self._first = len(self._rewards) - len(episode)  # index of the first step after lookback
         assert self._first == min(lookback, len(self._rewards))
         self.id: str = episode.id_
         self.is_done = bool(episode.is_done)
@@ -59,8 +64,12 @@ class RecordedEpisode:
         return len(self._rewards) - self._first
 
     def frames(self, source: str) -> Frames:
-        """Return what CLIP judges, uint8 ``[N, H, W, 3]``: one frame after each of
-        its N steps and those that it looks back on.
+        """Return the frames to score, uint8 ``[N, H, W, 3]``: one after each of N steps.
+
+        The N steps are those of the lookback and those of the chunk.
+
+        Args:
+            source: the name of a frame source, see :func:`.collector.frame_source`.
 
         Raises:
             FrameError: see :func:`.collector.collect_frames`.
@@ -84,20 +93,25 @@ class RecordedEpisode:
             if not self._t_started:
                 raise
             raise GoalError(
-                f"{error} The episode is a chunk that starts at step {self._t_started}, so its "
-                "reset is not in it: record with batch_mode='complete_episodes', let the env name "
-                "the goal in every step's info, or give one goal for all episodes."
+                f"{error} The episode is a chunk that starts at step {self._t_started}, so it does "
+                "not contain the reset. Record with batch_mode='complete_episodes', let the env "
+                "name the goal in every step's info, or set one goal for all episodes."
             ) from error
 
     def name_goal(self, goal_source: str, text: str) -> None:
-        """Let the infos name another goal, from the reset on, where the env named its own."""
+        """Replace the goal in the infos, at the reset and wherever the env named its goal.
+
+        Args:
+            goal_source: ``info:KEY``.
+            text: text of the new goal.
+        """
         key = goal_source.partition(":")[2]
         for index, info in enumerate(self._infos):
             if index == self._first or key in info:
                 info[key] = text
 
     def show_goal(self, embedding: npt.NDArray[np.float32]) -> None:
-        """Put the goal's embedding, float32 ``[D]``, beside each observation, as online.
+        """Add the goal's embedding, float32 ``[D]``, to each observation, as happens online.
 
         See :class:`~rllib_vlm_reward.connectors.GoalEmbedding`.
         """
@@ -116,20 +130,20 @@ class RecordedEpisode:
             )
 
     def reward(self, scores: Scores, config: VLMRewardConfig) -> tuple[Scores, Scores]:
-        """Write the rewards, and keep the env's own in ``info["env_reward"]``.
+        """Write the rewards, and store the env's rewards in ``info["env_reward"]``.
 
-        The env's own is what was recorded, or, of an episode that was rewarded by a VLM before,
-        what that kept of it.
+        The env's reward is the recorded one. If the episode already had a VLM reward when it was
+        recorded, it is the one in ``info["env_reward"]``.
 
         Args:
-            scores: float32 ``[N]``, of the frames.
-            config: says what they pay.
-
-        Raises:
-            RewardError: a chunk with a window.
+            scores: float32 ``[N]``, the scores of the frames.
+            config: the reward.
 
         Returns:
-            of its own steps: what the VLM pays, and the rewards written, float32 ``[T]``.
+            The VLM rewards and the rewards written, both float32 ``[T]``, without the lookback.
+
+        Raises:
+            RewardError: the episode is a chunk, but the reward has a window.
         """
         after = self._infos[1:]
         for info, recorded in zip(after, self._rewards, strict=True):
@@ -137,7 +151,7 @@ class RecordedEpisode:
         if config.frames.window > 1 and self._t_started:
             raise RewardError(
                 f"frames.window: got {config.frames.window}, but the episode is a chunk that "
-                f"starts at step {self._t_started}, whose window reaches back before it. Record "
+                f"starts at step {self._t_started}, so the frames before it are missing. Record "
                 "with batch_mode='complete_episodes', or set frames: {window: 1}."
             )
         begin = self._t_started - self._first + 1
@@ -152,12 +166,16 @@ class RecordedEpisode:
         return paid[self._first :], rewards[self._first :]
 
     def to_row(self, goal: int) -> bytes:
-        """Return it as RLlib reads it, with the index of its goal where the connectors keep it."""
+        """Return the episode as RLlib reads it.
+
+        Args:
+            goal: index of the goal, stored in the episode's ``custom_data``.
+        """
         self._state["infos"]["data"] = self._infos
-        kept = dict(self._state["custom_data"])
+        data = dict(self._state["custom_data"])
         for key in custom_data.REWARD_KEYS:
-            kept.pop(key, None)
-        self._state["custom_data"] = {**kept, custom_data.GOAL_INDEX: goal}
+            data.pop(key, None)
+        self._state["custom_data"] = {**data, custom_data.GOAL_INDEX: goal}
         row: bytes = msgpack.packb(self._state, default=msgpack_numpy.encode)
         return row
 
@@ -166,23 +184,24 @@ class RecordedEpisode:
         observation = _at(data, step) if self._observations["finalized"] else data[step]
         kind, _, key = source.partition(":")
         if kind == "obs" and key and isinstance(observation, Mapping) and key in observation:
-            return observation  # the env's own, whatever its keys are called
+            return observation  # the env itself has this key
         return _without_goal(observation)
 
 
 def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool) -> Scores:
-    """Pay the steps of an episode as :class:`.connectors.VLMReward` would have.
+    """Compute the VLM rewards of an episode's steps, as :class:`.connectors.VLMReward` does.
 
-    ``changed`` pays what ``all`` does: the frame before has the same score.
+    With ``scored_steps: changed``, the rewards are those of ``all``, since an unchanged frame has
+    the same score.
 
     Args:
         scores: float32 ``[N]``: the scores of the frames after N steps.
-        config: of which ``frames`` and ``threshold`` count.
-        first: the first step's t in its episode, from 1.
+        config: the reward; only ``frames`` and ``threshold`` matter here.
+        first: the number of the first step in its episode, from 1.
         ends: whether the last step ends the episode.
 
     Returns:
-        float32 ``[N]``.
+        float32 ``[N]``, the VLM rewards.
 
     Example:
         >>> config = VLMRewardConfig(
@@ -210,16 +229,16 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
 
 
 def _at(data: Any, step: int) -> Any:
-    """One observation of a numpy'ized episode, whose data are arrays over time."""
+    """Return one observation of an episode whose observations are arrays over time."""
     if isinstance(data, Mapping):
         return {key: _at(value, step) for key, value in data.items()}
     return data[step]
 
 
 def _without_goal(observation: Any) -> Any:
-    """What the env showed, of an observation beside which GoalEmbedding put the goal."""
-    shown = isinstance(observation, Mapping) and set(observation) == {"observation", "goal"}
-    return observation["observation"] if shown else observation
+    """Return the env's observation, without a goal that GoalEmbedding has added."""
+    has_goal = isinstance(observation, Mapping) and set(observation) == {"observation", "goal"}
+    return observation["observation"] if has_goal else observation
 
 
 def _beside_goal(space: dict[str, Any], dim: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The folder that relabelled episodes go to: whose rewards lie in it, and what is finished."""
+"""The output folder of relabelled episodes: its settings, and its finished units."""
 
 import dataclasses
 import json
@@ -19,23 +19,23 @@ from rllib_vlm_reward.offline.units import COLUMN, Unit
 __all__ = ["Folder", "Report", "UnitFile"]
 
 MANIFEST = "relabel.json"
-_GROUP_BYTES = 16 * 1024**2  # of a row group that is written
+_GROUP_BYTES = 16 * 1024**2  # size of a row group in the output
 _KEY = b"rllib_vlm_reward"
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was done to a unit; it is written into its file.
+    """The numbers of a finished unit, which are stored in its file.
 
     Attributes:
-        unit: name of its file.
-        file_size: bytes of the recorded file.
-        encoder: fingerprint of the weights.
-        episodes: how many, chunks counted each.
-        unfinished: how many of these neither terminated nor were truncated.
-        steps: how many were rewarded.
-        reward_sum: of these.
-        fires: steps that the VLM paid for.
+        unit: name of the unit's file.
+        file_size: size of the recorded file in bytes.
+        encoder: fingerprint of the encoder's weights.
+        episodes: number of episodes; each chunk counts.
+        unfinished: number of these that neither terminated nor were truncated.
+        steps: number of steps with a reward.
+        reward_sum: sum of the rewards.
+        fires: number of steps with a VLM reward above 0.
     """
 
     unit: str
@@ -49,16 +49,16 @@ class Report:
 
 
 class Folder:
-    """The output: a manifest of the reward's settings, and a file for each finished unit.
+    """The output folder: a file with the reward's settings, and a file for each finished unit.
 
     Args:
-        path: the folder; made if it does not exist.
-        config: of the reward.
-        goal: text of the one goal that is given to all episodes, if one is.
+        path: the folder; created if it does not exist.
+        config: the reward.
+        goal: text of the goal for all episodes; None keeps the recorded goals.
 
     Raises:
-        FileExistsError: the folder holds something else.
-        ConfigError: it holds the rewards of other settings.
+        FileExistsError: the folder contains other files.
+        ConfigError: the folder contains rewards of other settings.
     """
 
     def __init__(self, path: Path, config: VLMRewardConfig, goal: str | None) -> None:
@@ -67,10 +67,10 @@ class Folder:
         manifest = path / MANIFEST
         if manifest.exists():
             _check_same(path, json.loads(manifest.read_text()), settings)
-        elif path.exists() and (not path.is_dir() or _shown(path)):
+        elif path.exists() and (not path.is_dir() or _visible(path)):
             raise FileExistsError(
-                f"output: {path} holds something else, expected an empty folder or one that "
-                "relabel wrote. Give another."
+                f"output: {path} contains something else, expected an empty folder or one that "
+                "relabel wrote. Choose another folder."
             )
         path.mkdir(parents=True, exist_ok=True)
         fresh = manifest.with_name(f".{MANIFEST}.tmp")
@@ -78,40 +78,41 @@ class Folder:
         fresh.rename(manifest)
 
     def finished(self, units: Sequence[Unit]) -> list[Report]:
-        """Return what was done in earlier runs; what these left unfinished is removed.
+        """Return the reports of the units that earlier runs finished; remove unfinished files.
 
         Raises:
-            ConfigError: a file that is of none of the units, or of a unit that has changed since.
+            ConfigError: a file belongs to none of the units, or the recorded file has changed.
         """
         for stale in self.path.rglob(".*.tmp"):
             stale.unlink()
-        known = {unit.name: unit for unit in units}
+        by_name = {unit.name: unit for unit in units}
         reports = []
         for file in sorted(self.path.rglob("*.parquet")):
             name = file.relative_to(self.path).as_posix()
             report = _read_report(file)
-            if report is None or name not in known or report.file_size != known[name].file_size:
+            unit = by_name.get(name)
+            if report is None or unit is None or report.file_size != unit.file_size:
                 raise ConfigError(
-                    f"output: {file} is not of this recording, or its recorded file has changed "
-                    "since. Relabel each recording into a folder of its own."
+                    f"output: {file} does not belong to this recording, or the recorded file has "
+                    "changed since. Relabel each recording into a separate folder."
                 )
             reports.append(report)
         return reports
 
 
 class UnitFile:
-    """Writes a unit's episodes; the file has its name when it is complete, and not before.
+    """Writes the episodes of a unit; the file gets its final name only when it is complete.
 
     Args:
-        folder: the output.
-        unit: whose episodes they are.
+        folder: the output folder.
+        unit: the unit.
     """
 
     def __init__(self, folder: Path, unit: Unit) -> None:
         self.unit = unit
         self._path = folder / unit.name
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: after a lost connection Ray may let two actors work off one unit.
+        # The name is unique, because after a lost connection two actors may process one unit.
         self._fresh = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
         self._schema = pyarrow.schema([(COLUMN, pyarrow.binary())])
         self._writer = pyarrow.parquet.ParquetWriter(self._fresh, self._schema)
@@ -126,14 +127,14 @@ class UnitFile:
             self._flush()
 
     def close(self, report: Report) -> None:
-        """Finish the file, with the report in its footer."""
+        """Finish the file; the report goes into its footer."""
         self._flush()
         self._writer.add_key_value_metadata({_KEY.decode(): json.dumps(dataclasses.asdict(report))})
         self._writer.close()
         os.replace(self._fresh, self._path)
 
     def abandon(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         self._writer.close()
         self._fresh.unlink(missing_ok=True)
 
@@ -143,7 +144,7 @@ class UnitFile:
             self._rows, self._size = [], 0
 
 
-def _shown(folder: Path) -> list[Path]:
+def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
@@ -156,8 +157,8 @@ def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None
     differences = "; ".join(changed(before, now).values())
     if differences:
         raise ConfigError(
-            f"output: {path} holds the rewards of other settings ({differences}). "
-            "Give another folder, or restore them."
+            f"output: {path} contains rewards of other settings ({differences}), expected the same "
+            "settings. Choose another folder, or restore the old settings."
         )
 
 

@@ -1,4 +1,4 @@
-"""Relabels a recording: the reward of any goal and model, on Ray Data."""
+"""Relabels a recording with the reward of any goal and model, on Ray Data."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from rllib_vlm_reward.settings import find_config, read_settings, validated
 
 __all__ = ["Progress", "read_config", "relabel"]
 
-_NOT_OFFLINE = (
+_ONLINE_ONLY = (
     "agents",
     "early_end",
     "normalize_rewards",
@@ -29,17 +29,17 @@ _NOT_OFFLINE = (
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a recording is relabelled.
+    """The progress of relabelling a recording.
 
     Attributes:
-        units: row groups in all.
-        finished: of these, how many are written, in this run and before it.
-        skipped: of these, how many were found finished.
-        episodes: how many, chunks counted each.
-        unfinished: of these, how many neither terminated nor were truncated.
-        steps: how many were rewarded.
-        reward_mean: of these.
-        fires: steps that the VLM paid for, where there is a threshold; else None.
+        units: total number of units, which are row groups.
+        finished: number of finished units, including those of earlier runs.
+        skipped: number of units that earlier runs finished.
+        episodes: number of episodes in finished units; each chunk counts.
+        unfinished: number of these that neither terminated nor were truncated.
+        steps: number of steps with a reward.
+        reward_mean: mean of the rewards.
+        fires: number of steps with a VLM reward above 0; None without a threshold.
     """
 
     units: int
@@ -53,21 +53,21 @@ class Progress:
 
 
 def read_config(path: Path | str) -> VLMRewardConfig:
-    """Read the reward from a run's YAML, or from one with the keys of ``vlm_reward`` alone.
+    """Read the reward from a run's YAML file, or from a file with only the keys of ``vlm_reward``.
 
     Args:
         path: the file, or the name of a shipped run; see :func:`.find_config`.
 
     Raises:
-        ConfigError: there is no such file or name; or the file, which is named, holds no mapping,
-            an unknown key, a key twice, or a value outside its range.
+        ConfigError: there is no such file or name. Or the file is not a mapping, or has an unknown
+            key, a repeated key, or a value outside its range; the error names the file.
     """
     path = find_config(path)
     settings = read_settings(path)
     if not isinstance(settings, dict):
         raise ConfigError(
-            f"{path}: got {type(settings).__name__}, expected a mapping: a run's YAML with the "
-            "section vlm_reward, or the keys of that section alone."
+            f"{path}: got {type(settings).__name__}, expected a mapping. Give a run's YAML with "
+            "the section vlm_reward, or a file with only the keys of that section."
         )
     return validated(VLMRewardConfig, settings.get("vlm_reward", settings), str(path))
 
@@ -80,30 +80,32 @@ def relabel(
     goal: str | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Reward recorded episodes as ``add_vlm_reward`` would have, into another folder.
+    """Write recorded episodes to another folder, with the rewards of ``add_vlm_reward``.
 
-    Finished units are skipped, so the same call goes on where a killed one ended. Joins the Ray
-    cluster of ``RAY_ADDRESS`` or starts a local one; the nodes must share both folders.
+    To resume after an interruption, make the same call again: it skips finished units. The function
+    joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one. All nodes must have access to
+    both folders.
 
     Args:
-        config: what the reward is; where frames and goals are found is as online. Its
-            ``num_actors`` load the model, on GPUs if it says so.
-        recording: folder that RLlib recorded episodes into, or one parquet file of it.
-        output: folder of the relabelled episodes, for ``config.offline_data(input_=[...],
-            input_read_episodes=True)``.
-        goal: text of one of the config's goals, given to every episode (hindsight); None takes
-            the goal that the env named when it reset.
-        report: called when some units are finished.
+        config: the reward. Its ``frames.source`` and ``goal_source`` have the same meaning as
+            online, and its ``serving`` says how many actors load the model, and on which devices.
+        recording: folder into which RLlib recorded episodes, or one parquet file in it.
+        output: folder for the relabelled episodes, to be read with
+            ``config.offline_data(input_=[...], input_read_episodes=True)``.
+        goal: text of one of the config's goals, which becomes the goal of every episode
+            (hindsight). None takes the goal that the env named at reset.
+        report: called with the progress whenever some units are finished.
 
     Returns:
-        the whole recording's numbers, earlier runs included.
+        The numbers of the whole recording, including earlier runs.
 
     Raises:
-        FileNotFoundError: nothing was recorded there.
-        FileExistsError, ConfigError: the output holds something else, or other settings' rewards.
-        FrameError, GoalError, RewardError: an episode that cannot be rewarded, with its file and
-            row; or a setting that recorded episodes do not allow.
-        CheckpointError, PoolError: the model cannot be loaded, or its actors not be placed.
+        FileNotFoundError: there is no recording.
+        FileExistsError, ConfigError: the output folder contains other files, or rewards of other
+            settings.
+        FrameError, GoalError, RewardError: an episode cannot get a reward (the error names its
+            file and row), or a setting is not possible for recorded episodes.
+        CheckpointError, PoolError: the model cannot be loaded, or the actors cannot be placed.
     """
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
@@ -141,12 +143,12 @@ def relabel(
 def _run(
     config: VLMRewardConfig, bundles: Sequence[list[Unit]], given: dict[str, Any]
 ) -> Iterator[dict[str, str]]:
-    """Yield what :class:`Relabeller` returns, bundle by bundle, as they are finished."""
+    """Yield the results of :class:`Relabeller` for each bundle, as soon as it is finished."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     demand = Demand.of(config, nodes)
     demand.check(nodes)
     rows = [{"units": json.dumps([dataclasses.asdict(unit) for unit in each])} for each in bundles]
-    # A block is a task: all of them at once would be one.
+    # Ray Data makes one task of each block; by default, all bundles would be in one block.
     data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Relabeller,
         fn_constructor_args=(config,),
@@ -164,24 +166,25 @@ def _run(
 def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:
     if config.frames.source == "render":
         raise FrameError(
-            "frames.source: got 'render', but a recording holds no rendered frames, only "
-            "observations and infos. Set frames.source to obs, obs:KEY or info:KEY, wherever the "
-            "recording has uint8 RGB frames."
+            "frames.source: got 'render', but a recording contains only observations and infos, "
+            "no rendered frames. Set frames.source to obs, obs:KEY or info:KEY, depending on where "
+            "the recording has uint8 RGB frames."
         )
-    for key in _NOT_OFFLINE:
+    for key in _ONLINE_ONLY:
         default = type(config).model_fields[key].get_default(call_default_factory=True)
         if getattr(config, key) != default:
             raise RewardError(
-                f"{key}: got {getattr(config, key)!r}, but recorded episodes are relabelled with "
-                f"its default only, {default!r}. Leave it out."
+                f"{key}: got {getattr(config, key)!r}, expected the default {default!r}, since "
+                f"relabelling does not support {key}. Remove the key."
             )
     if goal is None:
         return
     config.goal_set.index(goal)
     if config.goal_source.startswith("obs:") and len(config.goal_set) > 1:
         raise RewardError(
-            f"goal: the recorded observations name their own goal ({config.goal_source!r}), which "
-            "would contradict the reward's. Leave --goal out, or set a goal_source info:KEY."
+            f"goal: got {goal!r}, but the recorded observations name another goal "
+            f"({config.goal_source!r}), which the policy would see. Leave --goal out, or set "
+            "goal_source to info:KEY."
         )
 
 
@@ -189,8 +192,8 @@ def _check_apart(recording: Path, output: Path) -> None:
     one, other = recording.resolve(), output.resolve()
     if one == other or one in other.parents or other in one.parents:
         raise ConfigError(
-            f"output: {output} and the recording {recording} lie in each other, so one would be "
-            "read for the other. Give a folder beside it."
+            f"output: got {output}, which is the recording {recording}, or one contains the other. "
+            "Choose an output folder outside of the recording."
         )
 
 
@@ -198,9 +201,9 @@ def _same_encoder(config: VLMRewardConfig, reports: Sequence[Report]) -> str | N
     encoders = {each.encoder for each in reports}
     if len(encoders) > 1:
         raise CheckpointError(
-            f"encoder {config.encoder!r}: the actors loaded different weights, so an episode's "
-            "rewards would depend on who gave them. Make the checkpoint the same on every node, "
-            "and relabel into another folder."
+            f"encoder {config.encoder!r}: the actors loaded different weights, expected the same "
+            "weights in all. Copy the same checkpoint to every node, and relabel into another "
+            "folder."
         )
     return next(iter(encoders), None)
 

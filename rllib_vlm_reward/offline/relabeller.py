@@ -1,4 +1,4 @@
-"""The class that Ray Data turns into its actors: units in, rewarded units out."""
+"""The class that Ray Data runs in its actors: it relabels units of a recording."""
 
 import dataclasses
 import itertools
@@ -31,12 +31,12 @@ from rllib_vlm_reward.serving.request import Request
 __all__ = ["ERRORS_BY_NAME", "Relabeller"]
 
 ERRORS_BY_NAME = {error.__name__: error for error in ERRORS}
-_ROWS_AT_ONCE = 4  # read ahead of what is scored
+_ROWS_AT_ONCE = 4  # number of rows to read at once
 
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-    """An episode that waits for its scores."""
+    """An episode that has no scores yet."""
 
     file: UnitFile
     place: str
@@ -47,21 +47,21 @@ class _Read:
 
 @dataclasses.dataclass(frozen=True)
 class _End:
-    """All episodes of a unit were read."""
+    """Marks that all episodes of a unit were read."""
 
     file: UnitFile
 
 
 class Relabeller:
-    """Works off bundles of units with one reward model; holds one batch of frames at a time.
+    """Relabels bundles of units with one reward model; has one batch of frames in memory.
 
     Args:
-        config: of the reward.
-        recording: folder that the units' sources are relative to.
-        output: folder that their files go to.
-        goal: text of the goal to give to all episodes; None takes each one's own.
-        encoder: fingerprint that the weights must have; None takes any.
-        num_cpus: what Ray reserves for an actor.
+        config: the reward.
+        recording: the folder of the recording; the units' sources are relative to it.
+        output: the output folder.
+        goal: text of the goal for all episodes; None keeps the recorded goals.
+        encoder: fingerprint that the weights must have; None accepts any weights.
+        num_cpus: number of CPUs that Ray reserves for an actor.
     """
 
     def __init__(
@@ -91,26 +91,35 @@ class Relabeller:
         )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Work off the units of a row; an error that the user can mend is returned, not raised.
+        """Relabel the units of a row.
 
-        Ray Data would wrap it and print where in Ray it passed.
+        Errors that the user can correct are returned, not raised: Ray Data would wrap them and
+        print its own stack trace.
+
+        Args:
+            row: ``units``: the units in JSON.
+
+        Returns:
+            ``error``: the name of the error's class, or ""; ``report``: the error's text, or the
+            reports in JSON.
         """
         try:
-            reports = self._work_off([Unit(**unit) for unit in json.loads(row["units"])])
+            reports = self._relabel([Unit(**unit) for unit in json.loads(row["units"])])
         except ERRORS as error:
             return {"error": type(error).__name__, "report": str(error)}
         return {"error": "", "report": json.dumps([dataclasses.asdict(each) for each in reports])}
 
-    def _work_off(self, units: list[Unit]) -> list[Report]:
+    def _relabel(self, units: list[Unit]) -> list[Report]:
         model = self._actor.describe()
         encoder, at_once = model["encoder_fingerprint"], model["batch_size"] * model["lanes"]
-        if encoder != self._checked:  # at first, and of an actor that restarted with others
+        if encoder != self._checked:  # in the first call, and after a restart with other weights
             self._config.check_weights(encoder)
             self._checked = encoder
         if self._encoder not in (None, encoder):
             raise CheckpointError(
-                f"encoder {self._config.encoder!r}: its weights differ from those of the rewards "
-                "in the output. Give another folder, or restore them."
+                f"encoder {self._config.encoder!r}: its weights differ from those that computed "
+                "the rewards in the output folder. Choose another folder, or restore the old "
+                "weights."
             )
         files: list[UnitFile] = []
         reports: list[Report] = []
@@ -120,11 +129,11 @@ class Relabeller:
             for each in self._read(units, files, encoder):
                 more = len(each.frames) if isinstance(each, _Read) else 0
                 if frames + more > at_once:
-                    reports += self._settle(waiting)
+                    reports += self._finish(waiting)
                     frames = 0
                 waiting.append(each)
                 frames += more
-            return reports + self._settle(waiting)
+            return reports + self._finish(waiting)
         except BaseException:
             for file in files:
                 file.abandon()
@@ -162,8 +171,8 @@ class Relabeller:
             raise type(error)(f"{place}: {error}") from error
         return _Read(file, place, episode, goal, frames)
 
-    def _settle(self, waiting: list[_Read | _End]) -> list[Report]:
-        """Score and write what waits; return the reports of the units that are complete."""
+    def _finish(self, waiting: list[_Read | _End]) -> list[Report]:
+        """Score and write the waiting episodes; return the reports of the complete units."""
         reads = [each for each in waiting if isinstance(each, _Read)]
         scores = iter(self._score(reads))
         reports = []
@@ -178,24 +187,24 @@ class Relabeller:
         return reports
 
     def _score(self, reads: list[_Read]) -> list[Scores]:
-        """Score the frames of several episodes together, where they have one size."""
+        """Score the frames of the episodes, adjacent episodes of one frame size together."""
         scores: list[Scores] = []
-        for _, alike in itertools.groupby(reads, key=lambda read: read.frames.shape[1:]):
-            some = list(alike)
-            frames = np.concatenate([read.frames for read in some])
-            goals = np.repeat([read.goal for read in some], [len(read.frames) for read in some])
+        for _, group in itertools.groupby(reads, key=lambda read: read.frames.shape[1:]):
+            batch = list(group)
+            frames = np.concatenate([read.frames for read in batch])
+            goals = np.repeat([read.goal for read in batch], [len(read.frames) for read in batch])
             try:
                 self._constancy.see_frames(frames)
                 request = Request(frames, goals.astype(np.int64), self._scorer.fingerprint)
                 request.check()
-                got = self._actor.score(request, [self._share()]).scores
+                batch_scores = self._actor.score(request, [self._share()]).scores
             except (FrameError, GoalError, RewardError) as error:
-                raise type(error)(f"{some[0].place} to {some[-1].place}: {error}") from error
-            constant = self._constancy.see_scores(got)
-            if constant:
-                raise RewardError(constant)
-            ends = np.cumsum([len(read.frames) for read in some])
-            scores += np.split(got, ends[:-1])
+                raise type(error)(f"{batch[0].place} to {batch[-1].place}: {error}") from error
+            constancy_error = self._constancy.see_scores(batch_scores)
+            if constancy_error:
+                raise RewardError(constancy_error)
+            ends = np.cumsum([len(read.frames) for read in batch])
+            scores += np.split(batch_scores, ends[:-1])
         return scores
 
     def _share(self) -> ray.ObjectRef:

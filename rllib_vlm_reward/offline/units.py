@@ -1,4 +1,4 @@
-"""What is worked off, one after another: the row groups of the recorded files."""
+"""The units of work: the row groups of the recorded files."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,23 +11,23 @@ from rllib_vlm_reward.errors import ConfigError
 
 __all__ = ["COLUMN", "Unit", "bundle", "find_units"]
 
-COLUMN = "item"  # in which RLlib 2.60 writes and reads an episode
-# RLlib 2.60 writes up to 200 files at a time, so most hold an episode: one a task would not fill
-# a batch.
+COLUMN = "item"  # the column in which RLlib 2.60 stores an episode
+# RLlib 2.60 writes up to 200 files at a time, so most files have a single episode. One such file
+# would not fill a batch, so a task gets several units.
 _BUNDLE_BYTES = 64 * 1024**2
 _BUNDLE_UNITS = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """One row group, read and written as a whole.
+    """One row group, which is read and written as a whole.
 
     Attributes:
-        source: the file, relative to the recording's folder.
-        group: which row group of it, from 0.
-        rows: episodes, or chunks of them.
-        size: bytes of the row group when read.
-        file_size: bytes of the file, by which a changed one is known.
+        source: path of the file, relative to the recording's folder.
+        group: index of the row group in the file, from 0.
+        rows: number of rows: episodes, or chunks of them.
+        size: uncompressed size of the row group in bytes.
+        file_size: size of the file in bytes, to detect a changed file.
 
     Example:
         >>> Unit("room/run-1/0.parquet", 2, rows=7, size=100, file_size=90).name
@@ -42,30 +42,30 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """The file that it is written to, relative to the output's folder."""
+        """The path of the relabelled file, relative to the output folder."""
         return f"{self.source.removesuffix('.parquet')}.{self.group:05d}.parquet"
 
 
 def find_units(recording: Path) -> list[Unit]:
-    """Return the row groups below a folder, or of one file, in the order of their names.
+    """Return the row groups of all parquet files in a folder, or of one file, sorted by path.
 
     Raises:
-        FileNotFoundError: no parquet file is there.
-        ConfigError: a file that holds no whole episodes.
+        FileNotFoundError: there is no parquet file.
+        ConfigError: a file cannot be read, or does not contain whole episodes.
     """
     root = recording if recording.is_dir() else recording.parent
     files = sorted(recording.rglob("*.parquet")) if recording.is_dir() else [recording]
     files = [path for path in files if path.is_file() and not _is_hidden(path.relative_to(root))]
     if not files:
         raise FileNotFoundError(
-            f"{recording}: no parquet file, expected a folder that RLlib recorded into with "
-            "config.offline_data(output=..., output_write_episodes=True)."
+            f"{recording}: got no parquet file, expected a folder into which RLlib recorded "
+            "episodes. Record with config.offline_data(output=..., output_write_episodes=True)."
         )
     return [unit for path in files for unit in _units_of(path, root)]
 
 
 def bundle(units: Sequence[Unit]) -> Iterator[list[Unit]]:
-    """Put units together that one task works off, in their order."""
+    """Group the units into bundles, one for each task, in their order."""
     bundled: list[Unit] = []
     for unit in units:
         size = sum(each.size for each in bundled)
@@ -78,7 +78,7 @@ def bundle(units: Sequence[Unit]) -> Iterator[list[Unit]]:
 
 
 def _is_hidden(path: Path) -> bool:
-    """Ray Data 2.60 leaves out files with such names."""
+    """Return whether Ray Data 2.60 ignores a file with this path."""
     return any(part.startswith((".", "_")) for part in path.parts)
 
 
@@ -87,16 +87,16 @@ def _units_of(path: Path, root: Path) -> list[Unit]:
         metadata = pyarrow.parquet.read_metadata(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise ConfigError(
-            f"{path}: cannot be read as parquet ({error}). Was the recording interrupted? Remove "
-            "the file to relabel the others."
+            f"{path}: cannot be read as parquet ({error}), perhaps because the recording was "
+            "interrupted. Remove the file to relabel the other files."
         ) from error
     schema = metadata.schema.to_arrow_schema()
     kind = schema.field(COLUMN).type if COLUMN in schema.names else None
     if kind not in (pyarrow.binary(), pyarrow.large_binary()):
         raise ConfigError(
             f"{path}: got the columns {schema.names}, expected {COLUMN!r} with whole episodes. "
-            "Rows of single steps hold no infos, so neither goal nor ground truth: record with "
-            "config.offline_data(output=..., output_write_episodes=True)."
+            "Record with config.offline_data(output=..., output_write_episodes=True): rows of "
+            "single steps have no infos, and so no goal and no ground truth."
         )
     source, size = path.relative_to(root).as_posix(), path.stat().st_size
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]

@@ -76,5 +76,5 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, vlm_config):
 def test_files_of_another_recording_are_refused(tmp_path, vlm_config, units):
     folder = Folder(tmp_path, vlm_config(), None)
     finish(folder.path)
-    with pytest.raises(ConfigError, match="not of this recording"):
+    with pytest.raises(ConfigError, match="not belong to this recording"):
         folder.finished(units)
