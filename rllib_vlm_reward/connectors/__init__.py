@@ -2,7 +2,7 @@
 
     env.step ─ VLMReward: frames ─▶ pool ─▶ scores ─▶ rewards, at once or when the fragment ends
              ─ GoalWeights: which goals the envs draw
-             ─ GoalEmbedding: the goal beside the observation
+             ─ GoalEmbedding: the goal's embedding in the observation
              ─ StackedFrames: the last frames in place of one
 
 The reward:

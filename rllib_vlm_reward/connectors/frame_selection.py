@@ -118,10 +118,10 @@ class ScoreWindows:
         scores = steps.frame_scores.astype(np.float64)
         if not self._is_needed:
             return scores
-        alone, repeated = scores.tolist(), steps.repeated.tolist()
+        frame_scores, repeated = scores.tolist(), steps.repeated.tolist()
         for row in np.flatnonzero(steps.has_score).tolist():
             window = self._windows.setdefault(steps.episodes[row].id_, deque(maxlen=self._size))
-            window.append(window[-1] if repeated[row] else alone[row])
+            window.append(window[-1] if repeated[row] else frame_scores[row])
             scores[row] = self._reduce(window)
         return scores
 

@@ -118,10 +118,10 @@ class RecordedEpisode:
         data, space = self._observations["data"], self._observations["space"]
         if self._observations["finalized"]:
             goals = np.tile(embedding, (len(self._rewards) + 1, 1))
-            shown: Any = {"observation": _without_goal(data), "goal": goals}
+            new_data: Any = {"observation": _without_goal(data), "goal": goals}
         else:
-            shown = [{"observation": _without_goal(each), "goal": embedding} for each in data]
-        self._observations["data"] = shown
+            new_data = [{"observation": _without_goal(each), "goal": embedding} for each in data]
+        self._observations["data"] = new_data
         if space is not None:
             self._observations["space"] = _beside_goal(space, len(embedding))
         if self._state["_observation_space"] is not None:
@@ -157,8 +157,8 @@ class RecordedEpisode:
         begin = self._t_started - self._first + 1
         weight = np.float32(config.env_reward_weight)
         paid = pay_steps(scores, config, first=begin, ends=self.is_done)
-        own = np.array([info[custom_data.ENV_REWARD] for info in after], np.float32)
-        rewards = paid + weight * own if weight else paid
+        env_rewards = np.array([info[custom_data.ENV_REWARD] for info in after], np.float32)
+        rewards = paid + weight * env_rewards if weight else paid
         data: Any = rewards.tolist()
         self._state["rewards"]["data"] = (
             np.array(data, np.float32) if self._state["rewards"]["finalized"] else data
@@ -217,11 +217,11 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
     last = np.zeros(len(scores), np.bool_)
     last[-1:] = ends
     scored = select_steps(config.frames.scored_steps, t, last)
-    alone, reduce = scores[scored].tolist(), REDUCTIONS[config.frames.reduce]
+    frame_scores, reduce = scores[scored].tolist(), REDUCTIONS[config.frames.reduce]
     windowed = np.zeros(len(scores), np.float32)
     windowed[scored] = [
-        reduce(alone[max(0, stop - config.frames.window) : stop])
-        for stop in range(1, len(alone) + 1)
+        reduce(frame_scores[max(0, stop - config.frames.window) : stop])
+        for stop in range(1, len(frame_scores) + 1)
     ]
     paid = pay(windowed, config.threshold_in_force)
     paid[~scored] = 0.0

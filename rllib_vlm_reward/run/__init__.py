@@ -1,12 +1,12 @@
-"""One training run: its YAML, its loop, its evaluation, and what it leaves in its folder.
+"""One training run: its YAML file, its loop, its evaluation, and its output folder.
 
-* :mod:`experiment`: the YAML, as RLlib's configuration with the reward added;
-* :mod:`loop`: trains, saves, evaluates; :mod:`run_check`: would it start?
-* :mod:`progress`: what is known after each iteration, and the names of its figures;
-* :mod:`console`, :mod:`training_charts`, :mod:`frame_pictures`: how a run is shown;
-* :mod:`run_folder`: what a run leaves, and resumes from;
-* :mod:`evaluator`: plays a trained agent; :mod:`agents_evaluation`: several agents, as RLlib does;
-* :mod:`recorded_rollout`, :mod:`run_env`: a run's policy and its env, played outside of training.
+* :mod:`experiment`: the YAML file, which becomes an RLlib configuration with the reward added;
+* :mod:`loop`: trains, saves, evaluates; :mod:`run_check`: checks whether a run can start;
+* :mod:`progress`: the progress after each iteration, and the names of its figures;
+* :mod:`console`, :mod:`training_charts`, :mod:`frame_pictures`: show a run;
+* :mod:`run_folder`: the output folder of a run, from which it can be resumed;
+* :mod:`evaluator`: evaluates a single trained agent; :mod:`agents_evaluation`: several agents;
+* :mod:`recorded_rollout`, :mod:`run_env`: use a run's policy and env outside of training.
 """
 
 from rllib_vlm_reward.run.console import Display

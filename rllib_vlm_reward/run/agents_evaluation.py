@@ -1,4 +1,4 @@
-"""How good are several agents that are trained together? RLlib's own evaluation, read by agent."""
+"""Evaluates several agents that were trained together, with RLlib's own evaluation."""
 
 import dataclasses
 from typing import Any
@@ -13,13 +13,13 @@ __all__ = ["AgentsOutcome", "evaluate_agents"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AgentsOutcome:
-    """Means of one evaluation, over the last 100 episodes of each evaluation env runner.
+    """The means of one evaluation, over the last 100 episodes of each evaluation env runner.
 
     Attributes:
-        together: the figures of all agents' episodes.
-        agents: those of each agent, by its name.
-        episodes: how many of the env were played.
-        result: RLlib's own, for TensorBoard.
+        together: the figures over the episodes of all agents.
+        agents: the figures of each agent, by its name.
+        episodes: number of episodes of the env.
+        result: RLlib's evaluation result, for TensorBoard.
     """
 
     together: Figures
@@ -29,11 +29,11 @@ class AgentsOutcome:
 
 
 def evaluate_agents(algorithm: Algorithm) -> AgentsOutcome:
-    """Play the present policies on RLlib's evaluation env runners.
+    """Evaluate the present policies on RLlib's evaluation env runners.
 
     Args:
-        algorithm: of several agents; its ``evaluation`` settings say how many episodes are played,
-            and whether actions are explored, see :class:`.Experiment`.
+        algorithm: a multi-agent algorithm. Its ``evaluation`` settings say how many episodes are
+            played, and whether with exploration, see :class:`.Experiment`.
 
     Raises:
         RewardError: no episode ended.
@@ -46,8 +46,8 @@ def evaluate_agents(algorithm: Algorithm) -> AgentsOutcome:
             "evaluation: no episode ended, expected "
             f"{algorithm.config.evaluation_duration} {algorithm.config.evaluation_duration_unit}. "
             "Raise evaluation_sample_timeout_s "
-            f"({algorithm.config.evaluation_sample_timeout_s:g} s), in evaluation of a run's YAML, "
-            "or let the env end its episodes earlier."
+            f"({algorithm.config.evaluation_sample_timeout_s:g} s) under evaluation in the run's "
+            "YAML, or make the env end its episodes earlier."
         )
     together, agents = figures_of(runners)
     return AgentsOutcome(together, agents, episodes, result)

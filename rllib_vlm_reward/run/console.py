@@ -1,4 +1,4 @@
-"""A run on the terminal: a bar with the time left, and a live table."""
+"""Shows a run on the terminal: a progress bar with the remaining time, and a live table."""
 
 import logging
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ class _Warnings(logging.Handler):
 
 
 class Display:
-    """Shows what a run is doing; plain lines where the output is no terminal.
+    """Shows the progress of a run; prints plain lines if the output is not a terminal.
 
     Args:
-        env_steps: at which the bar is full.
+        env_steps: number of env steps at which the bar is full.
     """
 
     def __init__(self, env_steps: int) -> None:
@@ -50,7 +50,7 @@ class Display:
             TextColumn("ETA"),
             TimeRemainingColumn(),
         )
-        # Minutes, since the rate of a few iterations says little.
+        # Averages the speed over minutes, since that of a few iterations varies much.
         self._bar.speed_estimate_period = 120.0
         self._task = self._bar.add_task("starting", total=env_steps)
         self._rows: list[Progress] = []
@@ -74,7 +74,7 @@ class Display:
             self._live.stop()
 
     def update(self, news: Progress | str) -> None:
-        """Show an iteration's progress, or a line of what is done next."""
+        """Show the progress of an iteration, or a line of text about the next step."""
         if isinstance(news, str):
             self._bar.update(self._task, description=news)
             self._say(news)

@@ -1,4 +1,4 @@
-"""How good is a trained agent by ground truth, beside random actions and a goal-blind agent?"""
+"""Evaluates a trained agent by ground truth, and compares random actions and a goal-blind agent."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ from rllib_vlm_reward.monitoring.scored_steps import Recorder
 
 __all__ = ["Evaluator", "Moment", "Outcome"]
 
-STEPS = 16  # of each sub-env, between two looks at who has ended
+STEPS = 16  # number of steps of each sub-env between two checks of which episodes have ended
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Outcome:
     """Means over a number of episodes.
 
     Attributes:
-        vlm_return_mean: what the VLM paid.
-        ground_truth_return_mean: the env's own return.
-        ground_truth_success: share of episodes with success at any step; None if the env reports
-            none.
-        false_positives_per_episode: rewards that fired at a step without success; None if the env
-            reports no success or there is no threshold.
-        episodes: how many.
+        vlm_return_mean: the mean VLM return.
+        ground_truth_return_mean: the mean return of the env's own rewards.
+        ground_truth_success: share of the episodes with a success at any step; None if the env
+            reports no success.
+        false_positives_per_episode: mean number of steps in an episode whose reward fired without
+            a success; None if the env reports no success or the reward has no threshold.
+        episodes: number of episodes.
     """
 
     vlm_return_mean: float
@@ -54,7 +54,16 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
-    """One scored frame: uint8 ``[H, W, 3]``, after action ``t`` of its episode, and its info."""
+    """A scored frame and its info.
+
+    Attributes:
+        episode: id of the episode.
+        t: the number of the action in its episode, from 1; the frame shows the state after it.
+        frame: uint8 ``[H, W, 3]``.
+        goal: text of the goal.
+        score: the score of this frame, without a window.
+        info: the env's info of the step.
+    """
 
     episode: str
     t: int
@@ -65,34 +74,35 @@ class Moment:
 
 
 class Evaluator:
-    """Plays the algorithm's policy, without exploration, on layouts of other seeds.
+    """Plays the algorithm's policy without exploration, with other seeds than in training.
 
-    Each call plays the same layouts anew, and counts the first N episodes that begin. The first N
-    to end in several sub-envs would be the short ones, which often are the successful ones.
+    Every call plays the same episodes, and counts the first N that begin. (With several sub-envs,
+    the first N that *end* would be the short ones, which are successful more often.)
 
     Args:
-        algorithm: a built algorithm with a VLM reward, whose reward actors it shares.
-        episodes: how many a call will play. An eighth as many sub-envs play them, at most
-            ``num_envs_per_env_runner``. Where failed sub-envs are restarted there is only one,
-            since RLlib 2.60 restarts all at once, which would lose the long episodes.
+        algorithm: a built algorithm with a VLM reward. The evaluator uses its reward actors.
+        episodes: number of episodes that a call will play. The evaluator has one sub-env for eight
+            episodes, and at most ``num_envs_per_env_runner``. With
+            ``restart_failed_sub_environments`` it has only one, because RLlib 2.60 restarts all
+            sub-envs together, which would lose the long episodes.
 
     Raises:
-        ConfigError: the algorithm has several agents, see :func:`.evaluate_agents`.
+        ConfigError: the algorithm has several agents; see :func:`.evaluate_agents`.
     """
 
     def __init__(self, algorithm: Algorithm, *, episodes: int = 1) -> None:
         config = algorithm.config.copy(copy_frozen=False)
         if config.is_multi_agent:
             raise ConfigError(
-                f"multi_agent: got the policies {sorted(config.policies)}, expected a single agent "
-                "to play. `train` evaluates several agents at the end of their run."
+                f"multi_agent: got the policies {sorted(config.policies)}, expected a single "
+                "agent. To evaluate several agents, use `train`, which does it at the end of a run."
             )
         width = max(1, min(config.num_envs_per_env_runner, episodes // 8))
         if config.restart_failed_sub_environments:
             width = 1
         begun: list[str] = []
 
-        # A closure: RLlib 2.60's env runner copies a bound method's object deeply.
+        # A closure, since RLlib 2.60's env runner would deep-copy the object of a bound method.
         def begin(*, episode: SingleAgentEpisode, **_: Any) -> None:
             begun.append(episode.id_)
 
@@ -102,7 +112,7 @@ class Evaluator:
         config.env_runners(
             num_envs_per_env_runner=width,
             num_env_runners=0,
-            # An episode is cut every STEPS; stacked observations reach back over the cut.
+            # Each episode is cut after every STEPS steps, and stacked frames need the steps before.
             episode_lookback_horizon=max(config.episode_lookback_horizon, STEPS),
         )
         config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)
@@ -111,35 +121,36 @@ class Evaluator:
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
         attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
-        self._reports = False
-        self._drawn = weights_piece(self._runner)
-        training, known = len(piece.config.training_goals), len(piece.config.goal_set)
-        self._training, self._held_out = range(training), range(training, known)
+        self._reports_success = False
+        self._weights = weights_piece(self._runner)
+        training, total = len(piece.config.training_goals), len(piece.config.goal_set)
+        self._training, self._held_out = range(training), range(training, total)
 
     def close(self) -> None:
         """Close the env."""
         self._runner.stop()
 
     def trained(self, episodes: int) -> Outcome:
-        """Return the outcome of the present policy, with goals of training."""
+        """Return the outcome of the present policy with the training goals."""
         self._sync()
         return self._play(episodes)
 
     def held_out(self, episodes: int) -> Outcome | None:
-        """Return the outcome of the present policy with goals held out of training.
+        """Return the outcome of the present policy with the held-out goals.
 
-        None if there are none, or no curriculum that could have the env pose them.
+        The result is None if there are no held-out goals, or no curriculum, which is needed to set
+        the env's goals.
         """
-        if self._drawn is None or not self._held_out:
+        if self._weights is None or not self._held_out:
             return None
         self._sync()
         return self._play(episodes, goals=self._held_out)
 
     def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
-        """Return the outcome of the present policy when it is shown wrong goals.
+        """Return the outcome of the present policy when it gets the embeddings of wrong goals.
 
-        None if :class:`.GoalEmbedding` shows it no goal, or if there is only one; with
-        ``held_out``, also where :meth:`held_out` is None.
+        The result is None without :class:`.GoalEmbedding`, or with a single goal; with
+        ``held_out``, also if :meth:`held_out` returns None.
         """
         embedding = embedding_piece(self._runner)
         if embedding is None or len(embedding.config.goal_set) < 2:
@@ -156,11 +167,13 @@ class Evaluator:
         return self._play(episodes, random_actions=True)
 
     def record(self, episodes: int, *, held_out: bool = False) -> list[Moment]:
-        """Return every scored frame of some episodes of the present policy, in order.
+        """Play episodes with the present policy, and return all scored frames in order.
 
-        With ``held_out``, of goals held out of training, where :meth:`held_out` is not None.
+        Args:
+            episodes: number of episodes.
+            held_out: play with the held-out goals. Only if :meth:`held_out` does not return None.
         """
-        assert not held_out or (self._drawn is not None and self._held_out)
+        assert not held_out or (self._weights is not None and self._held_out)
         self._sync()
         with self._recording() as recorder:
             played = self._sample(episodes, goals=self._held_out if held_out else None)
@@ -170,21 +183,21 @@ class Evaluator:
             for t, info in enumerate(chunk.get_infos(), chunk.t_started)
         }
         order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
-        seen = [each for each in recorder.frames if each.episode in order]
-        seen.sort(key=lambda each: (order[each.episode], each.t))
-        return [Moment(*each[:5], infos[each.episode, each.t]) for each in seen]
+        frames = [frame for frame in recorder.frames if frame.episode in order]
+        frames.sort(key=lambda frame: (order[frame.episode], frame.t))
+        return [Moment(*frame[:5], infos[frame.episode, frame.t]) for frame in frames]
 
     def _sync(self) -> None:
-        # RLlib syncs the driver's own env runner with the learner after each update.
+        # RLlib synchronises the driver's env runner with the learner after each update.
         parts = [COMPONENT_RL_MODULE, COMPONENT_ENV_TO_MODULE_CONNECTOR]
         self._runner.set_state(self._algorithm.env_runner.get_state(parts))
 
     def _sample(
         self, episodes: int, *, goals: range | None = None, random_actions: bool = False
     ) -> list[SingleAgentEpisode]:
-        """Return the chunks of the first N episodes that begin, in this order, each whole."""
-        if self._drawn is not None:
-            self._drawn.draw_uniformly(goals or self._training)
+        """Play until the first N episodes that begin have ended; return their chunks in order."""
+        if self._weights is not None:
+            self._weights.draw_uniformly(goals or self._training)
         self._begun.clear()
         play = functools.partial(self._runner.sample, explore=False, random_actions=random_actions)
         if self._runner.num_envs == 1:
@@ -196,11 +209,11 @@ class Evaluator:
                 for chunk in play(num_timesteps=STEPS * self._runner.num_envs):
                     chunks.setdefault(chunk.id_, []).append(chunk)
             chunks = {id_: chunks[id_] for id_ in self._begun[:episodes]}
-        self._runner.get_metrics()  # until then RLlib 2.60 keeps the episodes
-        return [chunk for own in chunks.values() for chunk in own]
+        self._runner.get_metrics()  # RLlib 2.60 does not release the episodes before this call
+        return [chunk for parts in chunks.values() for chunk in parts]
 
     def _ended(self, chunks: Mapping[str, Sequence[SingleAgentEpisode]], episodes: int) -> bool:
-        ended = {id_ for id_, own in chunks.items() if own[-1].is_done}
+        ended = {id_ for id_, parts in chunks.items() if parts[-1].is_done}
         return len(self._begun) >= episodes and ended.issuperset(self._begun[:episodes])
 
     def _play(
@@ -208,11 +221,12 @@ class Evaluator:
     ) -> Outcome:
         chunks = self._sample(episodes, goals=goals, random_actions=random_actions)
         data = [chunk.custom_data for chunk in chunks if chunk.is_done]
-        # An env may report success alone, and failure never.
-        self._reports = self._reports or any(custom_data.SUCCESS in each for each in data)
-        successes = (
-            [float(each.get(custom_data.SUCCESS, False)) for each in data] if self._reports else []
-        )
+        # Some envs report only success and never failure, so one report is enough.
+        if any(custom_data.SUCCESS in each for each in data):
+            self._reports_success = True
+        successes: list[float] = []
+        if self._reports_success:
+            successes = [float(each.get(custom_data.SUCCESS, False)) for each in data]
         return Outcome(
             vlm_return_mean=_mean(data, custom_data.VLM_RETURN),
             ground_truth_return_mean=_mean(data, custom_data.ENV_RETURN),

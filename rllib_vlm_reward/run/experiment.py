@@ -1,4 +1,4 @@
-"""A run in YAML: RLlib's own settings under RLlib's own names, and the reward."""
+"""The YAML file of a run: RLlib's settings under RLlib's names, and the reward."""
 
 import contextlib
 import difflib
@@ -37,7 +37,7 @@ from rllib_vlm_reward.settings import (
 __all__ = ["Experiment", "Policy", "Stop"]
 
 Settings = dict[str, Any]
-# In this order: the default evaluation depends on whether there are several agents.
+# The order matters: the default evaluation depends on whether there are several agents.
 SECTIONS = (
     "environment",
     "env_runners",
@@ -50,31 +50,32 @@ SECTIONS = (
     "framework",
     "reporting",
 )
-# Arguments that are classes or functions: YAML names them by import path. So are all callbacks.
+# Arguments that are classes or functions, which YAML gives as import paths. All arguments of
+# callbacks are too.
 _OBJECTS = {
     "env_runners": {"env_to_module_connector", "module_to_env_connector"},
     "multi_agent": {"policy_mapping_fn", "policies_to_train"},
     "evaluation": {"custom_evaluation_function"},
 }
 _VERSIONED = re.compile(r"-v\d+$")  # how a gymnasium id ends
-# Iterations between RLlib's evaluations of a run that asks for none but the one at the end.
+# The evaluation interval, in iterations, of a run that is evaluated only at its end.
 _NEVER = 10**9
-_EVALUATION_SEED = 1_000_003  # added to the run's, for layouts of other seeds
+_EVALUATION_SEED = 1_000_003  # added to the run's seed, so that evaluation has other layouts
 
 
 class Stop(Section, place="stop"):
-    """When training ends: at the first of these.
+    """When training ends: as soon as one of these limits is reached.
 
     Attributes:
-        env_steps: of all env runners.
-        wall_seconds: of training iterations; None sets no limit.
+        env_steps: number of env steps of all env runners.
+        wall_seconds: duration of the training iterations in seconds; None sets no limit.
     """
 
     env_steps: Annotated[int, Field(gt=0)]
     wall_seconds: Annotated[float, Field(gt=0)] | None = None
 
     def is_reached(self, progress: Progress) -> bool:
-        """Return whether training has come to its end."""
+        """Return whether a limit is reached."""
         late = self.wall_seconds is not None and progress.wall_seconds >= self.wall_seconds
         return late or progress.env_steps >= self.env_steps
 
@@ -85,9 +86,9 @@ class Policy(Section, place="policy"):
     Attributes:
         module: import path of the class; None takes RLlib's default for the observation space,
             with ``model_config``.
-        model_config_: its ``model_config``, a mapping that the class reads; ours read ``hidden``,
-            ``patch_size``, ``channels``, ``stacked_frames``, and where they have an LSTM
-            ``memory``, ``lstm_size`` and ``max_seq_len``.
+        model_config_: the ``model_config``, a mapping that the class reads. The classes of this
+            package read ``hidden``, ``patch_size``, ``channels`` and ``stacked_frames``;
+            ``GoalConditionedModule`` also reads ``memory``, ``lstm_size`` and ``max_seq_len``.
     """
 
     module: str | None = "rllib_vlm_reward.policies.GoalConditionedModule"
@@ -95,29 +96,31 @@ class Policy(Section, place="policy"):
 
 
 class Experiment(Section, place="the top level of a run"):
-    """What ``rllib-vlm-reward train`` runs.
+    """The settings of a run of ``rllib-vlm-reward train``.
 
-    A run evaluates at its end. ``evaluation`` adds RLlib's own evaluation, whose figures are in
-    TensorBoard; a run of several agents is evaluated by that at its end too.
+    Every run is evaluated at its end. Use ``evaluation`` to add RLlib's own evaluation during
+    training, with results in TensorBoard. With several agents, RLlib's evaluation is also the one
+    at the end.
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
-        seed: of envs, policy and learner.
+        seed: seed of envs, policy and learner.
         environment, env_runners, training, learners, fault_tolerance, framework, reporting: keyword
-            arguments of the method of that name of RLlib's ``AlgorithmConfig``. ``env`` is a
-            gymnasium id, or the import path of an env class, or of a function that returns an env,
-            called with ``env_config``.
-        multi_agent, evaluation, callbacks: keyword arguments of these methods; functions and
-            classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, by
-            import path.
+            arguments for the method with this name of RLlib's ``AlgorithmConfig``. ``env`` is a
+            gymnasium id, or the import path of an env class or of a function that takes
+            ``env_config`` and returns an env.
+        multi_agent, evaluation, callbacks: keyword arguments for these methods. Give functions and
+            classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, as
+            import paths.
         policy: the RLModule; None takes RLlib's default for the observation space.
-        vlm_reward: see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
-        curriculum: draws each episode's goal, see :class:`.CurriculumConfig`; None leaves the
-            choice to the env.
+        vlm_reward: the reward, see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
+        curriculum: draws the goal of each episode, see :class:`.CurriculumConfig`; None lets the
+            env choose.
         stop: when training ends.
-        evaluation_episodes: episodes of each evaluation at the end: trained, random, goal-blind;
-            of several agents trained alone.
-        checkpoint_every: iterations between checkpoints.
+        evaluation_episodes: number of episodes of each evaluation at the end: of the trained agent,
+            of random actions and of the goal-blind agent. With several agents, only the trained
+            agents are evaluated.
+        checkpoint_every: number of iterations between checkpoints.
 
     Raises:
         pydantic.ValidationError: an unknown key, or a value outside its range.
@@ -159,7 +162,7 @@ class Experiment(Section, place="the top level of a run"):
         """Read the experiment from YAML text.
 
         Raises:
-            ConfigError: the text is no YAML or not a mapping, or a key stands twice in one.
+            ConfigError: the text is not valid YAML or not a mapping, or a mapping repeats a key.
         """
         return cls._of(parse_settings(text), "experiment")
 
@@ -168,14 +171,14 @@ class Experiment(Section, place="the top level of a run"):
         """Read the experiment from a YAML file.
 
         Args:
-            path: the file, or the name of a shipped run, such as ``quickstart``; see
+            path: path of the file, or the name of a shipped run, such as ``quickstart``; see
                 :func:`.find_config`.
-            assignments: ``key=value`` each, in place of what the file says, see
+            assignments: texts ``key=value``, which replace values of the file, see
                 :func:`.assign_settings`.
 
         Raises:
-            ConfigError: as :meth:`from_yaml`, and the file is named; a wrong assignment; no such
-                file or name.
+            ConfigError: there is no such file or name, or an assignment is wrong; or see
+                :meth:`from_yaml`, with the name of the file.
         """
         file = find_config(path)
         return cls._of(assign_settings(read_settings(file), assignments), str(file))
@@ -190,19 +193,20 @@ class Experiment(Section, place="the top level of a run"):
         return cls.model_validate(settings)
 
     def to_dict(self) -> Settings:
-        """Return the settings that were given, in YAML's types and under its keys."""
+        """Return the given settings, without defaults, with the types and keys of YAML."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     def to_yaml(self) -> str:
-        """Return the settings that were given, as YAML text."""
+        """Return the given settings, without defaults, as YAML text."""
         return dump_settings(self.to_dict())
 
     def to_algorithm_config(self) -> AlgorithmConfig:
         """Return RLlib's configuration, with the reward added.
 
         Raises:
-            ConfigError: a setting that the AlgorithmConfig's method does not know or refuses, or
-                an import path that leads nowhere.
+            ConfigError: RLlib does not know or accept a setting, or an import path does not exist.
+            CheckpointError, FrameError, GoalError, RewardError: see
+                :func:`~rllib_vlm_reward.plugin.add_vlm_reward`.
         """
         config: AlgorithmConfig = _algorithm(self.algorithm).get_default_config()
         for section in SECTIONS:
@@ -220,12 +224,12 @@ class Experiment(Section, place="the top level of a run"):
         return config
 
     def _evaluate_several_agents(self, config: AlgorithmConfig) -> None:
-        """Set what RLlib's evaluation does unless the run's section says otherwise.
+        """Set the defaults of RLlib's evaluation for several agents.
 
-        One sub-env, since of several the first episodes to end are the short ones.
+        The evaluation has one sub-env: with several, the first episodes to end are the short ones.
         """
         config.evaluation(
-            evaluation_interval=_NEVER,  # RLlib 2.60 then makes evaluation env runners
+            evaluation_interval=_NEVER,  # RLlib 2.60 needs it to create evaluation env runners
             evaluation_duration=self.evaluation_episodes,
             evaluation_duration_unit="episodes",
             evaluation_config={
@@ -239,7 +243,8 @@ class Experiment(Section, place="the top level of a run"):
 def _algorithm(name: str) -> type[Algorithm]:
     if name not in ALGORITHMS:
         raise ConfigError(
-            f"algorithm: got {name!r}, expected one of RLlib's: {sorted(ALGORITHMS)}."
+            f"algorithm: got {name!r}, expected one of RLlib's algorithms: {sorted(ALGORITHMS)}. "
+            "Correct the name."
         )
     algorithm: type[Algorithm] = get_trainable_cls(name)
     return algorithm
@@ -248,8 +253,8 @@ def _algorithm(name: str) -> type[Algorithm]:
 def _set_policy(config: AlgorithmConfig, policy: Policy) -> None:
     """Set the RLModule.
 
-    The model_config does not go into the spec: RLlib 2.60 then forgets the algorithm's own, as
-    DQN's double_q.
+    The model_config is not part of the spec, since RLlib 2.60 would then ignore the settings of the
+    algorithm, such as DQN's double_q.
     """
     if policy.module is not None:
         spec = RLModuleSpec(module_class=load_object(policy.module, "policy.module"))
@@ -258,17 +263,18 @@ def _set_policy(config: AlgorithmConfig, policy: Policy) -> None:
 
 
 def _check_several_agents(config: AlgorithmConfig, given: Settings) -> None:
-    """Refuse what RLlib 2.60 would only fail at when the first episode begins, or at the end."""
+    """Refuse settings with which RLlib 2.60 fails only in the first episode, or at the end."""
     if "policy_mapping_fn" not in given:
         raise ConfigError(
             f"multi_agent: got the policies {sorted(config.policies)} without policy_mapping_fn, "
-            "expected the import path of a function (agent, episode, **kwargs) -> policy. Add "
-            "policy_mapping_fn: package.module.function."
+            "expected the import path of a function (agent, episode, **kwargs) -> policy name. "
+            "Add policy_mapping_fn: package.module.function."
         )
     if config.evaluation_duration == "auto":
         raise ConfigError(
-            "evaluation: got evaluation_duration 'auto' with several agents, expected a number: "
-            "the evaluation at the end runs beside no training. Give evaluation_duration."
+            "evaluation: got evaluation_duration 'auto' with several agents, expected a number, "
+            "since the evaluation at the end does not run in parallel with training. Set "
+            "evaluation_duration to a number."
         )
     if not config.evaluation_interval:
         config.evaluation(evaluation_interval=_NEVER)
@@ -285,7 +291,7 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
     for name in settings:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"The settings are {sorted(names)}."
+            hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of {sorted(names)}."
             raise ConfigError(
                 f"{section}: got the unknown setting {name!r}, expected an argument of "
                 f"{type(config).__name__}.{section}(). {hint}"
@@ -296,22 +302,22 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
 
 
 def _loaded(section: str, name: str, value: Any) -> Any:
-    """Return what an argument of RLlib's is, where YAML can only name it."""
+    """Return the value of an RLlib argument; import paths become the objects that they name."""
     if (section, name) == ("environment", "env"):
         return _env(value)
     if section != "callbacks" and name not in _OBJECTS.get(section, ()):
         return value
     what = f"{section}.{name}"
     if isinstance(value, list):
-        # A list of policies to train names no objects.
-        return [load_object(it, what) for it in value] if section == "callbacks" else value
+        # A list in policies_to_train contains policy names, not import paths.
+        return [load_object(path, what) for path in value] if section == "callbacks" else value
     return load_object(value, what) if isinstance(value, str) else value
 
 
 def _env(env: Any) -> Any:
-    """Return what RLlib makes the env from: an id as it is, a class that an import path names.
+    """Return the env for RLlib: an id unchanged, or the class that an import path names.
 
-    RLlib 2.60 takes no function, so one is registered under its path.
+    RLlib 2.60 does not accept a function, so a function is registered with Tune under its path.
     """
     is_path = (
         isinstance(env, str)
@@ -326,8 +332,8 @@ def _env(env: Any) -> Any:
         return made
     if not callable(made):
         raise ConfigError(
-            f"environment.env: {env!r} is {made!r}, expected an env class or a function that "
-            "returns an env. Correct the path."
+            f"environment.env: got {env!r}, which is {made!r}, expected an env class or a function "
+            "that returns an env. Correct the path."
         )
     tune.register_env(env, made)
     return env
@@ -335,11 +341,11 @@ def _env(env: Any) -> Any:
 
 @contextlib.contextmanager
 def _refusals(section: str, settings: Settings) -> Iterator[None]:
-    """Say which settings RLlib refuses; its own error often names none."""
+    """Raise an error that names the settings if RLlib refuses them; RLlib often names none."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise ConfigError(
             f"{section}: RLlib refuses {settings} ({type(error).__name__}: {error}), expected "
-            "arguments of the AlgorithmConfig. Correct their types and values."
+            "valid arguments for its AlgorithmConfig. Correct their types and values."
         ) from error

@@ -1,4 +1,4 @@
-"""Scored frames as a strip, a GIF or a PNG, with goal and score drawn in."""
+"""Draws scored frames with their goal and score, as a strip, a GIF or a PNG."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -24,7 +24,13 @@ def save_frames(path: Path, frames: Frames) -> None:
 
 
 def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -> None:
-    """Save moments as a GIF, the last frame of each episode held; goal and score drawn in."""
+    """Save moments as a GIF with goals and scores; the last frame of each episode stays longer.
+
+    Args:
+        path: path of the GIF.
+        moments: the scored frames, grouped by episode.
+        threshold: β; None without a threshold.
+    """
     images: list[Image.Image] = []
     durations: list[int] = []
     for _, episode in groupby(moments, key=lambda moment: moment.episode):
@@ -37,9 +43,12 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -
 def draw_moment(
     moment: Moment, threshold: float | None, success: bool | None = None
 ) -> Image.Image:
-    """Draw a frame enlarged, its goal above and its score below; green where the reward fires.
+    """Draw an enlarged frame with its goal above and its score below.
 
-    Around it goes a green line for a success, a red one for a failure; none where it is not known.
+    Args:
+        moment: the scored frame.
+        threshold: β; a score above it is drawn in green.
+        success: draws a green border for a success, a red one for a failure, none for None.
     """
     frame = Image.fromarray(moment.frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     image = Image.new("RGB", (SIDE, SIDE + 2 * BAND), DARK)
@@ -60,13 +69,13 @@ def draw_moment(
 
 
 def strip(moments: Sequence[Moment], threshold: float | None, most: int = 8) -> Frames:
-    """Return the first moments side by side, uint8 ``[H, W, 3]``, for TensorBoard."""
+    """Return the first ``most`` moments side by side, uint8 ``[H, W, 3]``, for TensorBoard."""
     images: list[Any] = [np.asarray(draw_moment(m, threshold)) for m in moments[:most]]
     return np.concatenate(images, axis=1)
 
 
 def draw_highlights(highlights: Sequence[ScoredFrame], threshold: float | None) -> Frames:
-    """Return the highest-scored frames side by side, uint8 ``[H, W, 3]``, each with its truth."""
+    """Return the highest-scored frames side by side, uint8 ``[H, W, 3]``, with success borders."""
     images = [draw_moment(Moment(*it[:5]), threshold, it.success) for it in highlights]
     return np.concatenate([np.asarray(image) for image in images], axis=1)
 

@@ -1,4 +1,4 @@
-"""Trains, saves, evaluates: one run from its YAML to its summary."""
+"""Trains, saves and evaluates: one run from its settings to its summary."""
 
 import contextlib
 import dataclasses
@@ -32,7 +32,7 @@ from rllib_vlm_reward.serving.deployment import joined_cluster
 __all__ = ["train"]
 
 VIDEO_EPISODES = 6
-# For frames and episodes in flight; Ray's own default is 30 % of the machine's memory.
+# Memory for frames and episodes that are being sent. Ray's default is 30 % of the machine's memory.
 OBJECT_STORE_BYTES = 512 * 1024**2
 
 Report = Callable[[Progress | str], None]
@@ -47,21 +47,30 @@ def train(
 ) -> dict[str, Any]:
     """Run an experiment and return its summary.
 
-    Joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one, which ends with the run.
+    The function joins the Ray cluster of ``RAY_ADDRESS``, or starts a local one that ends with the
+    run.
 
     Args:
-        experiment: what to run.
-        output: folder of checkpoint, TensorBoard events, ``summary.json``, ``returns.png``, with a
-            single agent ``agent.gif``, and with a curriculum ``curriculum.png``.
-        resume: go on from the checkpoint in ``output``.
-        report: called with the progress of each iteration, and with a line of what is done next.
+        experiment: the settings of the run.
+        output: folder for the checkpoint, the TensorBoard events, ``summary.json`` and
+            ``returns.png``; for a single agent also ``agent.gif``, and with a curriculum
+            ``curriculum.png``.
+        resume: whether to resume from the checkpoint in ``output``.
+        report: called with the progress after each iteration, and with a line of text before each
+            further step.
 
     Returns:
-        What ``summary.json`` holds. Returns and success are means over the evaluation's episodes,
-        which do not explore, of several agents under ``agents`` too; ``wall_seconds`` are those of
-        the training iterations.
+        The contents of ``summary.json``. Returns and success are means over the episodes of the
+        evaluation, which does not explore; for several agents also by agent, under ``agents``.
+        ``wall_seconds`` is the duration of the training iterations.
+
+    Raises:
+        FileExistsError, FileNotFoundError, ConfigError: see :class:`.RunFolder`.
+        AlarmError: an alarm began, and the reward has ``alarms: error``.
+        CheckpointError, ConfigError, FrameError, GoalError, PoolError, RewardError: the settings,
+            the env or the reward are wrong.
     """
-    config = experiment.to_algorithm_config()  # before anything starts, for its errors
+    config = experiment.to_algorithm_config()  # first, so that its errors come at once
     folder = RunFolder(output, experiment, resume=resume)
     with (
         joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES),
@@ -85,9 +94,12 @@ def train(
 
 @contextlib.contextmanager
 def _exit_at_sigterm() -> Iterator[None]:
-    """Let a scheduler's SIGTERM be saved like Ctrl-C; Ray 2.60's own handler aborts the driver."""
+    """Treat a scheduler's SIGTERM like Ctrl-C, so that the run is saved.
+
+    Ray 2.60's own handler would abort the driver.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield  # which alone may handle signals
+        yield  # only the main thread may handle signals
         return
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
@@ -99,9 +111,9 @@ def _exit_at_sigterm() -> Iterator[None]:
 def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report) -> None:
     stop, history = experiment.stop, folder.history
     if history and stop.is_reached(history[-1]):
-        report("the run is complete: it is evaluated again")
+        report("training is complete: evaluating the run again")
         return
-    # An episode of several agents is no one strip of frames.
+    # The evaluator does not support several agents.
     evaluator = None if algorithm.config.is_multi_agent else Evaluator(algorithm)
     picture_at = 0
     callbacks_of(algorithm).show_highlights(algorithm)
@@ -117,8 +129,8 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                 picture_at = progress.env_steps + stop.env_steps // 10
                 _log_pictures(folder, evaluator, progress, experiment)
     except AlarmError:
-        report("alarm: saving a checkpoint, for --resume")
-        # The alarm kept the iteration's own progress back.
+        report("alarm: saving a checkpoint for --resume")
+        # There is no progress for this iteration, since the alarm stopped it.
         env_steps = history[-1].env_steps if history else 0
         _log_scores(folder, callbacks_of(algorithm).monitor, env_steps, experiment)
         folder.save_checkpoint(algorithm)
@@ -127,9 +139,9 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
         if history:
             report("interrupted: saving a checkpoint")
             folder.save_checkpoint(algorithm)
-            report(f"saved after iteration {history[-1].iteration}: --resume goes on")
+            report(f"saved after iteration {history[-1].iteration}: resume with --resume")
         else:
-            report("interrupted in the first iteration: there is nothing to save")
+            report("interrupted in the first iteration: nothing to save")
         raise
     finally:
         if evaluator is not None:
@@ -140,7 +152,7 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
 def _log_pictures(
     folder: RunFolder, evaluator: Evaluator, progress: Progress, experiment: Experiment
 ) -> None:
-    """Show an episode of the present policy in TensorBoard, and what the curriculum did."""
+    """Add an episode of the present policy and a chart of the curriculum to TensorBoard."""
     frames = strip(evaluator.record(1), experiment.vlm_reward.threshold_in_force)
     folder.log_frames("episode", frames, progress.env_steps)
     if progress.curriculum is not None:
@@ -150,7 +162,7 @@ def _log_pictures(
 def _log_scores(
     folder: RunFolder, monitor: RewardMonitor, env_steps: int, experiment: Experiment
 ) -> None:
-    """Show the iteration's scores in TensorBoard, and the frames that scored highest."""
+    """Add histograms of the scores and the highest-scored frames to TensorBoard."""
     for name, counts, bounds in monitor.histograms():
         folder.log_scores(f"scores/{name}", counts, env_steps, bounds=bounds)
     if monitor.highlights:
@@ -161,7 +173,7 @@ def _log_scores(
 def _conclude(
     algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report
 ) -> dict[str, Any]:
-    """Evaluate, draw, and write the summary."""
+    """Evaluate the run, draw its pictures, and write the summary."""
     last = folder.history[-1]
     if algorithm.config.is_multi_agent:
         evaluated = _evaluate_agents(algorithm, folder, report)
@@ -186,7 +198,7 @@ def _conclude(
 def _evaluate(
     algorithm: Algorithm, experiment: Experiment, folder: RunFolder, report: Report
 ) -> dict[str, Any]:
-    """Evaluate a single agent beside chance and a goal-blind agent, and draw some episodes."""
+    """Evaluate a single agent, random actions and a goal-blind agent, and draw some episodes."""
     episodes = experiment.evaluation_episodes
     report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
     with contextlib.closing(Evaluator(algorithm, episodes=episodes)) as evaluator:
@@ -194,8 +206,9 @@ def _evaluate(
         blind, held_out = evaluator.goal_blind(episodes), evaluator.held_out(episodes)
         held_out_blind = evaluator.goal_blind(episodes, held_out=True)
     report("drawing")
-    with contextlib.closing(Evaluator(algorithm)) as narrow:  # it keeps every sub-env's frames
-        moments = narrow.record(VIDEO_EPISODES)
+    # A new evaluator with one sub-env, since recording stores the frames of all sub-envs.
+    with contextlib.closing(Evaluator(algorithm)) as evaluator:
+        moments = evaluator.record(VIDEO_EPISODES)
     save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold_in_force)
     return {
         **{name: getattr(trained, name) for name in FIGURES},
@@ -209,7 +222,7 @@ def _evaluate(
 
 
 def _evaluate_agents(algorithm: Algorithm, folder: RunFolder, report: Report) -> dict[str, Any]:
-    """Evaluate several agents as RLlib does; what it says of each goes to TensorBoard too."""
+    """Evaluate several agents with RLlib's evaluation, and add its metrics to TensorBoard."""
     unit = algorithm.config.evaluation_duration_unit
     report(f"evaluating: {algorithm.config.evaluation_duration} {unit} of the agents together")
     outcome = evaluate_agents(algorithm)

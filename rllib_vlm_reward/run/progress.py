@@ -1,4 +1,4 @@
-"""What is known after each iteration; a line of ``progress.jsonl``."""
+"""The progress of a run after each iteration, which is a line of ``progress.jsonl``."""
 
 import dataclasses
 import json
@@ -24,10 +24,10 @@ __all__ = [
 ]
 
 FIGURES = (names.VLM_RETURN, names.GROUND_TRUTH_RETURN, names.GROUND_TRUTH_SUCCESS)
-"""What is known of the episodes, under the names of the metrics in TensorBoard."""
+"""The figures of the episodes, under their metric names in TensorBoard."""
 
 Figures = dict[str, float | None]
-"""A value for each of :data:`FIGURES`; None where it is not known."""
+"""A value for each of :data:`FIGURES`; None if there is no value."""
 
 _SAMPLED = (names.ENV_RUNNERS, "num_env_steps_sampled_lifetime")
 
@@ -37,16 +37,16 @@ class Progress:
     """The state of a run after an iteration; means are over the last 100 episodes.
 
     Attributes:
-        iteration: from 1.
-        env_steps: sampled since the start of the run.
-        wall_seconds: of training, resumed parts added up.
-        vlm_return_mean: what the VLM paid an episode; None before the first one ended.
-        ground_truth_return_mean: the env's own return.
-        ground_truth_success: share of episodes with success; None if the env reports none.
-        env_steps_per_second: sampled in this iteration.
-        curriculum: what it has come to, see :func:`.curriculum_progress`; None without one.
-        alarms: kinds of the reward's alarms that hold, see :mod:`.monitoring.alarms`.
-        agents: the three figures of each agent, by its name; empty with a single agent.
+        iteration: number of the iteration, from 1.
+        env_steps: number of env steps since the start of the run.
+        wall_seconds: duration of training in seconds, including resumed parts.
+        vlm_return_mean: mean VLM return of an episode; None before the first episode has ended.
+        ground_truth_return_mean: mean return of the env's own rewards.
+        ground_truth_success: share of the episodes with a success; None if the env reports none.
+        env_steps_per_second: env steps per second in this iteration.
+        curriculum: the state of the curriculum, see :func:`.curriculum_progress`; None without one.
+        alarms: kinds of the reward's alarms that are on, see :mod:`.monitoring.alarms`.
+        agents: the figures of each agent, by its name; empty with a single agent.
     """
 
     iteration: int
@@ -71,18 +71,18 @@ class Progress:
         curriculum: dict[str, Any] | None = None,
         alarms: Sequence[str] = (),
     ) -> "Progress":
-        """Read an RLlib result.
+        """Read the progress from an RLlib result.
 
         Args:
-            result: of ``algorithm.train()``.
-            seconds: that the iteration took.
-            sampled_before: env steps when it began; more than ``before`` has where an iteration
-                between was interrupted.
-            before: the progress of the iteration before.
+            result: the result of ``algorithm.train()``.
+            seconds: duration of the iteration.
+            sampled_before: number of env steps when the iteration began. It is more than
+                ``before.env_steps`` if an iteration in between was interrupted.
+            before: the progress after the previous iteration; None in the first one.
             curriculum: see the class.
             alarms: see the class.
         """
-        # An iteration of IMPALA's or APPO's may end before an env runner has sent anything.
+        # With IMPALA and APPO, an iteration may end before an env runner has sent any samples.
         runners = result.get(names.ENV_RUNNERS, {})
         together, agents = figures_of(runners)
         env_steps = int(runners.get("num_env_steps_sampled_lifetime", sampled_before))
@@ -98,7 +98,7 @@ class Progress:
         )
 
     def figures(self, agent: str | None = None) -> Figures:
-        """Return the figures of all episodes, or an agent's; None where one is not known."""
+        """Return the figures of all episodes, or of one agent; None where there is no value."""
         if agent is None:
             return {name: getattr(self, name) for name in FIGURES}
         return self.agents.get(agent, dict.fromkeys(FIGURES))
@@ -111,17 +111,17 @@ def figures_of(runners: Mapping[str, Any]) -> tuple[Figures, dict[str, Figures]]
         runners: ``result["env_runners"]``, of training or of RLlib's evaluation.
 
     Returns:
-        those of all episodes, and those of each agent by its name. An agent that keeps the env's
-        reward has that alone.
+        The figures of all episodes, and those of each agent by its name. An agent without a VLM
+        reward has only the return of the env's rewards.
 
     Example:
-        >>> seen = {"agents": {"a": {"vlm_return_mean": 2}}, "vlm_return_mean": 2}
-        >>> _, agents = figures_of({"vlm_reward": seen, "agent_episode_returns_mean": {"b": 1}})
+        >>> reward = {"agents": {"a": {"vlm_return_mean": 2}}, "vlm_return_mean": 2}
+        >>> _, agents = figures_of({"vlm_reward": reward, "agent_episode_returns_mean": {"b": 1}})
         >>> agents["a"]["vlm_return_mean"], agents["b"]["ground_truth_return_mean"]
         (2.0, 1.0)
     """
     reward = runners.get("vlm_reward", {})
-    # RLlib 2.60 logs this of multi-agent envs alone; here are those without a VLM reward too.
+    # RLlib 2.60 logs this for multi-agent envs only. It includes agents without a VLM reward.
     unpaid = {
         str(agent): {names.GROUND_TRUTH_RETURN: value}
         for agent, value in runners.get("agent_episode_returns_mean", {}).items()
@@ -137,7 +137,7 @@ def _figures(seen: Mapping[str, Any]) -> Figures:
 
 
 def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, dict[str, Any]]:
-    """Train for an iteration; return the progress and RLlib's result."""
+    """Train for one iteration; return the progress and RLlib's result."""
     sampled_before = algorithm.metrics.peek(_SAMPLED, default=0)
     begin = time.perf_counter()
     result = algorithm.train()
@@ -154,13 +154,13 @@ def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, di
 
 
 def write_progress(path: Path, history: list[Progress]) -> None:
-    """Write one JSON object a line."""
+    """Write the progress as one JSON object per line."""
     lines = [json.dumps(dataclasses.asdict(row)) for row in history]
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
 def read_progress(path: Path) -> list[Progress]:
-    """Read what :func:`write_progress` wrote.
+    """Read the file that :func:`write_progress` wrote.
 
     Example:
         >>> import tempfile

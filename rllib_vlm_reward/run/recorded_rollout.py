@@ -1,4 +1,4 @@
-"""The recorded rollout of a run's policy: its checkpoint, played without exploration."""
+"""Records a rollout of a run's policy from its checkpoint, without exploration."""
 
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,24 @@ __all__ = ["record_rollout"]
 def record_rollout(
     folder: Path, environment: dict[str, Any], *, episodes: int, seed: int, held_out: bool = False
 ) -> list[Moment]:
-    """Play a trained policy, without exploration, until the env ends each episode.
+    """Play a trained policy without exploration, until the env itself ends each episode.
 
-    Joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one.
+    The function joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one.
 
     Args:
-        folder: of a run, with ``config.yaml`` and ``checkpoint/``.
-        environment: an experiment's ``environment``, where the policy is played.
-        episodes: how many.
-        seed: of the layouts.
-        held_out: pose the goals that are held out of the run's training.
+        folder: output folder of a run, with ``config.yaml`` and ``checkpoint/``.
+        environment: the env to play in, in the form of an experiment's ``environment``.
+        episodes: number of episodes.
+        seed: seed of the env.
+        held_out: whether to play with the held-out goals.
 
     Returns:
-        Every frame of the episodes, in order; where the env has a method ``steps_to_go()``, the
-        infos hold what it returned.
+        All frames of the episodes, in order. If the env has a method ``steps_to_go()``, each info
+        has its result under ``steps_to_go``.
 
     Raises:
-        ConfigError: a run of several agents.
-        GoalError: ``held_out``, but the run cannot have such goals posed.
+        ConfigError: the run has several agents.
+        GoalError: ``held_out`` is set, but the run has no held-out goals or no curriculum.
 
     Example:
         >>> folder, room = Path("runs/quickstart"), {"env": "rllib_vlm_reward/Lift-v0"}
@@ -47,9 +47,8 @@ def record_rollout(
     experiment = Experiment.from_file(folder / "config.yaml")
     if held_out and (experiment.curriculum is None or not experiment.vlm_reward.evaluation_goals):
         raise GoalError(
-            f"{folder}: got a run that lacks evaluation_goals or a curriculum, which poses them, "
-            "expected both for held-out goals. Choose another player, or play with the goals of "
-            "training."
+            f"{folder}: got a run that lacks evaluation_goals or a curriculum, expected both to "
+            "play with held-out goals. Choose another run, or play with the training goals."
         )
     config = _config(experiment, environment, seed)
     with joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES):
@@ -66,7 +65,7 @@ def record_rollout(
 
 
 def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> AlgorithmConfig:
-    """Return the run's configuration, in which nothing but the env ends an episode."""
+    """Return the run's configuration, changed so that only the env ends an episode."""
     every_frame = {
         "frames": {"scored_steps": "all"},
         "early_end": False,
@@ -81,7 +80,7 @@ def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> A
                 "num_env_runners": 0,
                 "num_envs_per_env_runner": 1,
             },
-            "evaluation": {},  # whose env runners would have nothing to do
+            "evaluation": {},  # creates no evaluation env runners
             "vlm_reward": experiment.vlm_reward.model_copy(update=every_frame),
         }
     ).to_algorithm_config()
@@ -90,16 +89,16 @@ def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> A
 
 
 def _report_steps_to_go(config: AlgorithmConfig) -> None:
-    """Put what ``steps_to_go()`` of the env returns into the infos, which RLlib keeps."""
+    """Add the result of the env's ``steps_to_go()`` to the infos, which RLlib stores."""
     create = registered_env(config.env)
-    if create is None and isinstance(config.env, str):  # RLlib 2.60 passes these to make_vec
+    if create is None and isinstance(config.env, str):  # RLlib 2.60 passes wrappers to make_vec
         wrappers = [*config.env_config.get("wrappers", ()), _with_steps_to_go]
         config.env_config = {**config.env_config, "wrappers": wrappers}
         return
     make = create or config.env
 
     class ReportingEnv:
-        """An env "class", the form that RLlib accepts."""
+        """Creates the env; RLlib accepts only classes."""
 
         def __new__(cls, context: Any) -> Any:
             return _with_steps_to_go(make(context))

@@ -1,4 +1,4 @@
-"""Would a run start? Everything is built, one step is scored, and nothing is left behind."""
+"""Checks whether a run can start: builds everything and scores one step, without training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,27 +18,28 @@ __all__ = ["check"]
 
 
 def check(experiment: Experiment, *, report: Callable[[str], None] = lambda _: None) -> Any:
-    """Build an experiment, load its CLIP, score one step of its envs, and take it all down.
+    """Build an experiment, load its CLIP model, score one step, and stop everything again.
 
-    Every env runner's envs are reset and stepped once, which shows whether frames and goals can be
-    had; one env more, in this process, is stepped by the policy, and its frame is scored. Nothing
-    is trained and no file is written, but for the empty folder of RLlib's in ``~/ray_results``.
+    The check resets and steps the envs of every env runner once, and checks their frames and goals.
+    Then the policy steps one more env in this process, and the reward actors score its frame. The
+    check trains nothing, and writes no files except RLlib's empty folder in ``~/ray_results``.
 
-    Joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one, which ends with the check.
+    The function joins the Ray cluster of ``RAY_ADDRESS``, or starts a local one that ends with the
+    check.
 
     Args:
-        experiment: what is checked.
-        report: called with a line of what is done next.
+        experiment: the settings to check.
+        report: called with a line of text before each step.
 
     Returns:
-        what was built, for people to compare with what they meant: ``algorithm``, ``env``,
-        ``encoder``, ``goals`` (how many), ``actors`` (what each runs), ``env_runners`` and
-        ``scores``: of each frame that the step scored its goal and its score. Empty where
-        ``scored_steps`` leaves the first step out.
+        A description of the run, to compare with what you intended: ``algorithm``, ``env``,
+        ``encoder``, ``goals`` (their number), ``actors`` (a description of each), ``env_runners``
+        (their number) and ``scores`` (``goal`` and ``score`` of each frame; empty if
+        ``scored_steps`` does not select the first step).
 
     Raises:
-        CheckpointError, ConfigError, FrameError, GoalError, PoolError, RewardError: training would
-            fail.
+        CheckpointError, ConfigError, FrameError, GoalError, PoolError, RewardError: training cannot
+            succeed.
     """
     config = experiment.to_algorithm_config()
     with joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES):
@@ -61,19 +62,19 @@ def check(experiment: Experiment, *, report: Callable[[str], None] = lambda _: N
 
 
 def _score_a_step(algorithm: Algorithm) -> list[ScoredFrame]:
-    """Step one env by the policy, in this process, where an error is raised at once."""
+    """Let the policy step one env in this process, where errors are raised at once."""
     config = algorithm.config.copy(copy_frozen=False)
     config.env_runners(num_env_runners=0, num_envs_per_env_runner=1)
     config.freeze()
     kind = MultiAgentEnvRunner if config.is_multi_agent else SingleAgentEnvRunner
     runner = kind(config=config, worker_index=0)
     try:
-        own, piece = reward_piece(algorithm.env_runner), reward_piece(runner)
-        attach_pieces(runner, own.pool.name, own.run, evaluates=True)
+        driver_piece, piece = reward_piece(algorithm.env_runner), reward_piece(runner)
+        attach_pieces(runner, driver_piece.pool.name, driver_piece.run, evaluates=True)
         recorder = Recorder()
         piece.record(recorder)
         runner.sample(num_timesteps=1, explore=False)
-        callbacks_of(algorithm).on_evaluate_end()  # raises what the piece reported
+        callbacks_of(algorithm).on_evaluate_end()  # raises the errors that the piece reported
         return recorder.frames
     finally:
         runner.stop()

@@ -1,4 +1,4 @@
-"""The env of a run, outside of training."""
+"""Creates the env of a run outside of training."""
 
 from typing import Any
 
@@ -13,20 +13,21 @@ __all__ = ["make_env"]
 
 
 def make_env(experiment: Experiment) -> gym.vector.SyncVectorEnv:
-    """Make a run's env as RLlib's env runner does, in its wrappers, as one sub-env in this process.
+    """Create a run's env with the same wrappers as in training, in this process and without Ray.
 
-    With a curriculum it draws the goals of training, each as likely as another. Needs no Ray.
+    With a curriculum, the env draws the training goals uniformly.
 
     Args:
-        experiment: of a single-agent env: a gymnasium id, one registered with Tune, a class, or
-            the import path of a class or function.
+        experiment: the settings of a run with a single-agent env: a gymnasium id, a name registered
+            with Tune, a class, or the import path of a class or function.
 
     Returns:
         A vector env whose ``envs[0]`` is the env.
 
     Raises:
-        ConfigError, FrameError, GoalError, RewardError: several agents, or what
-            :meth:`.Experiment.to_algorithm_config` refuses.
+        ConfigError: the run has several agents.
+        CheckpointError, ConfigError, FrameError, GoalError, RewardError: see
+            :meth:`.Experiment.to_algorithm_config`.
 
     Example:
         >>> env = make_env(Experiment.from_yaml('''
@@ -40,8 +41,9 @@ def make_env(experiment: Experiment) -> gym.vector.SyncVectorEnv:
     config = experiment.to_algorithm_config()
     if config.is_multi_agent:
         raise ConfigError(
-            f"multi_agent: got the policies {sorted(config.policies)}, expected a run of a single "
-            "agent, whose env can be played outside of training. Let `train` evaluate several."
+            f"multi_agent: got the policies {sorted(config.policies)}, expected a run with a "
+            "single agent. To evaluate several agents, use `train`, which does it at the end of a "
+            "run."
         )
     create = registered_env(config.env)
     if create is None and isinstance(config.env, str):

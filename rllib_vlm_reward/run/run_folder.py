@@ -1,4 +1,4 @@
-"""The folder that a run writes, and resumes from."""
+"""The output folder of a run, from which the run can be resumed."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["RunFolder"]
 
-# RLlib's settings of where a run is computed, which may change when it is resumed.
+# RLlib's settings of how a run is distributed, which may change when it is resumed.
 ELSEWHERE = {
     "num_env_runners",
     "num_cpus_per_env_runner",
@@ -33,17 +33,22 @@ ELSEWHERE = {
 
 
 class RunFolder:
-    """``config.yaml``, ``checkpoint/``, ``progress.jsonl``, TensorBoard events and the results.
+    """The output folder: ``config.yaml``, ``checkpoint/``, ``progress.jsonl``, events and results.
 
     Args:
-        path: the folder; made if it does not exist.
-        experiment: what is run in it.
-        resume: go on from the folder's checkpoint.
+        path: the folder; created if it does not exist.
+        experiment: the settings of the run.
+        resume: whether to resume from the checkpoint in the folder.
+
+    Attributes:
+        path: the folder.
+        checkpoint: path of the checkpoint.
+        history: the progress of all iterations so far.
 
     Raises:
-        FileExistsError: a run lies there and ``resume`` is off.
-        FileNotFoundError: ``resume`` is on and there is no checkpoint.
-        ConfigError: ``resume`` is on and the folder's run has other settings.
+        FileExistsError: the folder contains a run, and ``resume`` is off.
+        FileNotFoundError: ``resume`` is on, and there is no checkpoint.
+        ConfigError: ``resume`` is on, and the run in the folder has other settings.
     """
 
     def __init__(self, path: Path, experiment: Experiment, *, resume: bool) -> None:
@@ -53,15 +58,15 @@ class RunFolder:
         self._progress = path / "progress.jsonl"
         self._old = path / "checkpoint.old"
         if self._old.exists() and not self.checkpoint.exists():
-            self._old.rename(self.checkpoint)  # a kill came between save_checkpoint's renames
+            self._old.rename(self.checkpoint)  # save_checkpoint was killed between its renames
         self.history: list[Progress] = []
         if resume:
             self._check_resumable(experiment)
             self.history = read_progress(self.checkpoint / "progress.jsonl")
         elif self.checkpoint.exists():
             raise FileExistsError(
-                f"output: a run lies in {path}, expected an empty folder. Give --resume to go on "
-                "with it, or another --output."
+                f"output: {path} contains a run, expected an empty folder. Use --resume to "
+                "continue it, or choose another --output."
             )
         path.mkdir(parents=True, exist_ok=True)
         self._config.write_text(experiment.to_yaml())
@@ -73,30 +78,30 @@ class RunFolder:
     def _check_resumable(self, experiment: Experiment) -> None:
         if not self.checkpoint.exists():
             raise FileNotFoundError(
-                f"resume: no checkpoint in {self.path}, expected {self.checkpoint}. Leave "
-                "--resume out to start the run."
+                f"resume: got no checkpoint in {self.path}, expected {self.checkpoint}. Start the "
+                "run without --resume."
             )
         before = read_settings(self._config)
-        # A run may be prolonged, and be computed elsewhere; the rest is in the checkpoint.
-        was, now = _lasting(before), _lasting(experiment.to_dict())
+        # A resumed run may train longer and on other machines; all else must stay the same.
+        was, now = _fixed(before), _fixed(experiment.to_dict())
         changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
         reward = experiment.vlm_reward
-        paid = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
+        old_reward = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
         if not reward.may_change:
             changed += [
-                f"vlm_reward.{key} (was {paid[key]!r}, now {value!r})"
+                f"vlm_reward.{key} (was {old_reward[key]!r}, now {value!r})"
                 for key, value in reward.reward_settings.items()
-                if paid[key] != value
+                if old_reward[key] != value
             ]
         if changed:
             raise ConfigError(
                 f"resume: {', '.join(changed)} differ from the run in {self.path}, expected the "
-                "same settings. Start a new run in another --output, or restore them; with "
-                "vlm_reward: {may_change: true} the reward may differ."
+                "same settings. Restore the old settings, or start a new run in another --output. "
+                "To change the reward, set vlm_reward: {may_change: true}."
             )
 
     def save_checkpoint(self, algorithm: Algorithm) -> None:
-        """Save the algorithm and the progress so far, replacing the checkpoint as a whole."""
+        """Save the algorithm and the progress so far; replace the old checkpoint as a whole."""
         fresh = self.path / "checkpoint.new"
         for stale in (fresh, self._old):
             shutil.rmtree(stale, ignore_errors=True)
@@ -108,14 +113,14 @@ class RunFolder:
         shutil.rmtree(self._old, ignore_errors=True)
 
     def log(self, progress: Progress, result: dict[str, Any]) -> None:
-        """Add an iteration to the progress and every scalar of RLlib's result to TensorBoard."""
+        """Add an iteration to the progress, and all numbers of RLlib's result to TensorBoard."""
         self.history.append(progress)
         write_progress(self._progress, self.history)
         for name, value in _scalars(result):
             self._board.add_scalar(name, value, progress.env_steps)
 
     def log_evaluation(self, result: dict[str, Any]) -> None:
-        """Add every scalar of an evaluation at the end of the run to TensorBoard."""
+        """Add all numbers of the evaluation at the end of the run to TensorBoard."""
         for name, value in _scalars(result, "evaluation/"):
             self._board.add_scalar(name, value, self.history[-1].env_steps)
 
@@ -131,7 +136,14 @@ class RunFolder:
         *,
         bounds: tuple[float, float],
     ) -> None:
-        """Add a histogram of scores, int64 ``[N]``, in equal bins between two bounds."""
+        """Add a histogram of scores to TensorBoard.
+
+        Args:
+            name: name of the histogram.
+            counts: int64 ``[N]``: the number of scores in each of N equal bins.
+            env_steps: number of env steps so far.
+            bounds: the scores at which the first bin begins and the last bin ends.
+        """
         edges = np.linspace(*bounds, len(counts) + 1)
         middles = (edges[:-1] + edges[1:]) / 2
         self._board.add_histogram_raw(
@@ -151,17 +163,17 @@ class RunFolder:
         (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
     def close(self) -> None:
-        """Write what TensorBoard still holds back."""
+        """Write all remaining TensorBoard events, and close the file."""
         self._board.close()
 
 
-def _lasting(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a resumed run must share, but for the reward's."""
+def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that may not change when a run is resumed, without the reward's."""
     return {
-        section: {key: value for key, value in its.items() if key not in ELSEWHERE}
-        if isinstance(its, dict)
-        else its
-        for section, its in settings.items()
+        section: {key: value for key, value in values.items() if key not in ELSEWHERE}
+        if isinstance(values, dict)
+        else values
+        for section, values in settings.items()
         if section not in ("stop", "vlm_reward", "fault_tolerance", "reporting", "evaluation")
     }
 

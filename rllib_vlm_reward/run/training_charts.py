@@ -1,4 +1,4 @@
-"""A run's progress as charts: returns and success, and what its curriculum did."""
+"""Draws the progress of a run: returns and success, and its curriculum."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ from rllib_vlm_reward.run.progress import FIGURES, Progress
 
 __all__ = ["draw_curriculum", "save_curve"]
 
-_NAMED = 40  # goals whose names fit beside the picture
-# VLM return and success often coincide: one is seen around the other.
+_NAMED = 40  # the most goals whose names fit beside the picture
+# VLM return and success are often equal: the thick line stays visible around the thin one.
 _STYLES: dict[str, dict[str, Any]] = dict(
     zip(FIGURES, ({"linewidth": 5, "alpha": 0.4}, {}, {"ls": "--"}), strict=True)
 )
@@ -28,9 +28,9 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
     """Save VLM return, ground-truth return and success over env steps as a PNG.
 
     Args:
-        path: of the PNG.
-        history: of a run; of several agents each has a colour.
-        title: above the chart.
+        path: path of the PNG.
+        history: the progress of a run. With several agents, each has its own colour.
+        title: title of the chart.
     """
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     agents: list[str | None] = [*sorted({agent for row in history for agent in row.agents})]
@@ -50,13 +50,15 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
 
 
 def draw_curriculum(history: Sequence[Progress]) -> Frames:
-    """Draw each goal's weight, and the mean of its signal, over env steps; stages as lines.
+    """Draw the weight of each goal and the mean of its signal over env steps.
+
+    Vertical lines mark the beginning of a stage.
 
     Args:
-        history: of a run with a curriculum, of the same goals throughout.
+        history: the progress of a run with a curriculum; its goals must not change.
 
     Returns:
-        uint8 ``[H, W, 3]``.
+        The picture, uint8 ``[H, W, 3]``.
     """
     rows = [row for row in history if row.curriculum is not None]
     curricula: list[dict[str, Any]] = [row.curriculum for row in rows if row.curriculum is not None]
@@ -82,15 +84,15 @@ def draw_curriculum(history: Sequence[Progress]) -> Frames:
 
 
 def _grid(curricula: Sequence[dict[str, Any]], goals: Sequence[str], key: str) -> Any:
-    """Return a goal a row and an iteration a column; NaN where nothing is known."""
-    goals_of = [curriculum["goals"] for curriculum in curricula]
-    known = [[each.get(goal, {}).get(key) for each in goals_of] for goal in goals]
-    return np.array(known, float)
+    """Return an array with a row for each goal and a column for each iteration; NaN for None."""
+    columns = [curriculum["goals"] for curriculum in curricula]
+    values = [[column.get(goal, {}).get(key) for column in columns] for goal in goals]
+    return np.array(values, float)
 
 
 def _draw(figure: Any, axes: Axes, grid: Any, name: str) -> None:
-    known = grid[np.isfinite(grid)]
-    lowest, highest = min(known.min(initial=0.0), 0.0), max(known.max(initial=0.0), 1e-9)
+    values = grid[np.isfinite(grid)]
+    lowest, highest = min(values.min(initial=0.0), 0.0), max(values.max(initial=0.0), 1e-9)
     image = axes.imshow(grid, aspect="auto", interpolation="nearest", vmin=lowest, vmax=highest)
     axes.set_facecolor("lightgrey")
     figure.colorbar(image, ax=axes, label=name)

@@ -133,7 +133,7 @@ def test_a_run_of_several_agents_goes_on(trained):
 def test_a_command_that_plays_one_agent_refuses_several(trained, tmp_path):
     config, *_ = trained
     result = run("collect", config, "--output", tmp_path / "frames.parquet")
-    assert "expected a run of a single agent" in str(result.exception)
+    assert "expected a run with a single agent" in str(result.exception)
 
 
 def test_the_documented_yaml_trains(cluster, tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
     assert "no checkpoint" in str(result.exception)
 
 
-SAVED = "saved after iteration 1: --resume goes on"
+SAVED = "saved after iteration 1: resume with --resume"
 
 
 def interrupt(*_):
