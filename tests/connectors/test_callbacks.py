@@ -38,7 +38,7 @@ def assert_no_new_actor(before):
     [
         (broken.SilentEnv, FrameError, 'render_mode="rgb_array"'),
         (broken.FloatEnv, FrameError, "float64"),
-        (broken.GreyEnv, FrameError, "Grey"),
+        (broken.GreyEnv, FrameError, "grey frames"),
         (broken.UnevenEnv, FrameError, "mixed sizes"),
         (broken.StrangerEnv, GoalError, "unknown goal 'a yellow wall'"),
     ],

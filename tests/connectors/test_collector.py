@@ -44,7 +44,7 @@ def test_frames_come_from_observations_or_infos(source):
         ("info:rgb", None, {"other": 1}, "the keys \\['other'\\]"),
         ("obs:rgb", np.zeros(3), {}, "ndarray"),
         ("obs", np.zeros((4, 4, 3), np.float32), {}, "float32 \\[1, 4, 4, 3\\]"),
-        ("obs", np.zeros((4, 4), np.uint8), {}, "Grey"),
+        ("obs", np.zeros((4, 4), np.uint8), {}, "grey frames"),
     ],
 )
 def test_a_source_without_frames_says_what_it_gave(source, observation, info, says):
