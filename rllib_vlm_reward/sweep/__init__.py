@@ -4,6 +4,7 @@
 * :mod:`resources`: the resources of a trial, with those of its reward actors;
 * :mod:`search`: runs a search, with one pool for all trials;
 * :mod:`results`: the results of a search as a table, a picture and a YAML; means over seeds;
+* :mod:`search_chart`: the picture of a search;
 * :mod:`command`: the command line of the searches in ``tune_experiments/``.
 """
 

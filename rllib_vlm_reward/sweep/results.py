@@ -9,12 +9,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-import numpy as np
 from ray.tune import ResultGrid
 from ray.tune.experiment import Trial
 from ray.tune.result import EXPR_RESULT_FILE
@@ -24,11 +18,10 @@ from scipy.stats import t as student
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.monitoring import metric_names
 from rllib_vlm_reward.run import Experiment
+from rllib_vlm_reward.sweep.search_chart import save_search
 
 __all__ = ["METRICS", "SweepResults", "interval", "searched"]
 
-# Characters of a label in the picture, and how many of them stand before the first difference.
-LABEL, CONTEXT = 28, 8
 METRICS = (
     "objective",
     metric_names.GROUND_TRUTH_SUCCESS,
@@ -73,8 +66,8 @@ class SweepResults:
             raise ConfigError(
                 f"sweep: none of {trials} trials reported results{why}. {self.remaining}"
             )
-        # The best one comes last, since the picture draws it above the others; failed trials come
-        # first. The id breaks ties, since a restored search lists trials in another order.
+        # Failed trials come first, the best one last. The id breaks ties, since a restored search
+        # lists trials in another order.
         self._trials.sort(
             key=lambda it: (it.error is None, it.metrics["objective"], it.metrics["trial_id"])
         )
@@ -129,32 +122,12 @@ class SweepResults:
                 writer.writeheader()
                 writer.writerows(rows)
         (folder / "best.yaml").write_text(self.best.to_yaml())
-        self._draw(folder / "results.png")
+        save_search(folder / "results.png", self.searched, self.rows)
 
     def _row(self, config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
         drawn = {key: _at(config, key) for key in self.searched}
         figures = {key: report.get(key) for key in METRICS}
         return {"trial_id": report["trial_id"], **drawn, **figures}
-
-    def _draw(self, path: Path) -> None:
-        """Draw each trial as a line through its settings, coloured by its objective."""
-        keys = [*self.searched, "objective"]
-        rows = self.rows[::-1]
-        figure, axes = plt.subplots(figsize=(2.2 * len(keys), 5), layout="constrained")
-        heights = np.array([_heights([row[key] for row in rows]) for key in keys])
-        objective = [float(row["objective"]) for row in rows]
-        colours = plt.colormaps["viridis"](_heights(objective))
-        for column, colour in zip(heights.T, colours, strict=True):
-            axes.plot(range(len(keys)), column, color=colour, linewidth=2, alpha=0.8)
-        for x, key in enumerate(keys):
-            axes.axvline(x, color="black", linewidth=0.5)
-            named = {_name(row[key]): height for row, height in zip(rows, heights[x], strict=True)}
-            for name, height in named.items():
-                axes.text(x + 0.03, height, _label(name, [*named]), fontsize=7)
-        axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right", fontsize=8)
-        axes.set_yticks([])
-        figure.savefig(path, dpi=120)
-        plt.close(figure)
 
 
 def searched(space: Mapping[str, Any] | list[Any], prefix: str = "") -> Iterator[str]:
@@ -225,37 +198,3 @@ def _reports(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / EXPR_RESULT_FILE).read_text().splitlines()
     reports = {report["training_iteration"]: report for report in map(json.loads, lines)}
     return [reports[iteration] for iteration in sorted(reports)]
-
-
-def _heights(values: list[Any]) -> Any:
-    """Scale values to [0, 1]: numbers by size, or its logarithm if they span a factor of 20; else
-    by name."""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        numbers = np.array(values, float)
-        if numbers.min() > 0 and numbers.max() / numbers.min() > 20:
-            numbers = np.log(numbers)
-        spread = numbers.max() - numbers.min()
-        return (numbers - numbers.min()) / spread if spread else np.full(len(numbers), 0.5)
-    names = sorted({_name(value) for value in values})
-    return np.array([(names.index(_name(value)) + 0.5) / len(names) for value in values])
-
-
-def _name(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _label(name: str, names: Sequence[str]) -> str:
-    """Shorten a name to fit between two axes; keep the part that no other name has."""
-    if len(name) <= LABEL:
-        return name
-    width = LABEL - 2
-    shared = max((_shared(name, other) for other in names if other != name), default=0)
-    start = max(0, min(shared - CONTEXT, len(name) - width))
-    end = start + width
-    return f"{'…' if start else ''}{name[start:end]}{'…' if end < len(name) else ''}"
-
-
-def _shared(one: str, other: str) -> int:
-    """Return the length of the common prefix of two different names."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -7,7 +7,7 @@ from ray import tune
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.sweep.results import SweepResults, _label, searched
+from rllib_vlm_reward.sweep.results import SweepResults, searched
 
 RUN = {
     "environment": {"env": "CartPole-v1"},
@@ -118,23 +118,3 @@ def test_a_search_interrupted_before_its_first_report_says_what_is_left(tmp_path
         ConfigError, match=r"none of 2 trials reported results, since .* 2 did not finish\. Run"
     ):
         SweepResults(grid, SPACE, trials=2)
-
-
-def labels(*names):
-    return [_label(name, names) for name in names]
-
-
-def test_labels_show_what_differs():
-    long = "[{'goal': 'go to {}', 'prompt': 'the agent is facing {}', "
-    names = [f"{long}'nothing': 'facing nothing'}}]", f"{long}'family': 'find'}}]", "none"]
-    assert labels(*names) == ["…g {}', 'nothing': 'facing …", "…ng {}', 'family': 'find'}]", "none"]
-    assert labels("a", "b") == ["a", "b"]
-    assert labels(long) == ["[{'goal': 'go to {}', 'pro…"]
-
-
-def test_labels_show_what_differs_of_a_value_that_goes_on_and_of_more_than_two():
-    module = "rllib_vlm_reward.policies.GoalConditionedModule"
-    assert labels(module, f"{module}SAC") == [f"…{module[-26:]}", f"…{module[-23:]}SAC"]
-    stage = "[['find the ball that is red'], ['lift the ball']"
-    first = "[['lift the ball that is red']]"
-    assert len({*labels(f"{stage}, ['put it']]", f"{stage}, ['put it down']]", first)}) == 3
