@@ -153,11 +153,11 @@ def _trajectory(
     output.mkdir(parents=True, exist_ok=True)
     save_trajectory(output / "trajectory.png", trajectory, drawn)
     first = drawn[0]
+    truths = trajectory.success or [None] * len(trajectory.steps)
+    columns = zip(trajectory.steps, trajectory.frames, first.scores, truths, strict=True)
     moments = [
-        Moment(trajectory.episode, step, frame, trajectory.goal, float(score))
-        for step, frame, score in zip(
-            trajectory.steps, trajectory.frames, first.scores, strict=True
-        )
+        Moment(trajectory.episode, step, frame, trajectory.goal, float(score), success)
+        for step, frame, score, success in columns
     ]
     save_video(output / "trajectory.gif", moments, first.config.threshold_in_force)
     return {

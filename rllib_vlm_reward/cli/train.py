@@ -80,7 +80,7 @@ def _check(experiment: "Experiment", config: Path) -> None:
 
 
 def _train(experiment: "Experiment", folder: Path, *, resume: bool) -> None:
-    from rllib_vlm_reward.run import Display, train
+    from rllib_vlm_reward.run import Display, headline, train
 
     with Display(experiment.stop.env_steps) as display:
         summary = train(experiment, folder, resume=resume, report=display.update)
@@ -88,4 +88,6 @@ def _train(experiment: "Experiment", folder: Path, *, resume: bool) -> None:
     Console().print_json(data={**summary, "training": training})
     names = ["checkpoint", "summary.json", "returns.png", "agent.gif"]
     written = [name for name in names if (folder / name).exists()]
-    Console().print(f"{folder} holds {', '.join(written[:-1])} and {written[-1]}.", highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{folder} holds {', '.join(written[:-1])} and {written[-1]}.")
+    console.print(headline(summary))

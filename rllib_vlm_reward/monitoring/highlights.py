@@ -15,7 +15,10 @@ _BYTES = 32 * 1024**2
 
 
 def best(frames: Iterable[ScoredFrame], most: int) -> list[ScoredFrame]:
-    """Return the highest-scored frames, highest first; each episode and each picture only once.
+    """Return the highest-scored frames, highest first; half of them failures, if there are enough.
+
+    Without this rule, a reward that is mostly right would hide the failures that it rewards. Each
+    picture occurs only once, and each episode at most once as a failure and once as another frame.
 
     Args:
         frames: the frames to choose from.
@@ -30,17 +33,23 @@ def best(frames: Iterable[ScoredFrame], most: int) -> list[ScoredFrame]:
         >>> again = ScoredFrame("d", 1, pictures[2], "a ball", 0.5, None)
         >>> [frame.score for frame in best([a, b, c, again], most=8)]
         [0.9, 0.5]
+        >>> failure = ScoredFrame("f", 1, pictures[0], "a ball", 0.1, False)
+        >>> [frame.score for frame in best([b, c, failure], most=2)]
+        [0.9, 0.1]
     """
-    chosen: list[ScoredFrame] = []
+    failures: list[ScoredFrame] = []
+    others: list[ScoredFrame] = []
     seen: set[Any] = set()
     for frame in sorted(frames, key=lambda frame: -frame.score):
-        if len(chosen) == most:
-            break
-        keys = {frame.episode, (frame.goal, frame.frame.tobytes())}
+        failed = frame.success is False
+        keys = {(frame.episode, failed), (frame.goal, frame.frame.tobytes())}
         if not seen & keys:
-            chosen.append(frame)
+            (failures if failed else others).append(frame)
             seen |= keys
-    return chosen
+    half = most - most // 2
+    places = max(most - len(failures), half)
+    chosen = [*others[:places], *failures[: most - min(len(others), places)]]
+    return sorted(chosen, key=lambda frame: -frame.score)
 
 
 class Highlights:

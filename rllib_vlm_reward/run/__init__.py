@@ -9,9 +9,9 @@
 * :mod:`recorded_rollout`, :mod:`run_env`: use a run's policy and env outside of training.
 """
 
-from rllib_vlm_reward.run.console import Display
+from rllib_vlm_reward.run.console import Display, headline
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import train
 from rllib_vlm_reward.run.run_check import check
 
-__all__ = ["Display", "Experiment", "check", "train"]
+__all__ = ["Display", "Experiment", "check", "headline", "train"]

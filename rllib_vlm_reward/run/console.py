@@ -1,8 +1,9 @@
 """Shows a run on the terminal: a progress bar with the remaining time, and a live table."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from rllib_vlm_reward.run.progress import FIGURES, Figures, Progress
 
-__all__ = ["Display"]
+__all__ = ["Display", "headline"]
 
 _LOG = logging.getLogger("rllib_vlm_reward")
 ROWS = 10
@@ -94,7 +95,7 @@ class Display:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _render(self) -> Group:
-        table = Table(*map(_label, COLUMNS), title="means over the last 100 episodes")
+        table = Table(*map(_label, COLUMNS), title="means of the last 100 episodes")
         for row in self._rows[-ROWS:]:
             table.add_row(*_cells(row))
         agents = self._rows[-1].agents if self._rows else {}
@@ -104,6 +105,19 @@ class Display:
         for agent, figures in agents.items():
             by_agent.add_row(agent, *_shown(figures))
         return Group(table, by_agent, self._bar)
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Return a run's evaluation in one line, under the names of ``summary.json``.
+
+    Example:
+        >>> headline({"evaluation_episodes": 100, "ground_truth_success": 0.98,
+        ...     "false_positives_per_episode": 0.02, "vlm_return_mean": None})
+        'evaluation episodes 100  ground truth success 0.980  false positives per episode 0.020'
+    """
+    known = [(_label(name), summary.get(name)) for name in FIGURES]
+    figures = [f"{label} {value:.3f}" for label, value in known if value is not None]
+    return "  ".join([f"evaluation episodes {summary['evaluation_episodes']}", *figures])
 
 
 def _cells(row: Progress) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class Moment:
         frame: uint8 ``[H, W, 3]``.
         goal: text of the goal.
         score: the score of this frame, without a window.
+        success: whether the step is a success; None if the env has no ground truth.
         info: the env's info of the step.
     """
 
@@ -70,6 +71,7 @@ class Moment:
     frame: npt.NDArray[np.uint8]
     goal: str
     score: float
+    success: bool | None = None
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -185,7 +187,7 @@ class Evaluator:
         order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
         frames = [frame for frame in recorder.frames if frame.episode in order]
         frames.sort(key=lambda frame: (order[frame.episode], frame.t))
-        return [Moment(*frame[:5], infos[frame.episode, frame.t]) for frame in frames]
+        return [Moment(*frame, infos[frame.episode, frame.t]) for frame in frames]
 
     def _sync(self) -> None:
         # RLlib synchronises the driver's env runner with the learner after each update.

@@ -1,11 +1,13 @@
 """Draws scored frames with their goal and score, as a strip, a GIF or a PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from rllib_vlm_reward.frames import Frames
@@ -14,8 +16,15 @@ from rllib_vlm_reward.run.evaluator import Moment
 
 __all__ = ["draw_highlights", "draw_moment", "save_frames", "save_video", "strip"]
 
-SIDE, BAND = 224, 44
-WHITE, GREEN, RED, DARK = (255, 255, 255), (80, 220, 120), (240, 70, 60), (24, 24, 28)
+SIDE, ABOVE, BELOW = 224, 44, 66
+WHITE, GREEN, RED, GREY, DARK = (
+    (255, 255, 255),
+    (80, 220, 120),
+    (240, 70, 60),
+    (150, 150, 155),
+    (24, 24, 28),
+)
+A_ROW, GAP = 4, 6
 
 
 def save_frames(path: Path, frames: Frames) -> None:
@@ -40,44 +49,81 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 
-def draw_moment(
-    moment: Moment, threshold: float | None, success: bool | None = None
-) -> Image.Image:
-    """Draw an enlarged frame with its goal above and its score below.
+def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
+    """Draw an enlarged frame with its goal above, and its score, β and ground truth below.
+
+    The score is green if the reward fires. A success has a green border; a failure whose reward
+    fires, a false positive, has a red one.
 
     Args:
         moment: the scored frame.
-        threshold: β; a score above it is drawn in green.
-        success: draws a green border for a success, a red one for a failure, none for None.
+        threshold: β; None without a threshold.
     """
+    fires = threshold is not None and moment.score > threshold
+    image = Image.new("RGB", (SIDE, ABOVE + SIDE + BELOW), DARK)
     frame = Image.fromarray(moment.frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-    image = Image.new("RGB", (SIDE, SIDE + 2 * BAND), DARK)
-    image.paste(frame, (0, BAND))
-    if success is not None:
-        edge = GREEN if success else RED
-        ImageDraw.Draw(image).rectangle((0, BAND, SIDE - 1, BAND + SIDE - 1), outline=edge, width=5)
-    fired = threshold is not None and moment.score > threshold
-    pen, color = ImageDraw.Draw(image), GREEN if fired else WHITE
-    font = ImageFont.load_default(size=14)
+    image.paste(frame, (0, ABOVE))
+    pen, font = ImageDraw.Draw(image), _font()
+    truth, color = _truth(moment.success, fires=fires)
+    if color in (GREEN, RED):
+        pen.rectangle((0, ABOVE, SIDE - 1, ABOVE + SIDE - 1), outline=color, width=5)
     for line, words in enumerate(_wrap(moment.goal, 30)[:2]):
         pen.text((6, 4 + 18 * line), words, fill=WHITE, font=font)
-    pen.text((6, SIDE + BAND + 4), f"t={moment.t}  score {moment.score:.3f}", fill=color, font=font)
-    bar = round((SIDE - 12) * min(max(moment.score, 0.0), 1.0))
-    pen.rectangle((6, SIDE + BAND + 26, SIDE - 6, SIDE + BAND + 36), outline=WHITE)
-    pen.rectangle((6, SIDE + BAND + 26, 6 + bar, SIDE + BAND + 36), fill=color)
+    beta = "" if threshold is None else f"  β {threshold:.3g}"
+    score = f"step {moment.t}  score {moment.score:.3f}{beta}"
+    under = ABOVE + SIDE
+    pen.text((6, under + 4), score, fill=GREEN if fires else WHITE, font=font)
+    _draw_bar(pen, under + 26, moment.score, threshold, GREEN if fires else WHITE)
+    pen.text((6, under + 42), truth, fill=color, font=font)
     return image
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """Return a font of matplotlib, because the default font of Pillow has no β."""
+    return ImageFont.truetype(findfont("DejaVu Sans"), 12)
+
+
+def _truth(success: bool | None, *, fires: bool) -> tuple[str, tuple[int, int, int]]:
+    """Return the ground truth of a frame as text, and the colour of the text."""
+    if success is None:
+        return "ground truth: unknown", GREY
+    if success:
+        return "ground truth: success", GREEN
+    return ("ground truth: false positive", RED) if fires else ("ground truth: no success", GREY)
+
+
+def _draw_bar(
+    pen: ImageDraw.ImageDraw, top: int, score: float, threshold: float | None, color: Any
+) -> None:
+    """Draw a bar from 0 to 1, filled up to the score, with a line at β."""
+    wide, bottom = SIDE - 12, top + 10
+    pen.rectangle((6, top, SIDE - 6, bottom), outline=WHITE)
+    pen.rectangle((6, top, 6 + round(wide * min(max(score, 0.0), 1.0)), bottom), fill=color)
+    if threshold is not None and 0 <= threshold <= 1:
+        place = 6 + round(wide * threshold)
+        pen.line((place, top - 3, place, bottom + 3), fill=RED, width=2)
+
+
 def strip(moments: Sequence[Moment], threshold: float | None, most: int = 8) -> Frames:
-    """Return the first ``most`` moments side by side, uint8 ``[H, W, 3]``, for TensorBoard."""
-    images: list[Any] = [np.asarray(draw_moment(m, threshold)) for m in moments[:most]]
-    return np.concatenate(images, axis=1)
+    """Return the first ``most`` moments in rows of four, uint8 ``[H, W, 3]``, for TensorBoard."""
+    return _rows(moments[:most], threshold)
 
 
 def draw_highlights(highlights: Sequence[ScoredFrame], threshold: float | None) -> Frames:
-    """Return the highest-scored frames side by side, uint8 ``[H, W, 3]``, with success borders."""
-    images = [draw_moment(Moment(*it[:5]), threshold, it.success) for it in highlights]
-    return np.concatenate([np.asarray(image) for image in images], axis=1)
+    """Return the highest-scored frames in rows of four, uint8 ``[H, W, 3]``; failures last."""
+    failures_last = sorted(highlights, key=lambda frame: frame.success is False)
+    return _rows([Moment(*frame) for frame in failures_last], threshold)
+
+
+def _rows(moments: Iterable[Moment], threshold: float | None) -> Frames:
+    images = [draw_moment(moment, threshold) for moment in moments]
+    rows = -(-len(images) // A_ROW)
+    wide, tall = images[0].size
+    whole = Image.new("RGB", (min(len(images), A_ROW) * (wide + GAP), rows * tall), DARK)
+    for number, image in enumerate(images):
+        whole.paste(image, (number % A_ROW * (wide + GAP), number // A_ROW * tall))
+    return np.asarray(whole)
 
 
 def _wrap(text: str, width: int) -> list[str]:

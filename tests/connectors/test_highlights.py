@@ -10,8 +10,9 @@ from rllib_vlm_reward.monitoring.metric_names import take_items
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredFrame
 
 
-def highlight(number, score, episode="e"):
-    return ScoredFrame(episode, 1, np.full((2, 2, 3), number, np.uint8), "a ball", score, None)
+def highlight(number, score, episode="e", success=None):
+    frame = np.full((2, 2, 3), number, np.uint8)
+    return ScoredFrame(episode, 1, frame, "a ball", score, success)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 1), st.sampled_from("abcdefgh"))))
@@ -29,6 +30,22 @@ def test_the_best_are_distinct_and_none_left_out_is_better(drawn):
         ]
         better = alike or (chosen if len(chosen) == 4 else [])
         assert any(it.score >= left.score for it in better)
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.sampled_from([1, 4, 8]))
+def test_half_of_the_best_are_the_highest_scored_failures(failures, others, most):
+    wrong = [highlight(i, 0.1 + 0.01 * i, f"f{i}", success=False) for i in range(failures)]
+    right = [highlight(100 + i, 0.8 + 0.01 * i, f"s{i}", success=True) for i in range(others)]
+    chosen = best([*wrong, *right], most=most)
+    assert len(chosen) == min(most, failures + others)
+    paid = [it.score for it in chosen if it.success is False]
+    assert paid == [it.score for it in wrong[::-1]][: len(paid)]
+    assert len(paid) == min(failures, max(most // 2, most - others))
+
+
+def test_an_episode_shows_its_success_and_its_highest_failure():
+    each = [highlight(i, 0.1 * i, success=i == 9) for i in range(10)]
+    assert [it.score for it in best(each, most=8)] == [0.9, 0.8]
 
 
 def test_frames_are_small_copies():
@@ -64,6 +81,7 @@ def test_an_env_runner_logs_its_fragments_best_frames(mode, recorded, vlm_config
     logged = runner.metrics.peek(("vlm_reward", "highlights"))
     logged = [ScoredFrame(*it) for it in logged]
     assert len(logged) == MOST_OF_A_FRAGMENT
+    assert sum(it.success is False for it in logged) >= MOST_OF_A_FRAGMENT // 2
     assert not recorded or logged[0].score == max(it.score for it in recorder.frames)
     for it in logged:
         goal = np.array([vlm.goal_set.index(it.goal)])

@@ -1,13 +1,26 @@
 import numpy as np
 from PIL import Image
 
+from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 from rllib_vlm_reward.run.evaluator import Moment
-from rllib_vlm_reward.run.frame_pictures import GREEN, draw_moment, save_video, strip
+from rllib_vlm_reward.run.frame_pictures import (
+    GAP,
+    GREEN,
+    RED,
+    SIDE,
+    _font,
+    draw_highlights,
+    draw_moment,
+    save_video,
+    strip,
+)
+
+GOAL = "pick up the red ball and put it next to the blue key"
 
 
-def moment(t=1, score=0.9, episode="a"):
+def moment(t=1, score=0.9, episode="a", success=None):
     frame = np.full((56, 56, 3), 10 * t, np.uint8)
-    return Moment(episode, t, frame, "pick up the red ball and put it next to the blue key", score)
+    return Moment(episode, t, frame, GOAL, score, success)
 
 
 def has(image, color):
@@ -36,7 +49,52 @@ def test_the_video_holds_the_end_of_each_episode(tmp_path):
     assert durations == [250, 1200, 250, 1200]
 
 
-def test_the_strip_shows_the_first_moments_side_by_side():
-    one = strip([moment()], 0.5)
-    many = strip([moment(t) for t in range(1, 20)], 0.5, most=3)
-    assert many.shape == (one.shape[0], 3 * one.shape[1], 3)
+def edge(image):
+    """Return the colour of the frame's left edge."""
+    return tuple(np.asarray(image)[image.height // 2, 0])
+
+
+def test_the_edge_says_what_ground_truth_says_of_the_reward():
+    assert edge(draw_moment(moment(score=0.9, success=True), 0.5)) == GREEN
+    assert edge(draw_moment(moment(score=0.1, success=True), 0.5)) == GREEN
+    assert edge(draw_moment(moment(score=0.9, success=False), 0.5)) == RED
+    for nothing in (moment(score=0.1, success=False), moment(score=0.9)):
+        assert edge(draw_moment(nothing, 0.5)) not in (GREEN, RED)
+
+
+def test_what_stands_below_a_frame_is_not_cut():
+    longest = ("step 1000  score -0.123  β 0.518", "ground truth: false positive")
+    assert all(_font().getlength(line) < SIDE - 12 for line in longest)
+    # A letter that the font lacks is drawn as a box, as any other such letter.
+    assert _font().getmask("β").getbbox() != _font().getmask("\ue000").getbbox()
+
+
+def test_beta_is_a_line_across_the_bar():
+    image = np.asarray(draw_moment(moment(score=0.25), 0.5))
+    _, columns = np.nonzero((image == RED).all(-1))
+    assert set(columns) <= {6 + (SIDE - 12) // 2 + shift for shift in (-1, 0, 1)}
+    assert len(columns) > 10
+    assert not has(draw_moment(moment(score=0.25), None), RED)
+
+
+def test_the_first_moments_are_shown_in_rows_of_four():
+    one, four, five = (strip([moment()] * number, 0.5) for number in (1, 4, 5))
+    assert four.shape == (one.shape[0], 4 * one.shape[1], 3)
+    assert five.shape == (2 * one.shape[0], 4 * one.shape[1], 3)
+    assert strip([moment()] * 20, 0.5).shape == five.shape
+
+
+def test_the_failures_among_the_highest_scores_are_the_last_row():
+    frame = np.zeros((8, 8, 3), np.uint8)
+    each = [
+        ScoredFrame(f"e{i}", 1, frame, GOAL, 0.9 - 0.01 * i, success)
+        for i, success in enumerate([False, True] * 4)
+    ]
+    picture = draw_highlights(each, 0.5)
+    above, below = np.split(picture, 2)
+    assert edges(above) == [GREEN] * 4
+    assert edges(below) == [RED] * 4
+
+
+def edges(row):
+    return [tuple(row[row.shape[0] // 2, i * (SIDE + GAP)]) for i in range(4)]
