@@ -29,7 +29,7 @@ from rllib_vlm_reward.connectors.pipeline import (
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import PoolError, RewardError
-from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS
+from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS, add_first_group
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.serving.deployment import Group
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -153,6 +153,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._dropped = dropped
         if self._pool is not None:
             self.monitor.update(result, self._pool.describe())
+        add_first_group(result)
 
     def show_highlights(self, algorithm: Algorithm) -> None:
         """Make the first env runners send their highest-scored frames to :attr:`monitor`."""

@@ -1,17 +1,20 @@
 """The names of all metrics, and functions that send whole items among the metrics.
 
 RLlib puts the metrics of env runners into ``result["env_runners"]``. There the reward's metrics
-are in the group :data:`GROUP`, and those of one agent in ``GROUP/agents/AGENT``.
+are in the group :data:`GROUP`, and those of one agent in ``GROUP/agents/AGENT``. TensorBoard makes
+about a hundred cards from a result, sorted by name. So the most important figures, :data:`FIRST`,
+are also in the group :data:`FIRST_GROUP` of the result: capital letters sort before RLlib's names.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-__all__ = ["log_item", "reward_metrics", "take_items"]
+__all__ = ["add_first_group", "log_item", "pick_first", "reward_metrics", "take_items"]
 
 # The keys of RLlib's result.
-ENV_RUNNERS = "env_runners"
+ENV_RUNNERS, EVALUATION = "env_runners", "evaluation"
 GROUP = "vlm_reward"
 AGENTS = "agents"
 
@@ -32,6 +35,27 @@ FIRES_SHARE = "fires_share"
 PRECISION, RECALL = "precision", "recall"
 FALSE_POSITIVES = "false_positives_per_episode"
 ALARM = "alarm"  # a group: 1 for each kind of alarm that is on, else 0
+ALARMS = "alarms"  # the number of kinds that are on; in JSON their names
+
+# Metrics of a run.
+ENV_STEPS_PER_SECOND = "env_steps_per_second"
+EPISODE_PICTURE, HIGHEST_SCORES = "episode", "highest_scores"
+
+FIRST_GROUP = "VLM_reward"
+FIRST_OF_EVALUATION = "VLM_reward_evaluation"
+FIRST_OF_AGENTS = "VLM_reward_agents"
+SCORES = "VLM_reward_scores"  # histograms
+FIRST = (
+    VLM_RETURN,
+    GROUND_TRUTH_RETURN,
+    GROUND_TRUTH_SUCCESS,
+    FALSE_POSITIVES,
+    PRECISION,
+    RECALL,
+    SCORE_AUROC,
+    ALARMS,
+)
+"""Together with the cards that a run adds, these are the twelve on TensorBoard's first page."""
 
 # Items, which are removed from the result before a logger reads it.
 OUTCOMES, STATISTICS, HIGHLIGHTS = "outcomes", "score_statistics", "highlights"
@@ -70,3 +94,31 @@ def reward_metrics(result: dict[str, Any]) -> dict[str, Any]:
     """
     metrics: dict[str, Any] = result.get(ENV_RUNNERS, {}).get(GROUP, {})
     return metrics
+
+
+def pick_first(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics that TensorBoard shows first.
+
+    Example:
+        >>> pick_first({"frames": 7, "precision": 0.5})
+        {'precision': 0.5}
+    """
+    return {name: metrics[name] for name in FIRST if name in metrics}
+
+
+def add_first_group(result: dict[str, Any]) -> None:
+    """Add to an iteration's result the groups that TensorBoard shows first.
+
+    Example:
+        >>> result = {"env_runners": {"vlm_reward": {"frames": 7, "precision": 0.5}}}
+        >>> add_first_group(result)
+        >>> result["VLM_reward"]
+        {'precision': 0.5}
+    """
+    metrics = reward_metrics(result)
+    groups = {
+        FIRST_GROUP: pick_first(metrics),
+        FIRST_OF_AGENTS: {a: pick_first(m) for a, m in metrics.get(AGENTS, {}).items()},
+        FIRST_OF_EVALUATION: pick_first(reward_metrics(result.get(EVALUATION, {}))),
+    }
+    result.update({name: group for name, group in groups.items() if group})

@@ -129,6 +129,7 @@ class RewardMonitor:
             if agent is not None:
                 metrics = group.setdefault(names.AGENTS, {}).setdefault(str(agent), {})
             metrics.update(self._metrics(agent))
+        group[names.ALARMS] = float(len(self.in_force))
         for line in lines:
             _LOG.warning(line)
         if lines and self._mode == "error":

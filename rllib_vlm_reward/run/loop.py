@@ -154,9 +154,10 @@ def _log_pictures(
 ) -> None:
     """Add an episode of the present policy and a chart of the curriculum to TensorBoard."""
     frames = strip(evaluator.record(1), experiment.vlm_reward.threshold_in_force)
-    folder.log_frames("episode", frames, progress.env_steps)
+    folder.log_frames(names.EPISODE_PICTURE, frames, progress.env_steps)
     if progress.curriculum is not None:
-        folder.log_frames("curriculum", draw_curriculum(folder.history), progress.env_steps)
+        drawn = draw_curriculum(folder.history)
+        folder.log_frames(names.CURRICULUM, drawn, progress.env_steps)
 
 
 def _log_scores(
@@ -164,10 +165,10 @@ def _log_scores(
 ) -> None:
     """Add histograms of the scores and the highest-scored frames to TensorBoard."""
     for name, counts, bounds in monitor.histograms():
-        folder.log_scores(f"scores/{name}", counts, env_steps, bounds=bounds)
+        folder.log_scores(name, counts, env_steps, bounds=bounds)
     if monitor.highlights:
         picture = draw_highlights(monitor.highlights, experiment.vlm_reward.threshold_in_force)
-        folder.log_frames("highest scores", picture, env_steps)
+        folder.log_frames(names.HIGHEST_SCORES, picture, env_steps)
 
 
 def _conclude(
@@ -212,7 +213,6 @@ def _evaluate(
     save_video(folder.path / "agent.gif", moments, experiment.vlm_reward.threshold_in_force)
     return {
         **{name: getattr(trained, name) for name in FIGURES},
-        names.FALSE_POSITIVES: trained.false_positives_per_episode,
         "random_policy_success": chance.ground_truth_success,
         "goal_blind_success": _success(blind),
         "held_out_success": _success(held_out),

@@ -23,7 +23,12 @@ __all__ = [
     "write_progress",
 ]
 
-FIGURES = (names.VLM_RETURN, names.GROUND_TRUTH_RETURN, names.GROUND_TRUTH_SUCCESS)
+FIGURES = (
+    names.VLM_RETURN,
+    names.GROUND_TRUTH_RETURN,
+    names.GROUND_TRUTH_SUCCESS,
+    names.FALSE_POSITIVES,
+)
 """The figures of the episodes, under their metric names in TensorBoard."""
 
 Figures = dict[str, float | None]
@@ -34,7 +39,7 @@ _SAMPLED = (names.ENV_RUNNERS, "num_env_steps_sampled_lifetime")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """The state of a run after an iteration; means are over the last 100 episodes.
+    """The state of a run after an iteration; means of returns are over the last 100 episodes.
 
     Attributes:
         iteration: number of the iteration, from 1.
@@ -43,6 +48,9 @@ class Progress:
         vlm_return_mean: mean VLM return of an episode; None before the first episode has ended.
         ground_truth_return_mean: mean return of the env's own rewards.
         ground_truth_success: share of the episodes with a success; None if the env reports none.
+        false_positives_per_episode: mean number of steps in an episode whose reward fired without
+            a success, over the last 3 iterations; None if the env reports no success, the reward
+            has no threshold, or alarms are off.
         env_steps_per_second: env steps per second in this iteration.
         curriculum: the state of the curriculum, see :func:`.curriculum_progress`; None without one.
         alarms: kinds of the reward's alarms that are on, see :mod:`.monitoring.alarms`.
@@ -55,6 +63,7 @@ class Progress:
     vlm_return_mean: float | None
     ground_truth_return_mean: float | None
     ground_truth_success: float | None
+    false_positives_per_episode: float | None
     env_steps_per_second: float
     curriculum: dict[str, Any] | None = None
     alarms: list[str] = dataclasses.field(default_factory=list)
@@ -164,7 +173,7 @@ def read_progress(path: Path) -> list[Progress]:
 
     Example:
         >>> import tempfile
-        >>> row = Progress(1, 2048, 1.5, None, None, None, 1365.3)
+        >>> row = Progress(1, 2048, 1.5, None, None, None, None, 1365.3)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_progress(Path(folder, "p.jsonl"), [row])
         ...     read_progress(Path(folder, "p.jsonl")) == [row]

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
 from rllib_vlm_reward.settings import read_settings
@@ -29,6 +29,14 @@ ELSEWHERE = {
     "num_learners",
     "num_cpus_per_learner",
     "num_gpus_per_learner",
+}
+
+_REWARD = f"{names.ENV_RUNNERS}/{names.GROUP}"
+# Where the metrics of the first groups come from.
+_ORIGINS = {
+    names.FIRST_GROUP: _REWARD,
+    names.FIRST_OF_AGENTS: f"{_REWARD}/{names.AGENTS}",
+    names.FIRST_OF_EVALUATION: f"{names.EVALUATION}/{_REWARD}",
 }
 
 
@@ -116,17 +124,24 @@ class RunFolder:
         """Add an iteration to the progress, and all numbers of RLlib's result to TensorBoard."""
         self.history.append(progress)
         write_progress(self._progress, self.history)
-        for name, value in _scalars(result):
-            self._board.add_scalar(name, value, progress.env_steps)
+        first = result.get(names.FIRST_GROUP, {})
+        speed = {names.ENV_STEPS_PER_SECOND: progress.env_steps_per_second}
+        self._log_scalars({**result, names.FIRST_GROUP: {**first, **speed}})
 
     def log_evaluation(self, result: dict[str, Any]) -> None:
         """Add all numbers of the evaluation at the end of the run to TensorBoard."""
-        for name, value in _scalars(result, "evaluation/"):
+        whole = {names.EVALUATION: result}
+        names.add_first_group(whole)
+        self._log_scalars(whole)
+
+    def _log_scalars(self, result: dict[str, Any]) -> None:
+        for name, value in _scalars(result).items():
             self._board.add_scalar(name, value, self.history[-1].env_steps)
 
     def log_frames(self, name: str, frames: Frames, env_steps: int) -> None:
-        """Add a picture, uint8 ``[H, W, 3]``, to TensorBoard."""
-        self._board.add_image(name, frames, env_steps, dataformats="HWC")
+        """Add a picture, uint8 ``[H, W, 3]``, to the group that TensorBoard shows first."""
+        tag = f"{names.FIRST_GROUP}/{name}"
+        self._board.add_image(tag, frames, env_steps, dataformats="HWC")
 
     def log_scores(
         self,
@@ -147,7 +162,7 @@ class RunFolder:
         edges = np.linspace(*bounds, len(counts) + 1)
         middles = (edges[:-1] + edges[1:]) / 2
         self._board.add_histogram_raw(
-            name,
+            f"{names.SCORES}/{name}",
             min=bounds[0],
             max=bounds[1],
             num=int(counts.sum()),
@@ -178,13 +193,26 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scalars(result: dict[str, Any], prefix: str = "") -> Sequence[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+def _scalars(result: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a result by their TensorBoard tags.
+
+    Metrics of the first groups are not repeated where they come from. RLlib's metrics without a
+    group are put into the group ``rllib``; otherwise TensorBoard would make a group for each.
+    """
+    found = _numbers(result)
+    for group, origin in _ORIGINS.items():
+        for name in [name for name in found if name.startswith(f"{group}/")]:
+            found.pop(origin + name.removeprefix(group), None)
+    return {name if "/" in name else f"rllib/{name}": value for name, value in found.items()}
+
+
+def _numbers(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    found: dict[str, float] = {}
     for key, value in result.items():
         if key in ("config", "hist_stats"):
             continue
         if isinstance(value, dict):
-            found += _scalars(value, f"{prefix}{key}/")
+            found |= _numbers(value, f"{prefix}{key}/")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            found.append((f"{prefix}{key}", float(value)))
+            found[f"{prefix}{key}"] = float(value)
     return found

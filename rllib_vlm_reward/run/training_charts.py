@@ -20,20 +20,20 @@ __all__ = ["draw_curriculum", "save_curve"]
 _NAMED = 40  # the most goals whose names fit beside the picture
 # VLM return and success are often equal: the thick line stays visible around the thin one.
 _STYLES: dict[str, dict[str, Any]] = dict(
-    zip(FIGURES, ({"linewidth": 5, "alpha": 0.4}, {}, {"ls": "--"}), strict=True)
+    zip(FIGURES, ({"linewidth": 5, "alpha": 0.4}, {}, {"ls": "--"}, {"ls": ":"}), strict=True)
 )
 
 
 def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
-    """Save VLM return, ground-truth return and success over env steps as a PNG.
+    """Save VLM return, ground-truth return, success and false positives over env steps as a PNG.
 
     Args:
         path: path of the PNG.
         history: the progress of a run. With several agents, each has its own colour.
         title: title of the chart.
     """
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     agents: list[str | None] = [*sorted({agent for row in history for agent in row.agents})]
+    figure, axes = plt.subplots(figsize=(8, 4.5 + 0.4 * len(agents)), layout="constrained")
     for index, agent in enumerate(agents or [None]):
         for name, style in _STYLES.items():
             values = [(row.env_steps, row.figures(agent)[name]) for row in history]
@@ -42,9 +42,11 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
             label = f"{agent or ''} {name.replace('_', ' ')}".strip()
             if points:
                 axes.plot(*zip(*points, strict=True), label=label, **style, **shade)
-    axes.set(xlabel="env steps", ylabel="mean over the last 100 episodes", title=title)
+    axes.set(xlabel="env steps", ylabel="mean per episode", title=title)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.axhline(0, color="black", linewidth=0.5)
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=4 if len(agents) < 2 else 2, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -44,6 +44,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
     * ``ground_truth_success``, ``vlm_return_mean``, ``ground_truth_return_mean`` and
       ``false_positives_per_episode`` of the same episodes;
     * ``goal_blind_success``: the success when the policy is shown wrong goals;
+    * ``VLM_reward``: the objective and these figures again, where TensorBoard shows them first;
     * ``env_steps`` and ``wall_seconds`` (s);
     * ``training``: the means of the training episodes;
     * ``curriculum``: the curriculum's figures by family, if there is one;
@@ -124,9 +125,12 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         last = self._history[-1]
         evaluated = self._evaluate()
         success = evaluated[names.GROUND_TRUTH_SUCCESS]
+        objective = evaluated[names.VLM_RETURN] if success is None else success
+        first = {name: value for name, value in evaluated.items() if isinstance(value, float)}
         report = {
-            "objective": evaluated[names.VLM_RETURN] if success is None else success,
+            "objective": objective,
             **evaluated,
+            names.FIRST_GROUP: {"objective": objective, **first},
             "env_steps": last.env_steps,
             "wall_seconds": last.wall_seconds,
             "training": dataclasses.asdict(dataclasses.replace(last, curriculum=None)),
@@ -147,6 +151,5 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
         return {
             **{name: getattr(played, name) for name in FIGURES},
             "goal_blind_success": blind.ground_truth_success if blind else None,
-            names.FALSE_POSITIVES: played.false_positives_per_episode,
             "goals": "held out" if held_out else "of training",
         }

@@ -9,8 +9,10 @@ import recount
 from painted import PaintedEnv
 from ray import tune
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.tune.utils import flatten_dict
 
 from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
+from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 
@@ -109,7 +111,14 @@ def test_evaluation_reports_too(vlm_config, ppo, shared_pool):
         "score_max",
         "frames",
     }
+    trained = result["env_runners"]["vlm_reward"]
+    assert result["VLM_reward"].keys() == {*names.FIRST} & trained.keys()
+    for name in ("vlm_return_mean", "false_positives_per_episode", "alarms"):
+        assert result["VLM_reward"][name] == trained[name]
+    assert min(flatten_dict(result)).startswith("VLM_reward/")
     evaluated = result["evaluation"]["env_runners"]
+    success = evaluated["vlm_reward"]["ground_truth_success"]
+    assert result["VLM_reward_evaluation"]["ground_truth_success"] == success
     assert evaluated["vlm_reward"]["vlm_return_mean"] == evaluated["episode_return_mean"]
     assert evaluated["vlm_reward"]["ground_truth_return_mean"] == pytest.approx(
         -100 * evaluated["episode_len_mean"]

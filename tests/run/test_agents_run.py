@@ -96,8 +96,8 @@ def test_progress_and_console_report_by_agent(trained):
 def test_tensorboard_has_both_evaluations_and_no_episode(trained):
     _, out, _, _ = trained
     events = EventAccumulator(str(out)).Reload()
-    assert "highest scores" in events.Tags()["images"]
-    assert "episode" not in events.Tags()["images"]
+    assert "VLM_reward/highest_scores" in events.Tags()["images"]
+    assert "VLM_reward/episode" not in events.Tags()["images"]
     tag = "evaluation/env_runners/vlm_reward/agents/a0/vlm_return_mean"
     values = [event.value for event in events.Scalars(tag)]
     summary = json.loads((out / "summary.json").read_text())

@@ -49,6 +49,8 @@ def test_random_weights_raise_the_alarm_within_three_iterations(tmp_path):
     for kind in KINDS:
         values = [it.value for it in events.Scalars(f"env_runners/vlm_reward/alarm/{kind}")]
         assert values == [float(kind in row.alarms) for row in rows]
+    values = [it.value for it in events.Scalars("VLM_reward/alarms")]
+    assert values == [len(row.alarms) for row in rows]
 
 
 def test_a_constant_scorer_is_an_error(cluster, tmp_path):
@@ -63,11 +65,15 @@ def test_a_good_reward_is_silent_and_shows_its_scores(tmp_path):
     summary = train(find(), tmp_path / "run")
     assert summary["alarms"] == []
     events = EventAccumulator(str(tmp_path / "run"), {"histograms": 0}).Reload()
-    assert "highest scores" in events.Tags()["images"]
-    assert {"scores/success", "scores/failure"} <= set(events.Tags()["histograms"])
-    counted = [event.histogram_value.num for event in events.Histograms("scores/failure")]
+    assert "VLM_reward/highest_scores" in events.Tags()["images"]
+    assert {"VLM_reward_scores/success", "VLM_reward_scores/failure"} <= set(
+        events.Tags()["histograms"]
+    )
+    counted = [
+        event.histogram_value.num for event in events.Histograms("VLM_reward_scores/failure")
+    ]
     assert len(counted) == 3
-    recall = events.Scalars("env_runners/vlm_reward/recall")[-1].value
+    recall = events.Scalars("VLM_reward/recall")[-1].value
     assert recall > 0.5
 
 

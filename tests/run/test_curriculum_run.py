@@ -67,7 +67,7 @@ def test_its_progress_is_kept_drawn_and_summed_up(trained):
     assert 0 <= summary["held_out_goal_blind_success"] <= 1
     assert summary["false_positives_per_episode"] >= 0
     events = EventAccumulator(str(out)).Reload()
-    assert "curriculum" in events.Tags()["images"]
+    assert "VLM_reward/curriculum" in events.Tags()["images"]
     assert "curriculum/families/find/weight" in events.Tags()["scalars"]
 
 

@@ -1,13 +1,19 @@
+import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.monitoring import metric_names as names
+from rllib_vlm_reward.monitoring.metric_names import add_first_group
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.run.progress import Progress, write_progress
+from rllib_vlm_reward.run.console import COLUMNS
+from rllib_vlm_reward.run.progress import FIGURES, Progress, write_progress
 from rllib_vlm_reward.run.run_folder import RunFolder
 
-ROW = Progress(1, 100, 1.0, None, None, None, 9.0)
+ROW = Progress(1, 100, 1.0, None, None, None, None, 9.0)
 EXPERIMENT = Experiment.from_file(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
 
 
@@ -76,3 +82,56 @@ def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path)
     ):
         RunFolder(tmp_path, with_reward(threshold=0.9), resume=True)
     RunFolder(tmp_path, with_reward(threshold=0.9, may_change=True), resume=True)
+
+
+RESULT = {
+    "env_runner_group": {"actor_manager_num_outstanding_async_reqs": 0},
+    "env_runners": {
+        "episode_return_mean": 0.5,
+        "vlm_reward": {
+            "vlm_return_mean": 0.5,
+            "frames": 7,
+            "alarms": 1.0,
+            "alarm": {"gap": 1.0},
+            "agents": {"a0": {"precision": 1.0, "frames": 3}},
+        },
+    },
+    "evaluation": {"env_runners": {"vlm_reward": {"ground_truth_success": 1.0, "frames": 2}}},
+    "time_this_iter_s": 3.0,
+}
+
+
+def test_tensorboard_shows_each_figure_once_and_the_useful_ones_first(tmp_path):
+    result = copy.deepcopy(RESULT)
+    add_first_group(result)
+    folder = RunFolder(tmp_path, EXPERIMENT, resume=False)
+    folder.log(ROW, result)
+    folder.close()
+    assert EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"] == [
+        "env_runner_group/actor_manager_num_outstanding_async_reqs",
+        "env_runners/episode_return_mean",
+        "env_runners/vlm_reward/frames",
+        "env_runners/vlm_reward/alarm/gap",
+        "env_runners/vlm_reward/agents/a0/frames",
+        "evaluation/env_runners/vlm_reward/frames",
+        "rllib/time_this_iter_s",
+        "VLM_reward/vlm_return_mean",
+        "VLM_reward/alarms",
+        "VLM_reward/env_steps_per_second",
+        "VLM_reward_agents/a0/precision",
+        "VLM_reward_evaluation/ground_truth_success",
+    ]
+
+
+def test_the_first_page_of_tensorboard_has_room_for_all_that_a_run_shows_first():
+    pictures = {names.EPISODE_PICTURE, names.HIGHEST_SCORES, names.CURRICULUM}
+    assert len({*names.FIRST, names.ENV_STEPS_PER_SECOND, *pictures}) <= 12
+
+
+def test_console_json_and_tensorboard_have_one_name_for_a_figure():
+    in_json = {field.name for field in dataclasses.fields(Progress)}
+    assert set(COLUMNS) <= in_json
+    assert {*FIGURES, names.ENV_STEPS_PER_SECOND} < set(COLUMNS)
+    assert set(FIGURES) <= set(names.FIRST)
+    assert names.ALARMS in in_json
+    assert names.CURRICULUM in in_json

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment, loop
-from rllib_vlm_reward.run.progress import Progress, read_progress
+from rllib_vlm_reward.run.progress import FIGURES, Progress, read_progress
 
 pytestmark = pytest.mark.usefixtures("own_ray")
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -61,9 +61,14 @@ def test_tensorboard_shows_scalars_and_frames(trained):
     _, out, _ = trained
     events = EventAccumulator(str(out)).Reload()
     tags = events.Tags()
-    assert "episode" in tags["images"]
-    for name in ("vlm_return_mean", "ground_truth_success", "score_mean"):
-        values = [event.value for event in events.Scalars(f"env_runners/vlm_reward/{name}")]
+    assert "VLM_reward/episode" in tags["images"]
+    every = [*tags["scalars"], *tags["images"], *tags["histograms"]]
+    assert min(every).startswith("VLM_reward")
+    assert {tag.partition("/")[0] for tag in every} >= {"VLM_reward", "env_runners", "rllib"}
+    assert not [tag for tag in every if "/" not in tag]
+    first = [f"VLM_reward/{name}" for name in ("vlm_return_mean", "ground_truth_success")]
+    for name in (*first, "VLM_reward/env_steps_per_second", "env_runners/vlm_reward/score_mean"):
+        values = [event.value for event in events.Scalars(name)]
         assert values
         assert np.isfinite(values).all()
 
@@ -71,8 +76,16 @@ def test_tensorboard_shows_scalars_and_frames(trained):
 def test_progress_is_shown_with_eta_and_both_returns(trained):
     output = trained[2]
     assert "ETA" in output
-    for figure in ("vlm return mean", "ground truth return mean", "ground truth success"):
-        assert figure in output
+    for figure in FIGURES:
+        assert figure.replace("_", " ") in output
+
+
+def test_the_last_line_gives_the_evaluation_under_the_names_of_the_summary(trained):
+    _, out, output = trained
+    summary = json.loads((out / "summary.json").read_text())
+    last = output.strip().splitlines()[-1]
+    for figure in ("ground_truth_success", "false_positives_per_episode"):
+        assert f"{figure.replace('_', ' ')} {summary[figure]:.3f}" in last
 
 
 def test_ray_is_down_after_the_run(trained):

@@ -11,7 +11,7 @@ def row(iteration, weights, means, stage=0):
         for i, (weight, mean) in enumerate(zip(weights, means, strict=True))
     }
     curriculum = {"stage": stage, "goals": goals}
-    return Progress(iteration, 100 * iteration, 1.0, None, None, None, 1.0, curriculum)
+    return Progress(iteration, 100 * iteration, 1.0, None, None, None, None, 1.0, curriculum)
 
 
 def test_weights_and_means_are_seen():
@@ -41,8 +41,8 @@ def test_thousands_of_goals_are_drawn_without_names():
 
 def test_the_curve_skips_what_is_unknown(tmp_path):
     history = [
-        Progress(1, 100, 1.0, None, None, None, 9.0),
-        Progress(2, 200, 2.0, 0.5, 0.4, None, 9.0),
+        Progress(1, 100, 1.0, None, None, None, None, 9.0),
+        Progress(2, 200, 2.0, 0.5, 0.4, None, 0.1, 9.0),
     ]
     save_curve(tmp_path / "c.png", history, "Lift")
     assert np.asarray(Image.open(tmp_path / "c.png")).std() > 1
