@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
 from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path
@@ -87,7 +87,7 @@ def collect_command(
     check_labels(frames)
     frames.save(output)
     Console().print(_table(frames, families))
-    Console().print(f"{output} holds {len(frames)} frames.")
+    Console(soft_wrap=True).print(f"{output} holds {len(frames)} frames.", markup=False)
 
 
 def _play(
@@ -126,7 +126,8 @@ def _table(frames: "LabelledFrames", families: Mapping[str, str]) -> Table:
     goals = [families.get(goal, goal) for goal in frames.goals]
     kinds = np.array([*zip(frames.players, goals, strict=True)])
     episodes = np.array(frames.episodes)
-    table = Table("player", "goals", "frames", "successes", "episodes")
+    names = (Column(name, overflow="fold") for name in ("player", "goals"))
+    table = Table(*names, "frames", "successes", "episodes")
     for player, goal in dict.fromkeys(map(tuple, kinds.tolist())):
         rows = (kinds == (player, goal)).all(axis=1)
         numbers = rows.sum(), frames.labels[rows].sum(), len(np.unique(episodes[rows]))

@@ -97,7 +97,7 @@ def evaluate_command(
             _say(f"The frames were kept: pass --frames {path} and another --output.")
         raise
     _print(assessments)
-    Console().print(f"{output / 'report.html'}", markup=False)
+    Console(soft_wrap=True).print(f"{output / 'report.html'}", markup=False)
 
 
 def _evaluate(
@@ -135,10 +135,10 @@ def _evaluate(
 
 
 def _print(assessments: "list[Assessment]") -> None:
-    from rllib_vlm_reward.evaluation.report import table
+    from rllib_vlm_reward.evaluation.report import tables
 
     console = Console()
-    console.print(table(assessments))
+    console.print(tables(assessments))
     for each in assessments:
         chosen = ""
         if each.scored.threshold_chosen:

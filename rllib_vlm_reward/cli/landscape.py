@@ -107,7 +107,8 @@ def landscape_command(
             trajectory = play(run, player=player, seed=seed, goal=goal)
         summary = _trajectory(trajectory, rewards, output, device)
     (output / "landscape.json").write_text(json.dumps(summary, indent=1) + "\n")
-    Console().print(f"{output} holds {', '.join(sorted(file.name for file in output.iterdir()))}.")
+    names = ", ".join(sorted(file.name for file in output.iterdir()))
+    Console(soft_wrap=True).print(f"{output} holds {names}.", markup=False)
 
 
 def _check_options(

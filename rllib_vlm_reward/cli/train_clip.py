@@ -68,4 +68,4 @@ def train_clip_command(
         numbers = (score.average_precision, score.precision, score.recall)
         table.add_row(family, *(f"{number:.4f}" for number in numbers))
     Console().print(table)
-    Console().print(f"{output} holds the CLIP and model_card.md.")
+    Console(soft_wrap=True).print(f"{output} holds the CLIP and model_card.md.", markup=False)

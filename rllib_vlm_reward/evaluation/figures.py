@@ -32,7 +32,7 @@ _TITLES = {
     "epic_score": "EPIC of the score",
     "precision": "precision at β",
     "recall": "recall at β",
-    "false_positives": "false positives an episode",
+    "false_positives": "false positives per episode",
     "calibration_error": "ECE",
     "epic_reward": "EPIC of the reward at β",
     "rank_correlation": "rank correlation with the oracle",

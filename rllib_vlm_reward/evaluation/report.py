@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 from rich import box
+from rich.console import Group
 from rich.table import Column, Table
 
 from rllib_vlm_reward.evaluation.evaluate import Assessment
@@ -32,17 +33,12 @@ __all__ = [
     "page",
     "save",
     "shown",
-    "table",
+    "tables",
 ]
 
 _SIDE = 224
-_SHOWN = {
-    "average_precision": "AP",
-    "goal_accuracy": "goal acc",
-    "missed_episodes": "missed",
-    "false_positives": "FP/episode",
-}
-_WIDTH = 16
+_SHOWN = ("average_precision", "goal_accuracy", "missed_episodes", "false_positives")
+_WIDTH, _IN_A_TABLE = 16, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,17 +146,27 @@ def save(
     (folder / "report.html").write_text(report, encoding="utf-8")
 
 
-def table(assessments: Sequence[Assessment]) -> Table:
-    """Return the terminal's table: a row for each candidate, user's metrics in the last columns."""
-    shown_here = {**_SHOWN, **{path: title_of(path) for path in assessments[0].metrics}}
-    heads = (Column(name, no_wrap=True) for name in ("verdict", *shown_here.values()))
-    candidate = Column("candidate", overflow="fold", min_width=_WIDTH)
-    found = Table(candidate, *heads, box=box.SIMPLE, pad_edge=False)
+def tables(assessments: Sequence[Assessment]) -> Group:
+    """Return the terminal's tables, a row for each candidate: figures, then user's metrics."""
+    found = _table("verdict", *map(title_of, _SHOWN))
     for each in assessments:
-        cells = [shown(each.figures[name].value) for name in shown_here]
+        cells = [shown(each.figures[name].value) for name in _SHOWN]
         cells[0] += _ends(each.figures["average_precision"])
         found.add_row(each.name, each.verdict.kind, *cells)
-    return found
+    paths = [*assessments[0].metrics]
+    more = []
+    for part in (paths[at : at + _IN_A_TABLE] for at in range(0, len(paths), _IN_A_TABLE)):
+        more.append(_table(*map(title_of, part)))
+        for each in assessments:
+            more[-1].add_row(each.name, *(shown(each.figures[path].value) for path in part))
+    return Group(found, *more)
+
+
+def _table(*heads: str) -> Table:
+    """Return a table for 80 columns: one word of a head on each line, long names folded."""
+    candidate = Column("candidate", overflow="fold", min_width=_WIDTH)
+    figures = (Column("\n".join(head.split()), overflow="fold") for head in heads)
+    return Table(candidate, *figures, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
 
 
 def page(

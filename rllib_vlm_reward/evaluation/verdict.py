@@ -149,8 +149,8 @@ def _by_precision(scored: ScoredFrames, figures: Figures) -> Verdict:
     precision = figures["average_precision"]
     wrong, missed = figures["false_positives"].value, figures["missed_episodes"].value
     sentence = (
-        f"AP {precision.value:.3f}; at β = {scored.threshold:.3g} the reward fires wrongly "
-        f"{wrong:.2g} times an episode and misses {missed:.0%} of the episodes with a success."
+        f"AP {precision.value:.3f}; at β = {scored.threshold:.3g} there are {wrong:.2g} false "
+        f"positives per episode, and {missed:.0%} of the episodes with a success are missed."
         + _better_threshold(scored)
     )
     if scored.goal_accuracy.mistaken:

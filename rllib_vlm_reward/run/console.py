@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.table import Column, Table
 
 from rllib_vlm_reward.run.progress import FIGURES, Figures, Progress
 
@@ -95,13 +96,13 @@ class Display:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _render(self) -> Group:
-        table = Table(*map(_label, COLUMNS), title="means of the last 100 episodes")
+        table = _table(*COLUMNS)
         for row in self._rows[-ROWS:]:
             table.add_row(*_cells(row))
         agents = self._rows[-1].agents if self._rows else {}
         if not agents:
             return Group(table, self._bar)
-        by_agent = Table("agent", *map(_label, FIGURES))
+        by_agent = _table("agent", *FIGURES)
         for agent, figures in agents.items():
             by_agent.add_row(agent, *_shown(figures))
         return Group(table, by_agent, self._bar)
@@ -118,6 +119,13 @@ def headline(summary: Mapping[str, Any]) -> str:
     known = [(_label(name), summary.get(name)) for name in FIGURES]
     figures = [f"{label} {value:.3f}" for label, value in known if value is not None]
     return "  ".join([f"evaluation episodes {summary['evaluation_episodes']}", *figures])
+
+
+def _table(*names: str) -> Table:
+    """Return a table that fits into 80 columns: heads wrap, and long words are folded."""
+    first = Column(_label(names[0]), overflow="fold")
+    numbers = (Column(_label(name), justify="right", overflow="fold") for name in names[1:])
+    return Table(first, *numbers, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
 
 
 def _cells(row: Progress) -> tuple[str, ...]:

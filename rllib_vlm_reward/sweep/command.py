@@ -3,21 +3,26 @@
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rllib_vlm_reward.errors import ERRORS
+from rllib_vlm_reward.monitoring.metric_names import GROUND_TRUTH_SUCCESS
 from rllib_vlm_reward.sweep.results import METRICS
 from rllib_vlm_reward.sweep.search import search
 
 __all__ = ["Setting", "command"]
+
+# The objective is the success if there is one, and the goals are the same in all rows.
+_NO_ROOM = {GROUND_TRUTH_SUCCESS, "goals"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +92,10 @@ def command(
     except ERRORS as error:
         parser.exit(1, f"{error}\n")
     console = Console()
-    # The searched settings would not fit into the table on a terminal.
-    console.print(_table(results.rows, ["trial_id", *METRICS]))
+    console.print(_table(results.rows))
     console.print("Settings of the best trial:")
-    for key in results.searched:
-        console.print(f"  {key}: {_brief(results.rows[0][key])}")
+    for key in ("goals", *results.searched):
+        console.print(f"  {key}: {_brief(results.rows[0][key])}", soft_wrap=True, markup=False)
     console.print(f"{args.output} holds results.csv, reports.csv, results.png and best.yaml.")
     if results.remaining:
         console.print(f"These results are incomplete. {results.remaining}", markup=False)
@@ -99,10 +103,13 @@ def command(
         parser.exit(1)
 
 
-def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:
-    table = Table(*(column.replace("_", " ") for column in columns))
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """Return a table for 80 columns, without the searched settings: ``results.csv`` has them."""
+    names = ("trial_id", *(name for name in METRICS if name not in _NO_ROOM))
+    columns = (Column(name.replace("_", "\n"), overflow="fold") for name in names)
+    table = Table(*columns, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for row in rows:
-        table.add_row(*(_brief(row[column]) for column in columns))
+        table.add_row(*(_brief(row[name]) for name in names))
     return table
 
 

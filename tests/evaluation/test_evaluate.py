@@ -18,7 +18,7 @@ from rllib_vlm_reward.evaluation import models
 from rllib_vlm_reward.evaluation.evaluate import candidates, evaluate
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.report import save, table
+from rllib_vlm_reward.evaluation.report import save, tables
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
@@ -110,7 +110,7 @@ def test_json_holds_all_and_no_nan(quickstart, some, tmp_path):
     assert sum(candidate["reliability"]["frames"]) == 20
     console = Console(width=80)
     with console.capture() as captured:
-        console.print(table(found))
+        console.print(tables(found))
     row = next(line for line in captured.get().splitlines() if "run" in line)
     assert row.split()[1:] == ["too", "few", "-", "-", "-", "0.000"]
 
