@@ -55,12 +55,12 @@ def save_charts(folder: Path, assessments: Assessments) -> list[str]:
 def _save(
     path: Path, title: str, draw: Callable[[Axes, Assessments], None], assessments: Assessments
 ) -> None:
-    figure, axes = plt.subplots(figsize=(8, 5.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.6, 4.8), layout="constrained")
     draw(axes, assessments)
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, ncols=2, loc="outside lower center")
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=150)
     plt.close(figure)
 
 

@@ -18,7 +18,7 @@ from rllib_vlm_reward.metrics.metric import METRICS
 
 NASTY = 'lift <b>a ball</b> & "run" <script>alert(1)</script>'
 CONFIG = VLMRewardConfig(encoder="small", goals=[NASTY, "a <i>key"], threshold=0.5)
-VOID = {"meta", "img"}
+VOID = {"br", "meta", "img"}
 
 
 class Read(HTMLParser):
@@ -80,6 +80,15 @@ def test_every_picture_is_in_the_page(report):
         head, _, content = source.partition(",")
         assert head == "data:image/png;base64"
         Image.open(io.BytesIO(base64.b64decode(content))).load()
+
+
+def test_the_verdicts_stand_above_the_first_table(report):
+    tags = [(tag, attributes.get("class", "")) for tag, attributes in report.tags]
+    first = tags.index(("table", ""))
+    assert sum(kind.startswith("verdict") for _, kind in tags[:first]) == 2
+    head = report.text.index("candidate")
+    for name in ("one <u>", "two"):
+        assert report.text.index(name) < head
 
 
 def test_all_words_are_escaped_and_shown(report):
