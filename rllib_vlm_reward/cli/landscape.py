@@ -40,7 +40,14 @@ def landscape_command(
             help="Who plays: random or expert. By default expert, if the env has one.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the layout and of random actions.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Seed of the layout and of random actions. By default, random actions use seed 0; "
+            "an expert plays 16 layouts, and the longest episode that reaches its goal is drawn.",
+        ),
+    ] = None,
     goal: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Goal to request, one of the run's goals.")
     ] = None,
@@ -98,7 +105,9 @@ def landscape_command(
     quiet()
     rewards = _rewards(configs, encoder or [], goal, device)
     if grid:
-        summary = _grid(Experiment.from_file(configs[0]), grid, rewards, output, goal, seed, device)
+        summary = _grid(
+            Experiment.from_file(configs[0]), grid, rewards, output, goal, seed or 0, device
+        )
     else:
         if frames is not None and episode is not None:
             trajectory = Trajectory.of(LabelledFrames.load(frames), episode)

@@ -35,7 +35,7 @@ _OTHERS = 2
 Numbers = npt.NDArray[np.float32]
 _MOST_FRAMES = 12
 _INCHES, _LEFT, _RIGHT, _HEIGHT, _GAP = 10.0, 0.95, 0.25, 3.0, 0.55
-_MOST_HEAT = 4.5
+_MOST_HEAT, _LEGEND_ROW = 4.5, 0.21
 
 Places = npt.NDArray[np.float64]
 
@@ -279,6 +279,20 @@ def _spread(number: int, most: int) -> list[int]:
 def _save(path: Path, figure: Figure, axes: Axes, across: str) -> None:
     axes.set_xlabel(across, labelpad=1)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    _draw_legend(figure, axes)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _draw_legend(figure: Figure, axes: Axes) -> None:
+    """Draw the legend between title and axes, where it hides no line; enlarge the figure for it."""
+    handles, labels = axes.get_legend_handles_labels()
+    rows = -(-len(labels) // 2)
+    wide, high = figure.get_size_inches()
+    share = high / (high + _LEGEND_ROW * rows)
+    figure.set_size_inches(wide, high / share)
+    for each in figure.axes:
+        left, bottom, width, height = each.get_position().bounds
+        each.set_position((left, bottom * share, width, height * share))
+    axes.set_title(axes.get_title(), pad=8 + 72 * _LEGEND_ROW * rows)
+    axes.legend(handles, labels, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

@@ -13,6 +13,8 @@ from rllib_vlm_reward.run.experiment import Experiment
 
 __all__ = ["Trajectory", "play"]
 
+_EXPERT_EPISODES = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
@@ -75,7 +77,11 @@ def _unknown(episode: str, names: list[str]) -> str:
 
 
 def play(
-    experiment: Experiment, *, player: str | None = None, seed: int = 0, goal: str | None = None
+    experiment: Experiment,
+    *,
+    player: str | None = None,
+    seed: int | None = None,
+    goal: str | None = None,
 ) -> Trajectory:
     """Play one episode of a run's env until the env ends it.
 
@@ -83,7 +89,9 @@ def play(
         experiment: the run.
         player: ``random``, or ``expert``, which calls the env's ``expert_action()``; None takes
             the expert if the env has one.
-        seed: seed of the layout and of random actions.
+        seed: seed of the layout and of random actions. With None, random actions use seed 0; the
+            expert plays an episode with each seed from 0 to 15, and the longest that reaches its
+            goal is returned, because it shows the most.
         goal: passed to ``reset(options={"goal": goal})``; None leaves the choice to the env.
 
     Raises:
@@ -91,13 +99,22 @@ def play(
         FrameError: the env gives no frame.
         LabelError: the player is unknown, or the env has no expert.
     """
-    frames, success = [], []
     with PlayedEnv(experiment) as played:
         player = player or ("expert" if "expert" in played.acts else "random")
-        act, goal = played.act(player), played.reset(seed=seed, goal=goal)
-        for frame, info in played.play(act, seed=seed):
-            frames.append(frame.copy())
-            success.append(info.get(experiment.vlm_reward.success_key))
+        chosen = seed is not None or player != "expert"
+        seeds = [seed or 0] if chosen else range(_EXPERT_EPISODES)
+        each = (_play(played, experiment, player, number, goal) for number in seeds)
+        return max(each, key=lambda it: len(it.steps) if any(it.success or ()) else 0)
+
+
+def _play(
+    played: PlayedEnv, experiment: Experiment, player: str, seed: int, goal: str | None
+) -> Trajectory:
+    frames, success = [], []
+    act, goal = played.act(player), played.reset(seed=seed, goal=goal)
+    for frame, info in played.play(act, seed=seed):
+        frames.append(frame.copy())
+        success.append(info.get(experiment.vlm_reward.success_key))
     return Trajectory(
         f"seed {seed}",
         player,

@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
@@ -14,7 +15,12 @@ from rllib_vlm_reward.errors import ConfigError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.grid import Axis, render_grid
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.landscape import lines, only_goal
+from rllib_vlm_reward.evaluation.landscape import (
+    _above_frames,
+    _draw_legend,
+    lines,
+    only_goal,
+)
 from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.run import Experiment
@@ -120,6 +126,29 @@ def test_play_is_seeded_and_random_where_asked():
     np.testing.assert_array_equal(one.frames, again.frames)
     assert one.goal == again.goal
     assert one.frames.shape != other.frames.shape or (one.frames != other.frames).any()
+
+
+def test_the_experts_longest_episode_that_reaches_its_goal_is_shown():
+    experiment = Experiment.model_validate(LIFT)
+    each = [play(experiment, seed=seed) for seed in range(16)]
+    reached = [len(it.steps) for it in each if any(it.success)]
+    shown = play(experiment)
+    assert shown.player == "expert"
+    assert shown.success[-1]
+    assert len(shown.steps) == max(reached) > min(reached)
+
+
+def test_the_legend_hides_no_line():
+    figure, axes = _above_frames(np.arange(5.0), np.zeros((5, 8, 8, 3), np.uint8))
+    for number in range(5):
+        axes.plot(range(5), range(5), label=f"p of “{'the agent is carrying ' * 2}{number}”")
+    axes.set_title("pick up the grey key")
+    _draw_legend(figure, axes)
+    figure.canvas.draw()
+    legend, title = axes.get_legend().get_window_extent(), axes.title.get_window_extent()
+    plt.close(figure)
+    assert axes.bbox.y1 - 1 <= legend.y0 < legend.y1 <= title.y0 < title.y1 <= figure.bbox.y1
+    assert legend.x1 <= figure.bbox.x1
 
 
 def test_an_env_without_truth_or_expert_is_played_at_random():
