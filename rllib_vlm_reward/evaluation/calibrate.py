@@ -51,7 +51,7 @@ def calibrate(
         device: where the CLIP computes, such as ``"cpu"`` or ``"cuda"``.
 
     Returns:
-        β, and the precision, recall and false positives an episode that it has on these frames.
+        β, and the precision, recall and false positives per episode that it has on these frames.
 
     Raises:
         LabelError: :func:`choose_threshold` finds no β, the reward has a window of several
