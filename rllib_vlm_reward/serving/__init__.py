@@ -7,7 +7,8 @@
 
 * :mod:`request`: a request and its answer;
 * :mod:`pool`: a client of all actors of a pool;
-* :mod:`router`: sends requests to actors, chooses among them, and waits for answers;
+* :mod:`load_balancer`: chooses an actor; needs neither threads nor Ray;
+* :mod:`router`: sends requests to actors, and waits for answers;
 * :mod:`shared_memory`: sends requests within a node;
 * :mod:`actor`: the Ray actor, with one model, one batcher and one meter;
 * :mod:`batcher`: joins waiting requests into batches; needs neither Ray nor torch;

@@ -158,7 +158,7 @@ class RewardPool:
         *,
         checked: bool = False,
     ) -> PendingScores:
-        """Send one request to the actor with the smallest load.
+        """Send one request to an actor, see :meth:`.LoadBalancer.choose`.
 
         If ``serving.max_in_flight`` requests or 128 MB of frames are unanswered, this first waits
         for the oldest request.

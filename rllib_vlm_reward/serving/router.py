@@ -7,7 +7,6 @@ for its answer.
 
 import contextlib
 import logging
-import os
 import select
 import socket
 import time
@@ -22,6 +21,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.serving.load_balancer import LoadBalancer
 from rllib_vlm_reward.serving.request import Answer, Request, Scores
 from rllib_vlm_reward.serving.shared_memory.client import SharedMemoryClient
 
@@ -44,7 +44,6 @@ T_co = TypeVar("T_co", covariant=True)
 _LOG = logging.getLogger(__name__)
 _CONNECT_RETRIES = 3
 _CHECK_S = 5.0
-_REPORT_S = 1.0  # how long an actor's report about its queue is used
 
 
 def present(name: str) -> dict[int, ActorHandle]:
@@ -138,6 +137,7 @@ class ActorClient:
         handle: the actor's handle.
         node: Ray's id of this client's node.
         wake: called when an answer has arrived through Ray.
+        located: called when ``is_local`` may have changed, in a thread of Ray's.
 
     Attributes:
         handle: the actor's handle.
@@ -146,8 +146,14 @@ class ActorClient:
         reported_at: when that answer arrived (time.monotonic).
     """
 
-    def __init__(self, handle: ActorHandle, node: str, wake: Callable[[Any], None]) -> None:
-        self.handle, self._node, self._wake = handle, node, wake
+    def __init__(
+        self,
+        handle: ActorHandle,
+        node: str,
+        wake: Callable[[Any], None],
+        located: Callable[[], None],
+    ) -> None:
+        self.handle, self._node, self._wake, self._located = handle, node, wake, located
         self._shared: SharedMemoryClient | None = None
         self._sent_scorers: set[str] = set()  # fingerprints
         self._is_closed = False
@@ -218,6 +224,7 @@ class ActorClient:
         def set_is_local(location: Future[Any]) -> None:
             if location.exception() is None:
                 self.is_local = location.result()[0] == self._node
+                self._located()
 
         self._location = self.call("location")
         self._location.add_done_callback(set_is_local)
@@ -303,92 +310,26 @@ class ScoreAttempt:
             self._answer = failed
 
 
-class Router:
-    """Chooses the actor for a request by load, and avoids actors that were late.
+class Router(LoadBalancer[ActorClient]):
+    """Chooses the actor for a request, and holds what all requests of a client share.
 
     Args:
         pause_s: seconds during which an actor that was late is avoided.
 
     Attributes:
-        clients: the client of each actor, by the actor's index.
         wake: ends a wait for an answer.
         retries: number of requests that were sent again, since an actor was late or had ended.
     """
 
     def __init__(self, pause_s: float) -> None:
-        self.clients: dict[int, ActorClient] = {}
+        super().__init__(pause_s)
         self.wake = Wake()
         self.retries = 0
-        self._pause_s = pause_s
-        self._under_way: dict[int, int] = {}
-        self._paused_until: dict[int, float] = {}
-        self._dead: set[int] = set()
-        self._turn = os.getpid()  # so that clients begin with different actors
-
-    def choose(self, tried: Collection[int] = ()) -> int | None:
-        """Return the index of the actor to send a request to, or None if there is none.
-
-        It is the actor with the smallest load; among equals, one on this node; among those, the
-        next in turn, so that a client that sends one request at a time uses all actors.
-
-        Args:
-            tried: the actors to which the request was sent before.
-        """
-        now = time.monotonic()
-        self._turn += 1
-        return min(
-            self._usable(tried),
-            key=lambda i: (
-                self._paused_until.get(i, 0.0) > now,
-                self._load(i, now),
-                not self.clients[i].is_local,
-                (i - self._turn) % len(self.clients),
-            ),
-            default=None,
-        )
-
-    def first(self, tried: Collection[int] = ()) -> int | None:
-        """Return the usable actor with the lowest index: the same for all clients."""
-        return min(self._usable(tried), default=None)
-
-    def sent(self, actor: int, frames: int) -> None:
-        """Count the frames of a request as under way, until :meth:`ended`."""
-        self._under_way[actor] = self._under_way.get(actor, 0) + frames
-
-    def ended(self, actor: int, frames: int) -> None:
-        """Count the frames of a request as answered or given up."""
-        self._under_way[actor] -= frames
-
-    def late(self, actor: int) -> None:
-        """Avoid this actor for ``pause_s`` seconds, if there are others."""
-        self._paused_until[actor] = time.monotonic() + self._pause_s
-
-    def dead(self, actor: int) -> None:
-        """Do not choose this actor again. Ray restarts actors, so this one was ended on purpose."""
-        self._dead.add(actor)
-
-    def is_dead(self, actor: int) -> bool:
-        """Return whether this actor was ended."""
-        return actor in self._dead
-
-    def add(self, actor: int, client: ActorClient) -> None:
-        """Choose a new actor from now on, or one that was started again."""
-        self.clients[actor] = client
-        self._dead.discard(actor)
 
     def close(self) -> None:
         """Close the connections. Unanswered requests end with an error. Idempotent."""
         for client in self.clients.values():
             client.close()
-
-    def _usable(self, tried: Collection[int]) -> list[int]:
-        return [i for i in self.clients if i not in tried and i not in self._dead]
-
-    def _load(self, actor: int, now: float) -> int:
-        """Return how many frames wait at an actor: this client's, or what the actor reported."""
-        client = self.clients[actor]
-        reported = client.reported_waiting if now - client.reported_at < _REPORT_S else 0
-        return max(self._under_way.get(actor, 0), reported)
 
 
 class Roster:
@@ -432,8 +373,9 @@ class Roster:
                     self._add(index, actor)
 
     def _add(self, index: int, actor: ActorHandle) -> None:
+        router = self._router
         self.actors[index] = actor
-        self._router.add(index, ActorClient(actor, self._node, self._router.wake))
+        router.add(index, ActorClient(actor, self._node, router.wake, router.located))
 
 
 class Pending(Generic[T]):

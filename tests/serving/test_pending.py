@@ -55,7 +55,7 @@ def actors_of(actor_class):
 def router_to(actors, pause_s=60):
     router = Router(pause_s)
     for index, actor in enumerate(actors):
-        router.add(index, ActorClient(actor, "here", router.wake))
+        router.add(index, ActorClient(actor, "here", router.wake, router.located))
     return router
 
 
