@@ -3,8 +3,9 @@
     python benchmarks/routing.py
 
 Compares the rule that is used, the better of two, with one that looks at all actors, as it was
-until commit 4e006ac. The time is that of a choice, a request that is sent and one that ended, with
-32 under way: all that one request asks of the rule. No Ray is started. Prints one JSON object last.
+until commit 4e006ac. The CPU time is that of a choice, a request that is sent and one that ended,
+with 32 under way: all that one request asks of the rule. Ray is not started. Prints one JSON object
+last.
 """
 
 import time
@@ -64,14 +65,14 @@ def main() -> None:
 
 
 def choice_us(rule: type[LoadBalancer[Any]], actors: int, requests: int) -> float:
-    """Return the microseconds that one request takes, on average."""
+    """Return the microseconds of CPU time that one request takes, on average."""
     balancer = rule(pause_s=60.0)
     for index in range(actors):
         client = SimpleNamespace(is_local=False, reported_waiting=0, reported_at=0.0)
         balancer.add(index, client)
     balancer.choose()  # sorts the actors, once
     under_way: deque[int] = deque()
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(requests):
         if len(under_way) == IN_FLIGHT:
             balancer.ended(under_way.popleft(), FRAMES)
@@ -79,7 +80,7 @@ def choice_us(rule: type[LoadBalancer[Any]], actors: int, requests: int) -> floa
         assert actor is not None
         balancer.sent(actor, FRAMES)
         under_way.append(actor)
-    return 1e6 * (time.perf_counter() - start) / requests
+    return 1e6 * (time.process_time() - start) / requests
 
 
 if __name__ == "__main__":

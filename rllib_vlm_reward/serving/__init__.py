@@ -11,7 +11,8 @@
 * :mod:`router`: sends requests to actors, and waits for answers;
 * :mod:`shared_memory`: sends requests within a node;
 * :mod:`actor`: the Ray actor, with one model, one batcher and one meter;
-* :mod:`batcher`: joins waiting requests into batches; needs neither Ray nor torch;
+* :mod:`fair_queue`: chooses the requests of the next batch; needs neither threads nor Ray;
+* :mod:`batcher`: scores joined requests, in threads; needs neither Ray nor torch;
 * :mod:`lanes`: how many batches a device computes at once;
 * :mod:`meter`: measures how busy an actor is;
 * :mod:`deployment`: checks that a pool fits the cluster, starts its actors, and waits for them;

@@ -2,9 +2,10 @@
 
 import dataclasses
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError
@@ -46,6 +47,21 @@ class Need:
 
     def __post_init__(self) -> None:
         self._busy = self._idle = 0
+        self._last: dict[int, float] = {}
+        self._last_at = -math.inf
+
+    def check(self, busy_seconds: Mapping[int, float], now: float) -> int:
+        """Return the number of actors that are needed.
+
+        Args:
+            busy_seconds: each running actor's busy seconds since its process began, by its index.
+            now: the time in seconds, on any clock.
+        """
+        # The busy seconds of an actor that restarted begin at zero again.
+        passed = now - self._last_at
+        shares = [max(0.0, s - self._last.get(i, s)) / passed for i, s in busy_seconds.items()]
+        self._last, self._last_at = dict(busy_seconds), now
+        return self.after(shares)
 
     def after(self, shares: Sequence[float]) -> int:
         """Return the number of actors that are needed after a check.
@@ -88,8 +104,6 @@ class Autoscaler:
         self._need, self._busy_seconds = need, busy_seconds
         self._start, self._stop = start, stop
         self._alive = alive
-        self._last: dict[int, float] = {}
-        self._last_at = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autoscaler", daemon=True)
         self._thread.start()
@@ -111,14 +125,10 @@ class Autoscaler:
                 _LOG.warning("reward pool: the number of actors could not be changed. %s", error)
 
     def _adapt(self) -> None:
-        now, now_at = self._busy_seconds(), time.monotonic()
+        now = self._busy_seconds()
         if not now:
             return
-        # The busy seconds of an actor that restarted begin at zero again.
-        passed = now_at - self._last_at
-        shares = [max(0.0, now[i] - self._last.get(i, now[i])) / passed for i in now]
-        self._last, self._last_at = now, now_at
-        wanted = self._need.after(shares)
+        wanted = self._need.check(now, time.monotonic())
         if wanted > len(now):
             index = next(i for i in range(wanted) if i not in now)
             self._start(index)

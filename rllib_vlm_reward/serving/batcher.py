@@ -1,12 +1,9 @@
 """Joins waiting requests into batches: while some batches run, the next ones form.
 
 There is no timer. A single request runs at once; under load, a batch takes the requests that
-arrived during the previous batches. Runs that share a device take turns frame by frame (start-time
-fair queueing; Goyal, Vin and Cheng, 1996), so that a run with many env runners does not delay a run
-with few.
+arrived during the previous batches. :class:`.FairQueue` chooses them; here are the threads.
 """
 
-import bisect
 import contextlib
 import dataclasses
 import threading
@@ -20,6 +17,7 @@ import numpy as np
 
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.serving.fair_queue import FairQueue
 from rllib_vlm_reward.serving.request import Goals, Request, Scores
 
 __all__ = ["Batch", "Batcher"]
@@ -48,17 +46,19 @@ class Batch:
 class _Queued(Generic[S]):
     """A waiting request. It is scored completely or in parts, by one or several lanes."""
 
-    def __init__(self, request: Request, scorer: S, turn: int) -> None:
+    def __init__(self, request: Request, scorer: S) -> None:
         self.frames: Frames = cast(Frames, request.frames)  # one array, in the actor
-        self.goals, self.scorer, self.turn = request.goals, scorer, turn
+        self.goals, self.scorer, self.run = request.goals, scorer, request.run
         self.arrived = time.perf_counter()
-        self.taken = 0
         self.future: Future[Scores] = Future()
         self.future.set_running_or_notify_cancel()  # so nobody can cancel it
         self._scores = np.empty(len(self.goals), np.float32)
         self._error: Exception | None = None
         self._missing = max(len(self.goals), 1)  # an empty request has one empty part
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.goals)
 
     def can_join(self, other: "_Queued[S]") -> bool:
         # Compare scorers by identity, since comparing their content may cost more than a batch.
@@ -145,10 +145,7 @@ class Batcher(Generic[S]):
         self.max_batch_size = max_batch_size
         self._score, self._splits = score, splits
         self._lane, self._observe = lane, observe
-        self._queue: list[_Queued[S]] = []  # sorted by turn
-        self._turn = 0  # the turn of the request that a lane took last
-        self._ends: dict[int, int] = {}  # the turn after each run's last request
-        self._waiting = 0
+        self._queue: FairQueue[_Queued[S]] = FairQueue()
         self._idle = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -161,7 +158,7 @@ class Batcher(Generic[S]):
     @property
     def waiting(self) -> int:
         """How many frames wait in the queue."""
-        return self._waiting
+        return self._queue.waiting
 
     def submit(self, request: Request, scorer: S) -> Future[Scores]:
         """Put one request into the queue.
@@ -185,13 +182,8 @@ class Batcher(Generic[S]):
                 raise PoolError(
                     "batcher: got a request after close(). Submit all requests before close()."
                 )
-            if not self._queue:
-                self._ends.clear()
-            turn = max(self._turn, self._ends.get(request.run, 0))
-            self._ends[request.run] = turn + len(request)
-            queued = _Queued(request, scorer, turn)
-            bisect.insort(self._queue, queued, key=lambda request: request.turn)
-            self._waiting += len(request)
+            queued = _Queued(request, scorer)
+            self._queue.add(queued)
             self._changed.notify(len(self._lanes) if self._splits else 1)
         return queued.future
 
@@ -219,31 +211,9 @@ class Batcher(Generic[S]):
         with self._changed:
             self._idle += 1
             self._changed.wait_for(lambda: self._queue or self._closed)
-            room = self.max_batch_size
-            if self._splits:
-                room = min(room, -(-self._waiting // self._idle))
+            taken = self._queue.take(self.max_batch_size, self._idle if self._splits else 1)
             self._idle -= 1
-            return self._take(max(room, 1))
-
-    def _take(self, room: int) -> list[_Part[S]]:
-        parts: list[_Part[S]] = []
-        left: list[_Queued[S]] = []
-        if self._queue:
-            self._turn = self._queue[0].turn
-        for request in self._queue:
-            size = len(request.frames) - request.taken
-            if parts and not (room and request.can_join(parts[0].request)):
-                left.append(request)
-                continue
-            taken = min(size, room)
-            parts.append(_Part(request, slice(request.taken, request.taken + taken)))
-            request.taken += taken
-            room -= taken
-            self._waiting -= taken
-            if taken < size:
-                left.append(request)
-        self._queue = left
-        return parts
+            return [_Part(request, rows) for request, rows in taken]
 
     def _run(self, batch: list[_Part[S]]) -> None:
         start = time.perf_counter()
@@ -273,7 +243,7 @@ class Batcher(Generic[S]):
     def _report(self, frames: int, start: float, complete: list[_Part[S]]) -> None:
         end = time.perf_counter()
         latencies = tuple(end - part.request.arrived for part in complete)
-        self._observe(Batch(frames, end - start, latencies, self._waiting))
+        self._observe(Batch(frames, end - start, latencies, self.waiting))
 
     def _forward(self, batch: list[_Part[S]]) -> Scores:
         goals = batch[0].goals if len(batch) == 1 else np.concatenate([p.goals for p in batch])

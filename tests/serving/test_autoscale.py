@@ -27,6 +27,17 @@ def test_it_grows_after_two_busy_looks_and_then_counts_anew():
     assert looks(Need(1, 3), [1.0, 1.0, 1.0], 5) == [3] * 5
 
 
+def test_a_check_compares_busy_seconds_with_the_time_that_passed():
+    need = Need(1, 3)
+    assert need.check({0: 50.0}, 100.0) == 1
+    assert need.check({0: 54.7}, 105.0) == 1
+    assert need.check({0: 59.4}, 110.0) == 2
+    assert need.check({0: 64.1, 1: 2.0}, 115.0) == 2  # the new one counts from the next check on
+    assert need.check({0: 3.0, 1: 6.9}, 120.0) == 2  # 0 restarted
+    assert need.check({0: 7.9, 1: 11.8}, 125.0) == 2
+    assert need.check({0: 12.8, 1: 16.7}, 130.0) == 3
+
+
 def test_one_idle_look_forgets_the_busy_ones():
     need = Need(1, 3)
     assert [need.after([share]) for share in (1.0, 0.1, 1.0, 0.1)] == [1] * 4
