@@ -40,6 +40,13 @@ def collect_command(
             file_okay=False,
         ),
     ] = None,
+    allow_outside: Annotated[
+        bool,
+        typer.Option(
+            "--allow-outside",
+            help="With --folder: also read images that file_name places outside of DIR.",
+        ),
+    ] = False,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each player.")] = 100,
     player: Annotated[
         list[str] | None,
@@ -83,7 +90,7 @@ def collect_command(
         frames = _play(experiment, player, episodes, seed, held_out=held_out)
     else:
         assert folder is not None
-        frames = read_folder(folder)
+        frames = read_folder(folder, allow_outside=allow_outside)
     check_labels(frames)
     frames.save(output)
     Console().print(_table(frames, families))

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -22,7 +23,7 @@ T = TypeVar("T")
 Rows: TypeAlias = list[tuple[int, dict[str, str]]]  # each with its line number, from 1
 
 
-def read_folder(folder: Path) -> LabelledFrames:
+def read_folder(folder: Path, *, allow_outside: bool = False) -> LabelledFrames:
     """Read images and the table that labels them, in the layout of Hugging Face's ImageFolder.
 
     The table is ``metadata.csv`` or ``labels.csv``, with a header and one row for each frame.
@@ -33,11 +34,13 @@ def read_folder(folder: Path) -> LabelledFrames:
 
     Args:
         folder: the folder with the table and the images, in any format that Pillow reads.
+        allow_outside: also read images whose ``file_name`` leaves the folder (``../``, or an
+            absolute path). A table that somebody else wrote could name any file.
 
     Raises:
         FileNotFoundError: there is no table.
-        LabelError: a column is missing or misspelled, a cell has an unexpected value, or there is
-            no row.
+        LabelError: a column is missing or misspelled, a cell has an unexpected value, an image
+            lies outside of the folder, or there is no row.
         FrameError: an image is missing or cannot be read, see :func:`.read_image`.
 
     Example:
@@ -73,7 +76,18 @@ def read_folder(folder: Path) -> LabelledFrames:
             raise LabelError(
                 f"{table}: got the column {name!r}, which is ignored. Did you mean {near[0]!r}?"
             )
-    images = _column(table, rows, "file_name", lambda name: read_image(folder / _words(name)))
+
+    def image(cell: str) -> bytes:
+        name = _words(cell)
+        if not allow_outside and _leaves_folder(name):
+            raise LabelError(
+                f"got {name!r}, which lies outside of the folder, expected a path within it. Move "
+                "the image there; or, if you trust the table, pass --allow-outside (in Python "
+                "allow_outside=True)."
+            )
+        return read_image(folder / name)
+
+    images = _column(table, rows, "file_name", image)
     given = set(names)
     return LabelledFrames.of(
         images,
@@ -96,6 +110,11 @@ def _column(table: Path, rows: Rows, name: str, read: Callable[[str], T]) -> lis
         except (LabelError, FrameError) as error:
             raise type(error)(f"{table}, line {line}, {name}: {error}") from error
     return cells
+
+
+def _leaves_folder(name: str) -> bool:
+    # By name only: a link in the folder was put there by whoever has the folder.
+    return os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == os.pardir
 
 
 def _words(cell: str) -> str:

@@ -111,3 +111,20 @@ def test_a_table_of_no_row_and_none_at_all(folder):
     (folder / "metadata.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"metadata\.csv or labels\.csv"):
         read_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "deep/../../secret.png", "{parent}/secret.png"])
+def test_an_image_outside_of_the_folder_is_refused_unless_it_is_allowed(tmp_path, name):
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    Image.fromarray(PIXELS[0]).save(tmp_path / "secret.png")
+    write(folder, HEAD, f"{name.format(parent=tmp_path)},a,true")
+    with pytest.raises(LabelError, match=r"line 2, file_name: got '.*--allow-outside"):
+        read_folder(folder)
+    assert len(read_folder(folder, allow_outside=True)) == 1
+
+
+def test_a_path_that_comes_back_into_the_folder_is_read(folder):
+    write(folder, HEAD, "deep/../a.png,a,true", "..a.png,a,false")
+    Image.fromarray(PIXELS[0]).save(folder / "..a.png")
+    assert len(read_folder(folder)) == 2
