@@ -201,7 +201,9 @@ def shown():
     return names
 
 
-def test_rewards_are_served_on_gpu_nodes_to_env_runners_on_cpu_nodes(nodes, tiny_clip):
+@pytest.fixture(scope="module")
+def trained(nodes, tiny_clip):
+    """An algorithm after one iteration of the job's run, in small, and its result."""
     small = [
         f"vlm_reward.encoder={tiny_clip}",
         "vlm_reward.serving.precision=fp32",
@@ -215,21 +217,29 @@ def test_rewards_are_served_on_gpu_nodes_to_env_runners_on_cpu_nodes(nodes, tiny
     experiment = Experiment.from_file(ROOT / "configs" / "quickstart.yaml", settings)
     algorithm = experiment.to_algorithm_config().build_algo()
     try:
-        result = algorithm.train()
-        pool = callbacks_of(algorithm)._pool
-        actors = present(pool.name).values()
-        places = [node for node, _ in ray.get([actor.location.remote() for actor in actors])]
-        assert sorted(places) == sorted(nodes["gpu"])  # one each
-        runners = algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: ray.get_runtime_context().get_node_id(), local_env_runner=False
-        )
-        assert len(runners) == 2
-        assert set(runners) <= set(nodes["cpu"])
-        assert result["env_runners"]["vlm_reward"]["frames"] >= 64
-        assert sum(row["frames"] for row in pool.stats()) >= 64
-        deadline = time.monotonic() + 60
-        while missing := shown() - scrape():
-            assert time.monotonic() < deadline, f"shown, but not exported: {missing}"
-            time.sleep(1)
+        yield algorithm, algorithm.train()
     finally:
         algorithm.stop()
+
+
+def test_rewards_are_served_on_gpu_nodes_to_env_runners_on_cpu_nodes(nodes, trained):
+    algorithm, result = trained
+    pool = callbacks_of(algorithm)._pool
+    actors = present(pool.name).values()
+    places = [node for node, _ in ray.get([actor.location.remote() for actor in actors])]
+    assert sorted(places) == sorted(nodes["gpu"])  # one each
+    runners = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: ray.get_runtime_context().get_node_id(), local_env_runner=False
+    )
+    assert len(runners) == 2
+    assert set(runners) <= set(nodes["cpu"])
+    assert result["env_runners"]["vlm_reward"]["frames"] >= 64
+    assert sum(row["frames"] for row in pool.stats()) >= 64
+
+
+def test_every_metric_of_the_dashboard_is_exported_by_a_run(trained):
+    pytest.importorskip("opencensus", reason='metrics need pip install "ray[default]"')
+    deadline = time.monotonic() + 60
+    while missing := shown() - scrape():
+        assert time.monotonic() < deadline, f"shown, but not exported: {missing}"
+        time.sleep(1)
