@@ -68,7 +68,7 @@ def test_without_episodes_each_frame_is_one(folder):
         ("b.png,a,true,1,soon", LabelError, "line 3, steps_to_go: got 'soon'"),
         ("b.png,a,true,1,nan", LabelError, "line 3, steps_to_go: got 'nan'"),
         ("b.png,a,true,1,-1", LabelError, "line 3, steps_to_go"),
-        ("none.png,a,true,1,2", FrameError, "line 3, file_name: .*none.png: there is no such"),
+        ("none.png,a,true,1,2", FrameError, "line 3, file_name: .*none.png: this file does not exist"),
         ("metadata.csv,a,true,1,2", FrameError, "line 3, file_name.*unknown format"),
     ],
 )
