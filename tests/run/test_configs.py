@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run import Experiment, train
+from rllib_vlm_reward.serving.pool import RewardPool
 
 ELSEWHERE = ("quickstart", "wrong_prompts")
 RUNS = [
@@ -32,9 +33,25 @@ SMALL = {
 }
 
 
-def cut(path, tiny_clip):
-    """The run of a config, of some hundred steps."""
+@pytest.fixture(scope="module")
+def pool_of_base(cluster, painted_config):
+    """A pool of the CLIP that the configs of BabyAI's envs name; its name."""
+    pool = RewardPool.start(painted_config(encoder="base"), name="pool-of-base")
+    yield pool.name
+    pool.close()
+
+
+def cut(path, pools):
+    """The run of a config, of some hundred steps, by a pool that runs already.
+
+    Args:
+        path: of the config.
+        pools: the name of a pool by its encoder; the last stands in for an encoder that would be
+            downloaded.
+    """
     settings = yaml.safe_load(path.read_text())
+    if not settings["environment"]["env"].startswith("rllib_vlm_reward/"):
+        settings["environment"]["env_config"] = {"max_episode_steps": 40}  # of which it draws GIFs
     # Without the start of a process; quickstart.yaml, APPO and IMPALA train with a remote one.
     if settings["algorithm"] == "PPO":
         settings["env_runners"]["num_env_runners"] = 0
@@ -43,8 +60,9 @@ def cut(path, tiny_clip):
         here |= {name: value for name, value in small.items() if name in here}
     reward = settings["vlm_reward"]
     check_encoder(reward["encoder"])
-    if "/" in reward["encoder"]:
-        reward["encoder"] = tiny_clip
+    if reward["encoder"] not in pools:
+        reward["encoder"] = list(pools)[-1]
+    reward["serving"] |= {"pool_name": pools[reward["encoder"]], "precision": "fp32"}
     settings["reporting"] = {"min_time_s_per_iteration": 1, "min_sample_timesteps_per_iteration": 0}
     return Experiment.model_validate(
         {**settings, "stop": {"env_steps": 300}, "evaluation_episodes": 2}
@@ -52,9 +70,11 @@ def cut(path, tiny_clip):
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_a_config_trains_saves_and_evaluates(path, cluster, tiny_clip, tmp_path, monkeypatch):
+def test_a_config_trains_saves_and_evaluates(
+    path, pool_of_base, shared_pool, tiny_clip, tmp_path, monkeypatch
+):
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
-    summary = train(cut(path, tiny_clip), tmp_path)
+    summary = train(cut(path, {"base": pool_of_base, tiny_clip: shared_pool}), tmp_path)
     assert summary["env_steps"] >= 300
     tells = yaml.safe_load(path.read_text())["environment"]["env"].startswith("rllib_vlm_reward/")
     assert (summary["ground_truth_success"] is not None) == tells
