@@ -11,6 +11,7 @@ import json
 import sys
 import types
 
+import fork_server
 import hypothesis
 import open_clip
 import painted
@@ -19,9 +20,8 @@ import ray
 import rays
 import safetensors.torch
 import torch
-from red_pool import RedPool
-
 from ray.rllib.connectors import connector_v2
+from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
@@ -152,6 +152,15 @@ def _no_ray_is_started_unasked():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _workers_are_forked(request):
+    if request.config.getoption("--fresh-workers"):
+        yield
+    else:
+        with fork_server.forked_workers():
+            yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _rllib_finds_a_caller_quickly():
     """Replace the ``inspect.stack()[1].frame`` of each RLlib connector, 0.1 s under pytest.
 
@@ -177,6 +186,9 @@ def _nothing_is_left_behind():
 def pytest_addoption(parser):
     parser.addoption(
         "--full-matrix", action="store_true", help="each algorithm by each road, not pairwise"
+    )
+    parser.addoption(
+        "--fresh-workers", action="store_true", help="Ray's workers import all by themselves"
     )
 
 

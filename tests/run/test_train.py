@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,18 +16,31 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.run import Experiment, loop
 from rllib_vlm_reward.run.progress import FIGURES, Progress, read_progress
 
-pytestmark = pytest.mark.usefixtures("own_ray")
+pytestmark = pytest.mark.usefixtures("cluster")
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
 
-def write_config(path, **settings):
+@pytest.fixture(scope="module")
+def write_config(tiny_clip, shared_pool):
+    """Returns a function: writes a small quick start, with changes, to a path and returns it."""
+
+    def write(path, **settings):
+        config = small_quickstart()
+        serving = {"pool_name": shared_pool, "precision": "fp32"}
+        config["vlm_reward"] |= {"encoder": tiny_clip, "serving": serving}
+        path.write_text(yaml.safe_dump(config | settings))
+        return path
+
+    return write
+
+
+def small_quickstart():
+    """Return the quick start with few steps, as a mapping."""
     config = yaml.safe_load(QUICKSTART.read_text())
     config["vlm_reward"] |= {"encoder": "small", "mode": "synchronous"}
     config["env_runners"] = {"num_env_runners": 0, "num_envs_per_env_runner": 8}
     config["training"] |= {"train_batch_size_per_learner": 256, "num_epochs": 1}
-    config |= {"stop": {"env_steps": 512}, "evaluation_episodes": 5, "checkpoint_every": 1}
-    path.write_text(yaml.safe_dump(config | settings))
-    return path
+    return config | {"stop": {"env_steps": 512}, "evaluation_episodes": 5, "checkpoint_every": 1}
 
 
 def run(*arguments):
@@ -36,7 +48,7 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(write_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = write_config(folder / "config.yaml")
     result = run("train", config, "--output", folder / "out")
@@ -88,10 +100,6 @@ def test_the_last_line_gives_the_evaluation_under_the_names_of_the_summary(train
         assert f"{figure.replace('_', ' ')} {summary[figure]:.3f}" in last
 
 
-def test_ray_is_down_after_the_run(trained):
-    assert not ray.is_initialized()
-
-
 def test_a_finished_run_is_not_overwritten(trained):
     config, out, _ = trained
     result = run("train", config, "--output", out)
@@ -99,7 +107,7 @@ def test_a_finished_run_is_not_overwritten(trained):
     assert "--resume" in str(result.exception)
 
 
-def test_resume_goes_on_where_the_checkpoint_stopped(trained, tmp_path):
+def test_resume_goes_on_where_the_checkpoint_stopped(trained, write_config, tmp_path):
     _, out, _ = trained
     before = read_progress(out / "progress.jsonl")
     longer = write_config(tmp_path / "longer.yaml", stop={"env_steps": 1000})
@@ -116,7 +124,7 @@ def test_resume_goes_on_where_the_checkpoint_stopped(trained, tmp_path):
     assert first.env_steps_per_second == pytest.approx(own, rel=0.05)
 
 
-def test_resume_with_another_reward_is_refused(trained, tmp_path):
+def test_resume_with_another_reward_is_refused(trained, write_config, tmp_path):
     _, out, _ = trained
     other = write_config(tmp_path / "other.yaml", seed=7)
     result = run("train", other, "--output", out, "--resume")
@@ -124,7 +132,7 @@ def test_resume_with_another_reward_is_refused(trained, tmp_path):
     assert "seed" in str(result.exception)
 
 
-def test_resume_without_a_checkpoint_says_so(tmp_path):
+def test_resume_without_a_checkpoint_says_so(write_config, tmp_path):
     result = run("train", write_config(tmp_path / "c.yaml"), "--output", tmp_path / "o", "--resume")
     assert isinstance(result.exception, FileNotFoundError)
     assert "no checkpoint" in str(result.exception)
@@ -144,7 +152,7 @@ def terminate(*_):
 @pytest.mark.parametrize(
     ("strike", "raised"), [(interrupt, KeyboardInterrupt), (terminate, SystemExit)]
 )
-def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, strike, raised):
+def test_an_interrupt_saves_what_was_trained(write_config, tmp_path, monkeypatch, strike, raised):
     news, out = [], tmp_path / "out"
     experiment = Experiment.from_file(write_config(tmp_path / "c.yaml", checkpoint_every=100))
 
