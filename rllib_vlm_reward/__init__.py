@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rllib_vlm_reward.reward_model.heads import Head
     from rllib_vlm_reward.reward_model.model import RewardModel
     from rllib_vlm_reward.reward_model.scorer import Scorer
-    from rllib_vlm_reward.run import Experiment, train
+    from rllib_vlm_reward.run import Agent, Experiment, train
     from rllib_vlm_reward.serving import RewardPool
     from rllib_vlm_reward.sweep import search
     from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
@@ -74,6 +74,7 @@ _MODULES = {
     "Head": "reward_model.heads",
     "RewardModel": "reward_model.model",
     "Scorer": "reward_model.scorer",
+    "Agent": "run",
     "Experiment": "run",
     "train": "run",
     "RewardPool": "serving",
@@ -83,6 +84,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Agent",
     "AlarmError",
     "CLIPEncoder",
     "CheckpointError",

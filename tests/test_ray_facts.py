@@ -116,9 +116,10 @@ class Spy(ConnectorV2):
 
     def __init__(self, input_observation_space=None, input_action_space=None, *, act=None):
         super().__init__(input_observation_space, input_action_space)
-        self.act, self.calls = act, []
+        self.act, self.calls, self.metrics = act, [], []
 
-    def __call__(self, *, batch, episodes, **kwargs):
+    def __call__(self, *, batch, episodes, metrics=None, **kwargs):
+        self.metrics.append(metrics)
         self.calls.append([(len(e), e.get_observations(-1).tolist(), e.is_done) for e in episodes])
         if self.act:
             self.act(episodes)
@@ -308,6 +309,24 @@ def test_a_pieces_constructor_arguments_go_into_the_checkpoint():
             ConnectorV2.__init__(self, input_observation_space, input_action_space)
 
     assert Piece("this").get_ctor_args_and_kwargs()[1]["given"] == "this"
+
+
+def test_a_pipeline_is_saved_with_its_state_alone(tmp_path):
+    """Ray's mistake, for which docs/using-an-agent.md gives the state."""
+    pipeline = EnvToModulePipeline(connectors=[Spy()])
+    with pytest.raises(KeyError, match="Spy"):
+        pipeline.save_to_path(tmp_path / "without")
+    pipeline.save_to_path(tmp_path / "with", state=pipeline.get_state())
+    restored = EnvToModulePipeline.from_checkpoint(tmp_path / "with")
+    assert [type(piece) for piece in restored.connectors] == [Spy]
+
+
+def test_an_env_runner_hands_its_pipeline_the_metrics(runner):
+    """Whoever uses a restored pipeline has none; so VLMReward tells the two apart."""
+    env_runner, spy = runner()
+    env_runner.sample()
+    assert len(spy.metrics) > 2
+    assert None not in spy.metrics
 
 
 def test_states_are_merged_by_position_among_the_pieces_that_have_one():

@@ -222,6 +222,29 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         drawn = self._draw((*self.goals, *self.evaluation_goals))
         return GoalSet(training.goals + drawn.goals[len(training) :])
 
+    def prompt_of(self, text: str) -> str:
+        """Return what CLIP reads for a goal: one of ``goal_set``, or any that a template fits.
+
+        Raises:
+            GoalError: no template fits the text.
+
+        Example:
+            >>> config = VLMRewardConfig(
+            ...     encoder="small",
+            ...     goals=["lift the red {ball|box}"],
+            ...     templates=[{"goal": "lift {}", "prompt": "the agent is carrying {}"}],
+            ... )
+            >>> config.prompt_of("lift the blue key")
+            'the agent is carrying the blue key'
+        """
+        if text in self.goal_set.texts:
+            return self.goal_set[self.goal_set.index(text)].prompt
+        return GoalSet.from_texts([text], templates=self._templates)[0].prompt
+
+    @property
+    def _templates(self) -> list[Template]:
+        return [Template(**template.model_dump()) for template in self.templates]
+
     @cached_property
     def head_in_force(self) -> Head:
         """The head that is used: ``head``, with a calibration's temperature if there is one."""
@@ -323,7 +346,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         drawn = GoalSet.from_texts(
             texts,
             prompts={text: goal.prompt for text, goal in given.items() if goal.prompt is not None},
-            templates=[Template(**template.model_dump()) for template in self.templates],
+            templates=self._templates,
             negatives=self.negatives,
             num_negatives=self.num_negatives,
             baseline=self.baseline,

@@ -16,6 +16,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.curriculum_progress import advance
 from rllib_vlm_reward.connectors.episodes import Episodes
+from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import log_outcomes
 from rllib_vlm_reward.connectors.pipeline import (
     attach_pieces,
@@ -82,8 +83,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             self._config.check_weights(self._encoder)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
-        for piece in driver_pieces(algorithm, VLMReward):
-            piece.monitor = self.monitor  # so that checkpoints contain its state
+        for reward in driver_pieces(algorithm, VLMReward):
+            gamma = algorithm.config.gamma
+            reward.attach(self._pool.name, self._run, gamma=gamma, encoder=self._encoder)
+            reward.monitor = self.monitor  # so that checkpoints contain its state
+        for embedding in driver_pieces(algorithm, GoalEmbedding):
+            embedding.attach(self._pool.name, self._run, encoder=self._encoder)
+            embedding.embed_goals()  # so that checkpoints contain the embeddings
 
     def on_env_runners_recreated(
         self,

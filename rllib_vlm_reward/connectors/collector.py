@@ -23,6 +23,7 @@ __all__ = [
     "episode_goal",
     "find_goal",
     "frame_source",
+    "goal_text",
 ]
 
 VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
@@ -296,18 +297,33 @@ def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, 
         >>> find_goal("info:goal", goals, None, {"goal": "a blue ball"})
         1
     """
-    if len(goals) == 1:
-        return 0
+    return 0 if len(goals) == 1 else goals.index(goal_text(source, observation, info))
+
+
+def goal_text(source: str, observation: Any, info: Mapping[str, Any]) -> str:
+    """Return the text of the goal that an env names when it resets.
+
+    Args:
+        source: ``info:KEY`` or ``obs:KEY``.
+        observation: the reset observation.
+        info: the reset info.
+
+    Raises:
+        GoalError: there is none at ``source``.
+
+    Example:
+        >>> goal_text("obs:mission", {"mission": "a red ball"}, {})
+        'a red ball'
+    """
     kind, _, key = source.partition(":")
     item = info if kind == "info" else observation
     try:
-        text = item[key]
+        return str(item[key])
     except (KeyError, IndexError, TypeError):
         raise GoalError(
             f"goal_source {source!r}: the env's reset returned {_keys(item)}, expected the "
             f"episode's goal under {key!r}. Return it there, or change goal_source."
         ) from None
-    return goals.index(str(text))
 
 
 def episode_goal(

@@ -1,7 +1,7 @@
 """The keys under which the connectors store data about an episode.
 
 They are keys of ``episode.custom_data``. RLlib copies this dictionary whenever it cuts an episode
-into chunks, so its values are numbers and bools only.
+into chunks, so its values are numbers, bools and short texts only.
 """
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "ENV_REWARD",
     "FIRES",
     "GOAL_INDEX",
+    "GOAL_TEXT",
     "REWARD_KEYS",
     "SHOWN_GOAL",
     "SUCCESS",
@@ -16,6 +17,7 @@ __all__ = [
 ]
 
 GOAL_INDEX = "goal_index"  # index in config.goal_set
+GOAL_TEXT = "goal_text"  # text of the goal, for a policy that is used outside of training
 SHOWN_GOAL = "shown_goal"  # index of the wrong goal that a goal-blind policy is shown
 ENV_RETURN = "env_return"  # sum of the env's rewards so far
 SUCCESS = "success"  # whether any step was a success; missing if the env has no ground truth

@@ -1,5 +1,6 @@
 """Adds the goal to the policy's observation: CLIP's embedding of the goal's prompt."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -11,9 +12,11 @@ from ray.rllib.connectors.env_to_module.observation_preprocessor import (
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, SHOWN_GOAL
+from rllib_vlm_reward.connectors.collector import goal_text
+from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, GOAL_TEXT, SHOWN_GOAL
 from rllib_vlm_reward.connectors.failure import reported
-from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.errors import CheckpointError, GoalError
+from rllib_vlm_reward.reward_model.encoder import Encoder, checked, load_encoder
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["GoalEmbedding"]
@@ -22,9 +25,15 @@ __all__ = ["GoalEmbedding"]
 class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     """Turns an observation into ``{"observation": observation, "goal": float32 [D]}``.
 
-    ``goal`` is the embedding of the goal's *prompt*, with norm 1. The piece requests it from the
-    pool once for each goal. Put the piece after
+    ``goal`` is the embedding of the goal's *prompt*, with norm 1. In an env runner, the piece
+    requests it from the pool once for each goal. Put the piece after
     :class:`~rllib_vlm_reward.connectors.reward.VLMReward`, which finds the goal of an episode.
+
+    A checkpoint contains the embeddings of all goals. A pipeline that was restored to use a trained
+    policy (``EnvToModulePipeline.from_checkpoint``) has no pool. There the piece reads the goal
+    from ``episode.custom_data["goal_text"]``, or from the place that ``goal_source`` names, such as
+    ``infos=[{"goal": TEXT}]`` of the episode. A policy with a single goal needs neither. If the
+    goal is not in the checkpoint, the piece loads the CLIP in this process to embed it.
 
     Args:
         config: the reward of the run.
@@ -47,19 +56,31 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         self.embed_dim = embed_dim
         self.shuffle = False
         self._rng = np.random.default_rng(config.negatives_seed)
-        self._embeddings: dict[int, npt.NDArray[np.float32]] = {}
+        self._embeddings: dict[str, npt.NDArray[np.float32]] = {}  # by prompt
+        self._prompts: dict[str, str] = {}  # by the text of a goal
         self._pool_name: str | None = None
         self._run = ""
+        self._fingerprint: str | None = None
+        self._encoder: Encoder | None = None
         super().__init__(input_observation_space, input_action_space)
 
-    def attach(self, pool_name: str, run: str = "") -> None:
+    def attach(self, pool_name: str, run: str = "", *, encoder: str | None = None) -> None:
         """Set the pool that computes the embeddings, and the run for which it does.
 
         Args:
             pool_name: Ray name of the pool; the piece connects to it when it first needs it.
             run: name of the run, for error reports.
+            encoder: fingerprint of the pool's weights, for checkpoints.
         """
-        self._pool_name, self._run = pool_name, run
+        if pool_name != self._pool_name:
+            self._embeddings.clear()
+        self._pool_name, self._run, self._fingerprint = pool_name, run, encoder
+
+    def embed_goals(self) -> None:
+        """Request the embeddings of all goals, for checkpoints; the pool has computed them."""
+        prompts = list(dict.fromkeys(goal.prompt for goal in self.config.goal_set.goals))
+        embeddings = self._pool().embed_texts(prompts).clip(-1.0, 1.0)
+        self._embeddings = dict(zip(prompts, embeddings, strict=True))
 
     def recompute_output_observation_space(
         self,
@@ -72,7 +93,23 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def preprocess(self, observation: Any, episode: SingleAgentEpisode) -> dict[str, Any]:
         """Return the observation together with the embedding of the episode's goal."""
-        return {"observation": observation, "goal": self._embedding(self._shown(episode))}
+        if self._pool_name is None:
+            goal = self.embed(self._goal_outside_training(observation, episode))
+        else:
+            goal = self._embedding(self.config.goal_set[self._shown(episode)].prompt)
+        return {"observation": observation, "goal": goal}
+
+    def embed(self, text: str) -> npt.NDArray[np.float32]:
+        """Return the embedding of a goal's prompt, float32 ``[D]``; the goal may be a new one.
+
+        Raises:
+            GoalError: no template fits the text, or the prompt is too long for the CLIP.
+            CheckpointError: the piece has no pool, the goal is not in the checkpoint, and the CLIP
+                cannot be loaded, or has other weights than in training.
+        """
+        if text not in self._prompts:
+            self._prompts[text] = self.config.prompt_of(text)
+        return self._embedding(self._prompts[text])
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the fingerprint of the goals.
@@ -82,7 +119,25 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         return {"goals": self.config.goal_set.fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Do nothing: the goals come from the configuration."""
+        """Use a checkpoint's embeddings if the piece has no pool.
+
+        The goals come from the configuration.
+        """
+        if self._pool_name is None and "embeddings" in state:
+            self._embeddings, self._fingerprint = dict(state["embeddings"]), state["encoder"]
+
+    def save_to_path(
+        self, path: Any = None, *, state: dict[str, Any] | None = None, **kwargs: Any
+    ) -> str:
+        """Save the embeddings too (RLlib's hook).
+
+        :meth:`get_state` does not return them, because RLlib sends that to every env runner.
+        """
+        kept = {"encoder": self._fingerprint, "embeddings": self._embeddings}
+        saved: str = super().save_to_path(
+            path, state={**(state or self.get_state()), **kept}, **kwargs
+        )
+        return saved
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the first state, since all env runners have the same one."""
@@ -101,17 +156,70 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         shown: int = episode.custom_data[SHOWN_GOAL]
         return shown
 
-    def _embedding(self, goal: int) -> npt.NDArray[np.float32]:
-        if goal not in self._embeddings:
-            prompt = self.config.goal_set[goal].prompt
-            with reported(self._pool, self._run):
-                self._embeddings[goal] = self._pool().embed_texts([prompt])[0].clip(-1.0, 1.0)
-        return self._embeddings[goal]
+    def _goal_outside_training(self, observation: Any, episode: SingleAgentEpisode) -> str:
+        """Return the text of the episode's goal if there is no pool and no reward."""
+        if GOAL_TEXT not in episode.custom_data:
+            goals = self.config.goal_set
+            episode.custom_data[GOAL_TEXT] = (
+                goals[0].text if len(goals) == 1 else self._find_goal(observation, episode)
+            )
+        text: str = episode.custom_data[GOAL_TEXT]
+        return text
+
+    def _find_goal(self, observation: Any, episode: SingleAgentEpisode) -> str:
+        # An episode in RLlib's examples has no infos.
+        infos: Any = episode.get_infos(-1) if len(episode.infos) else None
+        info: Mapping[str, Any] = infos or {}
+        try:
+            return goal_text(self.config.goal_source, observation, info)
+        except GoalError as error:
+            raise GoalError(
+                "GoalEmbedding: this policy is told its goal, but the episode names none "
+                f"({error}). Set episode.custom_data[{GOAL_TEXT!r}] = TEXT before its first step, "
+                "or use rllib_vlm_reward.Agent. It was trained on "
+                f"{self.config.goal_set.excerpt}."
+            ) from error
+
+    def _embedding(self, prompt: str) -> npt.NDArray[np.float32]:
+        if prompt not in self._embeddings:
+            if self._pool_name is None:
+                embedding = self._encode(prompt)
+            else:
+                with reported(self._pool, self._run):
+                    (embedding,) = self._pool().embed_texts([prompt])
+            self._embeddings[prompt] = embedding.clip(-1.0, 1.0)
+        return self._embeddings[prompt]
+
+    def _encode(self, prompt: str) -> npt.NDArray[np.float32]:
+        """Embed a prompt with the CLIP in this process."""
+        if self._encoder is None:
+            self._encoder = self._load_encoder(prompt)
+        self._encoder.check_texts([prompt])
+        embeddings = checked(self._encoder, "encode_texts", 1, [prompt])
+        encoded: npt.NDArray[np.float32] = embeddings[0].cpu().numpy()
+        return encoded
+
+    def _load_encoder(self, prompt: str) -> Encoder:
+        name = self.config.encoder
+        known = (
+            f"The checkpoint has the embeddings of {len(self._embeddings)} other prompts, which "
+            "need no CLIP."
+        )
+        try:
+            encoder = load_encoder(name, precision=self.config.serving.precision)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"goal with the prompt {prompt!r}: its embedding is not in the checkpoint, and the "
+                f"CLIP that would make it cannot be loaded: {error} {known}"
+            ) from error
+        if self._fingerprint not in (None, encoder.fingerprint):
+            raise CheckpointError(
+                f"encoder {name!r}: its weights are {encoder.fingerprint[:12]}, but the policy was "
+                f"trained with {self._fingerprint[:12]}, so the embedding of {prompt!r} would mean "
+                f"nothing to it. Restore the CLIP of the training. {known}"
+            )
+        return encoder
 
     def _pool(self) -> RewardPool:
-        if self._pool_name is None:
-            raise PoolError(
-                "GoalEmbedding: no pool was started for this env runner. Call add_vlm_reward "
-                "after config.callbacks(...), which replaces the callbacks that start it."
-            )
+        assert self._pool_name is not None
         return RewardPool.connect(self._pool_name, self.config)

@@ -30,6 +30,7 @@ __all__ = [
     "attach_pieces",
     "driver_pieces",
     "embedding_piece",
+    "find_piece",
     "has_pipeline",
     "ongoing_episodes",
     "registered_env",
@@ -48,13 +49,18 @@ def has_pipeline(env_runner: EnvRunner) -> bool:
     return hasattr(env_runner, "_env_to_module")
 
 
+def find_piece(pipeline: EnvToModulePipeline, kind: type[Piece]) -> Piece | None:
+    """Return a pipeline's first piece of a kind, if there is one."""
+    return next((piece for piece in pipeline.connectors if isinstance(piece, kind)), None)
+
+
 def reward_piece(env_runner: EnvRunner) -> VLMReward:
     """Return the connector piece of an env runner that writes the rewards.
 
     Raises:
         RewardError: the env runner has no such piece.
     """
-    piece = _find(env_runner._env_to_module, VLMReward)
+    piece = find_piece(env_runner._env_to_module, VLMReward)
     if piece is None:
         raise RewardError(
             "env runner: got an env-to-module pipeline without VLMReward, expected one with it. "
@@ -66,12 +72,12 @@ def reward_piece(env_runner: EnvRunner) -> VLMReward:
 
 def weights_piece(env_runner: EnvRunner) -> GoalWeights | None:
     """Return the connector piece that sends a curriculum's weights to the envs, or None."""
-    return _find(env_runner._env_to_module, GoalWeights)
+    return find_piece(env_runner._env_to_module, GoalWeights)
 
 
 def embedding_piece(env_runner: EnvRunner) -> GoalEmbedding | None:
     """Return the connector piece that adds the goal to the observation, or None."""
-    return _find(env_runner._env_to_module, GoalEmbedding)
+    return find_piece(env_runner._env_to_module, GoalEmbedding)
 
 
 def driver_pieces(algorithm: Algorithm, kind: type[Piece]) -> Iterator[Piece]:
@@ -109,7 +115,7 @@ def attach_pieces(
             if highlights and env_runner.worker_index <= MOST_RUNNERS:
                 piece.show_highlights()
         elif isinstance(piece, GoalEmbedding):
-            piece.attach(pool_name, run)
+            piece.attach(pool_name, run, encoder=encoder)
         elif isinstance(piece, GoalWeights):
             piece.attach(evaluates=evaluates, is_remote=env_runner.worker_index > 0)
 
@@ -172,7 +178,3 @@ def trial_group(config: AlgorithmConfig, actors: int) -> Group:
         return None
     bundles = config.algo_class.default_resource_request(config).bundles
     return group if len(group.bundle_specs) == len(bundles) + actors else None
-
-
-def _find(pipeline: EnvToModulePipeline, kind: type[Piece]) -> Piece | None:
-    return next((piece for piece in pipeline.connectors if isinstance(piece, kind)), None)

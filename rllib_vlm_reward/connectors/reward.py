@@ -42,6 +42,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
 
     Put this piece first in the env-to-module pipeline, because it reads raw observations.
 
+    In a pipeline that was restored to use a trained policy
+    (``EnvToModulePipeline.from_checkpoint``) the piece does nothing.
+
     Args:
         config: the reward of the run.
 
@@ -66,6 +69,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self.monitor: RewardMonitor | None = None
         self._pool_name: str | None = None
         self._pool: RewardPool | None = None
+        self._restored: dict[str, Any] | None = None  # state from a checkpoint, without a pool
         self._rows: dict[str, int] = {}
         # By agent. None stands for all agents without their own settings, also for a single agent.
         self._streams: dict[str | int | None, RewardStream] = {None: RewardStream(config)}
@@ -97,6 +101,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             evaluates: whether this env runner runs evaluation.
         """
         self._pool_name, self.run, self._pool = pool_name, run, None
+        self._restored = None
         self._encoder = encoder
         for stream in self._streams.values():
             if stream.normalizer is not None:
@@ -115,7 +120,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             if self._pool_name is None:
                 raise PoolError(
                     "VLMReward: no pool was started for this env runner. Call add_vlm_reward "
-                    "after config.callbacks(...), which replaces the callbacks that start it."
+                    "after config.callbacks(...), which replaces the callbacks that start it. To "
+                    "use a trained policy outside of an env runner, call its pipeline without "
+                    "metrics=, or use rllib_vlm_reward.Agent."
                 )
             self._pool = RewardPool.connect(self._pool_name, self.config, self.run)
         return self._pool
@@ -141,7 +148,13 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         metrics: MetricsLogger | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Score the episodes that were just stepped; ``episodes[i]`` is that of sub-env i."""
+        """Score the episodes that were just stepped; ``episodes[i]`` is that of sub-env i.
+
+        Without a pool, the call is an error in an env runner, which always passes ``metrics``.
+        Without ``metrics``, a restored pipeline is used outside of training: nothing is scored.
+        """
+        if self._pool_name is None and metrics is None:
+            return batch
         with reported(lambda: self.pool, self.run):
             stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
             self._update_rows(episodes)
@@ -188,7 +201,12 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         The state must not be empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` assigns the
         i-th non-empty state to the i-th piece. After a piece with an empty state, a user's piece
         with a state (such as an observation filter) would get the wrong one.
+
+        A piece that was restored without a pool returns the checkpoint's state, so that nothing is
+        lost when it is saved again.
         """
+        if self._restored is not None:
+            return self._restored
         monitor = {} if self.monitor is None else {"monitor": self.monitor.get_state()}
         return self._state() | monitor
 
@@ -234,6 +252,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             if not differs:
                 stream.normalizer.set_state(state["moments"].get(str(agent), {}))
         self._epoch = epoch
+        if self._pool_name is None and not differs:
+            self._restored = state
         if self.monitor is not None and "monitor" in state:
             self.monitor.set_state({} if differs else state["monitor"])
 

@@ -6,12 +6,14 @@
 * :mod:`console`, :mod:`training_charts`, :mod:`frame_pictures`: show a run;
 * :mod:`run_folder`: the output folder of a run, from which it can be resumed;
 * :mod:`evaluator`: evaluates a single trained agent; :mod:`agents_evaluation`: several agents;
-* :mod:`recorded_rollout`, :mod:`run_env`: use a run's policy and env outside of training.
+* :mod:`recorded_rollout`, :mod:`run_env`: use a run's policy and env outside of training;
+* :mod:`agent`: a trained policy, without Ray or an env.
 """
 
+from rllib_vlm_reward.run.agent import Agent
 from rllib_vlm_reward.run.console import Display, headline
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.loop import train
 from rllib_vlm_reward.run.run_check import check
 
-__all__ = ["Display", "Experiment", "check", "headline", "train"]
+__all__ = ["Agent", "Display", "Experiment", "check", "headline", "train"]

@@ -80,3 +80,23 @@ def test_shuffled_each_episode_shows_one_other_goal(runner, red_pool):
         by_episode.setdefault(id_, set()).add(text)
     assert all(len(texts) == 1 for texts in by_episode.values())
     assert len(set.union(*by_episode.values())) == 3
+
+
+@pytest.mark.parametrize("use_msgpack", [False, True])
+def test_a_checkpoint_brings_the_embeddings_and_a_pool_takes_their_place(
+    use_msgpack, vlm_config, red_pool, tmp_path
+):
+    piece = GoalEmbedding(vlm_config(goal_embedding=True), embed_dim=16)
+    piece.attach("red", encoder="w1")
+    piece.embed_goals()
+    piece.save_to_path(tmp_path / "piece", state=piece.get_state(), use_msgpack=use_msgpack)
+    assert piece.get_state().keys() == {"goals"}, "which every env runner gets"
+    restored = GoalEmbedding.from_checkpoint(tmp_path / "piece")
+    asked = len(red_pool.embedded)
+    for goal in GOALS:
+        assert np.array_equal(restored.embed(goal), red_pool.embed_texts([goal])[0])
+    assert len(red_pool.embedded) == asked + 3  # by this test alone
+    restored.attach("another", encoder="w2")
+    restored.restore_from_path(tmp_path / "piece")
+    restored.embed(GOALS[0])
+    assert len(red_pool.embedded) == asked + 4

@@ -1,0 +1,238 @@
+"""A trained policy without its training: asked for one action after another."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
+from ray.rllib.core import (
+    COMPONENT_ENV_RUNNER,
+    COMPONENT_ENV_TO_MODULE_CONNECTOR,
+    COMPONENT_LEARNER,
+    COMPONENT_LEARNER_GROUP,
+    COMPONENT_MODULE_TO_ENV_CONNECTOR,
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.custom_data import GOAL_TEXT
+from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.pipeline import find_piece
+from rllib_vlm_reward.connectors.reward import VLMReward
+from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
+
+__all__ = ["Agent"]
+
+# Steps of an episode that are kept at least, for connectors that look back.
+_KEPT = 64
+# After so many steps, DQN explores as little as it ever will.
+_LATE = 10**12
+
+
+class Agent:
+    """A trained policy that acts: without Ray, reward actors or an env.
+
+    It is made by :meth:`load`. Its actions are those of RLlib's env runner: the same connectors
+    and the same RLModule, from the checkpoint. It plays one episode at a time; several episodes at
+    once need several agents.
+
+    A policy trained with ``goal_embedding: true`` is told its goal in words, by :meth:`act`. The
+    goal may be one that it never saw in training; CLIP embeds it in this process.
+
+    Args:
+        env_to_module: RLlib's pipeline from episodes to the RLModule's input.
+        module: the RLModule.
+        module_to_env: RLlib's pipeline from the RLModule's output to actions.
+
+    Attributes:
+        observation_space: of the env.
+        action_space: of the env.
+
+    Example:
+        >>> agent = Agent.load("runs/quickstart")  # doctest: +SKIP
+        >>> observation, info = env.reset()  # doctest: +SKIP
+        >>> agent.act(observation, goal="pick up the red ball")  # doctest: +SKIP
+        2
+    """
+
+    def __init__(
+        self,
+        env_to_module: EnvToModulePipeline,
+        module: RLModule,
+        module_to_env: ModuleToEnvPipeline,
+    ) -> None:
+        self._before, self._behind = env_to_module, module_to_env
+        self._module = module
+        self.observation_space: gym.Space[Any] = env_to_module.input_observation_space
+        self.action_space: gym.Space[Any] = env_to_module.input_action_space
+        reward = find_piece(env_to_module, VLMReward)
+        self._reward: VLMRewardConfig | None = None if reward is None else reward.config
+        self._embedding = find_piece(env_to_module, GoalEmbedding)
+        self.reset()
+
+    @classmethod
+    def load(cls, run: Path | str) -> "Agent":
+        """Load the policy of a run.
+
+        Args:
+            run: the folder of a run of ``rllib-vlm-reward train``, or a checkpoint that RLlib's
+                ``save_to_path`` wrote. RLlib's checkpoints contain pickles: load none that you do
+                not trust.
+
+        Raises:
+            CheckpointError: the folder holds no policy, or not what stands before and behind it.
+            ConfigError: it holds several policies.
+        """
+        folder = Path(run).resolve()
+        checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
+        modules = checkpoint / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER / COMPONENT_RL_MODULE
+        policies = sorted(path.name for path in modules.glob("*") if path.is_dir())
+        if policies and policies != [DEFAULT_MODULE_ID]:
+            raise ConfigError(
+                f"{run}: got the policies {policies}, expected that of a single agent. Restore "
+                "several with RLlib's RLModule.from_checkpoint and EnvToModulePipeline."
+                "from_checkpoint; in that pipeline the reward does nothing."
+            )
+        # Where no env runner is in the algorithm's process, its pipelines lie beside the others.
+        runner = checkpoint / COMPONENT_ENV_RUNNER
+        pipelines = runner if runner.is_dir() else checkpoint
+        before = pipelines / COMPONENT_ENV_TO_MODULE_CONNECTOR
+        behind = pipelines / COMPONENT_MODULE_TO_ENV_CONNECTOR
+        if not (policies and before.is_dir() and behind.is_dir()):
+            raise CheckpointError(
+                f"{run}: got a folder without RLlib's {COMPONENT_LEARNER_GROUP}/ and "
+                f"{COMPONENT_ENV_RUNNER}/, expected the folder of a run, which holds checkpoint/, "
+                "or a checkpoint of Algorithm.save_to_path. Correct the path, or train first."
+            )
+        return cls(
+            EnvToModulePipeline.from_checkpoint(before),
+            RLModule.from_checkpoint(modules / DEFAULT_MODULE_ID),
+            ModuleToEnvPipeline.from_checkpoint(behind),
+        )
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """The goals of the training, and those held out of it; none without a VLM reward."""
+        return () if self._reward is None else self._reward.goal_set.texts
+
+    @property
+    def is_told_its_goal(self) -> bool:
+        """Whether the policy reads the goal that :meth:`act` is given."""
+        return self._embedding is not None
+
+    def reset(self) -> None:
+        """Begin an episode: the policy forgets what it saw and its goal.
+
+        Call it whenever the env resets. Without it, a policy with an LSTM or stacked frames takes
+        the new episode for a continuation of the old one.
+        """
+        self._episode = SingleAgentEpisode(
+            observation_space=self.observation_space, action_space=self.action_space
+        )
+        self._last: tuple[Any, dict[str, Any]] | None = None
+
+    def act(self, observation: Any, goal: str | None = None, *, explore: bool = False) -> Any:
+        """Return the action for an observation.
+
+        Args:
+            observation: what the env returned, without a batch axis: of the shape and dtype of
+                :attr:`observation_space`, for frames uint8 ``[H, W, 3]``.
+            goal: text of the goal; None keeps the episode's, or that of a policy of one goal. It
+                may change within an episode.
+            explore: draw the action at random as at the end of the training, instead of the best.
+
+        Returns:
+            An action as the env takes it, without a batch axis; a ``Box`` action is within its
+            bounds, as ``normalize_actions`` and ``clip_actions`` of the run make it.
+
+        Raises:
+            ConfigError: an observation of another shape or dtype.
+            GoalError: a goal for a policy that has no input for one, or none for a policy that
+                needs one; a text that no template fits, or that CLIP cannot read whole.
+            CheckpointError: a new goal, but the CLIP is not there, or has other weights.
+        """
+        self._pursue(goal)
+        self._add(_checked(observation, self.observation_space))
+        shared: dict[str, Any] = {}
+        given = {"episodes": [self._episode], "rl_module": self._module, "shared_data": shared}
+        batch = self._before(batch={}, explore=explore, **given)
+        if explore:
+            out = self._module.forward_exploration(batch, t=_LATE)
+        else:
+            out = self._module.forward_inference(batch)
+        out = self._behind(batch=out, explore=explore, **given)
+        actions = out.pop(Columns.ACTIONS)
+        (action,) = out.pop(Columns.ACTIONS_FOR_ENV, actions)
+        # Among the rest is the state of an LSTM, which the next step reads from the episode.
+        self._last = actions[0], {name: values[0] for name, values in out.items()}
+        return action
+
+    def _add(self, observation: Any) -> None:
+        """Add an observation to the episode, and the action that led to it."""
+        if self._last is None:
+            self._episode.add_env_reset(observation)
+            return
+        action, extra = self._last
+        if len(self._episode) >= _KEPT:
+            self._episode = self._episode.cut(len_lookback_buffer=_KEPT)
+        self._episode.add_env_step(observation, action, reward=0.0, extra_model_outputs=extra)
+
+    def _pursue(self, goal: str | None) -> None:
+        """Set the episode's goal, or refuse it."""
+        if self._embedding is None:
+            if goal is not None and self.goals != (goal,):
+                raise GoalError(
+                    f"goal {goal!r}: this policy has no input for a goal, so it cannot pursue "
+                    f"another than in training ({_listed(self.goals)}). Leave the goal out, or "
+                    "train a policy with vlm_reward: {goal_embedding: true}."
+                )
+            return
+        known = self._episode.custom_data
+        if goal is None and GOAL_TEXT not in known and len(self.goals) == 1:
+            goal = self.goals[0]
+        if goal is not None:
+            self._embedding.embed(goal)  # for its errors, before the episode goes on
+            known[GOAL_TEXT] = goal
+        elif GOAL_TEXT not in known and not self._embedding.config.goal_source.startswith("obs:"):
+            raise GoalError(
+                f"goal: got none for a policy of {len(self.goals)} goals, expected the text of one "
+                f"at an episode's first step: act(observation, goal={self.goals[0]!r})."
+            )
+
+
+def _checked(observation: Any, space: gym.Space[Any]) -> Any:
+    """Return a copy of an observation in the dtype of its space.
+
+    As lenient as gymnasium's vector envs in training: the bounds of a Box are not checked.
+
+    Raises:
+        ConfigError: it is not of the space.
+    """
+    if not isinstance(space, gym.spaces.Box):
+        if not space.contains(observation):
+            raise ConfigError(
+                f"observation: got {observation!r}, expected one of {space}. Give what the env "
+                "returned, without a batch axis."
+            )
+        return observation
+    array, dtype = np.asarray(observation), np.dtype(space.dtype)
+    if array.shape != space.shape or not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise ConfigError(
+            f"observation: got {array.dtype} {list(array.shape)}, expected {dtype} "
+            f"{list(space.shape)}. Give what the env returned, one observation at a time."
+        )
+    return array.astype(dtype)
+
+
+def _listed(goals: Sequence[str]) -> str:
+    if not goals:
+        return "no goals in words"
+    more = f" and {len(goals) - 3} more" if len(goals) > 3 else ""
+    return ", ".join(map(repr, goals[:3])) + more
