@@ -7,7 +7,7 @@
 * :mod:`run_folder`: the output folder of a run, from which it can be resumed;
 * :mod:`evaluator`: evaluates a single trained agent; :mod:`agents_evaluation`: several agents;
 * :mod:`recorded_rollout`, :mod:`run_env`: use a run's policy and env outside of training;
-* :mod:`agent`: a trained policy, without Ray or an env.
+* :mod:`agent`: a trained policy, without Ray or an env; :mod:`play`: plays it in the run's env.
 """
 
 from rllib_vlm_reward.run.agent import Agent

@@ -54,14 +54,14 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
-    """A scored frame and its info.
+    """A frame and its info.
 
     Attributes:
         episode: id of the episode.
         t: the number of the action in its episode, from 1; the frame shows the state after it.
         frame: uint8 ``[H, W, 3]``.
         goal: text of the goal.
-        score: the score of this frame, without a window.
+        score: the score of this frame, without a window; None if the frame was not scored.
         success: whether the step is a success; None if the env has no ground truth.
         info: the env's info of the step.
     """
@@ -70,7 +70,7 @@ class Moment:
     t: int
     frame: npt.NDArray[np.uint8]
     goal: str
-    score: float
+    score: float | None
     success: bool | None = None
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

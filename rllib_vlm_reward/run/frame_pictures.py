@@ -1,4 +1,4 @@
-"""Draws scored frames with their goal and score, as a strip, a GIF or a PNG."""
+"""Draws frames with their goal and score, as a strip, a GIF or a PNG."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -32,12 +32,12 @@ def save_frames(path: Path, frames: Frames) -> None:
     Image.fromarray(frames).save(path)
 
 
-def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -> None:
+def save_video(path: Path, moments: Sequence[Moment], threshold: float | None = None) -> None:
     """Save moments as a GIF with goals and scores; the last frame of each episode stays longer.
 
     Args:
         path: path of the GIF.
-        moments: the scored frames, grouped by episode.
+        moments: the frames, grouped by episode.
         threshold: β; None without a threshold.
     """
     images: list[Image.Image] = []
@@ -52,14 +52,16 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None) -
 def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
     """Draw an enlarged frame with its goal above, and its score, β and ground truth below.
 
+
     The score is green if the reward fires. A success has a green border; a failure whose reward
     fires, a false positive, has a red one.
 
     Args:
-        moment: the scored frame.
+        moment: the frame.
         threshold: β; None without a threshold.
     """
-    fires = threshold is not None and moment.score > threshold
+    score = moment.score
+    fires = threshold is not None and score is not None and score > threshold
     image = Image.new("RGB", (SIDE, ABOVE + SIDE + BELOW), DARK)
     frame = Image.fromarray(moment.frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     image.paste(frame, (0, ABOVE))
@@ -69,11 +71,12 @@ def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
         pen.rectangle((0, ABOVE, SIDE - 1, ABOVE + SIDE - 1), outline=color, width=5)
     for line, words in enumerate(_wrap(moment.goal, 30)[:2]):
         pen.text((6, 4 + 18 * line), words, fill=WHITE, font=font)
-    beta = "" if threshold is None else f"  β {threshold:.3g}"
-    score = f"step {moment.t}  score {moment.score:.3f}{beta}"
     under = ABOVE + SIDE
-    pen.text((6, under + 4), score, fill=GREEN if fires else WHITE, font=font)
-    _draw_bar(pen, under + 26, moment.score, threshold, GREEN if fires else WHITE)
+    beta = "" if threshold is None else f"  β {threshold:.3g}"
+    scored = "" if score is None else f"  score {score:.3f}{beta}"
+    pen.text((6, under + 4), f"step {moment.t}{scored}", fill=GREEN if fires else WHITE, font=font)
+    if score is not None:
+        _draw_bar(pen, under + 26, score, threshold, GREEN if fires else WHITE)
     pen.text((6, under + 42), truth, fill=color, font=font)
     return image
 
