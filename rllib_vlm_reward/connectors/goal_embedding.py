@@ -196,7 +196,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             self._encoder = self._load_encoder(prompt)
         self._encoder.check_texts([prompt])
         embeddings = checked(self._encoder, "encode_texts", 1, [prompt])
-        encoded: npt.NDArray[np.float32] = embeddings[0].cpu().numpy()
+        encoded: npt.NDArray[np.float32] = embeddings[0].detach().cpu().numpy()
         return encoded
 
     def _load_encoder(self, prompt: str) -> Encoder:
@@ -206,7 +206,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             "need no CLIP."
         )
         try:
-            encoder = load_encoder(name, precision=self.config.serving.precision)
+            encoder = load_encoder(name)  # whatever the precision, texts are encoded in fp32
         except CheckpointError as error:
             raise CheckpointError(
                 f"goal with the prompt {prompt!r}: its embedding is not in the checkpoint, and the "

@@ -8,7 +8,9 @@ import pytest
 from painted import BANK, BANK_SIZE, ENV_REWARD
 from painted_agents import AGENTS, PaintedAgents
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from red_pool import red_score
 
 from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
@@ -193,3 +195,34 @@ def test_no_frame_stays_in_the_infos_of_an_agent_that_keeps_its_reward(vlm_confi
     runner = runner_of(agents_of(vlm_config, agents={"a1": None}), red_pool)
     for chunk in chunks_of(runner, 4):
         assert not any("rgb" in info for info in chunk.get_infos())
+
+
+def test_a_restored_pipeline_shows_the_agents_observations_and_pays_nothing(
+    vlm_config, red_pool, tmp_path
+):
+    runner = runner_of(agents_of(vlm_config), red_pool)
+    trained = runner._env_to_module
+    trained.save_to_path(tmp_path / "pipeline", state=trained.get_state())
+    restored = EnvToModulePipeline.from_checkpoint(tmp_path / "pipeline")
+    env = PaintedAgents({"goals": {"a1": OTHER_GOALS}})
+    episode = MultiAgentEpisode(
+        observation_space=env.observation_spaces,
+        action_space=env.action_spaces,
+        agent_to_module_mapping_fn=runner.config.policy_mapping_fn,
+    )
+    observations, infos = env.reset()
+    episode.add_env_reset(observations=observations, infos=infos)
+    given = {"episodes": [episode], "rl_module": runner.module, "explore": False}
+    for _ in range(2):
+        seen = restored(shared_data={}, **given)["p"]["obs"].numpy()
+        seen = seen[seen[:, 0].argsort()]  # the first number is the agent's
+        np.testing.assert_array_equal(seen, [*observations.values()])
+        actions = dict.fromkeys(observations, 0)
+        observations, rewards, ended, cut, infos = env.step(actions)
+        episode.add_env_step(
+            observations, actions, rewards, infos, terminateds=ended, truncateds=cut
+        )
+    assert {reward for agent in episode.agent_episodes.values() for reward in agent.rewards} == {
+        ENV_REWARD
+    }
+    assert not red_pool.batches
