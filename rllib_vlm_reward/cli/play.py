@@ -27,8 +27,8 @@ def play_command(
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Goal of each episode; it need not be one of the training. By default the env "
-            "chooses.",
+            help="Goal of each episode; it may be one that the run did not have. By default the "
+            "env chooses.",
         ),
     ] = None,
     gif: Annotated[
@@ -39,9 +39,9 @@ def play_command(
 ) -> None:
     """Watch the trained agent of a run in the run's env.
 
-    Prints a line for each episode: success by ground truth, the env's own return, the number of
-    steps, and the goal. The agent does not explore. No reward is computed, so neither Ray nor
-    reward actors start; the CLIP is loaded only for a goal that the run did not have.
+    The command prints a line for each episode: success by ground truth, the env's own return, the
+    number of steps, and the goal. The agent does not explore. Ray and reward actors do not start,
+    because no reward is computed. The CLIP is loaded only for a goal that the run did not have.
 
     Examples: `rllib-vlm-reward play runs/quickstart --gif runs/agent.gif`,
     `rllib-vlm-reward play runs/quickstart --episodes 1 --goal "pick up the red ball" --render`

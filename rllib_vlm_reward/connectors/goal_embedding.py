@@ -174,7 +174,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             return goal_text(self.config.goal_source, observation, info)
         except GoalError as error:
             raise GoalError(
-                "GoalEmbedding: this policy is told its goal, but the episode names none "
+                "GoalEmbedding: this policy needs a goal, but the episode names none "
                 f"({error}). Set episode.custom_data[{GOAL_TEXT!r}] = TEXT before its first step, "
                 "or use rllib_vlm_reward.Agent. It was trained on "
                 f"{self.config.goal_set.excerpt}."
@@ -215,8 +215,8 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         if self._fingerprint not in (None, encoder.fingerprint):
             raise CheckpointError(
                 f"encoder {name!r}: its weights are {encoder.fingerprint[:12]}, but the policy was "
-                f"trained with {self._fingerprint[:12]}, so the embedding of {prompt!r} would mean "
-                f"nothing to it. Restore the CLIP of the training. {known}"
+                f"trained with {self._fingerprint[:12]}, so the embedding of {prompt!r} would be "
+                f"wrong. Restore the CLIP of the training. {known}"
             )
         return encoder
 

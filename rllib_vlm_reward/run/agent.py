@@ -1,4 +1,4 @@
-"""A trained policy without its training: asked for one action after another."""
+"""A trained policy that acts outside of training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,21 +30,21 @@ from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
 
 __all__ = ["Agent"]
 
-# Steps of an episode that are kept at least, for connectors that look back.
+# At least so many steps of an episode are kept, for connectors that read earlier steps.
 _KEPT = 64
-# After so many steps, DQN explores as little as it ever will.
+# After so many steps, the schedules of exploration (DQN's epsilon) have their last value.
 _LATE = 10**12
 
 
 class Agent:
-    """A trained policy that acts: without Ray, reward actors or an env.
+    """A trained policy that acts, without Ray, reward actors or an env.
 
-    It is made by :meth:`load`. Its actions are those of RLlib's env runner: the same connectors
-    and the same RLModule, from the checkpoint. It plays one episode at a time; several episodes at
-    once need several agents.
+    Create it with :meth:`load`. It takes the same actions as RLlib's env runner, because it uses
+    the connectors and the RLModule of the checkpoint. An agent plays one episode at a time. To play
+    several episodes at once, load several agents.
 
-    A policy trained with ``goal_embedding: true`` is told its goal in words, by :meth:`act`. The
-    goal may be one that it never saw in training; CLIP embeds it in this process.
+    A policy that was trained with ``goal_embedding: true`` needs a goal, as a text for
+    :meth:`act`. A goal that was not in the training is embedded by the CLIP in this process.
 
     Args:
         env_to_module: RLlib's pipeline from episodes to the RLModule's input.
@@ -87,8 +87,8 @@ class Agent:
                 not trust.
 
         Raises:
-            CheckpointError: the folder holds no policy, or not what stands before and behind it.
-            ConfigError: it holds several policies.
+            CheckpointError: the folder has no policy, or no connector pipelines.
+            ConfigError: the folder has several policies.
         """
         folder = Path(run).resolve()
         checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
@@ -98,9 +98,9 @@ class Agent:
             raise ConfigError(
                 f"{run}: got the policies {policies}, expected that of a single agent. Restore "
                 "several with RLlib's RLModule.from_checkpoint and EnvToModulePipeline."
-                "from_checkpoint; in that pipeline the reward does nothing."
+                "from_checkpoint; the reward does nothing in that pipeline."
             )
-        # Where no env runner is in the algorithm's process, its pipelines lie beside the others.
+        # Without an env runner in the algorithm's process, its pipelines are in the top folder.
         runner = checkpoint / COMPONENT_ENV_RUNNER
         pipelines = runner if runner.is_dir() else checkpoint
         before = pipelines / COMPONENT_ENV_TO_MODULE_CONNECTOR
@@ -119,19 +119,19 @@ class Agent:
 
     @property
     def goals(self) -> tuple[str, ...]:
-        """The goals of the training, and those held out of it; none without a VLM reward."""
+        """The goals of the run: of training, then held out; empty without a VLM reward."""
         return () if self._reward is None else self._reward.goal_set.texts
 
     @property
     def is_told_its_goal(self) -> bool:
-        """Whether the policy reads the goal that :meth:`act` is given."""
+        """Whether the policy has an input for the goal that :meth:`act` takes."""
         return self._embedding is not None
 
     def reset(self) -> None:
-        """Begin an episode: the policy forgets what it saw and its goal.
+        """Begin an episode: the policy forgets its observations and its goal.
 
-        Call it whenever the env resets. Without it, a policy with an LSTM or stacked frames takes
-        the new episode for a continuation of the old one.
+        Call it whenever the env resets. Otherwise a policy with an LSTM or stacked frames acts as
+        if the old episode continued.
         """
         self._episode = SingleAgentEpisode(
             observation_space=self.observation_space, action_space=self.action_space
@@ -142,21 +142,21 @@ class Agent:
         """Return the action for an observation.
 
         Args:
-            observation: what the env returned, without a batch axis: of the shape and dtype of
-                :attr:`observation_space`, for frames uint8 ``[H, W, 3]``.
-            goal: text of the goal; None keeps the episode's, or that of a policy of one goal. It
-                may change within an episode.
-            explore: draw the action at random as at the end of the training, instead of the best.
+            observation: one observation as the env returned it, without a batch axis. It has the
+                shape and dtype of :attr:`observation_space`; a frame is uint8 ``[H, W, 3]``.
+            goal: text of the goal. It may change within an episode. None keeps the goal of the
+                previous call, or takes the only goal of the run.
+            explore: draw a random action, as at the end of training, instead of the best one.
 
         Returns:
-            An action as the env takes it, without a batch axis; a ``Box`` action is within its
-            bounds, as ``normalize_actions`` and ``clip_actions`` of the run make it.
+            One action as the env takes it, without a batch axis. The run's ``normalize_actions``
+            and ``clip_actions`` are applied, so a ``Box`` action is within its bounds.
 
         Raises:
-            ConfigError: an observation of another shape or dtype.
-            GoalError: a goal for a policy that has no input for one, or none for a policy that
-                needs one; a text that no template fits, or that CLIP cannot read whole.
-            CheckpointError: a new goal, but the CLIP is not there, or has other weights.
+            ConfigError: the observation has another shape or dtype.
+            GoalError: the policy has no input for a goal, or needs one and got none; no template
+                fits the text, or its prompt is too long for the CLIP.
+            CheckpointError: the goal is new, and the CLIP is missing or has other weights.
         """
         self._pursue(goal)
         self._add(_checked(observation, self.observation_space))
@@ -170,12 +170,12 @@ class Agent:
         out = self._behind(batch=out, explore=explore, **given)
         actions = out.pop(Columns.ACTIONS)
         (action,) = out.pop(Columns.ACTIONS_FOR_ENV, actions)
-        # Among the rest is the state of an LSTM, which the next step reads from the episode.
+        # The rest contains the state of an LSTM, which the next call reads from the episode.
         self._last = actions[0], {name: values[0] for name, values in out.items()}
         return action
 
     def _add(self, observation: Any) -> None:
-        """Add an observation to the episode, and the action that led to it."""
+        """Add an observation to the episode, with the action before it."""
         if self._last is None:
             self._episode.add_env_reset(observation)
             return
@@ -185,7 +185,7 @@ class Agent:
         self._episode.add_env_step(observation, action, reward=0.0, extra_model_outputs=extra)
 
     def _pursue(self, goal: str | None) -> None:
-        """Set the episode's goal, or refuse it."""
+        """Set the goal of the episode, or raise a GoalError."""
         if self._embedding is None:
             if goal is not None and self.goals != (goal,):
                 raise GoalError(
@@ -198,7 +198,7 @@ class Agent:
         if goal is None and GOAL_TEXT not in known and len(self.goals) == 1:
             goal = self.goals[0]
         if goal is not None:
-            self._embedding.embed(goal)  # for its errors, before the episode goes on
+            self._embedding.embed(goal)  # raises its errors before the episode changes
             known[GOAL_TEXT] = goal
         elif GOAL_TEXT not in known and not self._embedding.config.goal_source.startswith("obs:"):
             raise GoalError(
@@ -210,10 +210,10 @@ class Agent:
 def _checked(observation: Any, space: gym.Space[Any]) -> Any:
     """Return a copy of an observation in the dtype of its space.
 
-    As lenient as gymnasium's vector envs in training: the bounds of a Box are not checked.
+    The bounds of a Box are not checked, since gymnasium's vector envs do not check them either.
 
     Raises:
-        ConfigError: it is not of the space.
+        ConfigError: the observation does not belong to the space.
     """
     if not isinstance(space, gym.spaces.Box):
         if not space.contains(observation):

@@ -1,4 +1,4 @@
-"""Plays a run's trained agent in the run's env: to watch it, and for numbers."""
+"""Plays a run's trained agent in the run's env."""
 
 import contextlib
 import dataclasses
@@ -21,15 +21,15 @@ __all__ = ["PlayedEpisode", "play"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlayedEpisode:
-    """What an agent did in one episode.
+    """The result of one episode.
 
     Attributes:
-        goal: what it pursued; None where neither the env nor the run names a goal.
-        success: whether a step was one, by ground truth; None where the env reports none, or posed
-            another goal than the agent pursued.
-        env_return: the sum of the env's own rewards.
-        length: the number of its steps.
-        moments: the frame after each step, without scores; empty unless pictures were asked for.
+        goal: the goal that the agent pursued; None if neither the env nor the run names a goal.
+        success: whether any step was a success by ground truth; None if the env reports no ground
+            truth, or had another goal than the agent.
+        env_return: sum of the env's rewards.
+        length: number of steps.
+        moments: the frame after each step, without scores; empty without ``pictures``.
     """
 
     goal: str | None
@@ -48,25 +48,28 @@ def play(
     pictures: bool = False,
     render: bool = False,
 ) -> Iterator[PlayedEpisode]:
-    """Play a run's agent without exploration; needs neither Ray nor, for known goals, the CLIP.
+    """Play a run's agent without exploration.
+
+    It does not start Ray. It loads the CLIP only for a goal that the run did not have.
 
     Args:
-        folder: of a run, with ``config.yaml`` and ``checkpoint/``.
-        episodes: how many.
-        goal: text of the goal, requested from the env by ``reset(options={"goal": goal})``; a
-            policy that is told its goal pursues it, whatever the env poses. None leaves the choice
-            to the env.
-        seed: of the first episode's layout; each later one has the next number.
-        pictures: keep the frames, those that CLIP saw in training.
-        render: open the env's window, with ``render_mode="human"``.
+        folder: folder of a run, with ``config.yaml`` and ``checkpoint/``.
+        episodes: number of episodes.
+        goal: text of the goal, requested by ``reset(options={"goal": goal})``. A policy with an
+            input for a goal pursues this goal even if the env chooses another one. None leaves the
+            choice to the env.
+        seed: seed of the first episode's layout; each further episode has the next seed.
+        pictures: whether to keep the frames, which come from ``frames.source``.
+        render: whether to open the env's window, with ``render_mode="human"``.
 
     Yields:
-        Each episode when it has ended.
+        The result of each episode when it has ended.
 
     Raises:
-        ConfigError: the folder holds no run of a single agent.
-        CheckpointError, GoalError: what :class:`.Agent` refuses; a goal that the env does not pose
-            to a policy that has no input for it.
+        ConfigError: the folder has no run of a single agent.
+        CheckpointError: see :class:`.Agent`.
+        GoalError: see :class:`.Agent`; or the env chose another goal, and the policy has no input
+            for the requested one.
         FrameError: the env has no window, or gives no frames.
 
     Example:
@@ -92,9 +95,9 @@ def _read(folder: Path) -> Experiment:
     path = folder / "config.yaml"
     if not path.is_file():
         raise ConfigError(
-            f"{folder}: got a folder without config.yaml, expected that of a run of "
-            "`rllib-vlm-reward train`, which names the env. For a checkpoint of RLlib's use "
-            "rllib_vlm_reward.Agent.load in Python, with an env of yours."
+            f"{folder}: got a folder without config.yaml, expected the folder of a run of "
+            "`rllib-vlm-reward train`, since config.yaml names the env. For an RLlib checkpoint, "
+            "use rllib_vlm_reward.Agent.load in Python, with your own env."
         )
     return Experiment.from_file(path)
 
@@ -117,13 +120,13 @@ def _play(
     agent.reset()
     options = None if goal is None else {"goal": goal}
     observation, info = env.reset(seed=seed, options=options)
-    posed = _posed(reward, observation, info)
-    if goal not in (None, posed) and not agent.is_told_its_goal:
+    chosen = _chosen_goal(reward, observation, info)
+    if goal not in (None, chosen) and not agent.is_told_its_goal:
         raise GoalError(
-            f"goal {goal!r}: the env posed {posed!r}, and this policy has no input for another "
+            f"goal {goal!r}: the env chose {chosen!r}, and this policy has no input for another "
             "goal. Let the env honour reset(options={'goal': ...}), or train with goal_embedding."
         )
-    pursued = posed if goal is None else goal
+    pursued = chosen if goal is None else goal
     told = pursued if agent.is_told_its_goal else None
     rewards: list[float] = []
     successes: list[bool] = []
@@ -141,14 +144,14 @@ def _play(
             shown = frames[0].copy()
             moments.append(Moment(str(seed), len(rewards), shown, pursued or "", None, info))
         done = terminated or truncated
-    known = bool(successes) and pursued == posed
+    known = bool(successes) and pursued == chosen
     return PlayedEpisode(
         pursued, any(successes) if known else None, sum(rewards), len(rewards), tuple(moments)
     )
 
 
-def _posed(reward: VLMRewardConfig, observation: Any, info: Mapping[str, Any]) -> str | None:
-    """Return the goal that the env posed: where the run has a single one, that."""
+def _chosen_goal(reward: VLMRewardConfig, observation: Any, info: Mapping[str, Any]) -> str | None:
+    """Return the goal that the env chose, or the only goal of the run."""
     if len(reward.goal_set) == 1:
         return reward.goal_set[0].text
     try:

@@ -133,7 +133,7 @@ def test_a_policy_without_a_goal_input_plays_what_the_env_poses(folder, told):
     run = folder(**UNTOLD)
     assert [it.goal for it in play(run, episodes=1, goal="a blue wall")] == ["a blue wall"]
     assert set(told) == {None}
-    with pytest.raises(GoalError, match=r"'a pink wall': the env posed 'a \w+ wall', and this"):
+    with pytest.raises(GoalError, match=r"'a pink wall': the env chose 'a \w+ wall', and this"):
         next(play(run, episodes=1, goal="a pink wall"))
 
 
