@@ -9,6 +9,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from filmed import Filmed, FilmedBox
 from painted import BANK, GOALS, PaintedEnv
 from ray.rllib.algorithms.appo import APPOConfig
@@ -37,6 +38,7 @@ ALGORITHMS = {
     "SAC": (SACConfig, "GoalConditionedSACModule"),
 }
 PLAIN: dict = {}
+OUTPUT = "action_dist_inputs"
 LSTM, STACKED = {"memory": "lstm", "lstm_size": 16, "max_seq_len": 7}, {"stacked_frames": 3}
 
 
@@ -116,6 +118,11 @@ def trained(vlm_config, shared_pool, tmp_path_factory):
                 saved = Path(path) / "learner_group/learner/rl_module/default_policy"
                 built.env_runner.module.set_state(RLModule.from_checkpoint(saved).get_state())
             episodes = built.env_runner.sample(num_episodes=6, explore=False)
+            if algorithm == "DQN":
+                for each in episodes:
+                    seen = [each.get_observations(t) for t in range(len(each))]
+                    values = [q_values(built.env_runner.module, one) for one in seen]
+                    each.extra_model_outputs[OUTPUT] = np.array(values)
             built.stop()
             made[key] = path, episodes
         return made[key]
@@ -135,28 +142,29 @@ def shown(episode):
         yield (BANK[info["place"]] if "place" in info else episode.get_observations(t)), goal
 
 
-def outputs_of(episode):
-    """Return what the policy put out; None for DQN's, which tells its actions alone."""
-    if "action_dist_inputs" not in episode.extra_model_outputs:
-        return None
-    return episode.get_extra_model_outputs("action_dist_inputs")
+def q_values(module, observation):
+    """Return the Q values of one observation; DQN's env runner keeps its actions alone."""
+    batch = {name: torch.as_tensor(part)[None] for name, part in observation.items()}
+    with torch.no_grad():
+        return module.compute_q_values({"obs": batch})["qf_preds"][0].numpy()
 
 
 def assert_same(agent, episodes):
     taken = []
     for episode in episodes:
         agent.reset()
-        infos, outputs = episode.get_infos(), outputs_of(episode)
+        infos, outputs = episode.get_infos(), episode.extra_model_outputs[OUTPUT]
         for t, (observation, goal) in enumerate(shown(episode)):
             if t == len(episode):
                 break
             action = agent.act(observation, goal if agent.is_told_its_goal else None)
-            if outputs is not None:
-                ours = agent._last[1]["action_dist_inputs"]
-                np.testing.assert_allclose(ours, outputs[t], rtol=1e-4, atol=1e-5)
+            ours = agent._last[1].get(OUTPUT)
+            if ours is None:
+                ours = q_values(agent._module, agent._episode.get_observations(-1))
+            np.testing.assert_allclose(ours, outputs[t], rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(action, infos[t + 1]["taken"], rtol=1e-4, atol=1e-5)
             assert agent.action_space.contains(action)
-            taken.append(np.atleast_1d(action if outputs is None else outputs[t]))
+            taken.append(outputs[t])
     assert len(taken) > 30
     assert np.ptp(taken, axis=0).min() > 1e-4, "or any policy would do the same"
 
