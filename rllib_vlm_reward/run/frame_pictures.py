@@ -52,7 +52,6 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None = 
 def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
     """Draw an enlarged frame with its goal above, and its score, β and ground truth below.
 
-
     The score is green if the reward fires. A success has a green border; a failure whose reward
     fires, a false positive, has a red one.
 

@@ -135,19 +135,21 @@ def _play(
     while not done:
         observation, paid, terminated, truncated, info = env.step(agent.act(observation, told))
         rewards.append(float(paid))
-        if reward.success_key in info:
-            successes.append(bool(info[reward.success_key]))
+        success = None
+        if pursued == chosen and reward.success_key in info:
+            success = bool(info[reward.success_key])
+            successes.append(success)
         if pictures:
             frames = collect_frames(
                 reward.frames.source, vector_env, [0], [observation], [dict(info)]
             )
             shown = frames[0].copy()
-            moments.append(Moment(str(seed), len(rewards), shown, pursued or "", None, info))
+            moments.append(
+                Moment(str(seed), len(rewards), shown, pursued or "", None, success, info)
+            )
         done = terminated or truncated
-    known = bool(successes) and pursued == chosen
-    return PlayedEpisode(
-        pursued, any(successes) if known else None, sum(rewards), len(rewards), tuple(moments)
-    )
+    outcome = any(successes) if successes else None
+    return PlayedEpisode(pursued, outcome, sum(rewards), len(rewards), tuple(moments))
 
 
 def _chosen_goal(reward: VLMRewardConfig, observation: Any, info: Mapping[str, Any]) -> str | None:

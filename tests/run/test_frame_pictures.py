@@ -33,6 +33,14 @@ def test_a_firing_reward_is_green():
     assert not has(draw_moment(moment(score=0.9), None), GREEN)
 
 
+def test_a_frame_without_a_score_shows_its_ground_truth_alone():
+    plain, scored = draw_moment(moment(score=None, success=True), 0.5), draw_moment(moment(), 0.5)
+    assert plain.size == scored.size
+    assert edge(plain) == GREEN
+    assert not has(plain, RED)  # the line at β
+    assert has(scored, RED)
+
+
 def test_scores_of_any_range_are_drawn():
     for score in (-3.0, 0.0, 7.0):
         assert draw_moment(moment(score=score), 0.5).size == draw_moment(moment(), 0.5).size

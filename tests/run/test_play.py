@@ -90,6 +90,7 @@ def test_episodes_are_what_the_env_remembers(folder):
         assert episode.length == len(played["frames"])
         assert episode.env_return == pytest.approx(painted.ENV_REWARD * episode.length)
         np.testing.assert_array_equal([it.frame for it in episode.moments], played["frames"])
+        assert [it.success for it in episode.moments][-1] == played["success"]
         assert [it.t for it in episode.moments] == [*range(1, episode.length + 1)]
     assert {episode.success for episode in episodes} == {True, False}
 
