@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 import math
 import os
 from collections.abc import Callable
@@ -39,9 +40,11 @@ def read_folder(folder: Path, *, allow_outside: bool = False) -> LabelledFrames:
 
     Raises:
         FileNotFoundError: there is no table.
-        LabelError: a column is missing or misspelled, a cell has an unexpected value, an image
+        LabelError: the table is not UTF-8, a column is missing, misspelled or given twice, a row
+            has more or fewer cells than the header, a cell has an unexpected value, an image
             lies outside of the folder, or there is no row.
-        FrameError: an image is missing or cannot be read, see :func:`.read_image`.
+        FrameError: an image is missing or cannot be read, see :func:`.read_image`; or its size
+            differs from the first one's.
 
     Example:
         >>> import tempfile
@@ -60,34 +63,8 @@ def read_folder(folder: Path, *, allow_outside: bool = False) -> LabelledFrames:
             f"{folder}: got no {' or '.join(_TABLES)}, expected one with the columns "
             f"{list(_NEEDED)}. Write it, or pass the folder that holds it."
         )
-    with table.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened)
-        names = reader.fieldnames or []
-        rows = [(reader.line_num, row) for row in reader]
-    missing = [name for name in _NEEDED if name not in names]
-    if missing:
-        raise LabelError(
-            f"{table}: got the columns {list(names)}, expected {list(_NEEDED)}; {missing} are "
-            "missing. Write a header, and separate columns by commas."
-        )
-    for name in names:
-        near = difflib.get_close_matches(name.strip().lower(), _COLUMNS, n=1, cutoff=0.75)
-        if near and near[0] not in names:
-            raise LabelError(
-                f"{table}: got the column {name!r}, which is ignored. Did you mean {near[0]!r}?"
-            )
-
-    def image(cell: str) -> bytes:
-        name = _words(cell)
-        if not allow_outside and _leaves_folder(name):
-            raise LabelError(
-                f"got {name!r}, which lies outside of the folder, expected a path within it. Move "
-                "the image there; or, if you trust the table, pass --allow-outside (in Python "
-                "allow_outside=True)."
-            )
-        return read_image(folder / name)
-
-    images = _column(table, rows, "file_name", image)
+    names, rows = _rows(table)
+    images = _column(table, rows, "file_name", _ImageReader(folder, allow_outside))
     given = set(names)
     return LabelledFrames.of(
         images,
@@ -102,11 +79,105 @@ def read_folder(folder: Path, *, allow_outside: bool = False) -> LabelledFrames:
     )
 
 
+def _rows(table: Path) -> tuple[list[str], Rows]:
+    """Return the names of the columns, and the rows of the table."""
+    reader = csv.reader(io.StringIO(_text(table), newline=""))
+    try:
+        names, rows = next(reader, []), []
+        _check_names(table, names)
+        for cells in reader:
+            if len(cells) not in (0, len(names)):
+                raise LabelError(
+                    f"{table}, line {reader.line_num}: got {len(cells)} cells, expected "
+                    f"{len(names)}, one for each column. Put a text that contains a comma into "
+                    'double quotes, such as "the door, open".'
+                )
+            if cells:
+                rows.append((reader.line_num, dict(zip(names, cells, strict=True))))
+    except csv.Error as error:
+        raise LabelError(
+            f"{table}, line {reader.line_num}: cannot be read as CSV ({error}). Save it again as "
+            '"CSV UTF-8".'
+        ) from error
+    if not rows:
+        raise LabelError(
+            f"{table}: got a header without rows, expected one row for each frame. Add rows."
+        )
+    return names, rows
+
+
+def _text(table: Path) -> str:
+    content = table.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise LabelError(
+            f"{table}, line {line}: got text that is not UTF-8. In a spreadsheet, save the table "
+            'as "CSV UTF-8".'
+        ) from error
+
+
+def _check_names(table: Path, names: list[str]) -> None:
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        separator = next((mark for mark in ";\t" if mark in "".join(names)), None)
+        remedy = (
+            f"The cells are separated by {separator!r}; separate them by commas."
+            if separator
+            else "Write a header, and separate columns by commas."
+        )
+        raise LabelError(
+            f"{table}: got the columns {names}, expected {list(_NEEDED)}; {missing} are missing. "
+            f"{remedy}"
+        )
+    plain = [name.strip().lower() for name in names]
+    for name in names:
+        near = difflib.get_close_matches(name.strip().lower(), _COLUMNS, n=1, cutoff=0.75)
+        if near and near[0] not in names:
+            raise LabelError(
+                f"{table}: got the column {name!r}, which is ignored. Did you mean {near[0]!r}?"
+            )
+    twice = [name for name in _COLUMNS if plain.count(name) > 1]
+    if twice:
+        raise LabelError(
+            f"{table}: got the columns {names}, in which {twice} occur more than once, expected "
+            "each column once. Remove or rename one."
+        )
+
+
+class _ImageReader:
+    """Reads the images of a folder, which must have one size, since they are scored in batches."""
+
+    def __init__(self, folder: Path, allow_outside: bool) -> None:
+        self._folder, self._allow_outside = folder, allow_outside
+        self._size: tuple[int, ...] | None = None
+
+    def __call__(self, cell: str) -> bytes:
+        name = _words(cell)
+        if not self._allow_outside and _leaves_folder(name):
+            raise LabelError(
+                f"got {name!r}, which lies outside of the folder, expected a path within it. Move "
+                "the image there; or, if you trust the table, pass --allow-outside (in Python "
+                "allow_outside=True)."
+            )
+        content, frame = read_image(self._folder / name)
+        size = frame.shape[:2]
+        self._size = self._size or size
+        if size != self._size:
+            raise FrameError(
+                f"got {cell!r} with {size[1]} x {size[0]} pixels, expected "
+                f"{self._size[1]} x {self._size[0]} as in the first image. Resize the images to "
+                "one size."
+            )
+        return content
+
+
 def _column(table: Path, rows: Rows, name: str, read: Callable[[str], T]) -> list[T]:
     cells = []
     for line, row in rows:
         try:
-            cells.append(read((row[name] or "").strip()))
+            cells.append(read(row[name].strip()))
         except (LabelError, FrameError) as error:
             raise type(error)(f"{table}, line {line}, {name}: {error}") from error
     return cells

@@ -30,7 +30,7 @@ def decode(image: bytes, name: str) -> Frames:
         name: the image's name in error messages.
 
     Raises:
-        FrameError: the image cannot be read, or its pixels have more than 8 bits.
+        FrameError: the image cannot be read, is too large, or its pixels have more than 8 bits.
 
     Example:
         >>> decode(encode(np.zeros((8, 6, 3), np.uint8)), "black").shape
@@ -38,23 +38,30 @@ def decode(image: bytes, name: str) -> Frames:
     """
     try:
         with Image.open(io.BytesIO(image)) as opened:
-            if opened.mode[0] in "IF":
-                raise FrameError(
-                    f"{name}: got pixels of the mode {opened.mode!r}, expected 8 bits a channel, "
-                    "such as RGB or grey. Convert the image."
-                )
-            return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken PNGs
+            mode = opened.mode
+            if mode[0] not in "IF":
+                return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise FrameError(
+            f"{name}: this image is too large ({error}). Expected a frame of an env, of which the "
+            "CLIP sees a few hundred pixels a side. Reduce the image."
+        ) from error
+    # Pillow raises SyntaxError, ValueError and EOFError for some damaged images.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         unknown = isinstance(error, UnidentifiedImageError)
         raise FrameError(
             f"{name} cannot be read as an image ({'unknown format' if unknown else error}), "
             "expected PNG, JPEG or another format that Pillow reads. Save the image again, or "
             "leave it out."
         ) from error
+    raise FrameError(
+        f"{name}: got pixels of the mode {mode!r}, expected 8 bits a channel, such as RGB or grey. "
+        "Convert the image."
+    )
 
 
-def read_image(path: Path) -> bytes:
-    """Return the content of an image file, after checking that :func:`decode` reads it.
+def read_image(path: Path) -> tuple[bytes, Frames]:
+    """Return the content of an image file, and the frame that :func:`decode` reads from it.
 
     Raises:
         FrameError: the file does not exist, or :func:`decode` cannot read it.
@@ -62,5 +69,4 @@ def read_image(path: Path) -> bytes:
     if not path.is_file():
         raise FrameError(f"{path}: this file does not exist. Correct the path.")
     content = path.read_bytes()
-    decode(content, str(path))
-    return content
+    return content, decode(content, str(path))

@@ -49,7 +49,8 @@ class LabelledFrames:
         players: who played: ``random``, ``expert``, or the folder of a run.
 
     Raises:
-        LabelError: there is no frame, or the attributes differ in length.
+        LabelError: there is no frame, the attributes differ in length, or a step or a number of
+            steps to success is negative.
 
     Example:
         >>> from rllib_vlm_reward.evaluation.images import encode
@@ -74,6 +75,13 @@ class LabelledFrames:
                 f"labelled frames: got the lengths {lengths}, expected the same length for all, at "
                 "least 1. Pass one value for each frame."
             )
+        for name in ("steps", "steps_to_go"):
+            wrong = np.flatnonzero(getattr(self, name) < 0)
+            if len(wrong):
+                raise LabelError(
+                    f"labelled frames: got {name} {getattr(self, name)[wrong[0]]} in row "
+                    f"{wrong[0]}, expected 0 or more. Correct {len(wrong)} rows."
+                )
 
     @classmethod
     def of(
@@ -87,14 +95,18 @@ class LabelledFrames:
         steps_to_go: Iterable[float | None] | None = None,
         player: str | Iterable[str] = "",
     ) -> "LabelledFrames":
-        """Return labelled frames from plain sequences, which the class describes."""
+        """Return labelled frames from plain sequences, which the class describes.
+
+        Raises:
+            LabelError: a label is none of True, False, 1 and 0; or see the class.
+        """
         images = tuple(images)
         number = len(images)
         to_go = [None] * number if steps_to_go is None else steps_to_go
         return cls(
             images,
             tuple(goals),
-            np.array([*labels], np.bool_),
+            _checked([*labels]),
             tuple(map(str, range(number)) if episodes is None else episodes),
             np.array([0] * number if steps is None else [*steps], np.int64),
             np.array([np.nan if each is None else each for each in to_go], np.float32),
@@ -180,7 +192,8 @@ class LabelledFrames:
 
         Raises:
             FileNotFoundError: the file does not exist.
-            LabelError: a column is missing, has another type, or has empty cells.
+            LabelError: a column is missing, has another type, or has empty cells; or a label is
+                none of true, false, 1 and 0.
         """
         if not path.exists():
             raise FileNotFoundError(
@@ -188,18 +201,39 @@ class LabelledFrames:
             )
         table = _read(path)
         columns = {name: table[name].to_pylist() for name in table.column_names}
-        return cls.of(
-            [image["bytes"] for image in columns["image"]],
-            columns["goal"],
-            columns["label"],
-            episodes=columns.get("episode"),
-            steps=columns.get("step"),
-            steps_to_go=columns.get("steps_to_go"),
-            player=columns.get("player", ""),
-        )
+        images = [image["bytes"] for image in columns["image"]]
+        if None in images:
+            raise LabelError(
+                f"{path}: row {images.index(None)} has no bytes in 'image', expected the content "
+                "of an image file. Write the images into the file, not only their paths."
+            )
+        try:
+            return cls.of(
+                images,
+                columns["goal"],
+                columns["label"],
+                episodes=columns.get("episode"),
+                steps=columns.get("step"),
+                steps_to_go=columns.get("steps_to_go"),
+                player=columns.get("player", ""),
+            )
+        except LabelError as error:
+            raise LabelError(f"{path}: {error}") from error
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(LabelledFrames))
+
+
+def _checked(labels: list[Any]) -> npt.NDArray[np.bool_]:
+    """Return labels as bool ``[N]``; NumPy alone would take 2, -1, 0.3 and NaN for True."""
+    wrong = [row for row, label in enumerate(labels) if label not in (0, 1)]
+    if wrong:
+        raise LabelError(
+            f"labelled frames: got the label {labels[wrong[0]]!r} in row {wrong[0]}, expected "
+            f"True, False, 1 or 0. Correct {len(wrong)} rows, or choose from which value on a "
+            "frame shows its goal."
+        )
+    return np.array(labels, np.bool_)
 
 
 def _read(path: Path) -> pyarrow.Table:
@@ -217,10 +251,11 @@ def _read(path: Path) -> pyarrow.Table:
         )
     table = table.select([name for name in _COLUMNS if name in table.column_names])
     for name in table.column_names:
+        kind = _COLUMNS[name]
+        if name == "label" and not pyarrow.types.is_string(table[name].type):
+            kind = table[name].type  # Arrow would cast 2 to True; LabelledFrames.of checks numbers
         try:
-            table = table.set_column(
-                table.column_names.index(name), name, table[name].cast(_COLUMNS[name])
-            )
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
         except pyarrow.ArrowException as error:
             raise LabelError(
                 f"{path}: the column {name!r} has the type {table[name].type}, expected "

@@ -95,7 +95,7 @@ def score_images(
         >>> scores.goals, scores.values.shape
         (('a ball', 'a key', 'a box'), (1, 3))
     """
-    contents = [read_image(path) for path in images]
+    contents = [read_image(path)[0] for path in images]
     model, scorer = load_model(config, frames=1, device=device), config.scorer
     weights = model.encoder.fingerprint
     config.check_weights(weights)

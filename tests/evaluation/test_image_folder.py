@@ -1,14 +1,18 @@
 """A folder of images and its table: what is read, and what is refused with its row."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.evaluation.image_folder import read_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), np.uint8)
 HEAD = "file_name,goal,label"
+CASES = Path(__file__).parents[1] / "cases" / "tables"
 
 
 @pytest.fixture
@@ -63,12 +67,17 @@ def test_without_episodes_each_frame_is_one(folder):
         ("b.png,a,0.9,1,2", LabelError, "line 3, label"),
         ("b.png,,true,1,2", LabelError, "line 3, goal: got an empty cell"),
         (",a,true,1,2", LabelError, "line 3, file_name: got an empty cell"),
-        ("b.png,a", LabelError, "line 3, label"),
+        ("b.png,a", LabelError, "line 3: got 2 cells, expected 5"),
+        ("b.png,a,true,1,2,3", LabelError, "line 3: got 6 cells, expected 5"),
         ("b.png,a,true,1.5,2", LabelError, "line 3, step: got '1.5'"),
         ("b.png,a,true,1,soon", LabelError, "line 3, steps_to_go: got 'soon'"),
         ("b.png,a,true,1,nan", LabelError, "line 3, steps_to_go: got 'nan'"),
         ("b.png,a,true,1,-1", LabelError, "line 3, steps_to_go"),
-        ("none.png,a,true,1,2", FrameError, "line 3, file_name: .*none.png: this file does not exist"),
+        (
+            "none.png,a,true,1,2",
+            FrameError,
+            "line 3, file_name: .*none.png: this file does not exist",
+        ),
         ("metadata.csv,a,true,1,2", FrameError, "line 3, file_name.*unknown format"),
     ],
 )
@@ -106,7 +115,7 @@ def test_other_columns_are_not_read(folder):
 
 
 def test_a_table_of_no_row_and_none_at_all(folder):
-    with pytest.raises(LabelError, match="at least 1"):
+    with pytest.raises(LabelError, match="a header without rows"):
         read_folder(write(folder, HEAD))
     (folder / "metadata.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"metadata\.csv or labels\.csv"):
@@ -128,3 +137,66 @@ def test_a_path_that_comes_back_into_the_folder_is_read(folder):
     write(folder, HEAD, "deep/../a.png,a,true", "..a.png,a,false")
     Image.fromarray(PIXELS[0]).save(folder / "..a.png")
     assert len(read_folder(folder)) == 2
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "words"),
+    [
+        ("cp1252", LabelError, "line 2: got text that is not UTF-8.*CSV UTF-8"),
+        ("extra_cells", LabelError, "line 2: got 4 cells, expected 3"),
+        ("header_only", LabelError, "a header without rows"),
+        ("label_twice", LabelError, r"\['label'\] occur more than once"),
+        ("labels_two", LabelError, "line 2, label: got '2'"),
+        ("mixed_sizes", FrameError, r"line 3, file_name: got 'b\.png' with \d+ x \d+ pixels"),
+        ("png_16_bit", FrameError, "line 2, file_name: .*8 bits a channel"),
+        ("torn_jpeg", FrameError, "line 2, file_name: .*cannot be read as an image"),
+    ],
+)
+def test_a_table_that_was_read_wrongly_once_is_refused_with_its_line(case, error, words):
+    with pytest.raises(error, match=words):
+        read_folder(CASES / case)
+
+
+def test_an_image_is_turned_as_its_camera_says():
+    frames = read_folder(CASES / "exif_rotated")
+    with Image.open(CASES / "exif_rotated" / "a.jpg") as stored:
+        width, height = stored.size
+        upright = np.asarray(ImageOps.exif_transpose(stored))
+    assert frames.frames([0]).shape == (1, width, height, 3)
+    np.testing.assert_array_equal(frames.frames([0])[0], upright)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_other_encodings_of_spreadsheets_are_refused(folder, encoding):
+    write(folder, HEAD, "a.png,aller à droite,true", encoding=encoding)
+    with pytest.raises(LabelError, match=r"CSV UTF-8|commas"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_cells_that_are_separated_otherwise_are_refused(folder, mark):
+    write(folder, HEAD.replace(",", mark), f"a.png{mark}a{mark}true")
+    with pytest.raises(LabelError, match=re.escape(f"are separated by {mark!r};")):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("names", ["label,Label", "label, label"])
+def test_a_column_that_differs_in_case_or_spaces_only_is_one_given_twice(folder, names):
+    with pytest.raises(LabelError, match="occur more than once"):
+        read_folder(write(folder, f"file_name,goal,{names}", "a.png,a,true,false"))
+
+
+def test_a_column_without_a_name_that_is_read_may_occur_twice(folder):
+    assert len(read_folder(write(folder, f"{HEAD},note,note", "a.png,a,true,x,y"))) == 1
+
+
+def test_a_cell_that_never_ends_names_its_line(folder):
+    write(folder, HEAD, 'a.png,"' + "a" * 200_000 + '",true')
+    with pytest.raises(LabelError, match="line 2: cannot be read as CSV"):
+        read_folder(folder)
+
+
+def test_an_image_bomb_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # the images have 48 pixels
+    with pytest.raises(FrameError, match=r"line 2, file_name: .*too large"):
+        read_folder(write(folder, HEAD, "a.png,a,true"))

@@ -82,6 +82,62 @@ def test_what_lacks_something_is_refused(tmp_path, columns, words):
         LabelledFrames.load(tmp_path / "f.parquet")
 
 
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        ([1, 2], "2 in row 1"),
+        ([-1, 1], "-1 in row 0"),
+        ([1, 0.3], "0.3 in row 1"),
+        ([float("nan"), 0.0], "nan in row 0"),
+        ([b"1", b"0"], "b'1' in row 0"),
+    ],
+)
+def test_a_label_that_is_neither_true_nor_false_is_refused(tmp_path, labels, got):
+    images = [{"bytes": encode(frame)} for frame in PIXELS[:2]]
+    table = pyarrow.table({"image": images, "goal": ["a"] * 2, "label": labels})
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match=rf"f\.parquet.*label {got}, expected\s+True, False, 1 or"):
+        LabelledFrames.load(tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match=got):
+        LabelledFrames.of([b"", b""], ["a"] * 2, labels)
+
+
+@pytest.mark.parametrize("labels", [[1, 0], [1.0, 0.0], ["true", "false"], [True, False]])
+def test_one_and_zero_of_any_type_are_labels(tmp_path, labels):
+    images = [{"bytes": encode(frame)} for frame in PIXELS[:2]]
+    table = pyarrow.table({"image": images, "goal": ["a"] * 2, "label": labels})
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    assert LabelledFrames.load(tmp_path / "f.parquet").labels.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("name", "values"), [("step", [1, -1]), ("steps_to_go", [1.0, -0.5])])
+def test_a_negative_number_of_steps_names_its_row(tmp_path, name, values):
+    images = [{"bytes": encode(frame)} for frame in PIXELS[:2]]
+    table = {"image": images, "goal": ["a"] * 2, "label": [True, False], name: values}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match=r"f\.parquet.*in row 1, expected 0 or more"):
+        LabelledFrames.load(tmp_path / "f.parquet")
+
+
+def test_images_that_are_only_paths_are_refused(tmp_path):
+    images = pyarrow.array(
+        [{"bytes": None, "path": "a.png"}],
+        pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
+    )
+    table = pyarrow.table({"image": images, "goal": ["a"], "label": [True]})
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match="row 0 has no bytes in 'image'"):
+        LabelledFrames.load(tmp_path / "f.parquet")
+
+
+def test_a_column_that_occurs_twice_is_refused(tmp_path):
+    columns = [pyarrow.array([True]), pyarrow.array([False])]
+    table = pyarrow.Table.from_arrays(columns, names=["label", "label"])
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match="label"):
+        LabelledFrames.load(tmp_path / "f.parquet")
+
+
 def test_no_file_and_no_parquet(tmp_path):
     with pytest.raises(FileNotFoundError, match="collect"):
         LabelledFrames.load(tmp_path / "none.parquet")
