@@ -54,6 +54,9 @@ def title_of(figure: str) -> str:
 class Figures:
     """Figures of some frames, each with its 95 % interval; NaN where one is not defined.
 
+    Intervals are percentile bootstrap intervals over episodes. That of the calibration error is
+    shifted to its value, see :func:`.bootstrap`.
+
     Read a figure by its name, as in ``figures["auroc"]``. The names are those of
     :data:`.METRICS`, which need scores and labels alone; the import paths of the user's metrics;
     and
@@ -196,7 +199,13 @@ def _other_figures(
 
     error = _UNDEFINED
     if scored.are_probabilities:
-        error = of(lambda r: reliability(scores[r], labels[r]).expected_error)
+        error = bootstrap(
+            lambda r: reliability(scores[r], labels[r]).expected_error,
+            episodes,
+            repeats=repeats,
+            centred=True,
+        )
+        error = dataclasses.replace(error, low=max(error.low, 0.0))
     epic = bootstrap_metric(METRICS["epic_score"], rewards, labels, episodes, repeats=repeats)
     return {
         "goal_accuracy": of(lambda r: float(hits[r].mean()), np.isfinite(hits)),

@@ -6,6 +6,7 @@
 * :mod:`ranking`: the AUROC and the rank correlation;
 * :mod:`reliability`: the reliability diagram of scores that are probabilities;
 * :mod:`epic`: the distance between two rewards;
+* :mod:`checks`: what all of them expect of their arrays;
 * :mod:`bootstrap`: confidence intervals from resampled episodes.
 
 In all functions N is the number of frames and T the number of thresholds. ``scores`` is float

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.metrics.checks import check_arrays
 from rllib_vlm_reward.metrics.metric import Metric
 
 __all__ = ["Interval", "bootstrap", "bootstrap_metric"]
@@ -23,9 +24,9 @@ class Interval:
 
     Attributes:
         value: the figure over all frames; NaN if it is not defined.
-        low: the 2.5 % quantile of the resampled figures; NaN if the figure is undefined
-            for half of the resamples or more.
-        high: the 97.5 % quantile, under the same condition.
+        low: the lower end, from the 2.5 % quantile of the resampled figures; NaN if the figure is
+            undefined for half of the resamples or more.
+        high: the upper end, from the 97.5 % quantile, under the same condition.
     """
 
     value: float
@@ -39,6 +40,7 @@ def bootstrap(
     *,
     repeats: int = REPEATS,
     seed: int = 0,
+    centred: bool = False,
 ) -> Interval:
     """Return a figure with its percentile bootstrap interval (Efron, 1979).
 
@@ -50,15 +52,27 @@ def bootstrap(
         episodes: integer ``[N]``: the episode of each frame.
         repeats: the number of resamples; with 0 there is no interval.
         seed: seed for the resampling.
+        centred: shift the interval so that the median of the resampled figures falls on the
+            figure. Use it for a figure that resampling increases, such as the calibration error:
+            its percentile interval may lie above the figure.
+
+    Raises:
+        LabelError: ``episodes`` is empty or holds no integers.
 
     Example:
         >>> values = np.array([1.0, 1.0, 3.0, 3.0])
         >>> bootstrap(lambda rows: float(values[rows].mean()), np.array([0, 0, 1, 1]))
         Interval(value=2.0, low=1.0, high=3.0)
     """
+    check_arrays(episodes=episodes)
     members = _members(episodes)
     drawn = [statistic(np.concatenate(draw)) for draw in _draws(members, repeats, seed)]
-    return _interval(statistic(np.concatenate(members)), drawn)
+    value = statistic(np.concatenate(members))
+    interval = _interval(value, drawn)
+    if not centred or not np.isfinite(interval.low):
+        return interval
+    shift = value - float(np.nanmedian(drawn))
+    return Interval(value, interval.low + shift, interval.high + shift)
 
 
 def bootstrap_metric(
@@ -82,6 +96,9 @@ def bootstrap_metric(
         repeats: see :func:`bootstrap`.
         seed: see :func:`bootstrap`.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`.
+
     Example:
         >>> def episodes_with_a_success(scores, labels, episodes):
         ...     return float(len(set(episodes[labels])))
@@ -95,6 +112,7 @@ def bootstrap_metric(
         numbers = np.repeat(np.arange(len(draw)), [len(each) for each in draw])
         return metric(scores[rows], labels[rows], numbers)
 
+    check_arrays(scores=scores, labels=labels, episodes=episodes)
     members = _members(episodes)
     return _interval(measure(members), [*map(measure, _draws(members, repeats, seed))])
 

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.metrics.checks import check_arrays
+
 __all__ = ["epic_distance"]
 
 
@@ -20,10 +22,14 @@ def epic_distance(
         rewards: ``[N]``, the rewards of N states.
         truth: ``[N]``, the labels or another reward of the same states.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`.
+
     Example:
         >>> round(epic_distance(np.array([0.9, 0.8, 0.1]), np.array([1, 1, 0])), 3)
         0.057
     """
+    check_arrays(rewards=rewards, truth=truth)
     first, second = rewards.astype(np.float64), truth.astype(np.float64)
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")

@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.metrics.checks import check_arrays
+
 __all__ = ["Fires"]
 
 Counts = npt.NDArray[np.intp]
@@ -47,7 +50,13 @@ class Fires:
             scores: float ``[N]``.
             labels: bool ``[N]``, true for a frame that shows its goal.
             episodes: integer ``[N]``: the episode of each frame.
+
+        Raises:
+            LabelError, RewardError: see :func:`.check_arrays`; or the threshold is NaN.
         """
+        check_arrays(scores=scores, labels=labels, episodes=episodes)
+        if np.isnan(threshold):
+            raise RewardError("threshold: got nan, expected a number. Set the threshold.")
         names, place = np.unique(episodes, return_inverse=True)
         fired = scores > threshold
         counted = (fired & labels, fired & ~labels, labels)

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.metrics.checks import check_arrays
+
 __all__ = ["Curve", "average_precision", "precision_recall"]
 
 Scores = npt.NDArray[np.floating]
@@ -30,11 +32,15 @@ class Curve:
 def precision_recall(scores: Scores, labels: Labels) -> Curve:
     """Return the curve with every distinct score as β.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`.
+
     Example:
         >>> curve = precision_recall(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
         >>> curve.thresholds, curve.recall
         (array([0.1, 0.8, 0.9]), array([1. , 0.5, 0.5]))
     """
+    check_arrays(scores=scores, labels=labels)
     thresholds, hits, fired = _ranked(scores, labels)
     with np.errstate(invalid="ignore"):
         recall = hits / np.float64(labels.sum())
@@ -47,10 +53,14 @@ def average_precision(scores: Scores, labels: Labels) -> float:
     Equal scores count as one threshold. Random scores get about the share of successes. The result
     is NaN if no frame is a success.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`.
+
     Example:
         >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 3)
         0.833
     """
+    check_arrays(scores=scores, labels=labels)
     if not labels.any():
         return float("nan")
     _, hits, fired = _ranked(scores, labels)

@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata, spearmanr
 
+from rllib_vlm_reward.metrics.checks import check_arrays
+
 __all__ = ["auroc", "rank_correlation"]
 
 
@@ -13,10 +15,14 @@ def auroc(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> fl
     This is the area under the ROC curve, in [0, 1]. Random scores get 0.5; less means that
     failures score higher. The result is NaN if there are no successes, or no failures.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`.
+
     Example:
         >>> auroc(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
         0.5
     """
+    check_arrays(scores=scores, labels=labels)
     successes = int(labels.sum())
     failures = len(labels) - successes
     if not successes or not failures:
@@ -34,10 +40,14 @@ def rank_correlation(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -
         a: float ``[N]``.
         b: float ``[N]``.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`.
+
     Example:
         >>> rank_correlation(np.array([0.1, 0.2, 0.9]), np.array([-9.0, -3.0, 0.0]))
         1.0
     """
+    check_arrays(a=a, b=b)
     if len(a) < 2 or a.min() == a.max() or b.min() == b.max():
         return float("nan")
     return float(spearmanr(a, b).statistic.round(12))

@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.metrics.checks import check_arrays
+
 __all__ = ["Reliability", "reliability"]
 
 Shares = npt.NDArray[np.float64]
@@ -40,11 +43,21 @@ def reliability(
         labels: bool ``[N]``, true for a frame that shows its goal.
         bins: number of bins; a score of 1 falls into the last bin.
 
+    Raises:
+        LabelError, RewardError: see :func:`.check_arrays`; or a score is no probability.
+
     Example:
         >>> found = reliability(np.array([0.9, 0.8, 0.1]), np.array([True, False, False]), bins=2)
         >>> found.observed, round(found.expected_error, 3)
         (array([0. , 0.5]), 0.267)
     """
+    check_arrays(scores=scores, labels=labels)
+    # A probability of float32 may exceed 1 by its rounding error.
+    if scores.min() < 0 or scores.max() > 1 + np.finfo(np.float32).eps:
+        raise RewardError(
+            f"scores: got values from {scores.min():g} to {scores.max():g}, expected "
+            "probabilities in [0, 1]. Use a head whose scores are probabilities."
+        )
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, bins - 1)
     frames = np.bincount(place, minlength=bins)

@@ -14,12 +14,15 @@ from rllib_vlm_reward.envs.babyai.level import Find, Level, Lift, Place
 from rllib_vlm_reward.envs.babyai.tiles import View
 from rllib_vlm_reward.pretraining.statements import Truth, truth
 
-__all__ = ["Dataset", "play"]
+__all__ = ["EPISODE_VIEWS", "Dataset", "play"]
 
 ROOMS = ((5, 2), (5, 3), (5, 4), (6, 3), (6, 4), (6, 6), (7, 4), (7, 6), (8, 5), (8, 8))
 """Rooms to play in: size in tiles, and number of objects."""
 
 STEPS = 20
+EPISODE_VIEWS = STEPS + 1
+"""Number of views of an episode of :func:`play`: one after the reset, and one after each step."""
+
 BOT_SHARE = 0.2
 PICK_UP, DROP, TURN = 0.25, 0.2, 0.3
 
@@ -100,7 +103,8 @@ def play(
         reserved: things that no room contains, such as "green ball".
 
     Returns:
-        the views, uint8 ``[N, 7, 7, 3]``; :func:`.draw_tiles` draws them.
+        the views, uint8 ``[N, 7, 7, 3]``, :data:`EPISODE_VIEWS` for each episode, in order;
+        :func:`.draw_tiles` draws them.
 
     Example:
         >>> play(64).shape

@@ -29,6 +29,7 @@ __all__ = ["Progress", "Settings", "contrast", "train_clip"]
 
 CONFIG, WEIGHTS = LAYOUT
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound, arXiv 2103.00020, section 2.5
+REPEATS = 100  # resamples for the intervals of the held-out scores
 BETAS = 0.9, 0.98
 
 
@@ -137,8 +138,8 @@ def train_clip(
     _save(encoder, Path(Spec.parse(f"{folder}/random").model.removeprefix("local-dir:")), output)
     held_out = play(settings.held_out_frames, seed=settings.seed, held_out=True)
     trained = CLIPEncoder.load(str(output), precision="fp32")
-    scores = score_families(trained, held_out)
-    unseen_scores = score_families(trained, held_out, unseen) if unseen else {}
+    scores = score_families(trained, held_out, repeats=REPEATS)
+    unseen_scores = score_families(trained, held_out, unseen, repeats=REPEATS) if unseen else {}
     metrics: dict[str, Any] = {
         "architecture": architecture,
         "settings": dataclasses.asdict(settings),

@@ -7,7 +7,7 @@ from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
 from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.pretraining.dataset import play
-from rllib_vlm_reward.pretraining.scores import score_families
+from rllib_vlm_reward.pretraining.scores import _score, score_families
 from rllib_vlm_reward.pretraining.statements import FAMILIES, NAMES, truth
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Softmax
@@ -39,6 +39,25 @@ def test_scores_are_those_that_the_reward_model_serves(family):
     assert score.recall == pytest.approx((fires & held).sum() / held.sum())
     assert score.false_per_1000 == pytest.approx(1000 * (fires & ~held).sum() / 400)
     assert score.true_p05 == pytest.approx(np.quantile(np.stack(chances)[held], 0.05), abs=1e-4)
+
+
+def test_intervals_are_those_of_episodes():
+    encoder = CLIPEncoder.load("small", precision="fp32")
+    scores = score_families(encoder, VIEWS, repeats=40)
+    for score in scores.values():
+        for name, (low, high) in score.intervals.items():
+            assert low <= getattr(score, name) <= high, name
+    place = scores["place"].intervals["recall"]
+    assert place[1] - place[0] > 0.05  # 10 episodes
+
+
+def test_without_an_error_the_interval_is_no_point():
+    held = np.zeros((2, 42, 3), bool)
+    held[:, [0, 21], 0] = True
+    score = _score(np.where(held, 0.9, 0.1).astype(np.float32), held, np.arange(42) // 3, 10)
+    assert (score.precision, score.recall, score.false_per_1000) == (1.0, 1.0, 0.0)
+    assert score.intervals["precision"] == (0.0, 1.0)  # two episodes say nothing
+    assert score.intervals["false_per_1000"] == (0.0, pytest.approx(3000 / 84))
 
 
 def test_frames_with_two_touching_pairs_are_left_out_of_place():

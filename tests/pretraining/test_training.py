@@ -72,7 +72,9 @@ def test_the_card_says_how_and_how_well(run):
     assert "{" not in card.replace("{a|the}", "")
     assert "Apache-2.0" in card
     for family, score in scores.items():
-        assert f"| {family} | {score.frames:,} | {score.average_precision:.4f} |" in card
+        assert f"| {family} | {score.frames:,} | {score.average_precision:.4f} (" in card
+        low, high = score.intervals["precision"]
+        assert f"{score.precision:.4f} ({low:.4f} to {high:.4f})" in card
 
 
 def test_a_seed_gives_one_training(tiny_clip, tmp_path):
