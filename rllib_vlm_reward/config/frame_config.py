@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from rllib_vlm_reward.config.scope import AGENT
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.settings import Section, import_path_of, load_object
 
@@ -29,6 +30,8 @@ class FrameConfig(Section, place="vlm_reward.frames"):
             score. With the other values, a step that is not scored gets no reward from the VLM.
         window: a step's score is computed from the episode's last ``window`` scored frames.
         reduce: how it is computed from them: ``mean`` or ``max``.
+        still: declare that frames may have one colour, or stay the same for whole episodes; then
+            the alarms ``blank`` and ``frozen`` are not raised.
 
     Raises:
         pydantic.ValidationError: a key is unknown, or a value is outside its range.
@@ -42,6 +45,7 @@ class FrameConfig(Section, place="vlm_reward.frames"):
     scored_steps: Literal["all", "last", "changed"] | int = "all"
     window: Annotated[int, Field(ge=1)] = 1
     reduce: Literal["mean", "max"] = "mean"
+    still: Annotated[bool, AGENT] = False
 
     @pydantic.field_validator("source", mode="before")
     @classmethod

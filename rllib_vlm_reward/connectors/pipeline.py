@@ -110,8 +110,14 @@ def attach_pieces(
     """
     for piece in env_runner._env_to_module.connectors:
         if isinstance(piece, VLMReward):
-            gamma = env_runner.config.gamma
-            piece.attach(pool_name, run, gamma=gamma, encoder=encoder, evaluates=evaluates)
+            piece.attach(
+                pool_name,
+                run,
+                gamma=env_runner.config.gamma,
+                encoder=encoder,
+                evaluates=evaluates,
+                runner=env_runner.worker_index,
+            )
             if highlights and env_runner.worker_index <= MOST_RUNNERS:
                 piece.show_highlights()
         elif isinstance(piece, GoalEmbedding):

@@ -90,6 +90,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         gamma: float = 0.99,
         encoder: str | None = None,
         evaluates: bool = False,
+        runner: int = 0,
     ) -> None:
         """Set the pool that computes the scores, and the run for which it does.
 
@@ -99,11 +100,13 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             gamma: discount factor, for ``normalize_rewards``.
             encoder: fingerprint of the pool's weights, for checkpoints.
             evaluates: whether this env runner runs evaluation.
+            runner: RLlib's index of this env runner, for alarms about its frames.
         """
         self._pool_name, self.run, self._pool = pool_name, run, None
         self._restored = None
         self._encoder = encoder
         for stream in self._streams.values():
+            stream.runner = runner
             if stream.normalizer is not None:
                 stream.normalizer.gamma = gamma
             if evaluates:

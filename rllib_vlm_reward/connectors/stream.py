@@ -22,8 +22,9 @@ from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
+from rllib_vlm_reward.monitoring.frame_statistics import FrameCounter
 from rllib_vlm_reward.monitoring.highlights import Highlights
-from rllib_vlm_reward.monitoring.monitor import log_highlights, log_statistics
+from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_statistics
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
 from rllib_vlm_reward.reward_model.scorer import pay
@@ -44,6 +45,7 @@ class RewardStream:
 
     Attributes:
         config: the reward of these episodes.
+        runner: the index of the env runner, to name it in alarms.
         recorder: stores the scored frames in full size; None to store none.
         error: why the scores cannot be right; None while they may be.
         scorer: the goals and the head.
@@ -55,6 +57,7 @@ class RewardStream:
         self.config, self._agent = config, agent
         self.source = frame_source(config.frames.source)
         self.scorer = config.scorer
+        self.runner = 0
         self.recorder: Recorder | None = None
         self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
@@ -68,6 +71,8 @@ class RewardStream:
         self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._ledger = Ledger(config)
         self._counter = ScoreCounter(*config.head.range) if config.alarms != "off" else None
+        watches = config.alarms != "off" and not config.frames.still
+        self._frame_counter = FrameCounter() if watches else None
         self._highlights: Highlights | None = None
         self._pending: list[tuple[ScoredSteps, PendingScores | None]] = []
         self._custom_data: dict[str, dict[str, Any]] = {}
@@ -75,7 +80,7 @@ class RewardStream:
 
     def evaluate(self) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics."""
-        self._evaluates, self._counter = True, None
+        self._evaluates, self._counter, self._frame_counter = True, None, None
 
     def show_highlights(self) -> None:
         """Log the highest-scored frames of each fragment, from now on."""
@@ -159,6 +164,8 @@ class RewardStream:
             leaving = {chunk.id_ for chunk in samples}
             statistics = self._counter.take(leaving, ids, outcomes_of(samples))
             log_statistics(metrics, self._agent, statistics)
+        if self._frame_counter is not None:
+            log_frames(metrics, self._agent, self.runner, self._frame_counter.take())
         if self._highlights is not None:
             log_highlights(metrics, self._highlights.take())
         self._custom_data.update({chunk.id_: dict(chunk.custom_data) for chunk in samples})
@@ -184,7 +191,10 @@ class RewardStream:
         if not selected:
             return None
         episodes = [steps.episodes[row] for row in selected]
-        frames = self._collect(env, [rows[row] for row in selected], episodes)
+        sub_envs = [rows[row] for row in selected]
+        frames = self._collect(env, sub_envs, episodes)
+        if self._frame_counter is not None:
+            self._frame_counter.see(sub_envs, episodes, frames)
         same = self._selection.unchanged(episodes, frames)
         sent = [row for row, unchanged in zip(selected, same, strict=True) if not unchanged]
         steps.scored = _mask(len(steps), sent)

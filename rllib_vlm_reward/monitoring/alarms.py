@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,12 @@ from rllib_vlm_reward.monitoring.score_statistics import (
 
 __all__ = ["KINDS", "Alarm", "Alarms", "auroc", "wilson"]
 
-KINDS = ("constant", "saturated", "blind", "contrary", "gap", "drift")
+KINDS = (
+    *("constant", "saturated", "blind", "contrary", "gap", "silent"),
+    *("blank", "frozen", "drift"),
+)
 
-WINDOW = 3  # iterations
+WINDOW, LONGEST_WINDOW = 3, 64  # iterations
 MIN_STEPS, MIN_EPISODES = 256, 20
 # Within an episode on BabyAI, the scores of trained CLIPs vary by 6 to 10 times their mean, those
 # of untrained CLIPs by 0.02 to 0.08 times (docs/alarms.md).
@@ -29,6 +32,9 @@ MOST_FIRES = 0.95
 # The upper end of the 95 % interval must reach these.
 LEAST_AUROC, LEAST_MARGIN = 0.7, 0.3
 MOST_GAP = 0.1
+# False fires in an episode: added to those at the start, and as a factor of those at the start.
+MOST_FALSE_FIRES, MOST_GROWTH = 0.3, 1.5
+MOST_SILENT = 500  # episodes
 Z = 1.96
 
 
@@ -92,7 +98,8 @@ class Alarms:
 
     Attributes:
         in_force: the alarms that are on, by kind.
-        recent: the summed statistics of the last :data:`WINDOW` iterations.
+        recent: the summed statistics of the last :data:`WINDOW` iterations; of more, up to
+            :data:`LONGEST_WINDOW`, while these hold too few steps or episodes to judge.
 
     Example:
         >>> same = ScoreStatistics.of(["e"] * 300, [0.05] * 300, [False] * 300, [UNKNOWN] * 300)
@@ -106,28 +113,30 @@ class Alarms:
         self.recent = ScoreStatistics()
         self._announced: set[str] = set()
         self._low, self._high, self._threshold = low, high, threshold
-        self._window: deque[ScoreStatistics] = deque(maxlen=WINDOW)
+        self._window: deque[ScoreStatistics] = deque(maxlen=LONGEST_WINDOW)
         self._start: ScoreStatistics | None = None
         self._first: int | None = 1
+        self._steps: int | None = None  # before this iteration
+        self._silent = 0  # episodes that ended since the reward last fired
 
     def update(
-        self, statistics: ScoreStatistics, iteration: int, drift: Alarm | None = None
+        self, statistics: ScoreStatistics, iteration: int, others: Sequence[Alarm] = ()
     ) -> list[Alarm]:
         """Add the statistics of an iteration; return the alarms that begin now.
 
         Args:
             statistics: the statistics of the iteration.
             iteration: the number of the iteration in the run, from 1.
-            drift: an alarm about the model itself, see :meth:`.RewardMonitor.update`.
+            others: the alarms about model and frames, see :meth:`.RewardMonitor.update`.
         """
         if statistics.steps or statistics.episodes[0]:
             self._window.append(statistics)
-        if self._first is None:
-            self._first = iteration
+            self._shorten_window()
         self.recent = recent = ScoreStatistics.total(self._window)
-        early = iteration < self._first + WINDOW
-        found = [drift, self._constant(recent, early), self._saturated(recent, early)]
-        found += [self._blind(recent), self._gap(recent)]
+        self._silent = 0 if statistics.fired.any() else self._silent + int(statistics.episodes[0])
+        early = self._is_early(statistics, iteration)
+        found = [*others, self._constant(recent, early), self._saturated(recent, early)]
+        found += [self._blind(recent), self._gap(recent), self._never_fires()]
         now = {alarm.kind: alarm for alarm in found if alarm is not None}
         new = [alarm for kind, alarm in now.items() if kind not in self._announced]
         self.in_force, self._announced = now, {*now}
@@ -140,6 +149,8 @@ class Alarms:
             "start": None if self._start is None else self._start.pack(),
             "in_force": {kind: alarm.text for kind, alarm in self.in_force.items()},
             "first": self._first,
+            "steps": self._steps,
+            "silent": self._silent,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -149,12 +160,35 @@ class Alarms:
         run writes a new log.
         """
         start, in_force = state.get("start"), state.get("in_force", {})
-        self._window = deque(map(ScoreStatistics.unpack, state.get("window", ())), WINDOW)
+        packed = state.get("window", ())
+        self._window = deque(map(ScoreStatistics.unpack, packed), LONGEST_WINDOW)
         self.recent = ScoreStatistics.total(self._window)
         self._start = None if start is None else ScoreStatistics.unpack(start)
         self.in_force = {kind: Alarm(kind, text) for kind, text in in_force.items()}
         self._announced = set()
         self._first = state.get("first")
+        self._steps = state.get("steps")
+        self._silent = state.get("silent", 0)
+
+    def _shorten_window(self) -> None:
+        """Keep the last iterations, and before these what a judgement needs."""
+        while len(self._window) > WINDOW:
+            rest = [*self._window][1:]
+            steps = sum(each.steps for each in rest)
+            ended = sum(int(each.episodes[0]) for each in rest)
+            if steps < MIN_STEPS or ended < 2 * MIN_EPISODES:  # of successes and failures
+                return
+            self._window.popleft()
+
+    def _is_early(self, statistics: ScoreStatistics, iteration: int) -> bool:
+        """Return whether the run has just begun: few iterations, or few steps in all."""
+        if self._first is None:
+            self._first = iteration
+        early = iteration < self._first + WINDOW
+        if self._steps is None:
+            self._steps = 0 if early else MIN_STEPS
+        early, self._steps = early or self._steps < MIN_STEPS, self._steps + statistics.steps
+        return early
 
     def _constant(self, recent: ScoreStatistics, early: bool) -> Alarm | None:
         """Check for constant scores, at the start only: a trained agent may stay at one frame."""
@@ -230,7 +264,11 @@ class Alarms:
         )
 
     def _gap(self, recent: ScoreStatistics) -> Alarm | None:
-        """Check whether more episodes than at the start got a reward without a success."""
+        """Check whether more is paid without a success than at the start.
+
+        First by the episodes that got a reward and never succeeded. An agent may also succeed at
+        last, and be paid for other states until then; so the false fires of an episode count too.
+        """
         number = recent.episodes[1].item()
         if self._threshold is None or number < MIN_EPISODES:
             return None
@@ -241,10 +279,43 @@ class Alarms:
         before, now = self._start.episodes[3].item() / first, recent.episodes[3].item() / number
         most = wilson(before, first)[1] + MOST_GAP
         if wilson(now, number)[0] <= most:
-            return None
+            return self._more_false_fires(self._start, recent)
         return Alarm(
             "gap",
             f"{now:.1%} of the last {number} episodes got a reward without any success "
             f"({before:.1%} at the start), expected at most {most:.1%}: the agent exploits the "
             "reward. Look at the highest-scored frames; raise the threshold, or add negatives.",
+        )
+
+    def _more_false_fires(self, start: ScoreStatistics, recent: ScoreStatistics) -> Alarm | None:
+        """Check whether the reward fires wrongly more often, in an episode and among the steps."""
+        rates, ends, shares, precisions = [], [], [], []
+        for each in (start, recent):
+            wrong, number = each.fired[FAILURE].item(), each.episodes[1].item()
+            rates.append(wrong / number)
+            # Twice the error of independent fires, since those of one episode are not.
+            ends.append(2 * Z * math.sqrt(wrong) / number)
+            shares.append(wrong / max(each.counts[FAILURE].sum().item(), 1))
+            precisions.append(each.fired[SUCCESS].item() / max(each.fired.sum().item(), 1))
+        high = rates[0] + ends[0]
+        most = max(high + MOST_FALSE_FIRES, MOST_GROWTH * high)
+        if rates[1] - ends[1] <= most or shares[1] <= MOST_GROWTH * shares[0]:
+            return None
+        return Alarm(
+            "gap",
+            f"the reward fires {rates[1]:.2f} times an episode without a success ({rates[0]:.2f} "
+            f"at the start; precision {precisions[1]:.2f}, at the start {precisions[0]:.2f}), "
+            f"expected at most {most:.2f}: the agent exploits the reward, although it may succeed "
+            "too. Look at the highest-scored failures; raise the threshold, or add negatives.",
+        )
+
+    def _never_fires(self) -> Alarm | None:
+        """Check whether the agent gets no reward at all."""
+        if self._threshold is None or self._silent < MOST_SILENT:
+            return None
+        return Alarm(
+            "silent",
+            f"the reward fired nowhere in the last {self._silent} episodes, expected a reward in "
+            f"{MOST_SILENT} episodes. Check that the encoder knows the words of the goals; lower "
+            "the threshold; or begin with easier goals.",
         )

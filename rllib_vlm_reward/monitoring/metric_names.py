@@ -59,6 +59,7 @@ FIRST = (
 
 # Items, which are removed from the result before a logger reads it.
 OUTCOMES, STATISTICS, HIGHLIGHTS = "outcomes", "score_statistics", "highlights"
+FRAME_STATISTICS = "frame_statistics"
 
 # At the top of RLlib's result.
 CURRICULUM = "curriculum"

@@ -13,6 +13,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import AlarmError
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.alarms import KINDS, Alarm, Alarms, auroc
+from rllib_vlm_reward.monitoring.frame_statistics import FrameAlarms, SubEnvFrames
 from rllib_vlm_reward.monitoring.highlights import MOST, best
 from rllib_vlm_reward.monitoring.score_statistics import (
     FAILURE,
@@ -22,7 +23,7 @@ from rllib_vlm_reward.monitoring.score_statistics import (
 )
 from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 
-__all__ = ["RewardMonitor", "log_highlights", "log_statistics", "measures"]
+__all__ = ["RewardMonitor", "log_frames", "log_highlights", "log_statistics", "measures"]
 
 _LOG = logging.getLogger(__name__)
 Agent = str | int | None
@@ -31,6 +32,14 @@ Agent = str | int | None
 def log_statistics(metrics: MetricsLogger, agent: Agent, statistics: ScoreStatistics) -> None:
     """Log a fragment's statistics; ``agent`` is None for all agents without their own settings."""
     names.log_item(metrics, names.STATISTICS, (agent, statistics.pack()))
+
+
+def log_frames(
+    metrics: MetricsLogger, agent: Agent, runner: int, frames: Sequence[SubEnvFrames]
+) -> None:
+    """Log the frames of a fragment's sub-envs, as plain tuples, with the env runner's index."""
+    rows = [tuple(each) for each in frames]
+    names.log_item(metrics, names.FRAME_STATISTICS, (agent, runner, rows))
 
 
 def log_highlights(metrics: MetricsLogger, highlights: Sequence[ScoredFrame]) -> None:
@@ -64,6 +73,8 @@ class RewardMonitor:
             )
             for agent, reward in self._configs.items()
         }
+        # With a still scene, an iteration has no items for this.
+        self._frames = {agent: FrameAlarms() for agent in self._configs}
         self._mode = config.alarms
         self._weights: str | None = None
         self.statistics: dict[Agent, ScoreStatistics] = {}
@@ -72,13 +83,16 @@ class RewardMonitor:
     def get_state(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
         states = {str(agent): alarms.get_state() for agent, alarms in self._alarms.items()}
-        return {"weights": self._weights, "alarms": states}
+        frames = {str(agent): alarms.get_state() for agent, alarms in self._frames.items()}
+        return {"weights": self._weights, "alarms": states, "frames": frames}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Set the state, which must be of the same reward; an empty one is that of a new run."""
         self._weights = state.get("weights")
         for agent, alarms in self._alarms.items():
             alarms.set_state(state.get("alarms", {}).get(str(agent), {}))
+        for agent, frame_alarms in self._frames.items():
+            frame_alarms.set_state(state.get("frames", {}).get(str(agent), ()))
 
     def histograms(self) -> Iterator[tuple[str, npt.NDArray[np.int64], tuple[float, float]]]:
         """Yield (name, counts, bounds) for each histogram of the last iteration with any steps.
@@ -120,10 +134,14 @@ class RewardMonitor:
             agent: ScoreStatistics.total(map(ScoreStatistics.unpack, items))
             for agent, items in packed.items()
         }
+        seen: dict[Agent, list[Any]] = {agent: [] for agent in self._configs}
+        for agent, runner, rows in names.take_items(result, names.FRAME_STATISTICS):
+            seen[agent].append((runner, rows))
         group = result.setdefault(names.ENV_RUNNERS, {}).setdefault(names.GROUP, {})
         drift, lines = self._drift(actors), []
         for agent, statistics in self.statistics.items():
-            new = self._alarms[agent].update(statistics, result["training_iteration"], drift)
+            others = [*drift, *self._frames[agent].update(seen[agent])]
+            new = self._alarms[agent].update(statistics, result["training_iteration"], others)
             lines += [_line(agent, alarm) for alarm in new]
             metrics = group
             if agent is not None:
@@ -140,7 +158,7 @@ class RewardMonitor:
         in_force = {kind: float(kind in alarms.in_force) for kind in KINDS}
         return {**measures(alarms.recent, fires=threshold is not None), names.ALARM: in_force}
 
-    def _drift(self, actors: Iterable[Mapping[str, Any]]) -> Alarm | None:
+    def _drift(self, actors: Iterable[Mapping[str, Any]]) -> list[Alarm]:
         """Compare the weights that the actors use with those of the first iteration.
 
         An actor that restarts reads its weights again, and the file may have changed since. A
@@ -152,14 +170,15 @@ class RewardMonitor:
             (self._weights,) = served
         others = sorted(served - {self._weights})
         if self._weights is None or not others:
-            return None
+            return []
         now = ", ".join(weights[:12] for weights in others)
-        return Alarm(
+        alarm = Alarm(
             "drift",
             f"scores come from another model: got weights {now}, expected {self._weights[:12]} "
             "as at the start. An actor restarted with another file, or the run was resumed on a "
             "machine with another file. Restore the encoder's file, or start a new run.",
         )
+        return [alarm]
 
 
 def measures(statistics: ScoreStatistics, *, fires: bool) -> dict[str, float]:

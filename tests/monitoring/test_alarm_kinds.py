@@ -81,7 +81,9 @@ def kinds(score, iterations=3, *, low=0.0, threshold=BETA, seed=0, **how):
 @settings(max_examples=20, deadline=None)
 @given(SEEDS, st.sampled_from([0.0, 0.02, 0.2, 0.8]), st.booleans())
 def test_a_good_reward_is_quiet_whether_there_are_successes_or_not(seed, success, has_truth):
-    assert kinds(good, 10, seed=seed, success=success, has_truth=has_truth) == (set(), None)
+    raised, first = kinds(good, 10, seed=seed, success=success, has_truth=has_truth)
+    # At 500 episodes without a reward: 120 an iteration.
+    assert (raised, first) == (({"silent"}, 5) if success == 0 else (set(), None))
 
 
 @settings(max_examples=20, deadline=None)
@@ -182,6 +184,84 @@ def test_an_agent_that_is_paid_for_nothing_is_noticed():
     assert "0.0% at the start" in said[0].text
 
 
+def test_an_agent_that_succeeds_and_exploits_its_reward_is_noticed():
+    def play_on(false, seed):
+        def score(rng, number, truths):
+            wrong = ~truths & (rng.random(number) < false)
+            return np.where(truths | wrong, 0.97, 1e-4)
+
+        return play(score, seed=seed, success=0.95, episodes=200)
+
+    alarms, said = Alarms(low=0.0, threshold=BETA), []
+    for iteration in range(1, 9):
+        false = 0.007 if iteration < 5 else 0.07  # 0.1 and 1.0 an episode
+        said += alarms.update(play_on(false, iteration), iteration)
+    assert "gap" in {alarm.kind for alarm in said}
+    exploited = next(alarm for alarm in said if alarm.kind == "gap")
+    assert "times an episode without a success" in exploited.text
+    assert "at the start; precision" in exploited.text
+    quiet = Alarms(low=0.0, threshold=BETA)
+    for iteration in range(1, 9):
+        assert quiet.update(play_on(0.07, iteration), iteration) == []
+
+
+def test_longer_episodes_with_the_same_share_of_false_fires_are_no_exploit():
+    def steps_of(length, seed):
+        rng = np.random.default_rng(seed)
+        names, scores, truths, ended = [], [], [], []
+        for episode in range(100):
+            names += [f"{seed}-{episode}"] * length
+            wrong = rng.random(length) < 0.01
+            truth = np.arange(length) == length - 1
+            scores.append(np.where(truth | wrong, 0.97, 1e-4))
+            truths.append(truth.astype(int))
+            ended.append((True, True))
+        joined = np.concatenate(scores)
+        return ScoreStatistics.of(names, joined, joined > BETA, np.concatenate(truths), ended=ended)
+
+    alarms = Alarms(low=0.0, threshold=BETA)
+    lengths = [10] * 4 + [150] * 4
+    assert [alarms.update(steps_of(n, i), i) for i, n in enumerate(lengths, 1)] == [[]] * 8
+
+
+def test_a_reward_that_fires_nowhere_in_many_episodes_is_noticed():
+    for has_truth in (True, False):
+        alarms, said = Alarms(low=0.0, threshold=BETA), []
+        for iteration in range(1, 6):
+            statistics = play(good, seed=iteration, success=0.0, has_truth=has_truth)
+            said.append([alarm.kind for alarm in alarms.update(statistics, iteration)])
+        assert said == [[], [], [], [], ["silent"]]
+        restored = Alarms(low=0.0, threshold=BETA)
+        restored.set_state(pickle.loads(pickle.dumps(alarms.get_state())))
+        restored.update(play(good, success=0.0), 6)
+        assert "600 episodes" not in restored.in_force["silent"].text
+        assert "720 episodes" in restored.in_force["silent"].text
+        restored.update(play(good, success=0.5), 7)
+        assert "silent" not in restored.in_force
+    assert kinds(good, 6, success=0.0, threshold=None)[0] == set()
+
+
+@pytest.mark.parametrize("episodes", [1, 3])
+def test_few_steps_an_iteration_are_enough_with_time(episodes):
+    """Also of `blind`, which needs 20 episodes with a success."""
+    for score, kind in ((untrained, "constant"), (noise, "blind")):
+        alarms, raised = Alarms(low=0.0, threshold=BETA), set()
+        for iteration in range(1, 61):
+            statistics = play(score, seed=iteration, episodes=episodes, success=0.7)
+            raised |= {alarm.kind for alarm in alarms.update(statistics, iteration)}
+        assert kind in raised
+
+
+def test_a_long_run_does_not_become_constant_later():
+    alarms = Alarms(low=0.0, threshold=BETA)
+    for iteration in range(1, 100):
+        score = good if iteration < 50 else untrained
+        alarms.update(
+            play(score, seed=iteration, episodes=2, success=0.0, has_truth=False), iteration
+        )
+        assert "constant" not in alarms.in_force
+
+
 def test_an_alarm_is_said_once_until_it_ends():
     alarms = Alarms(low=0.0, threshold=BETA)
     said = [
@@ -227,10 +307,10 @@ def test_an_agent_that_exploits_its_reward_already_is_not_the_start():
 
 def test_what_is_known_of_the_model_is_an_alarm_too():
     alarms, drift = Alarms(low=0.0, threshold=BETA), Alarm("drift", "another model")
-    assert alarms.update(play(good), 1, drift) == [drift]
-    assert alarms.update(play(good), 2, drift) == []
+    assert alarms.update(play(good), 1, [drift]) == [drift]
+    assert alarms.update(play(good), 2, [drift]) == []
     alarms.update(play(good), 3)
-    assert alarms.update(play(good), 4, drift) == [drift]
+    assert alarms.update(play(good), 4, [drift]) == [drift]
 
 
 @pytest.mark.parametrize("score", [untrained, noise, sure])
