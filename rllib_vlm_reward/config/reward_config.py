@@ -145,6 +145,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _resolve_goals(cls, given: Any) -> Any:
+        _refuse_search_space(given)
         return inline_calibration(resolve_goals(given))
 
     @pydantic.field_validator("encoder", mode="before")
@@ -368,6 +369,23 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, without default values."""
         return dump_settings(self.model_dump(exclude_defaults=True))
+
+
+def _refuse_search_space(given: Any, place: str = "") -> None:
+    """Refuse a search space of Tune: the reward is built before Tune would draw its value."""
+    for key, value in given.items() if isinstance(given, dict) else ():
+        where = f"{place}{key}"
+        is_space = type(value).__module__.startswith("ray.tune.search")  # tune is not imported here
+        is_grid = isinstance(value, dict) and value.keys() == {"grid_search"}
+        is_text = isinstance(value, str) and value.startswith("tune.")
+        if is_space or is_grid or is_text:
+            raise ValueError(
+                f"{where}: got the search space {value!r}, expected a value. Search with "
+                "search(space, output, ...): space is the mapping of a run's YAML, and its "
+                f'"vlm_reward" may hold search spaces, such as {{"{key}": tune.choice([...])}}. '
+                "See docs/tune.md."
+            )
+        _refuse_search_space(value, f"{where}.")
 
 
 def _reward_settings(section: Section, group: str = "") -> dict[str, Any]:

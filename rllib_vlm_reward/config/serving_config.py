@@ -26,8 +26,8 @@ class ServingConfig(Section, place="vlm_reward.serving"):
         num_actors: number of reward actors in the pool.
         max_actors: the pool grows up to this number while all actors are busy, and shrinks to
             ``num_actors`` while they are idle; None keeps ``num_actors``.
-        num_gpus_per_actor: a whole number or a fraction of a GPU; None takes 1 if the cluster has
-            GPUs, else 0.
+        num_gpus_per_actor: 0, 1 or a fraction of a GPU, since an actor computes on one; None takes
+            1 if the cluster has GPUs, else 0.
         num_cpus_per_actor: number of CPUs that Ray reserves for each actor, and that it uses. With
             0, none are reserved, and it uses all cores of its node.
         max_batch_size: largest number of frames in one forward pass (a CPU pads it by up to an
@@ -52,6 +52,16 @@ class ServingConfig(Section, place="vlm_reward.serving"):
     max_in_flight: Annotated[int, Field(ge=1), ELSEWHERE] = 32
     timeout_s: Annotated[Positive, ELSEWHERE] = 60.0
     pool_name: Annotated[str | None, ELSEWHERE] = None
+
+    @pydantic.field_validator("num_gpus_per_actor")
+    @classmethod
+    def _check_gpus(cls, given: float | None) -> float | None:
+        if given is not None and given > 1:
+            raise ValueError(
+                f"got {given:g}, expected at most 1, since an actor computes on one GPU and the "
+                "others would stand idle. Set it to 1, and raise num_actors."
+            )
+        return given
 
     @pydantic.model_validator(mode="after")
     def _check_bounds(self) -> "ServingConfig":
