@@ -19,6 +19,18 @@ def _describe(value: Any) -> str:
     return type(value).__name__
 
 
+def _convert(value: Any) -> str:
+    """Return how a value that is no array becomes frames; neither torch nor PIL is imported."""
+    package = type(value).__module__.partition(".")[0]
+    if package == "torch":
+        return "Convert the tensor with frames.cpu().numpy(), as uint8 in the order [H, W, 3]."
+    if package == "PIL":
+        return 'Convert the image with np.asarray(image.convert("RGB")).'
+    if isinstance(value, list | tuple):
+        return 'Stack the frames with np.stack(frames); an env needs render_mode="rgb_array".'
+    return 'Create the env with render_mode="rgb_array".'
+
+
 def check_frames(frames: Any, *, source: str = "frames") -> Frames:
     """Return ``frames`` unchanged if it is a batch of uint8 RGB frames, else raise.
 
@@ -40,11 +52,16 @@ uint8 [B, H, W, 3]. If they lie in [0, 1], convert them with (255 * frames).asty
     """
     expected = "expected uint8 [B, H, W, 3]"
     if not isinstance(frames, np.ndarray):
-        raise FrameError(f"{source}: got {_describe(frames)}, {expected}. Stack the frames first.")
+        raise FrameError(f"{source}: got {_describe(frames)}, {expected}. {_convert(frames)}")
     if frames.dtype != np.uint8:
         raise FrameError(
             f"{source}: got {_describe(frames)}, {expected}. "
             "If they lie in [0, 1], convert them with (255 * frames).astype(np.uint8)."
+        )
+    if frames.ndim == 3 and frames.shape[-1] == 3:
+        raise FrameError(
+            f"{source}: got {_describe(frames)}, {expected}. For a single frame, add the batch "
+            "axis: frames[None]."
         )
     if frames.ndim != 4 or frames.shape[-1] != 3:
         raise FrameError(
@@ -81,8 +98,7 @@ expected one [H, W, 3]. Resize the frames in the env.
     for frame in frames:
         if not isinstance(frame, np.ndarray):
             raise FrameError(
-                f"{source}: got {_describe(frame)}, expected uint8 [H, W, 3]. Create "
-                'the env with render_mode="rgb_array".'
+                f"{source}: got {_describe(frame)}, expected uint8 [H, W, 3]. {_convert(frame)}"
             )
     sizes = {frame.shape for frame in frames}
     if len(sizes) > 1:

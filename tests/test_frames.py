@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from rllib_vlm_reward.errors import FrameError
 from rllib_vlm_reward.frames import check_each, check_frames
@@ -37,3 +39,31 @@ def test_bad_frames_are_refused_with_the_remedy(frames, message):
 def test_a_list_is_not_a_batch():
     with pytest.raises(FrameError, match="Stack the frames"):
         check_frames([FRAME])
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), r"frames\[None\]"),
+        (torch.zeros((1, 8, 8, 3), dtype=torch.uint8), r"frames\.cpu\(\)\.numpy\(\)"),
+        (Image.new("RGB", (8, 8)), r"np\.asarray\(image"),
+        ([np.zeros((8, 8, 3), np.uint8)], r"np\.stack"),
+        (None, "rgb_array"),
+    ],
+)
+def test_the_error_says_how_what_was_given_becomes_frames(given, remedy):
+    with pytest.raises(FrameError, match=remedy):
+        check_frames(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (torch.zeros((8, 8, 3), dtype=torch.uint8), r"cpu\(\)"),
+        (Image.new("RGB", (8, 8)), r"np\.asarray"),
+        (None, "rgb_array"),
+    ],
+)
+def test_each_frame_that_is_no_array_is_named_with_its_remedy(given, remedy):
+    with pytest.raises(FrameError, match=remedy):
+        check_each([given])

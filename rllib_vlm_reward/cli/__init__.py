@@ -42,6 +42,9 @@ EXPECTED = (
     *ERRORS,
     FileExistsError,
     FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
 )
 
 
@@ -56,7 +59,10 @@ def main() -> None:
     except pydantic.ValidationError as error:
         _fail("\n".join(messages(error)))
     except EXPECTED as error:
-        _fail(str(error))
+        message = str(error)
+        if isinstance(error, OSError) and error.filename is not None:  # raised by Python itself
+            message = f"{error.filename}: {error.strerror}. Check the path and its permissions."
+        _fail(message)
 
 
 def _silence_pygame() -> None:

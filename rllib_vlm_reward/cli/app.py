@@ -2,12 +2,14 @@
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from rllib_vlm_reward import __version__
+from rllib_vlm_reward.settings import read_settings
 
 __all__ = ["app", "quiet", "say_loading"]
 
@@ -38,8 +40,18 @@ def _options(
     """Take what stands before a command; Typer asks for a function."""
 
 
-def say_loading() -> None:
-    """Print that PyTorch and Ray are imported now, which takes some seconds."""
+def say_loading(config: Path | None = None) -> None:
+    """Print that PyTorch and Ray are imported now, which takes some seconds.
+
+    Args:
+        config: the YAML that the command reads later. It is read here too, so that its mistakes
+            are reported first.
+
+    Raises:
+        ConfigError: see :func:`.read_settings`.
+    """
+    if config is not None:
+        read_settings(config)
     Console(stderr=True).print("loading PyTorch and Ray")
 
 

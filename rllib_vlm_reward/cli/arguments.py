@@ -1,5 +1,6 @@
 """Arguments that several commands share, and checks that need no slow import."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,14 @@ import typer
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.settings import find_config
 
-__all__ = ["SHIPPED", "Assignments", "check_output", "config_path", "refuse_twice"]
+__all__ = [
+    "SHIPPED",
+    "Assignments",
+    "check_output",
+    "check_writable",
+    "config_path",
+    "refuse_twice",
+]
 
 SHIPPED = "A name such as quickstart means a config that ships with the package."
 """For the help of a CONFIG."""
@@ -51,6 +59,8 @@ def check_output(path: Path, *, folder: bool = False) -> None:
 
     Raises:
         FileExistsError: the file exists, or the folder is not empty.
+        NotADirectoryError: a file has the place of a folder on the way to the output.
+        PermissionError: the output cannot be written.
 
     Example:
         >>> import tempfile
@@ -61,6 +71,25 @@ def check_output(path: Path, *, folder: bool = False) -> None:
     taken = any(path.iterdir()) if folder and path.is_dir() else path.exists()
     if taken:
         raise FileExistsError(f"{path} exists already. Choose another --output, or remove it.")
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file or folder can be created or changed at a path.
+
+    Raises:
+        NotADirectoryError: a file has the place of a folder on the way to the path.
+        PermissionError: the nearest folder that exists cannot be written.
+    """
+    present = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if present != path and not present.is_dir():
+        raise NotADirectoryError(
+            f"{path}: {present} is a file, expected a folder. Choose another path."
+        )
+    if not os.access(present, os.W_OK):
+        raise PermissionError(
+            f"{path}: {present} cannot be written. Change its permissions, or choose another path."
+        )
 
 
 def refuse_twice(name: str, values: Sequence[object]) -> None:

@@ -54,7 +54,7 @@ def bench_command(
     rllib-vlm-reward bench --encoder ViT-B-32/random --frame 480x480 --runners 4
     ```
     """
-    say_loading()
+    say_loading(config)
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
     from rllib_vlm_reward.bench.served import read_load
     from rllib_vlm_reward.bench.tables import save_picture, tables

@@ -68,7 +68,7 @@ def calibrate_command(
 
     check_output(output)
     target = Target(precision=precision, false_positives=false_positives)
-    say_loading()
+    say_loading(config)
     from rllib_vlm_reward.evaluation.calibrate import calibrate
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.scored_frames import with_encoder

@@ -77,7 +77,7 @@ def collect_command(
             "give either CONFIG, to play an env, or --folder, to import images."
         )
     check_output(output)
-    say_loading()
+    say_loading(config)
     from rllib_vlm_reward.evaluation.collect import check_labels
     from rllib_vlm_reward.evaluation.image_folder import read_folder
     from rllib_vlm_reward.run import Experiment

@@ -50,7 +50,7 @@ def relabel_command(
     rllib-vlm-reward relabel IN OUT --config quickstart
     ```
     """
-    say_loading()
+    say_loading(config)
     from rich.progress import Progress as Bar
 
     from rllib_vlm_reward.offline import read_config, relabel

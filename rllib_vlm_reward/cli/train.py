@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, config_path
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, check_writable, config_path
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.run import Experiment
@@ -58,7 +58,14 @@ def train_command(
     rllib-vlm-reward train quickstart --check --set vlm_reward.threshold=0.6
     ```
     """
-    say_loading()
+    folder = output or Path("runs", config.stem)
+    if not check:
+        if folder.is_file():
+            raise FileExistsError(
+                f"{folder} is a file, expected a folder. Choose another --output."
+            )
+        check_writable(folder)
+    say_loading(config)
     from rllib_vlm_reward.run import Experiment
 
     quiet()
@@ -68,7 +75,7 @@ def train_command(
     if check:
         _check(experiment, config)
     else:
-        _train(experiment, output or Path("runs", config.stem), resume=resume)
+        _train(experiment, folder, resume=resume)
 
 
 def _check(experiment: "Experiment", config: Path) -> None:

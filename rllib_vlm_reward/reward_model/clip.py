@@ -302,10 +302,11 @@ def _look_up(text: str) -> Spec:
     if config is None:
         names = [*open_clip.list_models(), *embedded_names()]
         close = difflib.get_close_matches(spec.model, names, n=3, cutoff=0.4)
+        hint = f"Did you mean one of {close}?" if close else "Correct the name or the path."
         raise CheckpointError(
             f"encoder {text!r}: open_clip has no architecture {spec.model!r}, and there is no "
             f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an "
-            f"embedded CLIP of {embedded_names()}. Did you mean one of {close}?"
+            f"embedded CLIP of {embedded_names()}. {hint}"
         )
     if isinstance(spec.weights, str):
         _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))

@@ -92,7 +92,7 @@ class RunFolder:
         before = read_settings(self._config)
         # A resumed run may train longer and on other machines; all else must stay the same.
         was, now = _fixed(before), _fixed(experiment.to_dict())
-        changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+        changed = _changes(was, now)
         reward = experiment.vlm_reward
         old_reward = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
         if not reward.may_change:
@@ -191,6 +191,18 @@ def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
         for section, values in settings.items()
         if section not in ("stop", "vlm_reward", "fault_tolerance", "reporting", "evaluation")
     }
+
+
+def _changes(was: dict[str, Any], now: dict[str, Any], place: str = "") -> list[str]:
+    """Return each key whose value differs, with the value that it had and that it has now."""
+    found: list[str] = []
+    for key in sorted(was.keys() | now.keys()):
+        before, after = was.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _changes(before, after, f"{place}{key}.")
+        elif before != after:
+            found.append(f"{place}{key} (was {before!r}, now {after!r})")
+    return found
 
 
 def _scalars(result: dict[str, Any]) -> dict[str, float]:

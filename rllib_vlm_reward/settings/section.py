@@ -16,6 +16,8 @@ Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
 # The sections that each key of a run belongs to, for the error about a key in the wrong place.
 _PLACES: dict[str, list[str]] = {}
+# What papers call a key, in lower case.
+_ALSO_CALLED = {"beta": "threshold", "β": "threshold", "tau": "temperature", "τ": "temperature"}
 
 
 def declare_keys(place: str, keys: Iterable[str]) -> None:
@@ -127,6 +129,13 @@ def key_hint(key: Any, keys: list[str], place: str = "") -> str:
     others = {
         name: [other for other in places if other != place] for name, places in _PLACES.items()
     }
+    if isinstance(key, int | float):
+        return "YAML ends a value at a comma: write a number without commas, such as 150000."
+    name = _ALSO_CALLED.get(str(key).lower())
+    if name is not None:
+        return f"It is called {name!r} here. " + (
+            "Rename it." if name in keys else key_hint(name, keys, place)
+        )
     if others.get(key):
         return f"It belongs in {' or '.join(others[key])}. Move it there."
     close = difflib.get_close_matches(str(key), keys, n=1)
@@ -179,12 +188,65 @@ def messages(error: pydantic.ValidationError) -> list[str]:
         ...     messages(error)
         ["env_steps: got 'many'. Input should be a valid integer, unable to parse string as ..."]
     """
-    return [_message(details) for details in error.errors()]
+    by_place: dict[str, ErrorDetails] = {}
+    for details in error.errors():
+        place = _place(details)
+        # A text or a mapping: of its two errors, the one about what was given.
+        if place not in by_place or (_is_section(details["input"]) and place in by_place):
+            by_place[place] = details
+    # A list of which each item is wrong is also reported as too short.
+    return [
+        _message(place, details)
+        for place, details in by_place.items()
+        if details["type"] != "too_short"
+        or not any(other.startswith(f"{place}.") for other in by_place)
+    ]
 
 
-def _message(details: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in details["loc"])
+def _place(details: ErrorDetails) -> str:
+    """Return the key of an error, without the names of types that pydantic adds."""
+    parts = [*details["loc"]]
+    while len(parts) > 1 and isinstance(parts[-2], int) and not isinstance(parts[-1], int):
+        if parts[-1] != "str" and not str(parts[-1]).endswith("Config"):
+            break
+        parts.pop()
+    return ".".join(str(part) for part in parts)
+
+
+def _is_section(given: Any) -> bool:
+    """Return whether a mapping has values; YAML reads ``{red|blue}`` as one without."""
+    return isinstance(given, dict) and any(value is not None for value in given.values())
+
+
+def _message(place: str, details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ")
+    hint = _hint(details["input"], details["type"])
+    if hint:
+        return f"{place}: {hint}" if place else hint
     if details["type"] in ("value_error", "missing"):
         return f"{place}: {message}" if place else message
     return f"{place}: got {details['input']!r}. {message}."
+
+
+_TEXTS = ("string_type", "model_type", "dict_type")
+
+
+def _hint(given: Any, problem: str) -> str:
+    """Return the message for what YAML makes of values that newcomers write; "" for others."""
+    if given is None and problem != "missing":
+        return "got nothing, since the key is empty, expected a value. Give one, or remove the key."
+    if problem in _TEXTS and isinstance(given, bool | int | float):
+        word = {True: "yes", False: "no"}.get(given, given) if isinstance(given, bool) else given
+        return f'got {given!r}, expected a text. Put it in quotes, such as "{word}".'
+    if isinstance(given, dict) and not _is_section(given) and problem == "string_type":
+        return (
+            f"got {given!r}, which YAML read as a mapping, expected a text. Put a text with "
+            '{ } : # in quotes, as in ["pick up the {red|blue} ball"].'
+        )
+    if isinstance(given, str) and problem == "tuple_type":
+        return f"got the text {given!r}, expected a list. Write [{given}]."
+    if isinstance(given, str) and problem in ("int_parsing", "float_parsing"):
+        number = given.replace(",", "").replace(" ", "")
+        if number != given and number.replace(".", "", 1).isdigit():
+            return f"got {given!r}, expected a number. Write {number}, without separators."
+    return ""

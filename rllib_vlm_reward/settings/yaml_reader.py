@@ -67,7 +67,24 @@ def parse_settings(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"invalid YAML: {error}") from error
+        raise ConfigError(f"invalid YAML: {_explain(text, error)}.") from error
+
+
+def _explain(text: str, error: yaml.YAMLError) -> str:
+    """Say what is wrong in which line; and how a text is written whose signs YAML reads itself."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error)
+    lines, mark = text.splitlines(), error.problem_mark
+    if mark.line >= len(lines) and error.context_mark is not None:
+        mark = error.context_mark  # what began there never ends
+    row, column = mark.line, mark.column
+    line = lines[row].strip() if row < len(lines) else ""
+    message = f"{error.problem} (line {row + 1}, column {column + 1}: {line})"
+    if {*"{}|#"} & {*line} or line.count(": ") > 1:
+        message += (
+            '. Put a text with { } : # in quotes, as in goals: ["pick up the {red|blue} ball"]'
+        )
+    return message
 
 
 def read_settings(path: Path) -> Any:
@@ -79,8 +96,13 @@ def read_settings(path: Path) -> Any:
         OSError: the file cannot be read.
     """
     try:
-        return parse_settings(path.read_text(encoding="utf-8"))
-    except (ConfigError, UnicodeDecodeError) as error:
+        return parse_settings(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: got text that is not UTF-8 ({error.reason} at byte {error.start}). Save the "
+            "file as UTF-8."
+        ) from error
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 

@@ -89,7 +89,7 @@ def test_an_agents_goals_are_a_grammar_of_its_own():
         ("{goals: [{text: a ball, famly: b}]}", "unknown key 'famly'. Did you mean 'family'"),
         (
             "{goals: ['a {b}'], words: {b: [no]}}",
-            "words.b.0: got False. Input should be a valid string",
+            "words.b.0: got False, expected a text",
         ),
         ("{goals: ['a {b}'], words: {c: [d]}}", "goals.yaml: .*pattern .* got 'b'"),
     ],

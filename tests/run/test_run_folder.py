@@ -11,7 +11,7 @@ from rllib_vlm_reward.monitoring.metric_names import add_first_group
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.console import COLUMNS
 from rllib_vlm_reward.run.progress import FIGURES, Progress, write_progress
-from rllib_vlm_reward.run.run_folder import RunFolder
+from rllib_vlm_reward.run.run_folder import RunFolder, _changes
 
 ROW = Progress(1, 100, 1.0, None, None, None, None, 9.0)
 EXPERIMENT = Experiment.from_file(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
@@ -135,3 +135,13 @@ def test_console_json_and_tensorboard_have_one_name_for_a_figure():
     assert set(FIGURES) <= set(names.FIRST)
     assert names.ALARMS in in_json
     assert names.CURRICULUM in in_json
+
+
+def test_changes_name_the_key_with_what_it_was_and_is_now():
+    was = {"seed": 0, "training": {"lr": 0.1, "gamma": 0.9}, "policy": {"model_config": {"a": 1}}}
+    now = {"seed": 1, "training": {"lr": 0.1, "gamma": 0.8}, "policy": {"model_config": {}}}
+    assert _changes(was, now) == [
+        "policy.model_config.a (was 1, now None)",
+        "seed (was 0, now 1)",
+        "training.gamma (was 0.9, now 0.8)",
+    ]
