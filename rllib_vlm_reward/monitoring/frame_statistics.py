@@ -217,7 +217,7 @@ def _is_blank(frame: Frames) -> bool:
 
 
 def _equal(one: Frames, other: Frames) -> bool:
-    """Return whether two frames are equal; most are told apart by a few pixels."""
+    """Return whether two frames are equal; most differ already in a few pixels."""
     if one.shape != other.shape or (_sample(one) != _sample(other)).any():
         return False
     return bool((one == other).all())
