@@ -54,7 +54,7 @@ class FamilyScores:
     false_p999: float
     frames: int
     true: int
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
 
 Scores = dict[str, FamilyScores]
