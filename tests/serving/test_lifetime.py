@@ -18,10 +18,12 @@ from rllib_vlm_reward.serving.router import NAMESPACE
 
 # Imports once, then forks a driver for each ending: a pool of its own on RAY_ADDRESS's cluster.
 DRIVERS = """
-import os, sys, time
+import os, signal, sys, time
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.serving import RewardPool
 
+# A shell's background jobs ignore SIGINT, and so do their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 config = VLMRewardConfig.from_yaml(sys.stdin.read())
 for ending in sys.argv[1:]:
     if os.fork() == 0:
