@@ -123,7 +123,7 @@ class Agent:
         return () if self._reward is None else self._reward.goal_set.texts
 
     @property
-    def is_told_its_goal(self) -> bool:
+    def takes_goal(self) -> bool:
         """Whether the policy has an input for the goal that :meth:`act` takes."""
         return self._embedding is not None
 

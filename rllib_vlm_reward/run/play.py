@@ -121,19 +121,19 @@ def _play(
     options = None if goal is None else {"goal": goal}
     observation, info = env.reset(seed=seed, options=options)
     chosen = _chosen_goal(reward, observation, info)
-    if goal not in (None, chosen) and not agent.is_told_its_goal:
+    if goal not in (None, chosen) and not agent.takes_goal:
         raise GoalError(
             f"goal {goal!r}: the env chose {chosen!r}, and this policy has no input for another "
             "goal. Let the env honour reset(options={'goal': ...}), or train with goal_embedding."
         )
     pursued = chosen if goal is None else goal
-    told = pursued if agent.is_told_its_goal else None
+    shown = pursued if agent.takes_goal else None
     rewards: list[float] = []
     successes: list[bool] = []
     moments: list[Moment] = []
     done = False
     while not done:
-        observation, paid, terminated, truncated, info = env.step(agent.act(observation, told))
+        observation, paid, terminated, truncated, info = env.step(agent.act(observation, shown))
         rewards.append(float(paid))
         success = None
         if pursued == chosen and reward.success_key in info:

@@ -153,7 +153,7 @@ def test_a_configuration_brings_goals_head_and_threshold(folder):
         (["0.png", "--config", "0.png", "--goal", "a ball"], "--config replaces --goal"),
         (["0.png", "0.png", *options()], "0.png twice"),
         (["none.png", *options()], "'none.png' does not exist"),
-        ([*options()], "Missing argument 'IMAGE...'"),
+        ([*options()], "Missing argument 'IMAGE"),
     ],
 )
 def test_wrong_arguments_are_refused(folder, words, says):

@@ -157,7 +157,7 @@ def assert_same(agent, episodes):
         for t, (observation, goal) in enumerate(shown(episode)):
             if t == len(episode):
                 break
-            action = agent.act(observation, goal if agent.is_told_its_goal else None)
+            action = agent.act(observation, goal if agent.takes_goal else None)
             ours = agent._last[1].get(OUTPUT)
             if ours is None:
                 ours = q_values(agent._module, agent._episode.get_observations(-1))
@@ -270,7 +270,7 @@ def test_a_policy_of_one_goal_needs_none(trained):
 
 def test_a_policy_without_a_goal_input_refuses_goals(trained):
     agent = Agent.load(trained(env=NotedPainted)[0])
-    assert not agent.is_told_its_goal
+    assert not agent.takes_goal
     seen = np.zeros(2)
     agent.act(seen)
     for goal in ("a pink wall", GOALS[0]):
