@@ -60,8 +60,9 @@ def add_vlm_reward(
         FrameError: gymnasium cannot make the env.
         ConfigError: the curriculum does not suit the goals, or ``stacked_frames`` is not a
             positive integer.
-        GoalError: the curriculum has fewer than two goals to choose from, or it cannot be used
-            with this configuration.
+        GoalError: the encoder reads only the beginning of a text, or two texts of a goal as the
+            same; the curriculum has fewer than two goals to choose from, or it cannot be used with
+            this configuration.
         RewardError: no env is set, the configuration already has a reward, or two settings
             contradict each other.
 
@@ -79,13 +80,15 @@ def add_vlm_reward(
         {'render_mode': 'rgb_array'}
     """
     # Imported here, since env runners import this module too and only actors need open_clip.
-    from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
+    from rllib_vlm_reward.reward_model.encoder import check_encoder, check_goals, embed_dim
 
     _check_ray()
     _check(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
     check_encoder(vlm.encoder, vlm.serving.precision)
+    for goals in vlm.goal_sets:
+        check_goals(vlm.encoder, goals)
     _check_policy(config, vlm)
     if curriculum is not None:
         _check_curriculum(config, vlm, curriculum)

@@ -246,6 +246,12 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     def _templates(self) -> list[Template]:
         return [Template(**template.model_dump()) for template in self.templates]
 
+    @property
+    def goal_sets(self) -> tuple[GoalSet, ...]:
+        """The goal set of this reward, and those of the agents whose rewards differ."""
+        rewards = (self, *self._of_agents.values())
+        return tuple(reward.goal_set for reward in rewards if reward is not None)
+
     @cached_property
     def head_in_force(self) -> Head:
         """The head that is used: ``head``, with a calibration's temperature if there is one."""

@@ -1,5 +1,6 @@
 """The model card: the data that a checkpoint was trained on, and the scores that it reaches."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ learnt only these statements, and knows no other words:
 | vision tower, parameters | {vision:,} |
 | text tower, parameters | {text:,} |
 | vision tower, FLOPs a frame | {flops:,} |
+| longest text | {context_length} tokens, of which 2 mark start and end; a longer text is an error |
 | temperature | {temperature:.4f} (logit_scale {logit_scale:.1f}) |
 | weights, SHA-256 | `{fingerprint}` |
 
@@ -84,7 +86,8 @@ although it showed the thing's colour and kind ({things}):
 
 
 def write_card(folder: Path, metrics: dict[str, Any]) -> None:
-    """Write ``model_card.md`` from the content of ``metrics.json``."""
+    """Write ``model_card.md`` from the content of ``metrics.json``, beside the configuration."""
+    config = json.loads((folder / LAYOUT[0]).read_text())
     unseen = metrics["settings"]["held_out_things"]
     unseen_scores = UNSEEN.format(
         things=", ".join(unseen), table=_table(metrics["held_out_things"])
@@ -94,6 +97,7 @@ def write_card(folder: Path, metrics: dict[str, Any]) -> None:
         architecture=metrics["architecture"],
         statements="\n".join(f"- {statement}" for statement in _statements()),
         **metrics["parameters"],
+        context_length=config["model_cfg"]["text_cfg"]["context_length"],
         temperature=1 / metrics["logit_scale"],
         logit_scale=metrics["logit_scale"],
         fingerprint=metrics["fingerprint"],

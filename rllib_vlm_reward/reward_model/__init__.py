@@ -9,6 +9,7 @@
 * :mod:`precision`: chooses a precision, and measures how much it changes scores;
 * :mod:`tower`: a CLIP's image encoder in one precision;
 * :mod:`encoder`: the base class of encoders, and how to load one by name;
+* :mod:`tokens`: what a model reads of a text;
 * :mod:`clip`: open_clip's models; no other module builds them;
 * :mod:`cache`: keeps embeddings, so that no frame or text is encoded twice;
 * :mod:`bank`: the embeddings of the goals' texts;

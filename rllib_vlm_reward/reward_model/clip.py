@@ -3,8 +3,7 @@
 import copy
 import difflib
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rllib_vlm_reward.errors import CheckpointError, GoalError, RewardError
+from rllib_vlm_reward.errors import CheckpointError, RewardError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction
 from rllib_vlm_reward.reward_model.precision import (
     TOLERANCE,
@@ -33,10 +33,11 @@ from rllib_vlm_reward.reward_model.spec import (
     embedded_names,
     without_warning,
 )
+from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct
 from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
 
-__all__ = ["CLIPEncoder", "check_clip", "clip_embed_dim"]
+__all__ = ["CLIPEncoder", "check_clip", "check_clip_goals", "clip_embed_dim"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,8 +93,8 @@ class CLIPEncoder(Encoder):
         self.logit_scale = float(model.logit_scale.exp())
         self.logit_bias = None if bias is None else float(bias)
         self.model = model.to(self.device)
-        self._tokenizer, self._tokenizer_lock = tokenizer, threading.Lock()
-        self.context_length = self.tokenize([""]).shape[1]
+        self._tokenizer = Tokenizer(tokenizer)
+        self.context_length = self._tokenizer.context_length
         self.embed_dim = self.encode_texts([""]).shape[1]
         self.tower = self._tower(model.visual, "fp32")
         self.image_size = self.tower.preprocess.size
@@ -198,18 +199,11 @@ class CLIPEncoder(Encoder):
 ...': it has 26 tokens, but the model reads only the first 16. Shorten it, or choose an encoder \
 with a longer context.
         """
-        twice = self.tokenize(["", *texts], context_length=2 * self.context_length)
-        padding = twice[0, -1]
-        lengths = (twice[1:] != padding).sum(dim=1).tolist()
-        beyond = (twice[1:, self.context_length :] != padding).any(dim=1).tolist()
-        for text, length, is_cut in zip(texts, lengths, beyond, strict=True):
-            if is_cut:
-                excerpt = text if len(text) <= 60 else f"{text[:44]} ..."
-                raise GoalError(
-                    f"text {excerpt!r}: it has {length} tokens, but the model reads only the "
-                    f"first {self.context_length}. Shorten it, or choose an encoder with a longer "
-                    "context."
-                )
+        self._tokenizer.check(texts)
+
+    def token_ids(self, texts: Sequence[str]) -> list[Hashable]:
+        """Return the token ids that the model reads of each text, as bytes."""
+        return self._tokenizer.ids(texts)
 
     def tower_for(self, score: ScoreFunction, name: str) -> ImageTower:
         """Return the image tower whose precision changes a scorer's scores little enough.
@@ -247,9 +241,7 @@ with a longer context.
 
     def tokenize(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
         """Tokenize N texts: int64 ``[N, context_length]``, by default of the model's length."""
-        with self._tokenizer_lock:  # Hugging Face's tokenizers are not thread-safe
-            tokens: Tensor = self._tokenizer(list(texts), context_length).to(self.device)
-        return tokens
+        return self._tokenizer(texts, context_length).to(self.device)
 
 
 def check_clip(spec: str) -> None:
@@ -272,6 +264,44 @@ with QuickGELU, which ViT-B-32 is built without, so every embedding would be wro
 'ViT-B-32-quickgelu/openai'.
     """
     _look_up(spec)
+
+
+def check_clip_goals(spec: str, goals: GoalSet) -> None:
+    """Check what the model reads of a goal set, without the model's weights.
+
+    A tokenizer that open_clip would have to download is not asked here. The reward actors check
+    its texts when they have loaded the model.
+
+    Args:
+        spec: see :meth:`CLIPEncoder.load`.
+        goals: the goals.
+
+    Raises:
+        CheckpointError: :func:`check_clip` refuses the spec.
+        GoalError: a statement is longer than the model reads, or the model cannot distinguish two
+            statements of a goal.
+
+    Example:
+        >>> check_clip_goals("small", GoalSet.from_texts(["a red ball", "a  Red ball"]))
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: goal 'a red ball': encoder 'small' reads its prompt ...
+    """
+    parsed = _look_up(spec)
+    if not _tokenizes_alone(parsed):
+        return
+    tokenizer = Tokenizer(open_clip.get_tokenizer(parsed.model))
+    tokenizer.check(goals.statements)
+    check_distinct(goals, tokenizer.ids, spec)
+
+
+def _tokenizes_alone(spec: Spec) -> bool:
+    """Return whether the model's tokenizer comes with open_clip."""
+    if spec.model.startswith(HUB):
+        return False
+    config = open_clip.get_model_config(spec.model)
+    is_siglip = not spec.model.startswith("local-dir:") and "siglip" in spec.model.lower()
+    return not is_siglip and not config.get("text_cfg", {}).get("hf_tokenizer_name")
 
 
 def clip_embed_dim(spec: str) -> int:

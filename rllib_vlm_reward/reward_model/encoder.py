@@ -1,6 +1,6 @@
 """The base class of encoders, and functions that load and check one by its name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, RewardError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.settings import load_object
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Tower",
     "check_device",
     "check_encoder",
+    "check_goals",
     "checked",
     "embed_dim",
     "is_import_path",
@@ -95,6 +97,14 @@ class Encoder:
         Raises:
             GoalError: a text is too long for the model.
         """
+
+    def token_ids(self, texts: Sequence[str]) -> Sequence[Hashable]:
+        """Return what the model reads of each text: equal values for texts that it reads alike.
+
+        A goal is refused if its prompt and one of its negatives have equal values. The base class
+        returns the texts. Override it if your model ignores, for example, upper and lower case.
+        """
+        return texts
 
     def tower_for(self, score: ScoreFunction, name: str) -> Tower:
         """Return the tower that encodes the frames of a scorer.
@@ -221,6 +231,24 @@ from rllib_vlm_reward.Encoder.
             f"encoder {name!r}: got precision {precision!r}, expected auto, since an encoder of "
             "your own chooses its precision. Remove serving.precision."
         )
+
+
+def check_goals(name: str, goals: GoalSet) -> None:
+    """Check what an encoder reads of a goal set, without its weights.
+
+    Goals for an encoder of your own are checked by the reward actors, which create it.
+
+    Args:
+        name: see :func:`load_encoder`.
+        goals: the goals.
+
+    Raises:
+        CheckpointError, GoalError: see :func:`.clip.check_clip_goals`.
+    """
+    if not is_import_path(name):
+        from rllib_vlm_reward.reward_model.clip import check_clip_goals
+
+        check_clip_goals(name, goals)
 
 
 def embed_dim(name: str) -> int:

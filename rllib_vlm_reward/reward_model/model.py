@@ -18,6 +18,7 @@ from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
 from rllib_vlm_reward.reward_model.encoder import Encoder, Tower, checked
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, select
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.reward_model.tokens import check_distinct
 
 __all__ = ["CACHE_FRAMES", "RewardModel"]
 
@@ -76,7 +77,8 @@ class RewardModel:
 
         Raises:
             FrameError: the frames are not batches of uint8 RGB frames of one size.
-            GoalError: the indices have another type, shape or range.
+            GoalError: the indices have another type, shape or range; a text is too long for the
+                model, or the model cannot distinguish two statements of a goal.
             RewardError: a score is not finite, the scores have another shape, the head does not
                 suit the model or the goals, or the precision changes the scores too much
                 (:meth:`.CLIPEncoder.tower_for`).
@@ -211,6 +213,7 @@ class RewardModel:
 
     def _keep_bank(self, goals: GoalSet, embeddings: Tensor) -> TextBank:
         encoder = self.encoder
+        check_distinct(goals, encoder.token_ids, type(encoder).__name__)
         bank = TextBank(
             goals, embeddings.to(encoder.device), encoder.logit_scale, encoder.logit_bias
         )

@@ -53,3 +53,9 @@ def test_the_card_shows_the_metrics(name):
         assert f"| {family} | {score['frames']:,} | {score['average_precision']:.4f} |" in card
     assert claims(name)["fingerprint"] in card
     assert "Apache-2.0" in card
+
+
+@pytest.mark.parametrize("name", embedded_names())
+def test_the_card_says_how_long_a_text_may_be(name):
+    length = CLIPEncoder.load(name, precision="fp32").context_length
+    assert f"| longest text | {length} tokens" in (FOLDER / name / "model_card.md").read_text()

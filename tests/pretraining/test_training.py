@@ -71,6 +71,7 @@ def test_the_card_says_how_and_how_well(run):
     assert "rllib-vlm-reward train-clip" in card
     assert "{" not in card.replace("{a|the}", "")
     assert "Apache-2.0" in card
+    assert "| longest text | 16 tokens" in card
     for family, score in scores.items():
         assert f"| {family} | {score.frames:,} | {score.average_precision:.4f} (" in card
         low, high = score.intervals["precision"]

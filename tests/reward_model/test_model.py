@@ -211,8 +211,8 @@ def test_scores_of_another_shape_are_an_error(model):
 
 
 def test_a_goal_that_reads_as_its_baseline_is_an_error(model):
-    goals = GoalSet((Goal("ball", "a ball", baseline="A  BALL"),))  # the same tokens
-    with pytest.raises(RewardError, match="same embedding as its baseline"):
+    goals = GoalSet((Goal("ball", "a ball", baseline="A  BALL"),))
+    with pytest.raises(GoalError, match="its baseline 'A  BALL' as the same tokens"):
         model.score(frames_of(1), np.array([0]), Scorer(goals, GoalBaseline(0.5)))
 
 

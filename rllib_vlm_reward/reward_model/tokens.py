@@ -1,0 +1,113 @@
+"""What a model reads of a text: its tokens, and the checks that they allow before any weights."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals import Goal, GoalSet
+
+__all__ = ["Tokenizer", "check_distinct"]
+
+
+class Tokenizer:
+    """An open_clip tokenizer, and the checks of texts. It is thread-safe.
+
+    Args:
+        tokenizer: open_clip's tokenizer.
+
+    Attributes:
+        context_length: the number of tokens that the model reads of a text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer, self._lock = tokenizer, threading.Lock()
+        self.context_length = self([""]).shape[1]
+
+    def __call__(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
+        """Tokenize N texts: int64 ``[N, context_length]``, by default of the model's length."""
+        with self._lock:  # Hugging Face's tokenizers are not thread-safe
+            tokens: Tensor = self._tokenizer(list(texts), context_length)
+        return tokens
+
+    def ids(self, texts: Sequence[str]) -> list[Hashable]:
+        """Return the token ids that the model reads of each text, as bytes."""
+        return [row.tobytes() for row in self(texts).cpu().numpy()] if texts else []
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Check that no text is longer than the model reads.
+
+        Raises:
+            GoalError: a text has more tokens than ``context_length``.
+        """
+        twice = self(["", *texts], context_length=2 * self.context_length)
+        padding = twice[0, -1]
+        lengths = (twice[1:] != padding).sum(dim=1).tolist()
+        beyond = (twice[1:, self.context_length :] != padding).any(dim=1).tolist()
+        for text, length, is_cut in zip(texts, lengths, beyond, strict=True):
+            if is_cut:
+                excerpt = text if len(text) <= 60 else f"{text[:44]} ..."
+                raise GoalError(
+                    f"text {excerpt!r}: it has {length} tokens, but the model reads only the "
+                    f"first {self.context_length}. Shorten it, or choose an encoder with a longer "
+                    "context."
+                )
+
+
+def check_distinct(
+    goals: GoalSet, ids: Callable[[Sequence[str]], Sequence[Hashable]], encoder: str
+) -> None:
+    """Check that the model can distinguish the statements of each goal.
+
+    A tokenizer may ignore case, repeated spaces and the form of a character. If it makes a goal's
+    prompt and one of the goal's negatives equal, the probability can never exceed 1/2.
+
+    Args:
+        goals: the goals.
+        ids: returns the tokens that the model reads of each of N texts.
+        encoder: the name of the encoder, for the error message.
+
+    Raises:
+        GoalError: the prompt of a goal has the same tokens as one of the goal's negatives or as its
+            baseline, or two negatives of a goal have the same tokens.
+
+    Example:
+        >>> goals = GoalSet.from_texts(["a red ball", "a Red ball"])
+        >>> check_distinct(goals, lambda texts: [text.lower() for text in texts], "base")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: goal 'a red ball': encoder 'base' reads its prompt \
+'a red ball' and its negative 'a Red ball' as the same tokens, so it cannot tell them apart: case, \
+repeated spaces or the form of a character is not read. Change or remove one of them.
+    """
+    tokens = dict(zip(goals.statements, ids(goals.statements), strict=True))
+    counts = Counter(tokens.values())
+    shared = {text for text, read in tokens.items() if counts[read] > 1}
+    if not shared:
+        return
+    for goal in goals.goals:
+        _check_goal(goal, tokens, shared, encoder)
+
+
+def _check_goal(goal: Goal, tokens: dict[str, Hashable], shared: set[str], encoder: str) -> None:
+    seen: dict[Hashable, str] = {}
+    statements = [("prompt", goal.prompt), *(("negative", text) for text in goal.negatives)]
+    pairs: list[tuple[str, str]] = []
+    for kind, text in statements:
+        if text not in shared:
+            continue
+        if tokens[text] in seen:
+            pairs.append((seen[tokens[text]], f"its {kind} {text!r}"))
+        seen.setdefault(tokens[text], f"its {kind} {text!r}")
+    if goal.baseline is not None and tokens[goal.baseline] == tokens[goal.prompt]:
+        pairs.append((f"its prompt {goal.prompt!r}", f"its baseline {goal.baseline!r}"))
+    if pairs:
+        first, second = pairs[0]
+        raise GoalError(
+            f"goal {goal.text!r}: encoder {encoder!r} reads {first} and {second} as the same "
+            "tokens, so it cannot tell them apart: case, repeated spaces or the form of a "
+            "character is not read. Change or remove one of them."
+        )

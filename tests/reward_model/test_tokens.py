@@ -1,0 +1,116 @@
+"""What a tokenizer makes of the texts of a goal, found before any weights are read."""
+
+import numpy as np
+import pytest
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.reward_model import clip
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.reward_model.encoder import Encoder, check_goals
+from rllib_vlm_reward.reward_model.heads import Softmax
+from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.reward_model.tokens import check_distinct
+
+PROMPT = "a red ball"
+TWINS = [
+    "a Red ball",
+    "a  red ball",
+    " a red ball ",
+    "a red\nball",
+    "a \uff52\uff45\uff44 ball",  # full width, which ftfy normalises
+    "a red\u00a0ball",
+]
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    def load(*args, **kwargs):
+        raise AssertionError("the weights were loaded")
+
+    monkeypatch.setattr(clip, "read_weights", load)
+    monkeypatch.setattr(clip, "_build", load)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("place", ["negative", "baseline"])
+def test_a_twin_of_the_prompt_is_refused_before_the_weights(no_weights, place, twin):
+    given = {"negatives": (twin,)} if place == "negative" else {"baseline": twin}
+    goals = GoalSet((Goal("fetch it", PROMPT, **given),))
+    with pytest.raises(GoalError) as caught:
+        check_goals("small", goals)
+    for part in ("goal 'fetch it'", f"prompt {PROMPT!r}", f"{place} {twin!r}", "case", "spaces"):
+        assert part in str(caught.value)
+
+
+def test_two_goals_that_are_read_alike_are_refused(no_weights):
+    goals = GoalSet.from_texts(["a blue key", "a Blue key", "a red ball"])
+    with pytest.raises(GoalError, match="prompt 'a blue key' and its negative 'a Blue key'"):
+        check_goals("base", goals)
+
+
+def test_a_negative_that_counts_twice_is_refused(no_weights):
+    goals = GoalSet.from_texts([PROMPT], negatives=["an empty room", "an  EMPTY room"])
+    with pytest.raises(GoalError, match="negative 'an empty room' and its negative 'an  EMPTY"):
+        check_goals("base", goals)
+
+
+def test_a_prompt_past_the_context_is_refused_before_the_weights(no_weights):
+    goals = GoalSet.from_texts([PROMPT, "the ball and " * 6])
+    with pytest.raises(GoalError, match="the model reads only the first 16"):
+        check_goals("base", goals)
+    check_goals("ViT-B-32-quickgelu/openai", goals)  # reads 77
+
+
+def test_goals_that_differ_pass_even_if_others_share_a_prompt(no_weights):
+    goals = (
+        Goal("pick up a ball", "holding a ball", ("nothing",), baseline="nothing"),
+        Goal("fetch a ball", "Holding a ball", ("nothing",)),  # a paraphrase: pays the same
+        Goal("pick up a key", "holding a key", ("holding a ball", "nothing")),
+    )
+    check_goals("small", GoalSet(goals))
+
+
+def test_a_tokenizer_from_the_network_is_left_to_the_actors(no_weights, monkeypatch):
+    monkeypatch.setattr(clip.open_clip, "get_tokenizer", lambda name: pytest.fail("asked"))
+    twins = GoalSet.from_texts([PROMPT, "a Red ball"])
+    for spec in ("ViT-B-16-SigLIP/webli", "roberta-ViT-B-32/laion2b_s12b_b32k", "hf-hub:a/b"):
+        check_goals(spec, twins)
+
+
+def test_the_text_bank_refuses_twins_too(tiny_clip):
+    model = RewardModel(CLIPEncoder.load(tiny_clip, precision="fp32"))
+    goals = GoalSet.from_texts([PROMPT, "a Red ball"])
+    frame, goal = np.zeros((1, 8, 8, 3), np.uint8), np.array([0])
+    with pytest.raises(GoalError, match="as the same tokens"):
+        model.score(frame, goal, Scorer(goals, Softmax()))
+    embeddings = model.embed_texts(goals.statements)
+    with pytest.raises(GoalError, match="as the same tokens"):
+        model.admit(goals, embeddings)
+
+
+def test_an_encoder_of_ones_own_says_what_it_reads():
+    class Careless(Encoder):
+        embed_dim, fingerprint = 2, "careless"
+
+        def token_ids(self, texts):
+            return [frozenset(text.split()) for text in texts]
+
+    goals = GoalSet.from_texts(["ball left of key", "key left of ball"])
+    with pytest.raises(GoalError, match="encoder 'Careless' reads its prompt 'ball left of key'"):
+        RewardModel(Careless()).admit(goals, np.eye(2, dtype=np.float32))
+    check_distinct(goals, Encoder().token_ids, "Encoder")
+
+
+def test_the_agents_goals_are_checked_too():
+    config = VLMRewardConfig(
+        encoder="small",
+        goals=["a {red|blue} ball"],
+        agents={"seeker": {"goals": ["a key", "a Key"]}, "referee": None},
+    )
+    assert [len(goals) for goals in config.goal_sets] == [2, 2]
+    check_goals(config.encoder, config.goal_sets[0])
+    with pytest.raises(GoalError, match="'a key' and its negative 'a Key'"):
+        check_goals(config.encoder, config.goal_sets[1])
