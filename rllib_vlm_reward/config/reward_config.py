@@ -1,6 +1,7 @@
 """The settings of a run's reward."""
 
 import json
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,7 @@ from rllib_vlm_reward.settings import (
 
 __all__ = ["VLMRewardConfig"]
 
+_CHOICE = re.compile(r"[{}]|\|")
 _GOAL_KEYS = ("goals", "templates")
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -176,6 +178,13 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 goals=self.goal_set,
             )
         head = self.head_in_force
+        nothings = (template.nothing for template in self.templates)
+        for text in (*self.negatives, self.baseline, *nothings):
+            if text is not None and _CHOICE.search(text):
+                raise ValueError(
+                    f"got {text!r}, which CLIP would read as it is, since choices expand only in "
+                    "goals. Give each statement in full."
+                )
         if self.early_end and self.mode == "deferred":
             raise ValueError(
                 "early_end needs the reward before the next step, but mode is 'deferred', which "

@@ -1,6 +1,7 @@
 """Starts and stops the pool with the algorithm, finishes fragments, and raises failures."""
 
 import functools
+import logging
 import uuid
 import weakref
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["VLMRewardCallbacks", "callbacks_of"]
 
+_LOG = logging.getLogger(__name__)
+
 
 class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     """The callbacks that the reward needs in addition to its connector.
@@ -68,9 +71,13 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """
         for group, evaluates in _groups(algorithm):
             check = functools.partial(preflight, config=self._config, evaluates=evaluates)
-            for error in group.foreach_env_runner(check):
-                if error is not None:
+            found = group.foreach_env_runner(check)
+            for error in found:
+                if isinstance(error, Exception):
                     raise error
+            warning = next((text for text in found if text is not None), None)
+            if warning is not None:  # one is enough, although each env may draw another goal
+                _LOG.warning(warning)
         # The configuration does not hold this name: an algorithm restored from a checkpoint would
         # then use the same name as the algorithm that wrote it.
         name = self._config.serving.pool_name or f"vlm-reward-{self._run}"

@@ -24,6 +24,7 @@ __all__ = [
     "find_goal",
     "frame_source",
     "goal_text",
+    "ignored_goal",
 ]
 
 VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
@@ -359,6 +360,41 @@ expected one of goals in training. Let the training env use only texts of goals.
             "goals in training. Let the training env use only texts of goals."
         )
     return index
+
+
+def ignored_goal(config: VLMRewardConfig, observation: Any, info: Mapping[str, Any]) -> str | None:
+    """Return a warning if a training env names another goal than the only one that is configured.
+
+    Args:
+        config: the reward.
+        observation: the reset observation.
+        info: the reset info.
+
+    Returns:
+        The warning, with both goals; None if there are several goals, or the env names none.
+
+    Example:
+        >>> config = VLMRewardConfig(encoder="small", goals=["a red ball"], negatives=["a room"])
+        >>> print(ignored_goal(config, None, {"goal": "a blue key"}))
+        goal: the env asks for 'a blue key', but the reward has the single goal 'a red ball', so \
+every episode is rewarded for it. Add the env's goals to `goals`, or ignore this if it is meant.
+        >>> ignored_goal(config, None, {})
+    """
+    if len(config.training_goals) > 1:
+        return None
+    kind, _, key = config.goal_source.partition(":")
+    try:
+        named = (info if kind == "info" else observation)[key]
+    except (KeyError, IndexError, TypeError):
+        return None
+    text = config.training_goals[0].text
+    if str(named) == text:
+        return None
+    return (
+        f"goal: the env asks for {str(named)!r}, but the reward has the single goal {text!r}, so "
+        "every episode is rewarded for it. Add the env's goals to `goals`, or ignore this if it "
+        "is meant."
+    )
 
 
 def _look_up(items: Sequence[Any], key: str, source: str) -> list[Any]:

@@ -10,7 +10,7 @@ from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
+from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, ignored_goal
 from rllib_vlm_reward.connectors.pipeline import reward_piece, weights_piece
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
@@ -22,7 +22,7 @@ _MAX_GOALS, _MAX_GOALS_TOGETHER = 256, 16
 
 def preflight(
     env_runner: EnvRunner, config: VLMRewardConfig, *, evaluates: bool = False
-) -> Exception | None:
+) -> Exception | str | None:
     """Reset the env runner's envs, step them once, and check their frames and goals.
 
     RLlib resets the envs again (with the env runner's seed) when sampling begins.
@@ -33,8 +33,8 @@ def preflight(
         evaluates: whether the env runner runs evaluation, so that held-out goals are allowed.
 
     Returns:
-        The error, or None. The error is not raised, since RLlib would log it, wait a minute and
-        restart a remote env runner.
+        The error, or the text of a warning, or None. The error is not raised, since RLlib would
+        log it, wait a minute and restart a remote env runner.
     """
     if env_runner.env is None:  # the local env runner of an algorithm with remote ones
         return None
@@ -43,7 +43,7 @@ def preflight(
         _check_vector_env(env_runner.env, config)
         if weights_piece(env_runner) is not None:
             _check_goals(env_runner.env, config)
-        _check_step(env_runner.env, config, evaluates)
+        return _check_step(env_runner.env, config, evaluates)
     except (FrameError, GoalError, RewardError) as error:
         return error
     except Exception:
@@ -51,7 +51,6 @@ def preflight(
             "the env raised an error at its first reset or step. Correct the env:\n"
             f"{traceback.format_exc()}"
         )
-    return None
 
 
 def _check_vector_env(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig) -> None:
@@ -105,17 +104,22 @@ def _check_goals(env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConf
 
 def _check_step(
     env: gym.vector.VectorEnv[Any, Any, Any], config: VLMRewardConfig, evaluates: bool
-) -> None:
+) -> str | None:
+    """Reset and step the envs, check goals and frames, and return a warning or None."""
     infos: Any  # a list, since RLlib wraps the env in DictInfoToList
     observations, infos = env.reset()
     if isinstance(env, VectorMultiAgentEnv):
         _check_agents(env, config, evaluates, observations, infos)
-        return
+        return None
+    warning = None
     for observation, info in zip(unbatch(observations), infos, strict=True):
         episode_goal(config, observation, info, evaluation=evaluates)
+        if not evaluates:
+            warning = warning or ignored_goal(config, observation, info)
     observations, _, _, _, infos = env.step(env.action_space.sample())
     rows = list(range(env.num_envs))
     collect_frames(config.frames.source, env, rows, unbatch(observations), infos)
+    return warning
 
 
 def _check_agents(

@@ -21,6 +21,9 @@ __all__ = ["CURRICULUM_FIELDS", "Goal", "GoalSet", "expand_goals"]
 CURRICULUM_FIELDS = frozenset({"family", "difficulty"})
 """Fields of a goal that do not affect rewards."""
 
+# What looks like a pattern in a text that is not expanded.
+_UNEXPANDED = re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]|[{}\[\]]|\S*\|\S*")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Goal:
@@ -285,12 +288,19 @@ def expand_goals(pattern: str) -> list[str]:
     """Expand the choices ``{a|b}`` of a pattern; the last choice varies fastest.
 
     Raises:
-        GoalError: a brace is not closed or not opened.
+        GoalError: a brace is not closed or not opened; or braces, brackets or a bar expand to
+            nothing, so that the pattern would be one literal goal.
 
     Example:
         >>> expand_goals("pick up the {red|blue} {ball|key}")
         ['pick up the red ball', 'pick up the red key', 'pick up the blue ball', \
 'pick up the blue key']
+        >>> expand_goals("pick up the {red,blue} ball")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: goals: got 'pick up the {red,blue} ball', of which \
+'{red,blue}' expands to nothing. Write choices as {red|blue}, in quotes; for blanks such as \
+{color}, give a grammar with `words`; for a text with these characters, give {text: ...}.
     """
     if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", pattern)):
         raise GoalError(
@@ -298,5 +308,13 @@ def expand_goals(pattern: str) -> list[str]:
             "{red|blue} ball'. Close or remove the brace."
         )
     parts = re.split(r"\{([^{}]*\|[^{}]*)\}", pattern)
+    for part in parts[::2]:
+        left = _UNEXPANDED.search(part)
+        if left:
+            raise GoalError(
+                f"goals: got {pattern!r}, of which {left[0]!r} expands to nothing. Write choices "
+                "as {red|blue}, in quotes; for blanks such as {color}, give a grammar with "
+                "`words`; for a text with these characters, give {text: ...}."
+            )
     choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
     return ["".join(choice) for choice in itertools.product(*choices)]

@@ -25,8 +25,8 @@ class Template:
         family: name of the family of these goals; None takes ``goal``. It changes no reward.
 
     Raises:
-        GoalError: goal and prompt have different numbers of blanks, or ``nothing`` or ``family`` is
-            empty.
+        GoalError: goal and prompt have different numbers of blanks or a blank with a name, or
+            ``nothing`` or ``family`` is empty.
 
     Example:
         >>> Template("pick up {}", "the agent is carrying {}").fill("pick up a red ball")
@@ -46,6 +46,13 @@ class Template:
                 f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}. "
                 "Correct one of them."
             )
+        for name, pattern in (("goal", self.goal), ("prompt", self.prompt)):
+            named = re.search(r"\{[^{}]+\}", pattern)
+            if named:
+                raise GoalError(
+                    f"template {self.goal!r}: got {named[0]!r} in its {name}, expected {{}} for "
+                    "each blank. Blanks with names belong to the patterns of a grammar."
+                )
         for name, text in (("nothing", self.nothing), ("family", self.family)):
             if text is not None and not text.strip():
                 raise GoalError(

@@ -225,3 +225,24 @@ def test_families_and_difficulties_are_no_settings_of_the_reward():
     assert graded.goal_set.fingerprint == plain.goal_set.fingerprint
     other = make(goals=["a ball", "a key", {**box, "negatives": ["a wall"]}])
     assert other.reward_settings["goals"] != plain.reward_settings["goals"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"negatives": ["a {red|blue} door"]},
+        {"baseline": "a {color} door"},
+        {"templates": [{"nothing": "no [ball|key]"}]},
+    ],
+)
+def test_a_statement_that_looks_like_a_pattern_is_refused(settings):
+    with pytest.raises(pydantic.ValidationError, match="Give each statement in full"):
+        make(**settings)
+
+
+@pytest.mark.parametrize("goal", ["the {color} ball", "the {red,blue} ball", "the [red|blue] ball"])
+def test_a_goal_that_expands_to_nothing_is_refused(goal):
+    with pytest.raises(pydantic.ValidationError, match="expands to nothing"):
+        make(goals=[goal, "a key"])
+    literal = make(goals=[{"text": goal}, "a key"])
+    assert literal.goal_set.texts == (goal, "a key")

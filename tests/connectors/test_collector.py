@@ -4,7 +4,12 @@ import pytest
 from painted import BANK, GOALS, PaintedEnv
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, find_goal
+from rllib_vlm_reward.connectors.collector import (
+    collect_frames,
+    episode_goal,
+    find_goal,
+    ignored_goal,
+)
 from rllib_vlm_reward.errors import FrameError, GoalError
 from rllib_vlm_reward.goals import GoalSet
 
@@ -87,3 +92,16 @@ def test_an_env_of_one_goal_need_not_name_it_but_no_other():
     with pytest.raises(GoalError, match="one of evaluation_goals"):
         episode_goal(config, None, {"goal": "a key"}, evaluation=False)
     assert episode_goal(config, None, {"goal": "a key"}, evaluation=True) == 1
+
+
+def test_a_warning_shows_the_goal_that_a_single_one_hides():
+    config = VLMRewardConfig(encoder="small", goals=["a ball"], negatives=["none"])
+    warning = ignored_goal(config, None, {"goal": "a key"})
+    assert "'a key'" in warning
+    assert "single goal 'a ball'" in warning
+    for info in ({}, {"goal": "a ball"}):
+        assert ignored_goal(config, None, info) is None
+    read = config.model_copy(update={"goal_source": "obs:mission"})
+    assert "'a box'" in ignored_goal(read, {"mission": "a box"}, {"goal": "a ball"})
+    several = VLMRewardConfig(encoder="small", goals=["a ball", "a box"])
+    assert ignored_goal(several, None, {"goal": "a key"}) is None

@@ -141,3 +141,10 @@ def test_only_the_stepped_sub_envs_are_seen(vectorise):
         assert np.array_equal(stepped.render(), painted.BANK[shown])
     finally:
         env.close()
+
+
+def test_the_check_before_training_returns_the_goal_that_is_hidden(vlm_config, env_runner):
+    vlm = vlm_config(goals=["a white wall"], negatives=["a black wall"])
+    runner = env_runner(vlm)
+    assert "the single goal 'a white wall'" in preflight(runner, vlm)
+    assert preflight(runner, vlm, evaluates=True) is None

@@ -149,7 +149,6 @@ def test_templates_of_one_family_keep_their_own_negatives():
     [
         ("a ball", ["a ball"]),
         ("a {red|blue} ball", ["a red ball", "a blue ball"]),
-        ("{}", ["{}"]),
         ("{a|b}{c|d}", ["ac", "ad", "bc", "bd"]),
     ],
 )
@@ -161,6 +160,32 @@ def test_choices_expand(pattern, expected):
 def test_half_a_brace_is_refused(pattern):
     with pytest.raises(GoalError, match="with an unmatched brace"):
         expand_goals(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("pick up the {color} {kind}", "{color}"),
+        ("a {red,green} {ball|box}", "{red,green}"),
+        ("a [red|green] ball", "[red|green]"),
+        ("a [red, green] ball", "[red, green]"),
+        ("a red|green ball", "red|green"),
+        ("a (red|green) ball", "(red|green)"),
+        ("{}", "{}"),
+    ],
+)
+def test_a_pattern_that_expands_to_nothing_is_refused(pattern, left):
+    with pytest.raises(GoalError) as caught:
+        expand_goals(pattern)
+    assert f"{left!r} expands to nothing" in str(caught.value)
+    assert "{red|blue}" in str(caught.value)
+    assert "`words`" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["goal", "prompt"])
+def test_a_template_with_a_named_blank_is_refused(key):
+    with pytest.raises(GoalError, match=rf"got '{{color}}' in its {key}, expected {{}} for each"):
+        Template(**{key: "a {color} {}"})
 
 
 @pytest.mark.parametrize(
