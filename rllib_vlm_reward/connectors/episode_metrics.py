@@ -1,6 +1,6 @@
 """Sums up the VLM return and the env return of an episode over its fragments, and logs them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.connectors import custom_data
+from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.scored_steps import truth_of
 
-__all__ = ["add_rewards", "keep_ground_truth", "log_scores", "outcomes_of"]
+__all__ = ["add_rewards", "keep_ground_truth", "log_scores", "outcomes_of", "success_of"]
 
 # RLlib's own window for episode returns (metrics_num_episodes_for_smoothing).
 WINDOW = 100
@@ -30,16 +31,53 @@ def keep_ground_truth(episode: SingleAgentEpisode, success_key: str) -> int:
 
     Returns:
         Whether the step is a success: FAILURE, SUCCESS or UNKNOWN.
+
+    Raises:
+        RewardError: see :func:`success_of`.
     """
     # Reads the buffers' lists, since get_infos() and get_rewards() take a microsecond each.
     info, data = episode.infos.data[-1], episode.custom_data
     reward = info[custom_data.ENV_REWARD] = float(episode.rewards.data[-1])
     data[custom_data.ENV_RETURN] = data.get(custom_data.ENV_RETURN, 0.0) + reward
-    if success_key not in info:
+    success = success_of(info, success_key)
+    if success is None:
         return truth_of(None)
-    success = bool(info[success_key])
     data[custom_data.SUCCESS] = data.get(custom_data.SUCCESS, False) or success
     return truth_of(success)
+
+
+def success_of(info: Mapping[str, Any], key: str) -> bool | None:
+    """Return whether a step's info reports success; None if the key is missing.
+
+    Args:
+        info: the info of the step.
+        key: the reward's ``success_key``.
+
+    Raises:
+        RewardError: the value is not a bool, a NumPy bool, 0 or 1.
+
+    Example:
+        >>> success_of({"success": np.True_}, "success"), success_of({}, "success")
+        (True, None)
+        >>> success_of({"success": "False"}, "success")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.RewardError: success_key 'success': the env's info has 'False' \
+(str), expected a bool, a NumPy bool, 0 or 1. Return one of these, or set another success_key.
+    """
+    if key not in info:
+        return None
+    value = info[key]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, np.ndarray) and value.shape == ():
+        value = value.item()
+    if not isinstance(value, bool | int | float | np.number) or value not in (0, 1):
+        raise RewardError(
+            f"success_key {key!r}: the env's info has {value!r} ({type(value).__name__}), expected "
+            "a bool, a NumPy bool, 0 or 1. Return one of these, or set another success_key."
+        )
+    return bool(value)
 
 
 def add_rewards(

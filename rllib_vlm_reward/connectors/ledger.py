@@ -1,5 +1,6 @@
 """Records which reward belongs to which step, until the fragment ends."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from rllib_vlm_reward.connectors.episode_metrics import add_rewards, log_scores
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.monitoring.scored_steps import ScoredSteps
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "check_env_reward"]
 
 Floats = npt.NDArray[np.float32]
 _NO_ROWS = np.zeros(0, np.int64)
@@ -46,6 +47,9 @@ class Ledger:
 
         It is ``env_reward_weight`` times the env's reward. So no later connector piece can show
         the policy the env's full reward.
+
+        Raises:
+            RewardError: the env's reward is not finite, and ``env_reward_weight`` is set.
         """
         for episode in episodes:
             self._num_steps[episode] = self._num_steps.get(episode, 0) + 1
@@ -105,7 +109,29 @@ class Ledger:
 
     def _weighted(self, episode: SingleAgentEpisode) -> float:
         weight = self._config.env_reward_weight
-        return weight * float(episode.infos.data[-1][ENV_REWARD]) if weight else 0.0
+        if not weight:
+            return 0.0
+        reward = float(episode.infos.data[-1][ENV_REWARD])
+        check_env_reward(reward, weight)
+        return weight * reward
+
+
+def check_env_reward(reward: float, weight: float) -> None:
+    """Check a reward of the env that the learner would see.
+
+    Args:
+        reward: the env's reward of one step.
+        weight: ``env_reward_weight``; with 0 the learner does not see the reward.
+
+    Raises:
+        RewardError: the reward is not finite, so that nothing would be learnt from then on.
+    """
+    if weight and not math.isfinite(reward):
+        raise RewardError(
+            f"env_reward_weight {weight:g}: the env returned the reward {reward}, expected a "
+            "finite number, since the learner sees it. Correct the env's step(), or set "
+            "env_reward_weight: 0."
+        )
 
 
 def _write(

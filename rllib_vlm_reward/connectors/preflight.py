@@ -11,6 +11,8 @@ from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, ignored_goal
+from rllib_vlm_reward.connectors.episode_metrics import success_of
+from rllib_vlm_reward.connectors.ledger import check_env_reward
 from rllib_vlm_reward.connectors.pipeline import reward_piece, weights_piece
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 
@@ -116,7 +118,10 @@ def _check_step(
         episode_goal(config, observation, info, evaluation=evaluates)
         if not evaluates:
             warning = warning or ignored_goal(config, observation, info)
-    observations, _, _, _, infos = env.step(env.action_space.sample())
+    observations, rewards, _, _, infos = env.step(env.action_space.sample())
+    for reward, info in zip(rewards, infos, strict=True):
+        check_env_reward(float(reward), config.env_reward_weight)
+        success_of(info, config.success_key)
     rows = list(range(env.num_envs))
     collect_frames(config.frames.source, env, rows, unbatch(observations), infos)
     return warning
@@ -148,4 +153,5 @@ def _check_agents(
             reward = config.for_agent(agent)
             if reward is not None:
                 info = infos[row].get(agent, {})
+                success_of(info, reward.success_key)
                 collect_frames(reward.frames.source, env, [row], [observation], [info])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.episode_metrics import success_of
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
@@ -172,13 +173,14 @@ def _seeds(seed: int, index: int) -> Seeds:
 
 
 def _label(info: Mapping[str, Any], key: str) -> bool:
-    if key not in info:
+    success = success_of(info, key)
+    if success is None:
         raise LabelError(
             f"success_key {key!r}: the env's step returned the info keys {sorted(info)}, expected "
             f"ground truth under {key!r}, a bool at every step. Add it, set another success_key, "
             "or label a folder of images: rllib-vlm-reward collect --folder."
         )
-    return bool(info[key])
+    return success
 
 
 def _play_run(

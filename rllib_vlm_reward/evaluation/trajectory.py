@@ -5,6 +5,7 @@ import difflib
 
 import numpy as np
 
+from rllib_vlm_reward.connectors.episode_metrics import success_of
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.players import PlayedEnv
@@ -98,6 +99,7 @@ def play(
         GoalError: the env names no goal of the run, or another goal than the requested one.
         FrameError: the env gives no frame.
         LabelError: the player is unknown, or the env has no expert.
+        RewardError: the env's success is neither a bool nor 0 or 1.
     """
     with PlayedEnv(experiment) as played:
         player = player or ("expert" if "expert" in played.acts else "random")
@@ -114,7 +116,7 @@ def _play(
     act, goal = played.act(player), played.reset(seed=seed, goal=goal)
     for frame, info in played.play(act, seed=seed):
         frames.append(frame.copy())
-        success.append(info.get(experiment.vlm_reward.success_key))
+        success.append(success_of(info, experiment.vlm_reward.success_key))
     return Trajectory(
         f"seed {seed}",
         player,

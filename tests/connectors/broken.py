@@ -52,3 +52,25 @@ class SlowEnv(PaintedEnv):
     def step(self, action):
         time.sleep(0.1)
         return super().step(action)
+
+
+class TextSuccessEnv(PaintedEnv):
+    """Returns success as a text."""
+
+    def step(self, action):
+        *result, info = super().step(action)
+        return *result, {**info, "success": str(info["success"])}
+
+
+class NaNEnv(PaintedEnv):
+    """Its reward is NaN from step ``first`` on."""
+
+    first = 1
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, float("nan") if self.t >= self.first else reward, *rest
+
+
+class LateNaNEnv(NaNEnv):
+    first = 2

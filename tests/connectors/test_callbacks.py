@@ -43,6 +43,7 @@ def assert_no_new_actor(before):
         (broken.GreyEnv, FrameError, "grey frames"),
         (broken.UnevenEnv, FrameError, "mixed sizes"),
         (broken.StrangerEnv, GoalError, "unknown goal 'a yellow wall'"),
+        (broken.TextSuccessEnv, RewardError, "info has 'False'"),
     ],
 )
 def test_a_broken_env_stops_the_build_before_the_pool_starts(

@@ -3,7 +3,13 @@ import pytest
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from rllib_vlm_reward.connectors.episode_metrics import add_rewards, keep_ground_truth, log_scores
+from rllib_vlm_reward.connectors.episode_metrics import (
+    add_rewards,
+    keep_ground_truth,
+    log_scores,
+    success_of,
+)
+from rllib_vlm_reward.errors import RewardError
 
 ENV_REWARDS = [1.0, -2.0, 0.5, 4.0, 8.0]
 PAID = np.array([0.25, 0.0, 1.0, 0.0, 0.5], np.float32)
@@ -64,3 +70,17 @@ def test_scores_are_counted(metrics):
     log_scores(metrics, [0.75])
     logged = metrics.compile()["vlm_reward"]
     assert (logged["score_min"], logged["score_max"], logged["frames"]) == (0.25, 0.75, 3)
+
+
+@pytest.mark.parametrize("truth", [False, True])
+@pytest.mark.parametrize("kind", [bool, np.bool_, int, float, np.int64, np.float32, np.array])
+def test_success_is_a_bool_or_0_or_1(kind, truth):
+    assert success_of({"won": kind(truth)}, "won") is truth
+    assert success_of({"won": kind(truth)}, "success") is None
+
+
+@pytest.mark.parametrize("value", ["False", "", "true", 0.3, 2, -1, None, float("nan"), [True], {}])
+def test_another_success_is_an_error_that_shows_it(value):
+    with pytest.raises(RewardError) as caught:
+        success_of({"success": value}, "success")
+    assert f"{value!r} ({type(value).__name__}), expected a bool" in str(caught.value)
