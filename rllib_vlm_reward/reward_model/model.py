@@ -25,6 +25,8 @@ __all__ = ["CACHE_FRAMES", "RewardModel"]
 CACHE_FRAMES = 16_384
 _TEXTS_KEPT = 32_768
 _BANKS_KEPT = 64  # enough for the goals of many agents, and of several runs on one actor
+# As a share of the head's range. Norms of embeddings may differ from 1 by 1e-3, see `checked`.
+_RANGE_TOLERANCE = 5e-3
 _GOALS_PROBED = 64  # goals for which the precisions' scores are compared
 
 
@@ -79,9 +81,9 @@ class RewardModel:
             FrameError: the frames are not batches of uint8 RGB frames of one size.
             GoalError: the indices have another type, shape or range; a text is too long for the
                 model, or the model cannot distinguish two statements of a goal.
-            RewardError: a score is not finite, the scores have another shape, the head does not
-                suit the model or the goals, or the precision changes the scores too much
-                (:meth:`.CLIPEncoder.tower_for`).
+            RewardError: a score is not finite or outside the head's range, the scores have another
+                shape, the head does not suit the model or the goals, or the precision changes the
+                scores too much (:meth:`.CLIPEncoder.tower_for`).
         """
         batches = as_frame_batches(frames)
         _check_indices(goals, sum(map(len, batches)), scorer.goals)
@@ -258,6 +260,21 @@ def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer
             "Expected finite scores. Try precision fp32, or another temperature. With the head "
             "goal_baseline, check that no goal has the same embedding as its baseline."
         )
+    _check_range(scores, goals, scorer)
+
+
+def _check_range(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer) -> None:
+    """Check the range that the head declares, which thresholds, alarms and plots rely on."""
+    low, high = scorer.head.range
+    excess = np.maximum(low - scores, scores - high)
+    if not len(scores) or excess.max() <= _RANGE_TOLERANCE * (high - low):
+        return
+    worst = int(np.argmax(excess))
+    raise RewardError(
+        f"head {type(scorer.head).__name__}: goal {scorer.goals[int(goals[worst])].text!r} got the "
+        f"score {scores[worst]:.6g}, expected {low:g} to {high:g}, the head's `range`. Correct "
+        "`range`, or clamp the scores."
+    )
 
 
 def _check_indices(goals: npt.NDArray[np.integer], size: int, goal_set: GoalSet) -> None:

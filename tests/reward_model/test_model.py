@@ -50,6 +50,8 @@ class Broken(Head):
 class Steep(Head):
     """The cosine times a factor, which magnifies what a precision does to it."""
 
+    range = (-1e4, 1e4)
+
     factor: float
 
     def __call__(self, images, bank, goals):
@@ -198,6 +200,21 @@ def test_frames_are_checked(model):
 def test_scores_that_are_not_finite_are_an_error(model, value):
     with pytest.raises(RewardError, match=r"1 of 3 scores.*frame 1, goal 'a blue key' got"):
         model.score(frames_of(3), np.array([0, 1, 2]), Scorer(GOALS, Broken(value)))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_scores_outside_the_heads_range_are_an_error(model, value):
+    with pytest.raises(
+        RewardError, match=r"goal 'a blue key' got the score -?\d\.1, expected 0 to"
+    ):
+        model.score(frames_of(3), np.array([0, 1, 2]), Scorer(GOALS, Broken(value)))
+    assert not len(model.score(frames_of(0), np.zeros(0, int), Scorer(GOALS, Broken(value))))
+
+
+@pytest.mark.parametrize("value", [-0.004, 1.004])
+def test_a_score_may_miss_the_range_by_rounding(model, value):
+    scores = model.score(frames_of(3), np.array([0, 1, 2]), Scorer(GOALS, Broken(value)))
+    assert scores[1] == np.float32(value)
 
 
 def test_scores_of_another_shape_are_an_error(model):

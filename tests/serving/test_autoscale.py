@@ -115,6 +115,8 @@ def test_a_busy_pool_grows_serves_from_all_and_shrinks_again(
 
     @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
     class Slow(Head):
+        range = (-1.0, 1.0)
+
         def __call__(self, images, bank, goals):
             time.sleep(0.1)
             return images[:, 0]

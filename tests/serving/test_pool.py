@@ -78,6 +78,8 @@ def gate(scorer, tmp_path):
 
     @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
     class Gate(Head):
+        range = (-1.0, 1.0)
+
         folder: str
 
         def __call__(self, images, bank, goals):
