@@ -36,7 +36,6 @@ __all__ = ["VLMRewardConfig"]
 
 _CHOICE = re.compile(r"[{}]|\|")
 _GOAL_KEYS = ("goals", "templates")
-Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _make_head(given: Any) -> Head:
@@ -71,8 +70,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             None takes the model's, 1/exp(logit_scale)) or ``{kind: goal_baseline, alpha: 0.5}``
             (strength of the regularisation, 0 to 1); or the import path of your own
             :class:`.Head`.
-        threshold: β of the paper's equation 2, in [0, 1]: the reward is 1 if the score exceeds it,
-            else 0. None makes the score the reward.
+        threshold: β of the paper's equation 2, within the head's range: the reward is 1 if the
+            score exceeds it, else 0. None makes the score the reward.
         calibration: the content or path of a file that ``rllib-vlm-reward calibrate`` wrote. Its
             threshold and temperature are used. It is an error if it was made for another reward or
             encoder.
@@ -127,7 +126,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     head: Annotated[
         Head, pydantic.PlainValidator(_make_head), pydantic.PlainSerializer(head_settings)
     ] = Softmax()
-    threshold: Unit | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     calibration: Annotated[Calibration | None, AGENT] = None
     frames: FrameConfig = FrameConfig()
     mode: Annotated[Literal["synchronous", "deferred"], ELSEWHERE] = "deferred"
@@ -178,6 +177,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 goals=self.goal_set,
             )
         head = self.head_in_force
+        if self.threshold is not None:
+            _check_threshold(self.threshold, head)
         nothings = (template.nothing for template in self.templates)
         for text in (*self.negatives, self.baseline, *nothings):
             if text is not None and _CHOICE.search(text):
@@ -401,6 +402,18 @@ def _refuse_search_space(given: Any, place: str = "") -> None:
                 "See docs/tune.md."
             )
         _refuse_search_space(value, f"{where}.")
+def _check_threshold(threshold: float, head: Head) -> None:
+    """Refuse a threshold that every score of the head exceeds, or none."""
+    low, high = head.range
+    always = threshold < low or (head.is_probability and threshold <= low)
+    if not always and threshold < high:
+        return
+    between = f"more than {low:g}" if head.is_probability else f"{low:g} or more"
+    raise ValueError(
+        f"threshold: got {threshold:g}, which {'every' if always else 'no'} score of the head "
+        f"{head_summary(head)!r} exceeds, expected {between} and less than {high:g}, its range. "
+        "Correct it, or remove it to make the score the reward."
+    )
 
 
 def _reward_settings(section: Section, group: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ from rllib_vlm_reward.settings.import_path import import_path_of, load_object
 from rllib_vlm_reward.settings.section import (
     Positive,
     Section,
+    check_number,
     declare_keys,
     key_hint,
     messages,
@@ -21,6 +22,7 @@ __all__ = [
     "Positive",
     "Section",
     "assign_settings",
+    "check_number",
     "declare_keys",
     "dump_settings",
     "find_config",

@@ -1,8 +1,9 @@
 """The base class of a configuration's sections, and functions for their keys and errors."""
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import pydantic
 from pydantic_core import ErrorDetails
@@ -10,7 +11,15 @@ from typing_extensions import Self
 
 from rllib_vlm_reward.errors import ConfigError
 
-__all__ = ["Positive", "Section", "declare_keys", "key_hint", "messages", "validated"]
+__all__ = [
+    "Positive",
+    "Section",
+    "check_number",
+    "declare_keys",
+    "key_hint",
+    "messages",
+    "validated",
+]
 
 Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
@@ -116,6 +125,67 @@ class Section(pydantic.BaseModel):
             if key not in keys:
                 raise ValueError(f"unknown key {key!r}. {key_hint(key, keys, cls.place)}")
         return given
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _refuse_no_number(cls, given: Any, info: pydantic.ValidationInfo) -> Any:
+        if info.field_name is not None:
+            check_number(cls.model_fields[info.field_name].annotation, given)
+        return given
+
+
+def check_number(hint: Any, given: Any) -> None:
+    """Refuse a boolean or a text where a type hint has a number, which pydantic would convert.
+
+    Args:
+        hint: the type hint of the value.
+        given: the value.
+
+    Raises:
+        ValueError: the hint allows numbers, but neither booleans nor this text.
+
+    Example:
+        >>> check_number(float | None, 0.5)
+        >>> check_number(float | None, True)
+        Traceback (most recent call last):
+        ...
+        ValueError: got True, a boolean, expected a number. YAML reads yes, no, on and off as \
+booleans.
+    """
+    if not isinstance(given, bool | str):
+        return
+    leaves = list(_leaves(hint))
+    if not {int, float} & {*leaves}:
+        return
+    if isinstance(given, bool) and bool not in leaves:
+        raise ValueError(
+            f"got {given}, a boolean, expected a number. YAML reads yes, no, on and off as "
+            "booleans."
+        )
+    if isinstance(given, str) and str not in leaves and given not in leaves and _is_number(given):
+        raise ValueError(f"got {given!r}, a text, expected a number. Remove the quotes.")
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """Yield the types and literal values of a hint."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        yield from _leaves(get_args(hint)[0])
+    elif origin in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _leaves(part)
+    elif origin is Literal:
+        yield from get_args(hint)
+    else:
+        yield hint
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def key_hint(key: Any, keys: list[str], place: str = "") -> str:

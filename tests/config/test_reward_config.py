@@ -41,8 +41,24 @@ def test_a_config_is_frozen():
     ("settings", "message"),
     [
         ({"treshold": 0.5}, "unknown key 'treshold'. Did you mean 'threshold'"),
-        ({"threshold": 1.5}, "less than or equal to 1"),
-        ({"threshold": -0.1}, "greater than or equal to 0"),
+        ({"threshold": 1.5}, "got 1.5, which no score of the head 'softmax' exceeds"),
+        ({"threshold": -0.1}, "got -0.1, which every score"),
+        ({"threshold": 0}, "got 0, which every score .* expected more than 0 and less than 1"),
+        ({"threshold": 1}, "got 1, which no score"),
+        ({"threshold": 0, "head": "sigmoid"}, "got 0, which every score of the head 'sigmoid'"),
+        ({"threshold": 1, "head": "cosine"}, "got 1, which no score of the head 'cosine'"),
+        ({"threshold": -1.1, "head": "cosine"}, "expected -1 or more and less than 1"),
+        ({"threshold": float("nan")}, "finite number"),
+        ({"threshold": True}, "threshold\n.*got True, a boolean, expected a number"),
+        ({"threshold": "0.5"}, "threshold\n.*got '0.5', a text, expected a number. Remove the q"),
+        ({"num_negatives": True}, "num_negatives\n.*got True, a boolean"),
+        ({"env_reward_weight": False}, "env_reward_weight\n.*got False, a boolean"),
+        ({"frames": {"window": True}}, "window\n.*got True, a boolean"),
+        ({"serving": {"num_actors": "2"}}, "num_actors\n.*got '2', a text"),
+        ({"serving": {"timeout_s": True}}, "timeout_s\n.*got True, a boolean"),
+        ({"head": {"kind": "softmax", "temperature": True}}, "softmax: temperature: got True, a b"),
+        ({"head": {"kind": "softmax", "temperature": "1"}}, "softmax: temperature: got '1', a tex"),
+        ({"agents": {"a": {"threshold": True}}}, "agent 'a': threshold: got True, a boolean"),
         ({"threshold": float("nan")}, "threshold"),
         ({"head": {"kind": "softmax", "temperature": 0.0}}, "more than 0"),
         ({"goals": []}, "at least 1 item"),
@@ -162,7 +178,7 @@ def test_a_copy_is_checked_and_keeps_nothing_of_the_old():
     copy = config.model_copy(update={"goals": ["a box", "a door"]})
     assert copy.goal_set.texts == ("a box", "a door")
     assert copy.reward_settings["goals"] == ["a box", "a door"]
-    with pytest.raises(pydantic.ValidationError, match="less than or equal to 1"):
+    with pytest.raises(pydantic.ValidationError, match="less than 1"):
         config.model_copy(update={"threshold": 2})
 
 
@@ -246,3 +262,12 @@ def test_a_goal_that_expands_to_nothing_is_refused(goal):
         make(goals=[goal, "a key"])
     literal = make(goals=[{"text": goal}, "a key"])
     assert literal.goal_set.texts == (goal, "a key")
+
+
+@pytest.mark.parametrize("settings", [{"head": "dense"}, {"head": "cosine"}])
+def test_zero_is_a_threshold_where_scores_may_be_zero(settings):
+    assert make(threshold=0, **settings).threshold == 0.0
+
+
+def test_a_threshold_below_zero_suits_a_cosine():
+    assert make(threshold=-0.2, head="cosine").threshold == -0.2

@@ -22,6 +22,7 @@ from rllib_vlm_reward.reward_model.heads.goal_baseline import GoalBaseline
 from rllib_vlm_reward.reward_model.heads.sigmoid import Sigmoid
 from rllib_vlm_reward.reward_model.heads.softmax import Softmax
 from rllib_vlm_reward.settings import (
+    check_number,
     declare_keys,
     import_path_of,
     key_hint,
@@ -95,6 +96,11 @@ def make_head(given: Any) -> Head:
             hint = key_hint(key, keys, _PLACE)
             raise RewardError(f"head {kind}: unknown key {key!r}. {hint}")
     hints = typing.get_type_hints(head_class)
+    for key, value in fields.items():
+        try:
+            check_number(hints[key], value)
+        except ValueError as error:
+            raise RewardError(f"head {kind}: {key}: {error}") from error
     fields = {key: _with_arrays(hints[key], value) for key, value in fields.items()}
     try:
         return pydantic.TypeAdapter(head_class).validate_python(fields)
