@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import inspect
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.run.rllib_settings import arguments, check_setting
 from rllib_vlm_reward.settings import (
     Section,
     assign_settings,
@@ -282,12 +282,7 @@ def _check_several_agents(config: AlgorithmConfig, given: Settings) -> None:
 
 def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
     method = getattr(config, section)
-    names = {
-        name
-        for kind in type(config).__mro__
-        if section in vars(kind)
-        for name in inspect.signature(vars(kind)[section]).parameters
-    } - {"self", "kwargs"}
+    names = arguments(type(config), section)
     for name in settings:
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
@@ -296,6 +291,8 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
                 f"{section}: got the unknown setting {name!r}, expected an argument of "
                 f"{type(config).__name__}.{section}(). {hint}"
             )
+    for name, value in settings.items():
+        check_setting(section, name, value, names[name])
     loaded = {name: _loaded(section, name, value) for name, value in settings.items()}
     with _refusals(section, settings):
         method(**loaded)
