@@ -192,7 +192,7 @@ class Calibration(Section):
             LabelError: the file does not exist, or is not a calibration.
         """
         try:
-            settings = read_settings(Path(path))
+            settings = read_settings(Path(path).expanduser())
         except (OSError, ConfigError) as error:
             raise LabelError(
                 f"calibration: got {str(path)!r}, which cannot be read ({error}). Give the path of "

@@ -76,7 +76,7 @@ def resolve_goals(settings: Any) -> Any:
     """
     given = settings.get("goals") if isinstance(settings, dict) else None
     if isinstance(given, str | Path):
-        goals, source = _read(Path(given)), str(given)
+        goals, source = _read(Path(given).expanduser()), str(given)
     elif isinstance(given, dict | Grammar):
         goals, source = _split(given, "goals"), "the grammar"
     else:

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import logging
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,17 @@ _LOG = logging.getLogger(__name__)
 
 _RANDOM_SEED = 0  # the same in every actor, so that all have equal weights
 _TEXTS_AT_ONCE = 256
+_HUB_OWNERS = {"openai", "google", "laion", "apple", "facebook", "timm", "microsoft", "salesforce"}
+# OpenAI's own repositories, whose names open_clip's table does not have.
+_OPENAI_TWINS = {
+    f"openai/clip-vit-{hub}": f"{name}-quickgelu/openai"
+    for hub, name in {
+        "base-patch32": "ViT-B-32",
+        "base-patch16": "ViT-B-16",
+        "large-patch14": "ViT-L-14",
+        "large-patch14-336": "ViT-L-14-336",
+    }.items()
+}
 _OF_THE_WEIGHTS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -330,6 +342,7 @@ def _look_up(text: str) -> Spec:
         return spec
     config = open_clip.get_model_config(spec.model)
     if config is None:
+        _check_hub_id(text)
         names = [*open_clip.list_models(), *embedded_names()]
         close = difflib.get_close_matches(spec.model, names, n=3, cutoff=0.4)
         hint = f"Did you mean one of {close}?" if close else "Correct the name or the path."
@@ -348,6 +361,29 @@ def _look_up(text: str) -> Spec:
             "preprocess_cfg."
         )
     return spec
+
+
+def _check_hub_id(text: str) -> None:
+    """Name open_clip's model if the spec is a Hugging Face id of the same weights."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", text):
+        return
+    twin = _OPENAI_TWINS.get(text.lower())
+    for name, tag in () if twin else open_clip.list_pretrained():
+        hub = str(open_clip.get_pretrained_cfg(name, tag).get("hf_hub") or "").strip("/")
+        if hub.lower() == text.lower():
+            twin = f"{name}/{tag}"
+    if twin is not None:
+        raise CheckpointError(
+            f"encoder {text!r}: it is an id of Hugging Face, expected a name of open_clip. Use "
+            f"{twin!r}, the same weights."
+        )
+    if text.partition("/")[0].lower() in _HUB_OWNERS:
+        raise CheckpointError(
+            f"encoder {text!r}: it looks like an id of Hugging Face, and open_clip lists no such "
+            f"weights. Expected 'ARCHITECTURE/TAG', or '{HUB}{text}' if the repository holds "
+            f"{LAYOUT[0]}; open_clip.list_pretrained() lists the names. A model in the format of "
+            "transformers needs an encoder of your own."
+        )
 
 
 def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:

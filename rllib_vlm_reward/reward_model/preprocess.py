@@ -8,7 +8,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Preprocess"]
+from rllib_vlm_reward.errors import CheckpointError
+
+__all__ = ["Preprocess", "check_preprocess"]
+
+_INTERPOLATIONS = ("bicubic", "bilinear", "random")  # random: open_clip's evaluation takes bicubic
+_RESIZE_MODES = ("shortest", "longest", "squash")
+
+
+def check_preprocess(config: Mapping[str, Any]) -> None:
+    """Check open_clip's ``preprocess_cfg``, of which it reads unknown values as other ones.
+
+    Args:
+        config: the settings; keys other than these four are not read.
+
+    Raises:
+        ValueError: mean or std are not three numbers of pixels in [0, 1], or the resize mode or
+            interpolation is unknown.
+
+    Example:
+        >>> check_preprocess({"mean": [127, 127, 127]})
+        Traceback (most recent call last):
+        ...
+        ValueError: preprocess_cfg: got mean [127, 127, 127], expected three numbers from 0 to 1, \
+for pixels divided by 255.
+    """
+    for key, low in (("mean", 0.0), ("std", 1e-6)):
+        values = config.get(key, (0.5, 0.5, 0.5))
+        is_valid = (
+            isinstance(values, list | tuple)
+            and len(values) == 3
+            and all(isinstance(v, int | float) and low <= v <= 1 for v in values)
+        )
+        if not is_valid:
+            least = "0" if key == "mean" else "more than 0"
+            raise ValueError(
+                f"preprocess_cfg: got {key} {values!r}, expected three numbers from {least} to 1, "
+                "for pixels divided by 255."
+            )
+    known = {"resize_mode": _RESIZE_MODES, "interpolation": _INTERPOLATIONS}
+    for key, names in known.items():
+        if config.get(key, names[0]) not in names:
+            raise ValueError(
+                f"preprocess_cfg: got {key} {config[key]!r}, expected one of {[*names]}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +89,15 @@ class Preprocess:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocess":
-        """Create a transform from open_clip's ``model.visual.preprocess_cfg``."""
+        """Create a transform from open_clip's ``model.visual.preprocess_cfg``.
+
+        Raises:
+            CheckpointError: see :func:`check_preprocess`.
+        """
+        try:
+            check_preprocess(config)
+        except ValueError as error:
+            raise CheckpointError(f"{error} Correct the model's open_clip_config.json.") from error
         size = config["size"]
         return cls(
             size=(size, size) if isinstance(size, int) else (size[0], size[1]),

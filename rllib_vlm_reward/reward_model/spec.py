@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.reward_model.preprocess import check_preprocess
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
 
 __all__ = ["HUB", "LAYOUT", "Spec", "checkpoint_errors", "embedded_names", "without_warning"]
@@ -49,21 +50,23 @@ my/clip.pt in ...
 
         Raises:
             CheckpointError: the file is missing or has another suffix, or the folder is not in
-                open_clip's layout.
+                open_clip's layout or its configuration is incomplete.
         """
         if text.startswith(HUB):
             return cls(text, text, text)
         bare = text.removesuffix("/random")
-        folder = _EMBEDDED / bare if bare in embedded_names() else Path(bare)
+        folder = _EMBEDDED / bare if bare in embedded_names() else Path(bare).expanduser()
         if bare != text and (folder / _CONFIG).is_file():
+            _check_config(folder, text)
             return cls(text, f"local-dir:{folder}", None)
         if bare == text and folder.is_dir():
             return cls(text, f"local-dir:{folder}", _weights_in(folder, text))
         model, _, weights = text.partition("/")
         if weights == "random":
             return cls(text, model, None)
-        if Path(weights).suffix in SUFFIXES or Path(weights).is_file():
-            return cls(text, model, _weights_at(Path(weights), text))
+        path = Path(weights).expanduser()
+        if path.suffix in SUFFIXES or path.is_file():
+            return cls(text, model, _weights_at(path, text))
         return cls(text, model, weights)
 
 
@@ -93,15 +96,23 @@ def _weights_in(folder: Path, text: str) -> Path:
             f"encoder {text!r}: the folder holds {sorted(p.name for p in folder.iterdir())[:5]}, "
             f"expected {_CONFIG} and {_WEIGHTS[0]} (or {_WEIGHTS[1]}). Add the missing file."
         )
+    _check_config(folder, text)
+    return files[0]
+
+
+def _check_config(folder: Path, text: str) -> None:
+    """Refuse a configuration that open_clip would not have written, but would read as another."""
     try:
-        int(json.loads((folder / _CONFIG).read_text())["model_cfg"]["embed_dim"])
+        config = json.loads((folder / _CONFIG).read_text())
+        int(config["model_cfg"]["embed_dim"])
+        preprocess = config["preprocess_cfg"]
+        check_preprocess({"mean": None, "std": None, **preprocess})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"encoder {text!r}: {folder / _CONFIG} is not open_clip's configuration "
             f"({type(error).__name__}: {error}). Expected model_cfg and preprocess_cfg. "
             "Write the file with open_clip.push_to_hf_hub."
         ) from error
-    return files[0]
 
 
 @contextlib.contextmanager

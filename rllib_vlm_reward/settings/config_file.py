@@ -41,7 +41,7 @@ def find_config(given: Path | str) -> Path:
         rllib_vlm_reward.errors.ConfigError: configuration: got 'quickstat', which is no file, \
 expected the path of a YAML file, or one of the names that ship with the package: appo, ...
     """
-    path = Path(given)
+    path = Path(given).expanduser()
     if path.exists() and not path.is_dir():  # a pipe is as good as a file
         return path
     shipped = shipped_configs()

@@ -1,11 +1,19 @@
 """What is known of an encoder before its weights are read."""
 
+import shutil
+from pathlib import Path
+
 import open_clip
 import pytest
 
+from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.reward_model import clip
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
+from rllib_vlm_reward.settings import find_config
+
+CHECKPOINTS = Path(clip.__file__).parent / "checkpoints"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +26,9 @@ from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
         ("ViT-B-32/gone.pt", r"no file gone\.pt"),
         ("ViT-B-32/openai", r"QuickGELU.*Use 'ViT-B-32-quickgelu/openai'"),
         ("ViT-H-14/dfn5b", r"Use 'ViT-H-14-quickgelu/dfn5b'"),
+        ("openai/clip-vit-base-patch32", r"Hugging Face.*Use 'ViT-B-32-quickgelu/openai'"),
+        ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", r"Use 'ViT-B-32/laion2b_s34b_b79k'"),
+        ("google/siglip-base-patch16-224", r"or 'hf-hub:google/siglip-base-patch16-224' if"),
     ],
 )
 @pytest.mark.parametrize("door", [check_encoder, embed_dim, CLIPEncoder.load])
@@ -64,3 +75,54 @@ def test_a_precision_is_refused_for_an_encoder_of_ones_own():
     check_encoder(own)
     with pytest.raises(CheckpointError, match="got precision 'bf16', expected auto"):
         check_encoder(own, "bf16")
+
+
+@pytest.mark.parametrize("spec", [*clip._OPENAI_TWINS])
+def test_the_twin_that_an_error_names_is_accepted(spec):
+    with pytest.raises(CheckpointError) as caught:
+        check_encoder(spec)
+    check_encoder(str(caught.value).split("Use '")[1].split("'")[0])
+
+
+def test_the_twins_in_open_clips_table_are_accepted():
+    hubs = {
+        open_clip.get_pretrained_cfg(*pair).get("hf_hub") for pair in open_clip.list_pretrained()
+    }
+    for hub in sorted(hub.strip("/") for hub in hubs if hub):
+        with pytest.raises(CheckpointError) as caught:
+            check_encoder(hub)
+        if "Use '" in str(caught.value):
+            check_encoder(str(caught.value).split("Use '")[1].split("'")[0])
+
+
+def test_a_tilde_is_the_home_folder(tiny_clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(tiny_clip, tmp_path / "clip")
+    check_encoder("~/clip")
+    check_encoder("~/clip/random")
+    weights = "~/clip/open_clip_model.safetensors"
+    check_encoder(f"ViT-B-32/{weights}")
+    (tmp_path / "goals.yaml").write_text("[a red ball, a blue key]")
+    reward = VLMRewardConfig(encoder="~/clip", goals="~/goals.yaml")
+    assert reward.goal_set.texts == ("a red ball", "a blue key")
+    assert find_config("~/goals.yaml") == tmp_path / "goals.yaml"
+
+
+CASES = Path(__file__).parent.parent / "cases" / "folders"
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("no_preprocess_cfg", "KeyError: 'preprocess_cfg'"),
+        ("no_std", r"got std None, expected three numbers"),
+        ("mean_127", r"got mean \[127, 127, 127\], expected three numbers from 0 to 1"),
+        ("resize_mode_stretch", r"got resize_mode 'stretch', expected one of \['shortest'"),
+    ],
+)
+def test_preprocessing_that_open_clip_would_not_write_is_refused(case, says, tmp_path):
+    shutil.copytree(CHECKPOINTS / "small", tmp_path / "clip")
+    shutil.copyfile(CASES / f"{case}.json", tmp_path / "clip" / "open_clip_config.json")
+    for spec in (f"{tmp_path}/clip", f"{tmp_path}/clip/random"):
+        with pytest.raises(CheckpointError, match=says):
+            check_encoder(spec)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 
+from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.preprocess import Preprocess
 
 MODELS = [
@@ -137,3 +138,23 @@ def test_the_input_is_left_alone():
     before = frames.clone()
     Preprocess((20, 20), (0.5,) * 3, (0.25,) * 3)(frames)
     assert torch.equal(frames, before)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mean": [127] * 3},
+        {"mean": [0.5]},
+        {"mean": 0.5},
+        {"std": [0, 0.5, 0.5]},
+        {"std": ["0.5"] * 3},
+        {"resize_mode": "stretch"},
+        {"interpolation": "nearest"},
+    ],
+)
+def test_settings_that_open_clip_reads_as_others_are_refused(wrong):
+    good = {"size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
+    good |= {"resize_mode": "squash", "interpolation": "bilinear"}
+    assert Preprocess.from_config(good).resize_mode == "squash"
+    with pytest.raises(CheckpointError, match=f"got {next(iter(wrong))} .*expected"):
+        Preprocess.from_config({**good, **wrong})
