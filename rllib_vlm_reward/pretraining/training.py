@@ -23,9 +23,10 @@ from rllib_vlm_reward.pretraining.dataset import Dataset, play
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
 from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Truth
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
-from rllib_vlm_reward.reward_model.spec import LAYOUT, Spec
+from rllib_vlm_reward.reward_model.spec import LAYOUT, METRICS, Spec
+from rllib_vlm_reward.reward_model.tokens import words_of
 
-__all__ = ["Progress", "Settings", "contrast", "train_clip"]
+__all__ = ["Progress", "Settings", "contrast", "describe_texts", "train_clip"]
 
 CONFIG, WEIGHTS = LAYOUT
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound, arXiv 2103.00020, section 2.5
@@ -148,6 +149,7 @@ def train_clip(
         "parameters": _count(trained.model),
         "flops_per_frame": _flops(trained),
         "logit_scale": trained.logit_scale,
+        **describe_texts(trained, unseen),
         "fingerprint": trained.fingerprint,
         "train_seconds": round(seconds),
         "losses": losses,
@@ -156,9 +158,34 @@ def train_clip(
             family: dataclasses.asdict(score) for family, score in unseen_scores.items()
         },
     }
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (output / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
     write_card(output, metrics)
     return scores
+
+
+def describe_texts(encoder: CLIPEncoder, held_out_things: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the words that training named, and the embedding of one of its statements.
+
+    With these, a goal of other words is a warning, and a folder whose text settings are not those
+    of the training is refused.
+
+    Args:
+        encoder: the trained CLIP.
+        held_out_things: things that training did not name.
+    """
+    named = [
+        text
+        for family in FAMILIES.values()
+        for text in compress(family.without_articles(), ~family.about(held_out_things))
+    ]
+    embedding = encoder.encode_texts(named[-1:])[0]
+    return {
+        "vocabulary": words_of([*named, *ARTICLES]),
+        "probe": {
+            "text": named[-1],
+            "embedding": [round(value, 5) for value in embedding.tolist()],
+        },
+    }
 
 
 def _optimise(

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import json
 import logging
 import re
 from collections.abc import Hashable, Sequence
@@ -29,12 +30,13 @@ from rllib_vlm_reward.reward_model.precision import (
 from rllib_vlm_reward.reward_model.spec import (
     HUB,
     LAYOUT,
+    METRICS,
     Spec,
     checkpoint_errors,
     embedded_names,
     without_warning,
 )
-from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct
+from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct, unknown_words
 from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
 
@@ -44,6 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 _RANDOM_SEED = 0  # the same in every actor, so that all have equal weights
 _TEXTS_AT_ONCE = 256
+_LEAST_PROBE_COSINE = 0.999
 _HUB_OWNERS = {"openai", "google", "laion", "apple", "facebook", "timm", "microsoft", "salesforce"}
 # OpenAI's own repositories, whose names open_clip's table does not have.
 _OPENAI_TWINS = {
@@ -154,7 +157,8 @@ class CLIPEncoder(Encoder):
         Raises:
             CheckpointError: :func:`check_clip` refuses the spec; the weights or the tokenizer
                 cannot be fetched; the weights would run code, or do not fit the architecture
-                exactly; or the precision is unknown.
+                exactly; the embedding of a text differs from the one that was stored with the
+                weights; or the precision is unknown.
         """
         resolve(precision, torch.device(device))
         parsed = _look_up(spec)
@@ -164,7 +168,9 @@ class CLIPEncoder(Encoder):
         model = _build(parsed)
         if path is not None:
             load_weights(model, _to_open_clip(read_weights(path), model), source=str(path))
-        return cls(model, tokenizer, device=device, precision=precision)
+        encoder = cls(model, tokenizer, device=device, precision=precision)
+        _check_probe(encoder, parsed)
+        return encoder
 
     def preprocess(self, frames: Frames | Sequence[Frames]) -> Tensor:
         """Turn frames into the model's input, on the device.
@@ -302,9 +308,55 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     parsed = _look_up(spec)
     if not _tokenizes_alone(parsed):
         return
+    _warn_of_unknown_words(parsed, goals)
     tokenizer = Tokenizer(open_clip.get_tokenizer(parsed.model))
     tokenizer.check(goals.statements)
     check_distinct(goals, tokenizer.ids, spec)
+
+
+def _warn_of_unknown_words(spec: Spec, goals: GoalSet) -> None:
+    vocabulary = _metrics(spec).get("vocabulary") or ()
+    unknown = unknown_words(goals.statements, vocabulary)
+    if vocabulary and unknown:
+        first = next(text for text in goals.statements if unknown_words([text], vocabulary))
+        _LOG.warning(
+            "encoder %r was never taught the words %s (as in %r), so their scores have no meaning "
+            "and may never pass a threshold. Use the words of its model card, an open_clip model "
+            "such as ViT-B-32/laion2b_s34b_b79k, or a CLIP of your own.",
+            spec.text,
+            unknown,
+            first,
+        )
+
+
+def _metrics(spec: Spec) -> dict[str, Any]:
+    """Return the ``metrics.json`` that ``train-clip`` wrote beside a folder's weights, if any."""
+    if spec.weights is None or not spec.model.startswith("local-dir:"):
+        return {}
+    file = Path(spec.model.removeprefix("local-dir:"), METRICS)
+    try:
+        content = json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError:  # another program's file
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check_probe(encoder: "CLIPEncoder", spec: Spec) -> None:
+    """Compare the embedding of a text with the one that ``train-clip`` stored with the weights.
+
+    A setting of the text tower that changes no shape, such as its number of heads, changes it.
+    """
+    probe = _metrics(spec).get("probe")
+    if not isinstance(probe, dict) or not probe.keys() >= {"text", "embedding"}:
+        return
+    stored = torch.tensor(probe["embedding"])
+    cosine = float(encoder.encode_texts([probe["text"]])[0].cpu() @ stored)
+    if cosine < _LEAST_PROBE_COSINE:
+        raise CheckpointError(
+            f"encoder {spec.text!r}: the embedding of {probe['text']!r} has the cosine "
+            f"{cosine:.3f} with the one in {METRICS}, expected 1. {LAYOUT[0]} or the weights are "
+            "not those of the training. Copy the folder again, or remove probe from the file."
+        )
 
 
 def _tokenizes_alone(spec: Spec) -> bool:

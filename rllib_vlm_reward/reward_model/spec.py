@@ -11,9 +11,18 @@ from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model.preprocess import check_preprocess
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
 
-__all__ = ["HUB", "LAYOUT", "Spec", "checkpoint_errors", "embedded_names", "without_warning"]
+__all__ = [
+    "HUB",
+    "LAYOUT",
+    "METRICS",
+    "Spec",
+    "checkpoint_errors",
+    "embedded_names",
+    "without_warning",
+]
 
 HUB = "hf-hub:"
+METRICS = "metrics.json"  # what train-clip writes about its CLIP
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
 _CONFIG, _WEIGHTS = LAYOUT[0], (LAYOUT[1], "open_clip_pytorch_model.bin")
 _EMBEDDED = Path(__file__).parent / "checkpoints"

@@ -1,8 +1,9 @@
 """What a model reads of a text: its tokens, and the checks that they allow before any weights."""
 
+import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,9 @@ from torch import Tensor
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Goal, GoalSet
 
-__all__ = ["Tokenizer", "check_distinct"]
+__all__ = ["Tokenizer", "check_distinct", "unknown_words", "words_of"]
+
+_WORD = re.compile(r"\w+")
 
 
 class Tokenizer:
@@ -111,3 +114,18 @@ def _check_goal(goal: Goal, tokens: dict[str, Hashable], shared: set[str], encod
             "tokens, so it cannot tell them apart: case, repeated spaces or the form of a "
             "character is not read. Change or remove one of them."
         )
+
+
+def unknown_words(texts: Sequence[str], vocabulary: Sequence[str]) -> list[str]:
+    """Return the words of some texts that are not in a vocabulary, in lower case, sorted.
+
+    Example:
+        >>> unknown_words(["Move the square", "the square"], ["the"])
+        ['move', 'square']
+    """
+    return sorted({*words_of(texts)} - {*vocabulary})
+
+
+def words_of(texts: Iterable[str]) -> list[str]:
+    """Return the distinct words of some texts in lower case, sorted."""
+    return sorted({word for text in texts for word in _WORD.findall(text.lower())})

@@ -7,6 +7,7 @@ import pytest
 
 from rllib_vlm_reward.pretraining.dataset import play
 from rllib_vlm_reward.pretraining.scores import score_families
+from rllib_vlm_reward.pretraining.training import describe_texts
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.spec import embedded_names
 
@@ -59,3 +60,18 @@ def test_the_card_shows_the_metrics(name):
 def test_the_card_says_how_long_a_text_may_be(name):
     length = CLIPEncoder.load(name, precision="fp32").context_length
     assert f"| longest text | {length} tokens" in (FOLDER / name / "model_card.md").read_text()
+
+
+ALL = [FOLDER / name for name in embedded_names()]
+ALL += sorted(FOLDER.parents[2].glob("tune_experiments/paper_clips/*/"))
+
+
+@pytest.mark.parametrize("folder", ALL, ids=lambda folder: folder.name)
+def test_each_clip_carries_its_words_and_a_probe(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    encoder = CLIPEncoder.load(str(folder), precision="fp32")
+    found = describe_texts(encoder, metrics["settings"].get("held_out_things", ()))
+    assert metrics["vocabulary"] == found["vocabulary"]
+    assert metrics["probe"]["text"] == found["probe"]["text"]
+    stored, now = metrics["probe"]["embedding"], found["probe"]["embedding"]
+    assert stored == pytest.approx(now, abs=1e-4)

@@ -1,5 +1,6 @@
 """What is known of an encoder before its weights are read."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model import clip
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
-from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
+from rllib_vlm_reward.reward_model.encoder import check_encoder, check_goals, embed_dim
 from rllib_vlm_reward.settings import find_config
 
 CHECKPOINTS = Path(clip.__file__).parent / "checkpoints"
@@ -126,3 +128,24 @@ def test_preprocessing_that_open_clip_would_not_write_is_refused(case, says, tmp
     for spec in (f"{tmp_path}/clip", f"{tmp_path}/clip/random"):
         with pytest.raises(CheckpointError, match=says):
             check_encoder(spec)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_text_settings_of_the_same_shapes_are_found_by_a_stored_embedding(heads, tmp_path):
+    shutil.copytree(CHECKPOINTS / "small", tmp_path / "clip")
+    file = tmp_path / "clip" / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    config["model_cfg"]["text_cfg"]["heads"] = heads
+    file.write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"has the cosine 0\.\d+ with the one in metrics.json"
+    ):
+        CLIPEncoder.load(f"{tmp_path}/clip")
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"probe": 3, "vocabulary": null}'])
+def test_a_metrics_file_of_another_program_is_not_read(content, tmp_path):
+    shutil.copytree(CHECKPOINTS / "small", tmp_path / "clip")
+    (tmp_path / "clip" / "metrics.json").write_text(content)
+    assert CLIPEncoder.load(f"{tmp_path}/clip").embed_dim == 64
+    check_goals(f"{tmp_path}/clip", GoalSet.from_texts(["anything", "goes"]))

@@ -6,6 +6,7 @@ import pytest
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.pretraining.statements import FAMILIES
 from rllib_vlm_reward.reward_model import clip
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.encoder import Encoder, check_goals
@@ -13,6 +14,7 @@ from rllib_vlm_reward.reward_model.heads import Softmax
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.reward_model.tokens import check_distinct
+from rllib_vlm_reward.settings import read_settings, shipped_configs
 
 PROMPT = "a red ball"
 TWINS = [
@@ -102,6 +104,39 @@ def test_an_encoder_of_ones_own_says_what_it_reads():
     with pytest.raises(GoalError, match="encoder 'Careless' reads its prompt 'ball left of key'"):
         RewardModel(Careless()).admit(goals, np.eye(2, dtype=np.float32))
     check_distinct(goals, Encoder().token_ids, "Encoder")
+
+
+def test_words_that_the_clip_was_never_taught_are_a_warning(no_weights, caplog):
+    goals = GoalSet.from_texts(
+        ["a red ball", "move the Square to the left edge"], negatives=["the agent is lost"]
+    )
+    check_goals("base", goals)
+    (record,) = caplog.records
+    for part in (
+        "'base'",
+        "['edge', 'left', 'lost', 'move', 'square']",
+        "'move the Square",
+        "open_c",
+    ):
+        assert part in record.getMessage()
+
+
+@pytest.mark.parametrize("spec", ["base", "small"])
+def test_the_words_of_the_envs_are_known(no_weights, caplog, spec):
+    for family in FAMILIES.values():
+        check_goals(spec, GoalSet.from_texts(family.without_articles(), num_negatives=0))
+    check_goals("small/random", GoalSet.from_texts(["anything goes"]))
+    check_goals("ViT-B-32/laion2b_s34b_b79k", GoalSet.from_texts(["anything goes"]))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_no_shipped_run_is_warned(name, caplog):
+    settings = read_settings(shipped_configs()[name])
+    reward = VLMRewardConfig.model_validate(settings["vlm_reward"])
+    for goals in reward.goal_sets:
+        check_goals(reward.encoder, goals)
+    assert not caplog.records
 
 
 def test_the_agents_goals_are_checked_too():
