@@ -402,6 +402,8 @@ def _refuse_search_space(given: Any, place: str = "") -> None:
                 "See docs/tune.md."
             )
         _refuse_search_space(value, f"{where}.")
+
+
 def _check_threshold(threshold: float, head: Head) -> None:
     """Refuse a threshold that every score of the head exceeds, or none."""
     low, high = head.range
