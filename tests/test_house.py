@@ -151,6 +151,12 @@ def name_of(path):
 IMPORTS = {path: set(imported(path)) for path in FILES}
 
 
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by their names alone."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(set(names)) == len(names)
+
+
 def test_imports_are_absolute():
     assert not [(name_of(path), it) for path in FILES for it in IMPORTS[path] if it[0] == "."]
 
