@@ -12,11 +12,12 @@ PACKAGE = Path(rllib_vlm_reward.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "errors": set(),
+    "files": set(),
     "frames": {"errors"},
     "settings": {"errors"},
     "goals": {"errors", "settings"},
     "reward_model": {"errors", "frames", "goals", "settings"},
-    "config": {"errors", "goals", "reward_model", "settings"},
+    "config": {"files", "errors", "goals", "reward_model", "settings"},
     "curriculum": {"errors", "goals", "settings"},
     "serving": {"errors", "frames", "config", "goals", "reward_model"},
     "monitoring": {"errors", "frames", "config"},
@@ -34,9 +35,10 @@ ROOMS = {
     "policies": {"errors", "settings"},
     "envs": {"errors", "frames", "goals"},
     "metrics": {"errors"},
-    "pretraining": {"errors", "frames", "goals", "envs", "metrics", "reward_model"},
+    "pretraining": {"files", "errors", "frames", "goals", "envs", "metrics", "reward_model"},
     "plugin": {"errors", "config", "curriculum", "reward_model", "connectors", "policies"},
     "offline": {
+        "files",
         "errors",
         "frames",
         "settings",
@@ -47,6 +49,7 @@ ROOMS = {
         "serving",
     },
     "run": {
+        "files",
         "errors",
         "frames",
         "settings",
@@ -58,6 +61,7 @@ ROOMS = {
         "plugin",
     },
     "evaluation": {
+        "files",
         "errors",
         "frames",
         "goals",
@@ -68,8 +72,9 @@ ROOMS = {
         "reward_model",
         "run",
     },
-    "sweep": {"errors", "config", "connectors", "monitoring", "plugin", "run", "serving"},
+    "sweep": {"files", "errors", "config", "connectors", "monitoring", "plugin", "run", "serving"},
     "bench": {
+        "files",
         "errors",
         "frames",
         "settings",
@@ -81,6 +86,7 @@ ROOMS = {
         "run",
     },
     "cli": {
+        "files",
         "errors",
         "settings",
         "goals",

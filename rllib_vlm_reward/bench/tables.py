@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rllib_vlm_reward.bench.breakdown import Breakdown
+from rllib_vlm_reward.files import replaced_file
 
 __all__ = ["save_picture", "tables"]
 
@@ -70,5 +71,6 @@ def save_picture(path: Path, breakdown: Breakdown) -> None:
         left += part.share
     axes.set(xlim=(0, 1), yticks=[], xlabel="share of the time", title=breakdown.sentence)
     figure.legend(ncols=len(breakdown.parts), loc="outside lower center")
-    figure.savefig(path, dpi=120)
+    with replaced_file(path) as fresh:
+        figure.savefig(fresh, dpi=120)
     plt.close(figure)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
 from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path, refuse_twice
+from rllib_vlm_reward.files import write_text
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -115,7 +116,7 @@ def landscape_command(
             run = Experiment.from_file(configs[0])
             trajectory = play(run, player=player, seed=seed, goal=goal)
         summary = _trajectory(trajectory, rewards, output, device)
-    (output / "landscape.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_text(output / "landscape.json", json.dumps(summary, indent=1) + "\n")
     names = ", ".join(sorted(file.name for file in output.iterdir()))
     Console(soft_wrap=True).print(f"{output} holds {names}.", markup=False)
 

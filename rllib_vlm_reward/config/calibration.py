@@ -11,6 +11,7 @@ import pydantic
 from pydantic import Field
 
 from rllib_vlm_reward.errors import ConfigError, LabelError
+from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.heads import Head, head_summary
 from rllib_vlm_reward.settings import Positive, Section, dump_settings, read_settings, validated
@@ -180,9 +181,8 @@ class Calibration(Section):
 
     def save(self, path: Path) -> None:
         """Write the calibration to a file as YAML."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = self.model_dump(mode="json", exclude_none=True)
-        path.write_text(dump_settings(content))
+        write_text(path, dump_settings(content))
 
     @classmethod
     def load(cls, path: Path | str) -> "Calibration":

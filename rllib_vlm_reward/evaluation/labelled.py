@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.evaluation.images import decode
+from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.frames import Frames
 
 __all__ = ["FRAMES_AT_ONCE", "LabelledFrames"]
@@ -181,10 +182,8 @@ class LabelledFrames:
             },
             schema=pyarrow.schema(list(_COLUMNS.items()), {b"huggingface": json.dumps(_FEATURES)}),
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.tmp")
-        pyarrow.parquet.write_table(table, fresh)
-        fresh.replace(path)
+        with replaced_file(path) as fresh:
+            pyarrow.parquet.write_table(table, fresh)
 
     @classmethod
     def load(cls, path: Path) -> "LabelledFrames":

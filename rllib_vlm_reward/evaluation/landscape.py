@@ -23,6 +23,7 @@ from rllib_vlm_reward.evaluation.grid import Axis
 from rllib_vlm_reward.evaluation.labelled import FRAMES_AT_ONCE
 from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.trajectory import Trajectory
+from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.reward_model.model import RewardModel
@@ -232,7 +233,8 @@ def save_heat(
         place.imshow(middle[row])
         place.set_axis_off()
         place.set_title(f"{across.name} = {across.values[row]:.2f}", fontsize=8)
-    figure.savefig(path, dpi=100)
+    with replaced_file(path) as fresh:
+        figure.savefig(fresh, dpi=100)
     plt.close(figure)
 
 
@@ -280,7 +282,8 @@ def _save(path: Path, figure: Figure, axes: Axes, across: str) -> None:
     axes.set_xlabel(across, labelpad=1)
     axes.grid(alpha=0.3)
     _draw_legend(figure, axes)
-    figure.savefig(path, dpi=90)
+    with replaced_file(path) as fresh:
+        figure.savefig(fresh, dpi=90)
     plt.close(figure)
 
 

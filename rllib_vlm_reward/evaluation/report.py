@@ -21,6 +21,7 @@ from rllib_vlm_reward.evaluation.figures import title_of
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.reward_charts import CHARTS, save_charts
 from rllib_vlm_reward.evaluation.scored_frames import ScoredFrames
+from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.metrics.bootstrap import Interval
 
@@ -139,11 +140,10 @@ def save(
     """
     found = {**_to_dict(assessments, command), "missing": [*missing]}
     content = json.dumps(found, indent=1, allow_nan=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(content + "\n")
+    write_text(folder / "evaluation.json", content + "\n")
     charts = {name: folder / f"{name}.png" for name in save_charts(folder, assessments)}
     report = page(assessments, charts, command, missing)
-    (folder / "report.html").write_text(report, encoding="utf-8")
+    write_text(folder / "report.html", report)
 
 
 def tables(assessments: Sequence[Assessment]) -> Group:

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rllib_vlm_reward.evaluation.evaluate import Assessment
+from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
 from rllib_vlm_reward.metrics.reliability import reliability
 
@@ -60,7 +61,8 @@ def _save(
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, ncols=2, loc="outside lower center")
-    figure.savefig(path, dpi=150)
+    with replaced_file(path) as fresh:
+        figure.savefig(fresh, dpi=150)
     plt.close(figure)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.reward import changed
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.files import replace_file, write_text
 from rllib_vlm_reward.offline.units import COLUMN, Unit
 
 __all__ = ["Folder", "Report", "UnitFile"]
@@ -73,9 +73,7 @@ class Folder:
                 "relabel wrote. Choose another folder."
             )
         path.mkdir(parents=True, exist_ok=True)
-        fresh = manifest.with_name(f".{MANIFEST}.tmp")
-        fresh.write_text(json.dumps(settings, indent=2) + "\n")
-        fresh.rename(manifest)
+        write_text(manifest, json.dumps(settings, indent=2) + "\n")
 
     def finished(self, units: Sequence[Unit]) -> list[Report]:
         """Return the reports of the units that earlier runs finished; remove unfinished files.
@@ -131,7 +129,7 @@ class UnitFile:
         self._flush()
         self._writer.add_key_value_metadata({_KEY.decode(): json.dumps(dataclasses.asdict(report))})
         self._writer.close()
-        os.replace(self._fresh, self._path)
+        replace_file(self._fresh, self._path)
 
     def abandon(self) -> None:
         """Remove the unfinished file."""

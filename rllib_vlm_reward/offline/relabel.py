@@ -12,6 +12,7 @@ import ray.data
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, RewardError
+from rllib_vlm_reward.files import FolderLock
 from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS_BY_NAME, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
@@ -102,7 +103,7 @@ def relabel(
     Raises:
         FileNotFoundError: there is no recording.
         FileExistsError, ConfigError: the output folder contains other files, or rewards of other
-            settings.
+            settings; or another process is writing it.
         FrameError, GoalError, RewardError: an episode cannot get a reward (the error names its
             file and row), or a setting is not possible for recorded episodes.
         CheckpointError, PoolError: the model cannot be loaded, or the actors cannot be placed.
@@ -113,31 +114,33 @@ def relabel(
     check_encoder(config.encoder, config.serving.precision)
     units = find_units(recording)
     _check_apart(recording, output)
-    reports = Folder(output, config, goal).finished(units)
-    done, skipped = {each.unit for each in reports}, len(reports)
-    encoder = _same_encoder(config, reports)
-    todo = list(bundle([unit for unit in units if unit.name not in done]))
-    progress = _progress(config, units, reports, skipped)
-    report(progress)
-    root = recording if recording.is_dir() else recording.parent
-    given = {
-        "recording": str(root.resolve()),
-        "output": str(output.resolve()),
-        "goal": goal,
-        "encoder": encoder,
-    }
-    if not todo:
+    folder = Folder(output, config, goal)
+    with FolderLock(output):
+        reports = folder.finished(units)
+        done, skipped = {each.unit for each in reports}, len(reports)
+        encoder = _same_encoder(config, reports)
+        todo = list(bundle([unit for unit in units if unit.name not in done]))
+        progress = _progress(config, units, reports, skipped)
+        report(progress)
+        root = recording if recording.is_dir() else recording.parent
+        given = {
+            "recording": str(root.resolve()),
+            "output": str(output.resolve()),
+            "goal": goal,
+            "encoder": encoder,
+        }
+        if not todo:
+            return progress
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        with joined_cluster():
+            for row in _run(config, todo, given):
+                if row["error"]:
+                    raise ERRORS_BY_NAME[row["error"]](row["report"])
+                reports += [Report(**each) for each in json.loads(row["report"])]
+                _same_encoder(config, reports)
+                progress = _progress(config, units, reports, skipped)
+                report(progress)
         return progress
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    with joined_cluster():
-        for row in _run(config, todo, given):
-            if row["error"]:
-                raise ERRORS_BY_NAME[row["error"]](row["report"])
-            reports += [Report(**each) for each in json.loads(row["report"])]
-            _same_encoder(config, reports)
-            progress = _progress(config, units, reports, skipped)
-            report(progress)
-    return progress
 
 
 def _run(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.pretraining.statements import FAMILIES
 from rllib_vlm_reward.reward_model.spec import LAYOUT
 
@@ -116,7 +117,7 @@ def write_card(folder: Path, metrics: dict[str, Any]) -> None:
         unseen=unseen_scores if unseen else "",
         flops=metrics["flops_per_frame"],
     )
-    (folder / "model_card.md").write_text(card)
+    write_text(folder / "model_card.md", card)
 
 
 def _table(scores: dict[str, dict[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from itertools import compress
@@ -18,6 +17,7 @@ from torch.nn.functional import normalize, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
 from rllib_vlm_reward.envs.babyai.tiles import View, draw_tiles
+from rllib_vlm_reward.files import replaced_file, write_text
 from rllib_vlm_reward.pretraining.card import write_card
 from rllib_vlm_reward.pretraining.dataset import Dataset, play
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
@@ -158,7 +158,7 @@ def train_clip(
             family: dataclasses.asdict(score) for family, score in unseen_scores.items()
         },
     }
-    (output / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n")
     write_card(output, metrics)
     return scores
 
@@ -297,9 +297,10 @@ def _save(encoder: CLIPEncoder, source: Path, output: Path) -> None:
     weights = {
         name: value.half().contiguous() for name, value in encoder.model.state_dict().items()
     }
-    safetensors.torch.save_file(weights, output / WEIGHTS)
+    with replaced_file(output / WEIGHTS) as fresh:
+        safetensors.torch.save_file(weights, fresh)
     if (source / CONFIG).resolve() != (output / CONFIG).resolve():
-        shutil.copyfile(source / CONFIG, output / CONFIG)
+        write_text(output / CONFIG, (source / CONFIG).read_text())
 
 
 def _flops(encoder: CLIPEncoder) -> int:

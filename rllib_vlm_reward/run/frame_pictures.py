@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
+from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 from rllib_vlm_reward.run.evaluator import Moment
@@ -29,7 +30,8 @@ A_ROW, GAP = 4, 6
 
 def save_frames(path: Path, frames: Frames) -> None:
     """Save a picture, uint8 ``[H, W, 3]``, as a PNG."""
-    Image.fromarray(frames).save(path)
+    with replaced_file(path) as fresh:
+        Image.fromarray(frames).save(fresh)
 
 
 def save_video(path: Path, moments: Sequence[Moment], threshold: float | None = None) -> None:
@@ -46,7 +48,8 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None = 
         drawn = [draw_moment(moment, threshold) for moment in episode]
         images += drawn
         durations += [250] * (len(drawn) - 1) + [1200]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+    with replaced_file(path) as fresh:
+        images[0].save(fresh, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 
 def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:

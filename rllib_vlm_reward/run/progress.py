@@ -11,6 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
+from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.monitoring import metric_names as names
 
 __all__ = [
@@ -165,7 +166,7 @@ def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, di
 def write_progress(path: Path, history: list[Progress]) -> None:
     """Write the progress as one JSON object per line."""
     lines = [json.dumps(dataclasses.asdict(row)) for row in history]
-    path.write_text("".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_progress(path: Path) -> list[Progress]:

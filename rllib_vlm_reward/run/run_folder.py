@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.files import FolderLock, write_text
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.run.experiment import Experiment
@@ -44,7 +45,8 @@ class RunFolder:
     """The output folder: ``config.yaml``, ``checkpoint/``, ``progress.jsonl``, events and results.
 
     Args:
-        path: the folder; created if it does not exist.
+        path: the folder; created if it does not exist. Until :meth:`close`, no other process can
+            open it.
         experiment: the settings of the run.
         resume: whether to resume from the checkpoint in the folder.
 
@@ -54,7 +56,8 @@ class RunFolder:
         history: the progress of all iterations so far.
 
     Raises:
-        FileExistsError: the folder contains a run, and ``resume`` is off.
+        FileExistsError: the folder contains a run, and ``resume`` is off; or another process is
+            writing it.
         FileNotFoundError: ``resume`` is on, and there is no checkpoint.
         ConfigError: ``resume`` is on, and the run in the folder has other settings.
     """
@@ -64,31 +67,42 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self._config = path / "config.yaml"
         self._progress = path / "progress.jsonl"
-        self._old = path / "checkpoint.old"
-        if self._old.exists() and not self.checkpoint.exists():
-            self._old.rename(self.checkpoint)  # save_checkpoint was killed between its renames
+        self._old, self._fresh = path / "checkpoint.old", path / "checkpoint.new"
         self.history: list[Progress] = []
+        if resume and not path.is_dir():
+            raise self._nothing_to_resume()
+        self._lock = FolderLock(path)
+        try:
+            self._open(experiment, resume=resume)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, experiment: Experiment, *, resume: bool) -> None:
+        self._finish_save()
         if resume:
             self._check_resumable(experiment)
             self.history = read_progress(self.checkpoint / "progress.jsonl")
         elif self.checkpoint.exists():
             raise FileExistsError(
-                f"output: {path} contains a run, expected an empty folder. Use --resume to "
+                f"output: {self.path} contains a run, expected an empty folder. Use --resume to "
                 "continue it, or choose another --output."
             )
-        path.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(experiment.to_yaml())
-        self._board = SummaryWriter(str(path), purge_step=self._next_step())
+        write_text(self._config, experiment.to_yaml())
+        self._board = SummaryWriter(str(self.path), purge_step=self._next_step())
+
+    def _nothing_to_resume(self) -> FileNotFoundError:
+        return FileNotFoundError(
+            f"resume: got no checkpoint in {self.path}, expected {self.checkpoint}. Start the "
+            "run without --resume."
+        )
 
     def _next_step(self) -> int | None:
         return self.history[-1].env_steps + 1 if self.history else None
 
     def _check_resumable(self, experiment: Experiment) -> None:
         if not self.checkpoint.exists():
-            raise FileNotFoundError(
-                f"resume: got no checkpoint in {self.path}, expected {self.checkpoint}. Start the "
-                "run without --resume."
-            )
+            raise self._nothing_to_resume()
         before = read_settings(self._config)
         # A resumed run may train longer and on other machines; all else must stay the same.
         was, now = _fixed(before), _fixed(experiment.to_dict())
@@ -110,14 +124,25 @@ class RunFolder:
 
     def save_checkpoint(self, algorithm: Algorithm) -> None:
         """Save the algorithm and the progress so far; replace the old checkpoint as a whole."""
-        fresh = self.path / "checkpoint.new"
-        for stale in (fresh, self._old):
-            shutil.rmtree(stale, ignore_errors=True)
-        algorithm.save_to_path(str(fresh.resolve()))
-        write_progress(fresh / "progress.jsonl", self.history)
+        self._finish_save()
+        if self._fresh.exists():  # of a save that failed
+            shutil.rmtree(self._fresh)
+        algorithm.save_to_path(str(self._fresh.resolve()))
+        write_progress(self._fresh / "progress.jsonl", self.history)
         if self.checkpoint.exists():
             self.checkpoint.rename(self._old)
-        fresh.rename(self.checkpoint)
+        self._fresh.rename(self.checkpoint)
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def _finish_save(self) -> None:
+        """Do what is left of a save that was interrupted between its renames.
+
+        Only then there is an old checkpoint without a present one, and the new one is complete.
+        """
+        if not self._old.exists():
+            return
+        if not self.checkpoint.exists():
+            (self._fresh if self._fresh.exists() else self._old).rename(self.checkpoint)
         shutil.rmtree(self._old, ignore_errors=True)
 
     def log(self, progress: Progress, result: dict[str, Any]) -> None:
@@ -175,11 +200,14 @@ class RunFolder:
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""
-        (self.path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        write_text(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def close(self) -> None:
-        """Write all remaining TensorBoard events, and close the file."""
-        self._board.close()
+        """Write all remaining TensorBoard events, and let other processes open the folder."""
+        try:
+            self._board.close()
+        finally:
+            self._lock.release()
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

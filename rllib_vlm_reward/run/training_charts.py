@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.progress import FIGURES, Progress
 
@@ -47,7 +48,8 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
     axes.axhline(0, color="black", linewidth=0.5)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=4 if len(agents) < 2 else 2, fontsize=8)
-    figure.savefig(path, dpi=120)
+    with replaced_file(path) as fresh:
+        figure.savefig(fresh, dpi=120)
     plt.close(figure)
 
 

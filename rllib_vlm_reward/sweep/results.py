@@ -16,6 +16,7 @@ from ray.tune.search.sample import Domain
 from scipy.stats import t as student
 
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.files import replaced_file, write_text
 from rllib_vlm_reward.monitoring import metric_names
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.sweep.search_chart import save_search
@@ -115,13 +116,12 @@ class SweepResults:
 
         ``rllib-vlm-reward train`` runs ``best.yaml``, the best experiment.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         for name, rows in (("results.csv", self.rows), ("reports.csv", self.reports)):
-            with (folder / name).open("w", newline="") as file:
+            with replaced_file(folder / name) as fresh, fresh.open("w", newline="") as file:
                 writer = csv.DictWriter(file, ["trial_id", *self.searched, *METRICS])
                 writer.writeheader()
                 writer.writerows(rows)
-        (folder / "best.yaml").write_text(self.best.to_yaml())
+        write_text(folder / "best.yaml", self.best.to_yaml())
         save_search(folder / "results.png", self.searched, self.rows)
 
     def _row(self, config: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:

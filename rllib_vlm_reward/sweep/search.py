@@ -15,6 +15,7 @@ from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward.config import ServingConfig
 from rllib_vlm_reward.errors import ERRORS, ConfigError, PoolError
+from rllib_vlm_reward.files import FolderLock, write_text
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.serving.deployment import Demand, joined_cluster, living_nodes
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -58,6 +59,7 @@ def search(
     Raises:
         pydantic.ValidationError: none of several draws from ``space`` is a valid experiment. If
             the first one fails with an error of this package, that error is raised instead.
+        FileExistsError: another process is writing ``output``.
         ConfigError: no trial has reported results, ``output`` holds another search, or one pool
             would have to serve different models.
         PoolError: the cluster has no room for the shared pool, or for a trial beside it.
@@ -65,14 +67,17 @@ def search(
     description = _describe([space, num_samples, seed, type(scheduler), type(searcher)])
     _check_same(description, output)
     drawn = _any_experiment(space)
-    with joined_cluster(include_dashboard=False), _shared_pool(space, drawn):
+    with (
+        FolderLock(output),
+        joined_cluster(include_dashboard=False),
+        _shared_pool(space, drawn),
+    ):
         _check_room(drawn)
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "search.json").write_text(description)
+        write_text(output / "search.json", description)
         grid = _tuner(space, output, num_samples, scheduler, searcher, seed).fit()
-    points = sum(1 for _ in generate_variants(space))
-    results = SweepResults(grid, space, trials=num_samples * points)
-    results.save(output)
+        points = sum(1 for _ in generate_variants(space))
+        results = SweepResults(grid, space, trials=num_samples * points)
+        results.save(output)
     return results
 
 

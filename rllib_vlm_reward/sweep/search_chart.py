@@ -14,6 +14,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rllib_vlm_reward.files import replaced_file
+
 __all__ = ["draw_search", "save_search"]
 
 OBJECTIVE = "objective"
@@ -33,7 +35,8 @@ Rows = Sequence[Mapping[str, Any]]
 def save_search(path: Path, searched: Sequence[str], rows: Rows) -> None:
     """Save the picture as a PNG, see :func:`draw_search`."""
     figure = draw_search(searched, rows)
-    figure.savefig(path, dpi=110)
+    with replaced_file(path) as fresh:
+        figure.savefig(fresh, dpi=110)
     plt.close(figure)
 
 

@@ -1,6 +1,8 @@
+import contextlib
 import copy
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -8,13 +10,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.metric_names import add_first_group
-from rllib_vlm_reward.run import Experiment
+from rllib_vlm_reward.run import Experiment, loop
 from rllib_vlm_reward.run.console import COLUMNS
 from rllib_vlm_reward.run.progress import FIGURES, Progress, write_progress
 from rllib_vlm_reward.run.run_folder import RunFolder, _changes
 
 ROW = Progress(1, 100, 1.0, None, None, None, None, 9.0)
 EXPERIMENT = Experiment.from_file(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
+
+
+def opened(path, experiment=EXPERIMENT, *, resume=False):
+    return contextlib.closing(RunFolder(path, experiment, resume=resume))
 
 
 class Saved:
@@ -29,40 +35,140 @@ class Saved:
 
 
 def test_a_checkpoint_is_replaced_as_a_whole(tmp_path):
-    folder = RunFolder(tmp_path / "run", EXPERIMENT, resume=False)
-    for content in ("first", "second"):
-        folder.save_checkpoint(Saved(content))
+    with opened(tmp_path / "run") as folder:
+        for content in ("first", "second"):
+            folder.save_checkpoint(Saved(content))
     assert (folder.checkpoint / "state").read_text() == "second"
     left = {path.name for path in folder.path.iterdir() if path.is_dir()}
     assert left == {"checkpoint"}
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_starts_anew(tmp_path):
-    first = RunFolder(tmp_path, EXPERIMENT, resume=False)
-    first.log(ROW, {"a": 1.0})
-    assert RunFolder(tmp_path, EXPERIMENT, resume=False).history == []
+    with opened(tmp_path) as first:
+        first.log(ROW, {"a": 1.0})
+    with opened(tmp_path) as second:
+        assert second.history == []
 
 
-def test_a_kill_between_the_renames_loses_nothing(tmp_path):
-    folder = RunFolder(tmp_path, EXPERIMENT, resume=False)
-    folder.history.append(ROW)
-    folder.save_checkpoint(Saved("only"))
-    folder.checkpoint.rename(tmp_path / "checkpoint.old")
-    again = RunFolder(tmp_path, EXPERIMENT, resume=True)
-    assert (again.checkpoint / "state").read_text() == "only"
-    assert again.history == [ROW]
+class Fails:
+    """Stands for an algorithm: the disk is full when it saves."""
+
+    def save_to_path(self, path):
+        Path(path).mkdir(parents=True)
+        raise OSError("No space left on device")
 
 
-def test_a_resumed_run_may_be_longer_and_nothing_else(tmp_path):
-    folder = RunFolder(tmp_path, EXPERIMENT, resume=False)
-    folder.save_checkpoint(Saved("x"))
-    write_progress(folder.checkpoint / "progress.jsonl", [ROW])
+def killed_between_the_renames(path, *, newer):
+    """A run folder whose last save did not get to its second rename."""
+    with opened(path) as folder:
+        folder.history.append(ROW)
+        folder.save_checkpoint(Saved("older"))
+    folder.checkpoint.rename(path / "checkpoint.old")
+    if newer:
+        Saved("newer").save_to_path(path / "checkpoint.new")
+        write_progress(path / "checkpoint.new" / "progress.jsonl", [ROW])
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_kill_between_the_renames_loses_nothing(tmp_path, newer):
+    killed_between_the_renames(tmp_path, newer=newer)
+    with opened(tmp_path, resume=True) as again:
+        assert (again.checkpoint / "state").read_text() == ("newer" if newer else "older")
+        assert again.history == [ROW]
+
+
+def test_a_save_that_fails_after_an_interrupted_one_leaves_a_checkpoint(tmp_path):
+    with opened(tmp_path) as folder:
+        folder.history.append(ROW)
+        folder.save_checkpoint(Saved("first"))
+        folder.checkpoint.rename(tmp_path / "checkpoint.old")  # interrupted here
+        with pytest.raises(OSError, match="No space"):
+            folder.save_checkpoint(Fails())
+    with opened(tmp_path, resume=True) as again:
+        assert (again.checkpoint / "state").read_text() == "first"
+        again.save_checkpoint(Saved("second"))
+    assert not (tmp_path / "checkpoint.new").exists()
+
+
+def test_resume_on_a_full_disk_keeps_the_settings(tmp_path, monkeypatch):
+    with opened(tmp_path) as folder:
+        folder.save_checkpoint(Saved("x"))
+        write_progress(folder.checkpoint / "progress.jsonl", [ROW])
+    before = (tmp_path / "config.yaml").read_text()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
     longer = EXPERIMENT.model_copy(
         update={"stop": EXPERIMENT.stop.model_copy(update={"env_steps": 10**9})}
     )
-    assert RunFolder(tmp_path, longer, resume=True).history == [ROW]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with opened(tmp_path, resume=True):
+            pass  # the same settings are not written
+        with pytest.raises(OSError, match="No space"):
+            opened(tmp_path, longer, resume=True)
+    assert (tmp_path / "config.yaml").read_text() == before
+    with opened(tmp_path, longer, resume=True):  # the failure gave the lock back
+        assert "1000000000" in (tmp_path / "config.yaml").read_text()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with opened(tmp_path), pytest.raises(FileExistsError, match="is writing this folder"):
+        opened(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        opened(tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+def learn(folder, monkeypatch, outcomes, algorithm):
+    """Run the loop with made-up iterations; return its reports."""
+    steps, news = iter(outcomes), []
+
+    def iterate(*_):
+        outcome = next(steps)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome, {}
+
+    monitor = SimpleNamespace(histograms=list, highlights=None)
+    callbacks = SimpleNamespace(monitor=monitor, show_highlights=lambda _: None)
+    algorithm.config = SimpleNamespace(is_multi_agent=True)  # no evaluator
+    monkeypatch.setattr(loop, "callbacks_of", lambda _: callbacks)
+    monkeypatch.setattr(loop, "iterate", iterate)
+    with pytest.raises(type(outcomes[-1]), match=str(outcomes[-1])):
+        loop._learn(algorithm, EXPERIMENT, folder, news.append)
+    return news
+
+
+def test_any_error_ends_with_a_checkpoint(tmp_path, monkeypatch):
+    with opened(tmp_path) as folder:
+        news = learn(folder, monkeypatch, [ValueError("the env's")], Saved("x"))
+        assert news == ["error in the first iteration: nothing to save"]
+        assert not folder.checkpoint.exists()
+        news = learn(folder, monkeypatch, [ROW, ValueError("the env's")], Saved("x"))
+        assert news[-1] == "saved after iteration 1: resume with --resume"
+    with opened(tmp_path, resume=True) as again:
+        assert again.history == [ROW]
+
+
+def test_an_error_is_not_hidden_by_a_save_that_fails_too(tmp_path, monkeypatch):
+    with opened(tmp_path) as folder:
+        news = learn(folder, monkeypatch, [ROW, ValueError("the env's")], Fails())
+    assert "cannot be saved (OSError: No space left on device): there is none" in news[-1]
+
+
+def test_a_resumed_run_may_be_longer_and_nothing_else(tmp_path):
+    with opened(tmp_path) as folder:
+        folder.save_checkpoint(Saved("x"))
+        write_progress(folder.checkpoint / "progress.jsonl", [ROW])
+    longer = EXPERIMENT.model_copy(
+        update={"stop": EXPERIMENT.stop.model_copy(update={"env_steps": 10**9})}
+    )
+    with opened(tmp_path, longer, resume=True) as again:
+        assert again.history == [ROW]
     with pytest.raises(ConfigError, match="seed"):
-        RunFolder(tmp_path, EXPERIMENT.model_copy(update={"seed": 9}), resume=True)
+        opened(tmp_path, EXPERIMENT.model_copy(update={"seed": 9}), resume=True)
 
 
 def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path):
@@ -70,18 +176,20 @@ def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path)
         vlm = EXPERIMENT.vlm_reward.model_copy(update=changes)
         return EXPERIMENT.model_copy(update={"vlm_reward": vlm})
 
-    RunFolder(tmp_path, EXPERIMENT, resume=False).save_checkpoint(Saved("x"))
-    write_progress(tmp_path / "checkpoint" / "progress.jsonl", [ROW])
-    RunFolder(
-        tmp_path, with_reward(serving={"num_actors": 8, "num_gpus_per_actor": 0.5}), resume=True
-    )
+    with opened(tmp_path) as folder:
+        folder.save_checkpoint(Saved("x"))
+        write_progress(folder.checkpoint / "progress.jsonl", [ROW])
+    served = with_reward(serving={"num_actors": 8, "num_gpus_per_actor": 0.5})
     fewer = {**EXPERIMENT.env_runners, "num_env_runners": 0}
-    RunFolder(tmp_path, EXPERIMENT.model_copy(update={"env_runners": fewer}), resume=True)
+    for allowed in (served, EXPERIMENT.model_copy(update={"env_runners": fewer})):
+        with opened(tmp_path, allowed, resume=True):
+            pass
     with pytest.raises(
         ConfigError, match=r"vlm_reward\.threshold \(was 0\.5, now 0\.9\).*may_change"
     ):
-        RunFolder(tmp_path, with_reward(threshold=0.9), resume=True)
-    RunFolder(tmp_path, with_reward(threshold=0.9, may_change=True), resume=True)
+        opened(tmp_path, with_reward(threshold=0.9), resume=True)
+    with opened(tmp_path, with_reward(threshold=0.9, may_change=True), resume=True):
+        pass
 
 
 RESULT = {
@@ -104,9 +212,8 @@ RESULT = {
 def test_tensorboard_shows_each_figure_once_and_the_useful_ones_first(tmp_path):
     result = copy.deepcopy(RESULT)
     add_first_group(result)
-    folder = RunFolder(tmp_path, EXPERIMENT, resume=False)
-    folder.log(ROW, result)
-    folder.close()
+    with opened(tmp_path) as folder:
+        folder.log(ROW, result)
     assert EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"] == [
         "env_runner_group/actor_manager_num_outstanding_async_reqs",
         "env_runners/episode_return_mean",
