@@ -71,8 +71,8 @@ def train(
             the env or the reward are wrong.
     """
     config = experiment.to_algorithm_config()  # first, so that its errors come at once
-    folder = RunFolder(output, experiment, resume=resume)
     with (
+        contextlib.closing(RunFolder(output, experiment, resume=resume)) as folder,
         joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES),
         _exit_at_sigterm(),
     ):
@@ -87,7 +87,6 @@ def train(
             _learn(algorithm, experiment, folder, report)
             return _conclude(algorithm, experiment, folder, report)
         finally:
-            folder.close()
             if algorithm is not None:
                 algorithm.stop()
 
@@ -129,24 +128,38 @@ def _learn(algorithm: Algorithm, experiment: Experiment, folder: RunFolder, repo
                 picture_at = progress.env_steps + stop.env_steps // 10
                 _log_pictures(folder, evaluator, progress, experiment)
     except AlarmError:
-        report("alarm: saving a checkpoint for --resume")
         # There is no progress for this iteration, since the alarm stopped it.
         env_steps = history[-1].env_steps if history else 0
         _log_scores(folder, callbacks_of(algorithm).monitor, env_steps, experiment)
-        folder.save_checkpoint(algorithm)
+        _save_at_end(algorithm, folder, "alarm", report, trained=True)
         raise
-    except (KeyboardInterrupt, SystemExit):
-        if history:
-            report("interrupted: saving a checkpoint")
-            folder.save_checkpoint(algorithm)
-            report(f"saved after iteration {history[-1].iteration}: resume with --resume")
-        else:
-            report("interrupted in the first iteration: nothing to save")
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+        why = "interrupted" if interrupted else "error"
+        _save_at_end(algorithm, folder, why, report, trained=bool(history))
         raise
     finally:
         if evaluator is not None:
             evaluator.close()
     folder.save_checkpoint(algorithm)
+
+
+def _save_at_end(
+    algorithm: Algorithm, folder: RunFolder, why: str, report: Report, *, trained: bool
+) -> None:
+    """Save what was trained before training ended early, without hiding why it ended."""
+    if not trained:
+        report(f"{why} in the first iteration: nothing to save")
+        return
+    report(f"{why}: saving a checkpoint")
+    try:
+        folder.save_checkpoint(algorithm)
+    except Exception as error:
+        kept = "the last one is kept" if folder.checkpoint.exists() else "there is none"
+        report(f"the checkpoint cannot be saved ({type(error).__name__}: {error}): {kept}")
+        return
+    iteration = folder.history[-1].iteration if folder.history else 1
+    report(f"saved after iteration {iteration}: resume with --resume")
 
 
 def _log_pictures(
