@@ -31,6 +31,7 @@ __all__ = ["add_vlm_reward", "reward_of"]
 # The oldest and newest releases on which the tests passed, see docs/ray-versions.md.
 OLDEST_RAY, NEWEST_RAY = (2, 55), (2, 60)
 _LOG = logging.getLogger(__name__)
+_DEFAULT_DELAY_S, _DELAY_S = 60.0, 1.0  # until an env runner restarts after an error
 
 
 def add_vlm_reward(
@@ -97,6 +98,10 @@ def add_vlm_reward(
     frames = _stacked_frames(config)
     factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
     config.env_runners(env_to_module_connector=factory)
+    if config.delay_between_env_runner_restarts_s == _DEFAULT_DELAY_S:
+        # RLlib 2.60 would wait a minute after an error in a remote env runner, and training with
+        # it. Failures are logged, and nothing sampled is an error, so there is no need to wait.
+        config.fault_tolerance(delay_between_env_runner_restarts_s=_DELAY_S)
     user_callbacks = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
     config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *user_callbacks])
     return config

@@ -25,6 +25,7 @@ from rllib_vlm_reward.reward_model.heads import (
 )
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.settings import (
+    Positive,
     Section,
     dump_settings,
     import_path_of,
@@ -94,6 +95,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             ``serving`` are common to all agents. None instead of keys keeps the env's reward.
         alarms: what happens if the reward cannot be trusted: ``warn`` logs it, ``error`` ends
             training with an error, ``off`` disables the checks. See docs/alarms.md.
+        stalled_seconds: seconds of training without a new env step after which training ends with
+            an error that says which env runners, actors or nodes are missing. Raise it if the env
+            needs longer for a fragment.
         may_change: allow restoring a checkpoint that was written with another reward.
 
     Raises:
@@ -141,6 +145,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         default_factory=dict
     )
     alarms: Annotated[Literal["warn", "error", "off"], ELSEWHERE] = "warn"
+    stalled_seconds: Annotated[Positive, ELSEWHERE] = 300.0
     may_change: Annotated[bool, ELSEWHERE] = False
 
     @pydantic.model_validator(mode="before")

@@ -31,7 +31,8 @@ The connection to RLlib:
 * :mod:`pipeline`: access to RLlib's pipelines, and to all that has no public name in RLlib;
 * :mod:`episodes`: one interface to single-agent and multi-agent episodes;
 * :mod:`early_end`: the env wrapper that can be reset from outside;
-* :mod:`failure`: reports an error in an env runner to the driver.
+* :mod:`failure`: reports an error in an env runner to the driver;
+* :mod:`sampling`: raises an error if env runners fail, or if nothing is sampled any more.
 """
 
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks

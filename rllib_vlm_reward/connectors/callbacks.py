@@ -30,7 +30,8 @@ from rllib_vlm_reward.connectors.pipeline import (
 )
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.errors import PoolError, RewardError
+from rllib_vlm_reward.connectors.sampling import Sampling
+from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS, add_first_group
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.serving.deployment import Group
@@ -59,7 +60,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._pool: RewardPool | None = None
         self._encoder: str | None = None
         self._run = uuid.uuid4().hex[:12]
-        self._dropped = 0
+        self._sampling = Sampling(config, self._run)
         self._highlights = False
         self.monitor = RewardMonitor(config)
 
@@ -95,8 +96,9 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             reward.attach(self._pool.name, self._run, gamma=gamma, encoder=self._encoder)
             reward.monitor = self.monitor  # so that checkpoints contain its state
         for embedding in driver_pieces(algorithm, GoalEmbedding):
-            embedding.attach(self._pool.name, self._run, encoder=self._encoder)
+            embedding.attach(self._pool.name, encoder=self._encoder)
             embedding.embed_goals()  # so that checkpoints contain the embeddings
+        self._sampling.look_before_each_step(algorithm, self._pool)
 
     def on_env_runners_recreated(
         self,
@@ -144,26 +146,14 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """Raise the errors of the env runners, and update the curriculum and the monitor.
 
         Raises:
-            RewardError: an env runner failed, the scores never change, or RLlib dropped all
-                samples.
+            RewardError: an env runner failed, the scores never change, RLlib dropped all samples,
+                or nothing was sampled for ``stalled_seconds``.
             AlarmError: an alarm begins, and the configuration has ``alarms: error``.
             ConfigError: the episodes lack the signal that the curriculum reads.
         """
-        self._raise_failures()
+        if self._pool is not None:
+            self._sampling.end_iteration(algorithm, self._pool, result)
         advance(algorithm, result)
-        dropped = result.get("fault_tolerance", {}).get("num_env_runners_dropped_lifetime", 0)
-        if dropped > self._dropped and not _sampled(result):
-            raise RewardError(
-                f"iteration: RLlib dropped {dropped - self._dropped} samples because they took "
-                f"longer than sample_timeout_s ({algorithm.config.sample_timeout_s} s), so the "
-                "agent learnt nothing. If 'Worker exception caught' appears in the log above, an "
-                "env runner failed and Ray 2.60 waits before it restarts it: fix that error. "
-                "Otherwise free the CPUs if other programs use them; raise sample_timeout_s (in "
-                "config.env_runners(), or under env_runners in the YAML); lower "
-                "train_batch_size_per_learner or rollout_fragment_length; or give the reward more "
-                "actors or GPUs."
-            )
-        self._dropped = dropped
         if self._pool is not None:
             self.monitor.update(result, self._pool.describe())
         add_first_group(result)
@@ -173,13 +163,19 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._highlights = True
         algorithm.env_runner_group.foreach_env_runner(self._attach(False))
 
-    def on_evaluate_end(self, **kwargs: Any) -> None:
+    def on_evaluate_end(self, *, evaluation_metrics: dict[str, Any], **kwargs: Any) -> None:
         """Raise the errors of the evaluation env runners.
 
         Raises:
             RewardError: an env runner failed.
         """
-        self._raise_failures()
+        steps = evaluation_metrics.get(ENV_RUNNERS, {}).get("num_env_steps_sampled", 0)
+        self.raise_failures(goes_on=steps > 0)  # which is False for NaN
+
+    def raise_failures(self, *, goes_on: bool = False) -> None:
+        """Raise the new failures of the env runners, see :meth:`.Sampling.raise_failures`."""
+        if self._pool is not None:
+            self._sampling.raise_failures(self._pool, goes_on=goes_on)
 
     def _attach(self, evaluates: bool) -> Callable[[EnvRunner], None]:
         assert self._pool is not None
@@ -191,14 +187,6 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             evaluates=evaluates,
             highlights=self._highlights and not evaluates,
         )
-
-    def _raise_failures(self) -> None:
-        # Several trials may share a pool: each trial raises only the failures of its own run.
-        prefix = f"{self._run}: "
-        failures = self._pool.failures() if self._pool is not None else []
-        failures = [text.removeprefix(prefix) for text in failures if text.startswith(prefix)]
-        if failures:
-            raise RewardError("env runners failed:\n" + "\n".join(failures))
 
 
 def callbacks_of(algorithm: Algorithm) -> VLMRewardCallbacks:
@@ -212,10 +200,6 @@ def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
     """Return the groups of env runners, and for each whether it runs evaluation."""
     groups = ((algorithm.env_runner_group, False), (algorithm.eval_env_runner_group, True))
     return [(group, evaluates) for group, evaluates in groups if group is not None]
-
-
-def _sampled(result: dict[str, Any]) -> bool:
-    return bool(result.get(ENV_RUNNERS, {}).get("num_env_steps_sampled", 0))
 
 
 def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardPool, bool]:

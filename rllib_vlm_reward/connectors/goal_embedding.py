@@ -14,7 +14,6 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import goal_text
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, GOAL_TEXT, SHOWN_GOAL
-from rllib_vlm_reward.connectors.failure import reported
 from rllib_vlm_reward.errors import CheckpointError, GoalError
 from rllib_vlm_reward.reward_model.encoder import Encoder, checked, load_encoder
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -59,22 +58,20 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         self._embeddings: dict[str, npt.NDArray[np.float32]] = {}  # by prompt
         self._prompts: dict[str, str] = {}  # by the text of a goal
         self._pool_name: str | None = None
-        self._run = ""
         self._fingerprint: str | None = None
         self._encoder: Encoder | None = None
         super().__init__(input_observation_space, input_action_space)
 
-    def attach(self, pool_name: str, run: str = "", *, encoder: str | None = None) -> None:
-        """Set the pool that computes the embeddings, and the run for which it does.
+    def attach(self, pool_name: str, *, encoder: str | None = None) -> None:
+        """Set the pool that computes the embeddings.
 
         Args:
             pool_name: Ray name of the pool; the piece connects to it when it first needs it.
-            run: name of the run, for error reports.
             encoder: fingerprint of the pool's weights, for checkpoints.
         """
         if pool_name != self._pool_name:
             self._embeddings.clear()
-        self._pool_name, self._run, self._fingerprint = pool_name, run, encoder
+        self._pool_name, self._fingerprint = pool_name, encoder
 
     def embed_goals(self) -> None:
         """Request the embeddings of all goals, for checkpoints; the pool has computed them."""
@@ -185,8 +182,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             if self._pool_name is None:
                 embedding = self._encode(prompt)
             else:
-                with reported(self._pool, self._run):
-                    (embedding,) = self._pool().embed_texts([prompt])
+                (embedding,) = self._pool().embed_texts([prompt])
             self._embeddings[prompt] = embedding.clip(-1.0, 1.0)
         return self._embeddings[prompt]
 

@@ -19,6 +19,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from ray.util import get_current_placement_group
 
 from rllib_vlm_reward.connectors.episodes import Episodes
+from rllib_vlm_reward.connectors.failure import ReportingSample
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.reward import VLMReward
@@ -100,6 +101,8 @@ def attach_pieces(
 ) -> None:
     """Set the pool, the run and the role of an env runner's connector pieces.
 
+    From now on the env runner raises a user's own errors, and reports them if it is remote.
+
     Args:
         env_runner: the env runner.
         pool_name: Ray name of the pool.
@@ -110,6 +113,8 @@ def attach_pieces(
     """
     for piece in env_runner._env_to_module.connectors:
         if isinstance(piece, VLMReward):
+            pool = (lambda: reward_piece(env_runner).pool) if env_runner.worker_index else None
+            env_runner.sample = ReportingSample(env_runner.sample, pool, run)
             piece.attach(
                 pool_name,
                 run,
@@ -121,7 +126,7 @@ def attach_pieces(
             if highlights and env_runner.worker_index <= MOST_RUNNERS:
                 piece.show_highlights()
         elif isinstance(piece, GoalEmbedding):
-            piece.attach(pool_name, run, encoder=encoder)
+            piece.attach(pool_name, encoder=encoder)
         elif isinstance(piece, GoalWeights):
             piece.attach(evaluates=evaluates, is_remote=env_runner.worker_index > 0)
 

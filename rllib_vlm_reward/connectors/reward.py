@@ -14,7 +14,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import RenderedOnce
 from rllib_vlm_reward.connectors.early_end import end_early
 from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
-from rllib_vlm_reward.connectors.failure import reported
+from rllib_vlm_reward.connectors.failure import Failure
 from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
@@ -158,27 +158,26 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """
         if self._pool_name is None and metrics is None:
             return batch
-        with reported(lambda: self.pool, self.run):
-            stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
-            self._update_rows(episodes)
-            separate_infos(episodes)
-            for row, stream, episode in self._rewarded(episodes):
-                stream.start(episode)
-                if stream.has_stepped(episode):
-                    rows, agent_episodes = stepped.setdefault(stream, ([], []))
-                    rows.append(row)
-                    agent_episodes.append(episode)
-            env = None if self.env is None else RenderedOnce(self.env)
+        stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
+        self._update_rows(episodes)
+        separate_infos(episodes)
+        for row, stream, episode in self._rewarded(episodes):
+            stream.start(episode)
+            if stream.has_stepped(episode):
+                rows, agent_episodes = stepped.setdefault(stream, ([], []))
+                rows.append(row)
+                agent_episodes.append(episode)
+        env = None if self.env is None else RenderedOnce(self.env)
+        for stream, (rows, agent_episodes) in stepped.items():
+            stream.submit(env, self.pool, rows, agent_episodes)
+        if self.config.mode == "synchronous":
             for stream, (rows, agent_episodes) in stepped.items():
-                stream.submit(env, self.pool, rows, agent_episodes)
-            if self.config.mode == "synchronous":
-                for stream, (rows, agent_episodes) in stepped.items():
-                    fired = stream.pay()
-                    self._report_error(stream)
-                    if self.config.early_end:
-                        assert self.env is not None
-                        end_early(self.env, rows, agent_episodes, fired)
-            self._drop_frames(episodes)
+                fired = stream.pay()
+                self._report_error(stream)
+                if self.config.early_end:
+                    assert self.env is not None
+                    end_early(self.env, rows, agent_episodes, fired)
+        self._drop_frames(episodes)
         return batch
 
     def flush(self, samples: Episodes, ongoing: Episodes, metrics: MetricsLogger) -> None:
@@ -192,11 +191,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         Raises:
             RewardError: a step of a chunk was not observed.
         """
-        with reported(lambda: self.pool, self.run):
-            leaving, staying = self._by_stream(samples), self._by_stream(ongoing)
-            for stream in self._streams.values():
-                stream.flush(leaving[stream], staying[stream], metrics)
-                self._report_error(stream)
+        leaving, staying = self._by_stream(samples), self._by_stream(ongoing)
+        for stream in self._streams.values():
+            stream.flush(leaving[stream], staying[stream], metrics)
+            self._report_error(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the settings of the reward, the moments of the normaliser and the monitor's state.
@@ -319,11 +317,11 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     def _report_error(self, stream: RewardStream) -> None:
         """Report to the pool that the scores of a stream cannot be right.
 
-        The error is not raised here, since RLlib 2.60 would wait a minute and restart the env
-        runner. The driver raises it when the iteration ends (VLMRewardCallbacks).
+        The error is not raised here, since RLlib 2.60 would restart the env runner. The driver
+        raises it when the iteration ends (:class:`.Sampling`).
         """
         if stream.error:
-            self.pool.report_failure(f"{self.run}: {stream.error}")
+            Failure(self.run, stream.error, fatal=True).report(lambda: self.pool)
             stream.error = None
 
 

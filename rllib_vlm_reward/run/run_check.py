@@ -74,7 +74,7 @@ def _score_a_step(algorithm: Algorithm) -> list[ScoredFrame]:
         recorder = Recorder()
         piece.record(recorder)
         runner.sample(num_timesteps=1, explore=False)
-        callbacks_of(algorithm).on_evaluate_end()  # raises the errors that the piece reported
+        callbacks_of(algorithm).raise_failures()  # the errors that the piece reported
         return recorder.frames
     finally:
         runner.stop()

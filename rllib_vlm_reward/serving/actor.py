@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ __all__ = ["CONTROL", "RewardActor"]
 
 CONTROL = "control"
 _MAX_SCORERS = 64
+_MOST_FAILURES = 200  # of env runners; older ones are forgotten
 _FIRST_BATCH_SIZE = 64  # until best_batch_size has measured a better one
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -82,7 +83,7 @@ class RewardActor:
         self._loading = threading.Lock()
         self._scorers: OrderedDict[str, Scorer] = OrderedDict()
         self._scorers_lock = threading.Lock()
-        self._failures: list[str] = []
+        self._failures: deque[str] = deque(maxlen=_MOST_FAILURES)
         self._meter = Meter(self._name, self._lanes.count)
         self._batcher = Batcher(
             self._forward,

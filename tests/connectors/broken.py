@@ -74,3 +74,12 @@ class NaNEnv(PaintedEnv):
 
 class LateNaNEnv(NaNEnv):
     first = 2
+
+
+class RaisingEnv(PaintedEnv):
+    """Raises the user's own mistake in the fourth step of an episode, after the build's check."""
+
+    def step(self, action):
+        if self.t == 3:
+            raise KeyError("the user's own mistake")
+        return super().step(action)

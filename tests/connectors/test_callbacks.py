@@ -8,6 +8,7 @@ import ray
 import recount
 from painted import PaintedEnv
 from ray import tune
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.tune.utils import flatten_dict
 
@@ -137,6 +138,38 @@ def test_a_failure_in_a_remote_env_runner_is_raised_on_the_driver(vlm_config, pp
     # Nor does another run that shares the pool stumble over it.
     algorithm = add_vlm_reward(ppo(), vlm_config(serving={"pool_name": shared_pool})).build_algo()
     algorithm.train()
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("num_env_runners", [0, 2])
+def test_the_traceback_of_the_users_env_is_shown_in_seconds(
+    num_env_runners, vlm_config, ppo, shared_pool
+):
+    config = ppo(broken.RaisingEnv, num_env_runners=num_env_runners)
+    algorithm = add_vlm_reward(config, vlm_config(serving={"pool_name": shared_pool})).build_algo()
+    begin = time.monotonic()
+    with pytest.raises((KeyError, RewardError), match="the user's own mistake") as raised:
+        algorithm.train()
+    assert time.monotonic() - begin < 30  # RLlib's own delay is 60 s
+    algorithm.stop()
+    if num_env_runners:
+        assert "broken.py" in str(raised.value)
+        assert "raise KeyError" in str(raised.value)
+    else:
+        assert raised.traceback[-1].path.name == "broken.py"
+
+
+def test_a_failure_ends_an_iteration_that_rllib_never_ends(vlm_config, shared_pool):
+    config = (
+        DQNConfig()
+        .environment(broken.RaisingEnv)
+        .env_runners(num_env_runners=1, rollout_fragment_length=16)
+        .training(num_steps_sampled_before_learning_starts=10_000)
+        .rl_module(model_config={"fcnet_hiddens": [8]})
+    )
+    algorithm = add_vlm_reward(config, vlm_config(serving={"pool_name": shared_pool})).build_algo()
+    with pytest.raises(RewardError, match="the user's own mistake"):
+        algorithm.train()
     algorithm.stop()
 
 

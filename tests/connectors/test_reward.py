@@ -4,7 +4,7 @@ from painted import BANK, ENV_REWARD, GOALS, PaintedEnv
 from red_pool import red_score
 
 from rllib_vlm_reward.connectors.pipeline import reward_piece
-from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
+from rllib_vlm_reward.errors import GoalError, PoolError, RewardError
 from rllib_vlm_reward.monitoring.scored_steps import Recorder
 
 BOTH = pytest.mark.parametrize("mode", ["synchronous", "deferred"])
@@ -115,19 +115,6 @@ def test_it_follows_the_env_runner_to_a_new_vector_env(mode, vlm_config, env_run
     assert reward_piece(runner).env is runner.env
     for episode in runner.sample():
         assert np.allclose(episode.get_rewards(), scores_of(episode))
-
-
-def test_an_error_is_reported_in_the_name_of_the_run(vlm_config, env_runner, red_pool):
-    class FadingEnv(PaintedEnv):
-        def render(self):
-            frame = super().render()
-            return frame if self.t < 3 else frame[:8]
-
-    runner = env_runner(vlm_config(), FadingEnv)
-    with pytest.raises(FrameError, match="mixed sizes"):
-        runner.sample(num_timesteps=300)
-    (failure,) = red_pool.failures
-    assert failure.startswith("this run: FrameError: ")
 
 
 def test_steps_that_were_not_scored_are_an_error(vlm_config, env_runner):
