@@ -8,15 +8,20 @@ import json
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals.others import OtherPrompts, PromptGroup, digest
 from rllib_vlm_reward.goals.template import Template
 
-__all__ = ["CURRICULUM_FIELDS", "Goal", "GoalSet", "expand_goals"]
+__all__ = ["CURRICULUM_FIELDS", "MOST_GOALS", "Goal", "GoalSet", "check_number", "expand_goals"]
+
+MOST_GOALS = 100_000
+"""The most goals of one pattern."""
 
 CURRICULUM_FIELDS = frozenset({"family", "difficulty"})
 """Fields of a goal that do not affect rewards."""
@@ -32,7 +37,8 @@ class Goal:
     Attributes:
         text: the instruction that env and agent get; unique in the set.
         prompt: the text that CLIP reads: a description of the success state.
-        negatives: the other members of L in the paper's equation 1, as CLIP reads them.
+        negatives: the other members of L in the paper's equation 1, as CLIP reads them: a tuple, or
+            :class:`.OtherPrompts`, which is equal to one.
         baseline: description of the state before success, for the goal-baseline head (vlmrm).
         family: name of the group of goals to which it belongs in a curriculum; changes no reward.
         difficulty: a finite number, larger is harder; None if unknown. It changes no reward.
@@ -53,13 +59,17 @@ negatives, so its probability can never exceed 1/2. Remove it from the negatives
 
     text: str
     prompt: str
-    negatives: tuple[str, ...] = ()
+    negatives: Sequence[str] = ()
     baseline: str | None = None
     family: str = ""
     difficulty: float | None = None
 
     def __post_init__(self) -> None:
-        statements: tuple[str, ...] = (self.text, self.prompt, *self.negatives)
+        # A group's prompts are distinct, and each is checked with the goal that has it.
+        negatives = self.negatives
+        if isinstance(negatives, OtherPrompts):
+            negatives = negatives.group.fixed
+        statements: tuple[str, ...] = (self.text, self.prompt, *negatives)
         if self.baseline is not None:
             statements += (self.baseline,)
         if any(not statement.strip() for statement in statements):
@@ -77,8 +87,8 @@ negatives, so its probability can never exceed 1/2. Remove it from the negatives
                 f"goal {self.text!r}: it is among its negatives, expected descriptions of other "
                 f"states than its prompt {self.prompt!r}. Remove it from the negatives."
             )
-        if len(set(self.negatives)) < len(self.negatives):
-            twice = sorted({n for n in self.negatives if self.negatives.count(n) > 1})
+        if len(set(negatives)) < len(negatives):
+            twice = sorted(_repeated(negatives))
             raise GoalError(f"goal {self.text!r}: negatives {twice} are repeated. Give each once.")
         if self.baseline == self.prompt:
             raise GoalError(
@@ -128,7 +138,7 @@ class GoalSet:
             raise GoalError("goal set: got no goal, expected at least one. Add a goal.")
         texts = self.texts
         if len(set(texts)) < len(texts):
-            twice = sorted({text for text in texts if texts.count(text) > 1})
+            twice = sorted(_repeated(texts))
             raise GoalError(f"goal set: {twice} are given more than once. Give each once.")
 
     @classmethod
@@ -172,15 +182,24 @@ class GoalSet:
             group = positions.setdefault(template, {})
             group.setdefault(prompt, len(group))
         prompts_of = {template: list(group) for template, group in positions.items()}
+        groups = {
+            template: PromptGroup(
+                prompts, [*([template.nothing] if template.nothing else []), *negatives]
+            )
+            for template, prompts in prompts_of.items()
+        }
         rng = random.Random(seed)
         goals = []
         for text, (prompt, template) in members.items():
-            position = positions[template][prompt]
-            others = _draw_others(text, prompts_of[template], position, num_negatives, rng)
-            fixed = ([template.nothing] if template.nothing else []) + list(negatives)
-            drawn = [other for other in others if other not in fixed]
+            others: Sequence[str]
+            if num_negatives is None:
+                others = OtherPrompts(groups[template], prompt)
+            else:
+                position, fixed = positions[template][prompt], groups[template].fixed
+                drawn = _draw_others(text, prompts_of[template], position, num_negatives, rng)
+                others = (*(other for other in drawn if other not in fixed), *fixed)
             family = template.goal if template.family is None else template.family
-            goals.append(Goal(text, prompt, tuple(drawn + fixed), baseline, family))
+            goals.append(Goal(text, prompt, others, baseline, family))
         return cls(tuple(goals))
 
     def __len__(self) -> int:
@@ -202,10 +221,18 @@ class GoalSet:
     @cached_property
     def statements(self) -> tuple[str, ...]:
         """The distinct texts that CLIP reads: prompts, negatives and baselines."""
-        texts = (
-            (g.prompt, *g.negatives, *((g.baseline,) if g.baseline else ())) for g in self.goals
-        )
-        return tuple(dict.fromkeys(itertools.chain.from_iterable(texts)))
+        found: dict[str, None] = {}
+        seen: set[PromptGroup] = set()
+        for goal in self.goals:
+            found[goal.prompt] = None
+            group = goal.negatives.group if isinstance(goal.negatives, OtherPrompts) else None
+            if group not in seen:  # its other goals add no statement but their prompt
+                found |= dict.fromkeys(goal.negatives)
+            if group is not None:
+                seen.add(group)
+            if goal.baseline:
+                found[goal.baseline] = None
+        return tuple(found)
 
     @cached_property
     def families(self) -> dict[str, tuple[int, ...]]:
@@ -218,11 +245,8 @@ class GoalSet:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, as a hexadecimal text, of everything in the set that affects rewards."""
-        goals = [
-            {key: value for key, value in goal.items() if key not in CURRICULUM_FIELDS}
-            for goal in self.to_dict()["goals"]
-        ]
-        content = json.dumps({"goals": goals}, sort_keys=True)
+        goals = [(g.text, g.prompt, f"{digest(g.negatives):x}", g.baseline) for g in self.goals]
+        content = json.dumps(goals)
         return hashlib.sha256(content.encode()).hexdigest()
 
     @cached_property
@@ -247,7 +271,9 @@ class GoalSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the set as plain lists, dicts, strings and numbers."""
-        return {"goals": [dataclasses.asdict(goal) for goal in self.goals]}
+        fields = [field.name for field in dataclasses.fields(Goal)]
+        goals = [{name: getattr(goal, name) for name in fields} for goal in self.goals]
+        return {"goals": [{**goal, "negatives": tuple(goal["negatives"])} for goal in goals]}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> "GoalSet":
@@ -270,12 +296,10 @@ def _match(text: str, templates: Sequence[Template]) -> tuple[str, Template]:
 
 
 def _draw_others(
-    text: str, prompts: list[str], position: int, number: int | None, rng: random.Random
+    text: str, prompts: list[str], position: int, number: int, rng: random.Random
 ) -> list[str]:
     """Draw from all prompts except the one at ``position``, without copying the list."""
     rest = len(prompts) - 1
-    if number is None:
-        return prompts[:position] + prompts[position + 1 :]
     if not 0 <= number <= rest:
         raise GoalError(
             f"goal {text!r}: num_negatives is {number}, expected 0 to {rest}, the number of other "
@@ -288,8 +312,9 @@ def expand_goals(pattern: str) -> list[str]:
     """Expand the choices ``{a|b}`` of a pattern; the last choice varies fastest.
 
     Raises:
-        GoalError: a brace is not closed or not opened; or braces, brackets or a bar expand to
-            nothing, so that the pattern would be one literal goal.
+        GoalError: a brace is not closed or not opened; braces, brackets or a bar expand to
+            nothing, so that the pattern would be one literal goal; or there are more than
+            :data:`MOST_GOALS` goals.
 
     Example:
         >>> expand_goals("pick up the {red|blue} {ball|key}")
@@ -317,4 +342,31 @@ def expand_goals(pattern: str) -> list[str]:
                 "`words`; for a text with these characters, give {text: ...}."
             )
     choices = [part.split("|") if i % 2 else [part] for i, part in enumerate(parts)]
+    check_number(pattern, math.prod(map(len, choices)))
     return ["".join(choice) for choice in itertools.product(*choices)]
+
+
+def check_number(pattern: str, number: int) -> None:
+    """Check that a pattern does not have too many goals, before they are made.
+
+    Raises:
+        GoalError: there are more than :data:`MOST_GOALS` goals.
+
+    Example:
+        >>> check_number("{a|b}" * 22, 2**22)
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: goals: the pattern '{a|b}{a|b}{a|b}{a|b}{a|b}{a|b}...' \
+has 4,194,304 goals, expected at most 100,000. Use fewer choices, or list the goals that the env \
+has.
+    """
+    if number > MOST_GOALS:
+        excerpt = pattern if len(pattern) <= 60 else f"{pattern[:30]}..."
+        raise GoalError(
+            f"goals: the pattern {excerpt!r} has {number:,} goals, expected at most "
+            f"{MOST_GOALS:,}. Use fewer choices, or list the goals that the env has."
+        )
+
+
+def _repeated(texts: Iterable[str]) -> set[str]:
+    return {text for text, number in Counter(texts).items() if number > 1}

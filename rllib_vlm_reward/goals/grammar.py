@@ -1,8 +1,10 @@
 """Goals from a grammar: patterns with blanks, and a split into training and evaluation."""
 
 import difflib
+import math
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, combinations, product
@@ -12,6 +14,7 @@ import pydantic
 from pydantic import Field
 
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals.goal_set import check_number
 from rllib_vlm_reward.settings import Section
 
 __all__ = ["Grammar", "HeldOut", "Split"]
@@ -98,7 +101,7 @@ class Grammar(Section):
         self._check_partners()
         texts = (*self.split.training, *self.split.evaluation)
         if len(set(texts)) < len(texts):
-            twice = next(text for text in texts if texts.count(text) > 1)
+            twice = next(text for text, number in Counter(texts).items() if number > 1)
             raise GoalError(
                 f"grammar: {twice!r} is made more than once, expected once. Remove one of the "
                 "patterns that make it."
@@ -198,12 +201,13 @@ class Grammar(Section):
 
     def _check_words(self) -> None:
         all_words = [word for words in self.words.values() for word in words]
+        numbers = Counter(all_words)
         for word in all_words:
             if not word.strip() or set(word) & set("{}"):
                 raise GoalError(
                     f"words: got {word!r}, expected a text without braces. Correct or remove it."
                 )
-            if all_words.count(word) > 1:
+            if numbers[word] > 1:
                 raise GoalError(
                     f"words: {word!r} is given more than once, expected each word in one list. "
                     "Remove it from the others; {name} and {name2} both use the list `name`."
@@ -214,6 +218,9 @@ class Grammar(Section):
             _check_name(name, self.words, f"pattern {pattern!r}, its blank")
         for name in self.words:
             _check_name(name, used, "words without a blank in any pattern")
+        for pattern in patterns:
+            lists = (self.words[_list_of(blank)] for blank in set(_blanks(pattern)))
+            check_number(pattern, math.prod(map(len, lists)))
 
     def _check_held_out(self) -> None:
         held_out = self.held_out

@@ -1,13 +1,13 @@
 """The text bank: the embeddings of all statements of a goal set."""
 
-import itertools
-
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.goals.others import OtherPrompts, PromptGroup
 
 __all__ = ["TextBank"]
 
@@ -59,8 +59,7 @@ class TextBank:
         self._counts = torch.from_numpy(counts).to(device)
         # Computed on the CPU, since a lane's CUDA stream would not wait for another stream.
         self._starts = torch.from_numpy(counts.cumsum() - counts).to(device)
-        negatives = itertools.chain.from_iterable(g.negatives for g in goals.goals)
-        flat = np.fromiter((rows[text] for text in negatives), np.int32, int(counts.sum()))
+        flat = _negative_rows(goals, rows)
         self._negative_rows = torch.from_numpy(flat).to(device)
 
     def goal(self, goals: Tensor) -> Tensor:
@@ -116,3 +115,20 @@ class TextBank:
         mask = steps < counts
         places = torch.where(mask, self._starts[goals, None] + steps, 0)
         return torch.cat([self._goal_rows[goals, None], self._negative_rows[places]], dim=1), mask
+
+
+def _negative_rows(goals: GoalSet, rows: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Return the rows of all negatives, goal after goal; a group is looked up once."""
+    of_groups: dict[PromptGroup, npt.NDArray[np.int32]] = {}
+    parts = []
+    for goal in goals.goals:
+        others = goal.negatives
+        if not isinstance(others, OtherPrompts):
+            parts.append(np.array([rows[text] for text in others], np.int32))
+            continue
+        if others.group not in of_groups:
+            texts = (*others.group.prompts, *others.group.fixed)
+            of_groups[others.group] = np.array([rows[text] for text in texts], np.int32)
+        of_group = of_groups[others.group]
+        parts.append(of_group[of_group != rows[others.prompt]])
+    return np.concatenate(parts)
