@@ -8,8 +8,8 @@ import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.episode_metrics import success_of
-from rllib_vlm_reward.errors import GoalError, LabelError
-from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.errors import FrameError, GoalError, LabelError
+from rllib_vlm_reward.evaluation.images import encode, size_of
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.players import Act, PlayedEnv
 from rllib_vlm_reward.run.experiment import Experiment
@@ -55,7 +55,7 @@ def collect(
     Raises:
         GoalError: the env names no goal of the run, or ``held_out`` is set and the run holds out
             no goals.
-        FrameError: the env gives no frame.
+        FrameError: the env gives no frame, or frames of several sizes.
         LabelError: a player is unknown, or the env reports no ground truth.
 
     Example:
@@ -81,11 +81,13 @@ def collect(
             report(player, 0)
             if player not in played.acts:
                 parts.append(_play_run(player, experiment, episodes, seed, held_out=held_out))
+                _check_size(parts)
                 report(player, episodes)
                 continue
             for index in range(episodes):
                 goal = requests[index % len(requests)]
                 parts.append(_episode(played, player, seed, index, goal, config.success_key))
+                _check_size(parts)
                 report(player, index + 1)
     return LabelledFrames.join(parts)
 
@@ -153,6 +155,17 @@ def _episode(
         steps_to_go=to_go,
         player=player,
     )
+
+
+def _check_size(parts: Sequence[LabelledFrames]) -> None:
+    """Check that the last part's frames have the size of the first frame of all."""
+    last, expected = parts[-1], size_of(parts[0].images[0])
+    for image, episode, step in zip(last.images, last.episodes, last.steps, strict=True):
+        if size_of(image) != expected:
+            raise FrameError(
+                f"episode {episode}, step {step}: got a frame of {size_of(image)} pixels (width, "
+                f"height), expected {expected} as in the first one. Let the env give one size."
+            )
 
 
 def _act(played: PlayedEnv, player: str, seed: int) -> Act:

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from rllib_vlm_reward.errors import FrameError
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["decode", "encode", "read_image"]
+__all__ = ["decode", "encode", "read_image", "size_of"]
 
 
 def encode(frame: Frames) -> bytes:
@@ -17,6 +17,17 @@ def encode(frame: Frames) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def size_of(image: bytes) -> tuple[int, int]:
+    """Return the width and height of an encoded frame, without decoding its pixels.
+
+    Example:
+        >>> size_of(encode(np.zeros((8, 6, 3), np.uint8)))
+        (6, 8)
+    """
+    with Image.open(io.BytesIO(image)) as opened:
+        return opened.size
 
 
 def decode(image: bytes, name: str) -> Frames:

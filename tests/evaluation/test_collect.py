@@ -57,6 +57,16 @@ class Corridor(gym.Env):
         return {"rgb": self.picture}, {"goal": self.goal, "rgb": self.picture}
 
 
+class Growing(Corridor):
+    """Its frames are larger from the second step on."""
+
+    def _show(self):
+        observation, info = super()._show()
+        if self.t > 1:
+            self.picture = np.zeros((9, 8, 3), np.uint8)
+        return observation, info
+
+
 class Guided(Corridor):
     def expert_action(self):
         return 1
@@ -69,6 +79,7 @@ class Guided(Corridor):
 def _envs():
     register_env("corridor", lambda config: Corridor(config))
     register_env("guided", lambda config: Guided(config))
+    register_env("growing", lambda config: Growing(config))
 
 
 def corridor(env="guided", *, held_out=False, env_config=(), **reward):
@@ -202,6 +213,11 @@ def test_what_cannot_be_labelled_is_refused(experiment, options, error, words):
 
 def invoke(*arguments):
     return CliRunner().invoke(app, ["collect", *map(str, arguments)])
+
+
+def test_frames_of_several_sizes_are_refused_when_the_first_is_seen():
+    with pytest.raises(FrameError, match=r"random-0-0, step 2: .* \(8, 9\) .* expected \(8, 8\)"):
+        collect(corridor("growing"), players=["random"], episodes=100)
 
 
 def test_the_command_plays_the_quickstart_and_counts(tmp_path):
