@@ -27,7 +27,8 @@ def size_of(image: bytes) -> tuple[int, int]:
         (6, 8)
     """
     with Image.open(io.BytesIO(image)) as opened:
-        return opened.size
+        width, height = opened.size
+    return width, height
 
 
 def decode(image: bytes, name: str) -> Frames:
