@@ -100,7 +100,7 @@ ROOMS = {
     },
 }
 LIBRARIES = {
-    "open_clip": {"reward_model/clip.py"},
+    "open_clip": {"reward_model/clip.py", "reward_model/fetching.py"},
     "ray": {
         "serving",
         "monitoring",

@@ -10,6 +10,7 @@
 * :mod:`tower`: a CLIP's image encoder in one precision;
 * :mod:`encoder`: the base class of encoders, and how to load one by name;
 * :mod:`tokens`: what a model reads of a text;
+* :mod:`fetching`: what a CLIP needs beside its weights: network, package, tokenizer;
 * :mod:`clip`: open_clip's models; no other module builds them;
 * :mod:`cache`: keeps embeddings, so that no frame or text is encoded twice;
 * :mod:`bank`: the embeddings of the goals' texts;
@@ -18,8 +19,8 @@
 * :mod:`model`: joins all of these: frames and goals in, scores out;
 * :mod:`batch_size`: finds a good batch size for a model and device.
 
-Import from these modules. Only :mod:`clip` loads open_clip, which takes 200 MB and which an env
-runner does not need; :mod:`heads` and :mod:`scorer` do not import torch either.
+Import from these modules. Only :mod:`clip` and :mod:`fetching` load open_clip, which takes 200 MB
+and which an env runner does not need; :mod:`heads` and :mod:`scorer` do not import torch either.
 
 Letters in shapes: B frames, D length of an embedding, G goals, K negatives of a goal,
 N statements.

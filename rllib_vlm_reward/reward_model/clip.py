@@ -21,6 +21,11 @@ from rllib_vlm_reward.errors import CheckpointError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction
+from rllib_vlm_reward.reward_model.fetching import (
+    check_tokenizer,
+    fetch_errors,
+    uses_transformers,
+)
 from rllib_vlm_reward.reward_model.precision import (
     TOLERANCE,
     largest_changes,
@@ -163,7 +168,9 @@ class CLIPEncoder(Encoder):
         resolve(precision, torch.device(device))
         parsed = _look_up(spec)
         path = _fetch(parsed)
-        with checkpoint_errors(spec, "its tokenizer cannot be fetched"):
+        check_tokenizer(parsed)
+        from_hub = parsed.model.startswith(HUB) or uses_transformers(parsed)
+        with fetch_errors(spec, "its tokenizer cannot be fetched", from_hub=from_hub):
             tokenizer = open_clip.get_tokenizer(parsed.model)
         model = _build(parsed)
         if path is not None:
@@ -281,7 +288,7 @@ def check_clip(spec: str) -> None:
 with QuickGELU, which ViT-B-32 is built without, so every embedding would be wrong. Use \
 'ViT-B-32-quickgelu/openai'.
     """
-    _look_up(spec)
+    check_tokenizer(_look_up(spec))
 
 
 def check_clip_goals(spec: str, goals: GoalSet) -> None:
@@ -383,7 +390,8 @@ def clip_embed_dim(spec: str) -> int:
         512
     """
     parsed = _look_up(spec)
-    with checkpoint_errors(spec, "its configuration cannot be fetched"):
+    from_hub = parsed.model.startswith(HUB)
+    with fetch_errors(spec, "its configuration cannot be fetched", from_hub=from_hub):
         return int(open_clip.get_model_config(parsed.model)["embed_dim"])
 
 
@@ -493,7 +501,7 @@ def _fetch(spec: Spec) -> Path | None:
     """Return the file of the weights, after downloading it if needed; None for random weights."""
     if not isinstance(spec.weights, str):
         return spec.weights
-    with checkpoint_errors(spec.text, "its weights cannot be fetched"):
+    with fetch_errors(spec.text, "its weights cannot be fetched", from_hub=True):
         if spec.weights.startswith(HUB):
             return Path(download_pretrained_from_hf(spec.weights.removeprefix(HUB)))
         return Path(download_pretrained(open_clip.get_pretrained_cfg(spec.model, spec.weights)))

@@ -89,7 +89,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
         source: where the weights come from, for the error message.
 
     Raises:
-        CheckpointError: names are missing or unknown, or shapes differ; the model is not changed.
+        CheckpointError: names are missing or unknown, shapes differ, or a weight is not finite; the
+            model is not changed.
 
     Example:
         >>> load_weights(torch.nn.Linear(1, 1), {"weight": torch.ones(1, 1)}, source="mine.pt")
@@ -116,6 +117,13 @@ architecture: 1 missing ['bias']. Name the architecture with which they were tra
             f"{source}: the weights are of another architecture: {', '.join(found)}. "
             "Name the architecture with which they were trained."
         )
+    for key, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            kind = "NaN" if value.isnan().any() else "infinite values"
+            raise CheckpointError(
+                f"{source}: the weights hold {kind} in {key}, so no score would be a number. Copy "
+                "the file again, or choose an earlier checkpoint of that training."
+            )
     model.load_state_dict(weights)
 
 

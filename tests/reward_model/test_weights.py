@@ -142,3 +142,13 @@ def test_fingerprint_is_of_names_types_shapes_and_values():
     nudged.weight.data[0, 0] += 1e-6
     others = [fingerprint(other) for other in (renamed, transposed, nudged, linear().double())]
     assert len({same, *others}) == 5
+
+
+@pytest.mark.parametrize(("value", "kind"), [(float("nan"), "NaN"), (-float("inf"), "infinite")])
+def test_weights_that_are_not_finite_are_refused_by_name(value, kind):
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.clone()
+    weights = {"weight": torch.tensor([[1.0, value]]), "bias": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=rf"mine\.pt: the weights hold {kind}.* in weight"):
+        load_weights(model, weights, source="mine.pt")
+    assert torch.equal(model.weight, before)
