@@ -188,6 +188,9 @@ def pytest_addoption(parser):
         "--full-matrix", action="store_true", help="each algorithm by each road, not pairwise"
     )
     parser.addoption(
+        "--chaos-seconds", type=float, default=4, help="how long tests/chaos kills a small run"
+    )
+    parser.addoption(
         "--fresh-workers", action="store_true", help="Ray's workers import all by themselves"
     )
 
