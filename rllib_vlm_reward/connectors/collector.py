@@ -94,9 +94,10 @@ class SteppedEnvs:
         if frames is None:
             raise FrameError(
                 f"env.render(): got render_mode {self._env.render_mode!r}, expected 'rgb_array'. "
-                'Create the env with render_mode="rgb_array" (for a gymnasium id: '
-                'config.environment(env_config={"render_mode": "rgb_array"})), or set '
-                "frames.source."
+                "If the observation is the frame, set frames.source to obs or obs:KEY. Otherwise "
+                'let the env set self.render_mode = "rgb_array", or pass '
+                'env_config={"render_mode": "rgb_array"} to config.environment() and let the env '
+                "take it from there."
             )
         return [frames[row] for row in self.rows]
 

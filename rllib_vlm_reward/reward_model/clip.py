@@ -450,9 +450,10 @@ def _check_tag(spec: Spec, tag: str, *, needs_quick_gelu: bool) -> None:
     entry = open_clip.get_pretrained_cfg(spec.model, tag)
     if not entry:
         tags = open_clip.list_pretrained_tags_by_model(spec.model)
+        got = f"{tag!r} is neither a file nor a tag of {spec.model}" if tag else "got no tag"
         raise CheckpointError(
-            f"encoder {spec.text!r}: {tag!r} is neither a file nor a tag of {spec.model}. "
-            f"Expected one of {tags}, a path to weights, or 'random'."
+            f"encoder {spec.text!r}: {got}. Expected '{spec.model}/TAG', where TAG is one of "
+            f"{tags}, a path to weights, or 'random'."
         )
     # The reverse case is not an error: open_clip's entry for roberta-ViT-B-32 lacks quick_gelu.
     if entry.get("quick_gelu") and needs_quick_gelu:

@@ -39,7 +39,7 @@ def assert_no_new_actor(before):
 @pytest.mark.parametrize(
     ("env", "error", "says"),
     [
-        (broken.SilentEnv, FrameError, 'render_mode="rgb_array"'),
+        (broken.SilentEnv, FrameError, 'render_mode = "rgb_array"'),
         (broken.FloatEnv, FrameError, "float64"),
         (broken.GreyEnv, FrameError, "grey frames"),
         (broken.UnevenEnv, FrameError, "mixed sizes"),
@@ -58,7 +58,7 @@ def test_a_broken_env_stops_the_build_before_the_pool_starts(
 
 def test_a_remote_env_runner_tells_the_driver(vlm_config, ppo, cluster):
     config = add_vlm_reward(ppo(broken.SilentEnv, num_env_runners=1), vlm_config())
-    with pytest.raises(FrameError, match='render_mode="rgb_array"'):
+    with pytest.raises(FrameError, match='render_mode = "rgb_array"'):
         config.build_algo()
 
 

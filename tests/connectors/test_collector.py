@@ -60,7 +60,7 @@ def test_a_source_without_frames_says_what_it_gave(source, observation, info, sa
 def test_an_env_that_does_not_render_is_told_how_to():
     env = vector_env(render_mode=None)
     env.reset()
-    with pytest.raises(FrameError, match='render_mode="rgb_array"'):
+    with pytest.raises(FrameError, match=r"set frames\.source to obs.*env_config=\{\"render_mode"):
         collect_frames("render", env, [0], [None], [{}])
 
 

@@ -31,7 +31,7 @@ def with_transformers(monkeypatch):
     [
         ("ViT-B-33/openai", r"no architecture 'ViT-B-33'.*ViT-B-32"),
         ("runs/clip", r"no folder 'runs/clip'"),
-        ("ViT-B-32", r"one of \['openai', .*'random'"),
+        ("ViT-B-32", r"got no tag\. Expected 'ViT-B-32/TAG'.*\['openai', .*'random'"),
         ("ViT-B-32/laion9b", r"'laion9b' is neither a file nor a tag.*laion2b_s34b_b79k"),
         ("ViT-B-32/gone.pt", r"no file gone\.pt"),
         ("ViT-B-32/openai", r"QuickGELU.*Use 'ViT-B-32-quickgelu/openai'"),
