@@ -4,7 +4,10 @@ import traceback
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
+from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import unbatch
@@ -45,7 +48,9 @@ def preflight(
         _check_vector_env(env_runner.env, config)
         if weights_piece(env_runner) is not None:
             _check_goals(env_runner.env, config)
-        return _check_step(env_runner.env, config, evaluates)
+        warning = _check_step(env_runner.env, config, evaluates)
+        _check_policy(env_runner)
+        return warning
     except (FrameError, GoalError, RewardError) as error:
         return error
     except Exception:
@@ -125,6 +130,36 @@ def _check_step(
     rows = list(range(env.num_envs))
     collect_frames(config.frames.source, env, rows, unbatch(observations), infos)
     return warning
+
+
+def _check_policy(env_runner: EnvRunner) -> None:
+    """Give RLlib's own policy a uint8 frame, since its CNN takes none.
+
+    Otherwise it fails when sampling begins, and RLlib waits a minute and reports a timeout.
+    """
+    module: Any = env_runner.module
+    space = getattr(module, "observation_space", None)
+    # A connector of the user may convert frames without declaring it in the space.
+    converts = getattr(env_runner.config._env_to_module_connector, "user_factory", None) is not None
+    if converts or not type(module).__module__.startswith("ray.rllib.algorithms."):
+        return
+    if not (
+        isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+    ):
+        return
+    try:
+        with torch.no_grad():
+            module.forward_inference(
+                {Columns.OBS: torch.zeros((1, *space.shape), dtype=torch.uint8)}
+            )
+    except RuntimeError as error:
+        raise RewardError(
+            f"policy: RLlib's default policy does not take the observations, uint8 "
+            f"{list(space.shape)} ({error}). Set goal_embedding=True in the reward and "
+            "config.rl_module(rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule)), "
+            "which takes uint8 frames; or give an RLModule of your own; or let the env return "
+            "float32."
+        ) from error
 
 
 def _check_agents(

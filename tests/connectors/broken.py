@@ -2,6 +2,7 @@
 
 import time
 
+import gymnasium as gym
 import numpy as np
 from painted import PaintedEnv
 
@@ -21,6 +22,16 @@ class FloatEnv(PaintedEnv):
 class GreyEnv(PaintedEnv):
     def render(self):
         return super().render()[..., 0]
+
+
+class PictureEnv(PaintedEnv):
+    """Observes uint8 frames, which RLlib's default CNN does not take."""
+
+    observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+
+    def _show(self):
+        _, info = super()._show()
+        return np.zeros((64, 64, 3), np.uint8), info
 
 
 class UnevenEnv(PaintedEnv):

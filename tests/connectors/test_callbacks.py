@@ -42,6 +42,7 @@ def assert_no_new_actor(before):
         (broken.SilentEnv, FrameError, 'render_mode = "rgb_array"'),
         (broken.FloatEnv, FrameError, "float64"),
         (broken.GreyEnv, FrameError, "grey frames"),
+        (broken.PictureEnv, RewardError, r"uint8 \[64, 64, 3\].*GoalConditionedModule"),
         (broken.UnevenEnv, FrameError, "mixed sizes"),
         (broken.StrangerEnv, GoalError, "unknown goal 'a yellow wall'"),
         (broken.TextSuccessEnv, RewardError, "info has 'False'"),
