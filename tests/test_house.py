@@ -122,7 +122,15 @@ LIBRARIES = {
         "offline",
         "bench",
     },
-    "torch": {"reward_model", "serving", "policies", "pretraining", "run", "bench"},
+    "torch": {
+        "reward_model",
+        "serving",
+        "connectors/preflight.py",  # which tries the policy
+        "policies",
+        "pretraining",
+        "run",
+        "bench",
+    },
     "pydantic": {
         "settings",
         "goals",
