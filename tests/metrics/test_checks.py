@@ -27,7 +27,9 @@ OF_LABELS = {
     ),
 }
 OF_NUMBERS = {"epic": epic_distance, "rank_correlation": rank_correlation}
-every = pytest.mark.parametrize("metric", (OF_LABELS | OF_NUMBERS).values(), ids=str)
+every = pytest.mark.parametrize(
+    "metric", (OF_LABELS | OF_NUMBERS).values(), ids=OF_LABELS | OF_NUMBERS
+)
 
 
 @every
