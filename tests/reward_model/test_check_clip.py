@@ -94,7 +94,7 @@ def test_the_twin_that_an_error_names_is_accepted(spec):
     check_encoder(str(caught.value).split("Use '")[1].split("'")[0])
 
 
-def test_the_twins_in_open_clips_table_are_accepted():
+def test_the_twins_in_open_clips_table_are_accepted(with_transformers):
     hubs = {
         open_clip.get_pretrained_cfg(*pair).get("hf_hub") for pair in open_clip.list_pretrained()
     }
