@@ -37,8 +37,7 @@ class Goal:
     Attributes:
         text: the instruction that env and agent get; unique in the set.
         prompt: the text that CLIP reads: a description of the success state.
-        negatives: the other members of L in the paper's equation 1, as CLIP reads them: a tuple, or
-            :class:`.OtherPrompts`, which is equal to one.
+        negatives: the other members of L in the paper's equation 1, as CLIP reads them.
         baseline: description of the state before success, for the goal-baseline head (vlmrm).
         family: name of the group of goals to which it belongs in a curriculum; changes no reward.
         difficulty: a finite number, larger is harder; None if unknown. It changes no reward.
@@ -59,7 +58,7 @@ negatives, so its probability can never exceed 1/2. Remove it from the negatives
 
     text: str
     prompt: str
-    negatives: Sequence[str] = ()
+    negatives: Sequence[str] = ()  # a tuple, or OtherPrompts, which are equal to one
     baseline: str | None = None
     family: str = ""
     difficulty: float | None = None
