@@ -55,7 +55,7 @@ PRIVATE_NAMES = {
         "test_the_registry_has_what_was_registered_and_nothing_of_gymnasium",
     ),
     "_env_to_module_connector": (
-        {"plugin.py"},
+        {"plugin.py", "connectors/preflight.py"},
         "test_a_configuration_keeps_factory_and_module_as_they_were_given",
     ),
     "_rl_module_spec": (

@@ -129,15 +129,15 @@ class Client:
         texts = itertools.cycle(self._config.training_goals.texts)
         for episode, text in zip(episodes, texts, strict=False):
             episode.add_env_reset(0.0, {"goal": text})
-        piece(rl_module=None, batch={}, episodes=episodes)
         metrics = MetricsLogger()
+        piece(rl_module=None, batch={}, episodes=episodes, metrics=metrics)
 
         def fragment() -> int:
             nonlocal episodes
             for _ in range(steps):
                 for episode in episodes:
                     episode.add_env_step(0.0, 0, 0.0, {})
-                piece(rl_module=None, batch={}, episodes=episodes)
+                piece(rl_module=None, batch={}, episodes=episodes, metrics=metrics)
             ongoing = [episode.cut() for episode in episodes]
             piece.flush(episodes, ongoing, metrics)
             metrics.reduce()

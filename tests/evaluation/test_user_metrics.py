@@ -133,9 +133,7 @@ def test_the_command_shows_it_in_table_json_and_report(tmp_path, monkeypatch):
         candidate["goals"][goal]["own_metrics.solved_episodes"] for goal in CONFIG.goal_set.texts
     ]
     assert all(each["value"] is not None for each in solved)
-    head, row = (line for line in ran.stdout.splitlines()[:5] if line.split()[1:])
-    assert head.split()[-2:] == ["best_f1", "solved_episodes"]
-    assert row.split()[-2] == f"{expected:.3f}"
+    assert {"best_f1", "solved_episodes", f"{expected:.3f}"} <= set(ran.stdout.split())
     cells = Cells(Path("out/report.html").read_text()).cells
     ends = f"{best['low']:.3f} to {best['high']:.3f}"
     assert "best_f1" in cells

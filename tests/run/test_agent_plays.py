@@ -48,7 +48,7 @@ class Small(Remembered):
 
 
 SETTINGS = {
-    "environment": {"env": "test_play.Remembered"},
+    "environment": {"env": "test_agent_plays.Remembered"},
     "env_runners": {"num_env_runners": 0, "rollout_fragment_length": 17},
     "training": {"train_batch_size_per_learner": 17, "minibatch_size": 17, "num_epochs": 1},
     "policy": {"model_config": {"hidden": 8}},
@@ -118,7 +118,7 @@ def test_a_requested_goal_is_posed_and_pursued(folder, told):
 def test_a_goal_that_the_env_does_not_pose_is_pursued_and_nothing_is_said_of_success(
     goal, folder, told
 ):
-    deaf = folder(environment={"env": "test_play.Remembered", "env_config": {"deaf": True}})
+    deaf = folder(environment={"env": "test_agent_plays.Remembered", "env_config": {"deaf": True}})
     episodes = [*play(deaf, episodes=3, goal=goal)]
     assert set(told) == {goal}
     for episode, played in zip(episodes, Remembered.played, strict=True):
@@ -127,7 +127,7 @@ def test_a_goal_that_the_env_does_not_pose_is_pursued_and_nothing_is_said_of_suc
     assert None in {episode.success for episode in episodes}
 
 
-UNTOLD = {"policy": None, "environment": {"env": "test_play.Small"}}
+UNTOLD = {"policy": None, "environment": {"env": "test_agent_plays.Small"}}
 
 
 def test_a_policy_without_a_goal_input_plays_what_the_env_poses(folder, told):

@@ -23,7 +23,6 @@ def config_of(**options):
         (None, [CPU_ONLY, GPU_NODE], 1),
         (0, [GPU_NODE], 0),
         (0.25, [GPU_NODE], 0.25),
-        (2, [GPU_NODE], 2),
     ],
 )
 def test_gpus_default_to_one_each_where_there_are_any(given_gpus, nodes, gpus):
