@@ -127,13 +127,15 @@ def _play(
             "goal. Let the env honour reset(options={'goal': ...}), or train with goal_embedding."
         )
     pursued = chosen if goal is None else goal
-    shown = pursued if agent.takes_goal else None
+    goal_input = pursued if agent.takes_goal else None
     rewards: list[float] = []
     successes: list[bool] = []
     moments: list[Moment] = []
     done = False
     while not done:
-        observation, paid, terminated, truncated, info = env.step(agent.act(observation, shown))
+        observation, paid, terminated, truncated, info = env.step(
+            agent.act(observation, goal_input)
+        )
         rewards.append(float(paid))
         success = None
         if pursued == chosen and reward.success_key in info:
