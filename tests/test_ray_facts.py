@@ -322,7 +322,7 @@ def test_a_pipeline_is_saved_with_its_state_alone(tmp_path):
 
 
 def test_an_env_runner_hands_its_pipeline_the_metrics(runner):
-    """Whoever uses a restored pipeline has none; so VLMReward tells the two apart."""
+    """Whoever uses a restored pipeline has none; so VLMReward can distinguish them."""
     env_runner, spy = runner()
     env_runner.sample()
     assert len(spy.metrics) > 2

@@ -1,4 +1,4 @@
-"""A restored policy acts as RLlib's env runner did, and is told goals that it never saw."""
+"""A restored policy acts as RLlib's env runner did, and takes goals that it never saw."""
 
 import os
 import subprocess
@@ -261,7 +261,7 @@ def test_a_policy_of_one_goal_needs_none(trained):
     assert np.array_equal(
         agent._episode.get_observations(-1)["goal"], agent._embedding.embed(GOALS[0])
     )
-    agent.act(BANK[0], GOALS[1])  # and may be told another
+    agent.act(BANK[0], GOALS[1])  # and may be given another
     agent.act(BANK[0])
     assert np.array_equal(
         agent._episode.get_observations(-1)["goal"], agent._embedding.embed(GOALS[1])

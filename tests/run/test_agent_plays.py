@@ -96,8 +96,8 @@ def test_episodes_are_what_the_env_remembers(folder):
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """Return the goals that an agent is told, one a step."""
+def shown_goals(monkeypatch):
+    """Return the goals that an agent is given, one a step."""
     goals, act = [], Agent.act
 
     def noted(self, observation, goal=None):
@@ -108,19 +108,19 @@ def told(monkeypatch):
     return goals
 
 
-def test_a_requested_goal_is_posed_and_pursued(folder, told):
+def test_a_requested_goal_is_posed_and_pursued(folder, shown_goals):
     episodes = [*play(folder(), episodes=3, goal="a green wall")]
-    assert {it["goal"] for it in Remembered.played} == {"a green wall"} == set(told)
+    assert {it["goal"] for it in Remembered.played} == {"a green wall"} == set(shown_goals)
     assert all(episode.success is not None for episode in episodes)
 
 
 @pytest.mark.parametrize("goal", ["a pink wall", "a red wall"])
 def test_a_goal_that_the_env_does_not_pose_is_pursued_and_nothing_is_said_of_success(
-    goal, folder, told
+    goal, folder, shown_goals
 ):
     deaf = folder(environment={"env": "test_agent_plays.Remembered", "env_config": {"deaf": True}})
     episodes = [*play(deaf, episodes=3, goal=goal)]
-    assert set(told) == {goal}
+    assert set(shown_goals) == {goal}
     for episode, played in zip(episodes, Remembered.played, strict=True):
         expected = played["success"] if played["goal"] == goal else None
         assert (episode.goal, episode.success) == (goal, expected)
@@ -130,10 +130,10 @@ def test_a_goal_that_the_env_does_not_pose_is_pursued_and_nothing_is_said_of_suc
 UNTOLD = {"policy": None, "environment": {"env": "test_agent_plays.Small"}}
 
 
-def test_a_policy_without_a_goal_input_plays_what_the_env_poses(folder, told):
+def test_a_policy_without_a_goal_input_plays_what_the_env_poses(folder, shown_goals):
     run = folder(**UNTOLD)
     assert [it.goal for it in play(run, episodes=1, goal="a blue wall")] == ["a blue wall"]
-    assert set(told) == {None}
+    assert set(shown_goals) == {None}
     with pytest.raises(GoalError, match=r"'a pink wall': the env chose 'a \w+ wall', and this"):
         next(play(run, episodes=1, goal="a pink wall"))
 
