@@ -111,7 +111,7 @@ class FrameCounter:
         return taken
 
     def _continue(self, key: tuple[int, Any], episode: str, frame: Frames) -> _Run:
-        run, digest = self._runs.get(key), _hash(np.ascontiguousarray(frame))
+        run, digest = self._runs.get(key), _hash(np.ascontiguousarray(frame).data)
         if run is None or digest != run.digest:
             begins = run is None or run.episode != episode
             run = self._runs[key] = _Run(digest, _is_blank(frame), episode, begins)
