@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_vlm_reward.envs.house.scene import Pose, Scene
+from rllib_vlm_reward.envs.house.things import Kind
 
 __all__ = ["FIELD", "HAND", "HAND_SCALE", "HEIGHT", "PITCH", "visible_share"]
 
@@ -18,10 +19,11 @@ HAND_SCALE = 0.5
 """The size at which a carried thing is drawn."""
 
 Points = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 _ANGLES = np.arange(8) * math.pi / 4
 _DISC = np.vstack([np.zeros((1, 2)), np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)])
-_HULL = 0.75  # the share of a thing's radius that its surface has on average
+_HULL = 0.75  # the share of its footprint that a thing fills on average
 _LEVELS = (0.15, 0.5, 0.85)
 
 
@@ -29,7 +31,7 @@ def visible_share(scene: Scene, index: int, pose: Pose | None = None) -> float:
     """Return how much of a thing the camera sees, from 0 to 1.
 
     The share is that of 27 points in the thing which lie within the picture, and which no wall, no
-    other thing and nothing in the agent's hand hides. Things are upright cylinders here.
+    other thing and nothing in the agent's hand hides.
 
     Args:
         scene: the state.
@@ -38,7 +40,7 @@ def visible_share(scene: Scene, index: int, pose: Pose | None = None) -> float:
 
     Example:
         >>> from rllib_vlm_reward.envs.house.layout import draw_scene
-        >>> scene = draw_scene(np.random.default_rng(0), num_rooms=1, names=["red ball", "desk"])
+        >>> scene = draw_scene(np.random.default_rng(0), num_rooms=1, names=["cone", "desk"])
         >>> 0 <= visible_share(scene, 0) <= 1
         True
     """
@@ -55,8 +57,10 @@ def visible_share(scene: Scene, index: int, pose: Pose | None = None) -> float:
 
 def _points_of(scene: Scene, index: int) -> Points:
     """Return points of a thing, float64 ``[27, 3]``, (x, y, z)."""
-    kind, (x, z) = scene.kinds[index], scene.places[index]
-    flat = _DISC * kind.radius * _HULL + (x, z)
+    kind, heading = scene.kinds[index], scene.headings[index]
+    cos, sin = math.cos(heading), math.sin(heading)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    flat = (_DISC * kind.footprint * _HULL) @ turn + scene.places[index]
     return np.vstack(
         [
             np.column_stack([flat[:, 0], np.full(len(flat), level * kind.height), flat[:, 1]])
@@ -65,12 +69,17 @@ def _points_of(scene: Scene, index: int) -> Points:
     )
 
 
-def _in_picture(scene: Scene, points: Points, pose: Pose) -> npt.NDArray[np.bool_]:
+def _radius(kind: Kind) -> float:
+    """Return the radius of the upright cylinder that stands for a thing where it hides others."""
+    return _HULL * sum(kind.footprint) / 2
+
+
+def _in_picture(scene: Scene, points: Points, pose: Pose) -> Mask:
     right, up, depth = _to_camera(points, pose)
     half = math.tan(FIELD / 2) * depth
-    inside: npt.NDArray[np.bool_] = (depth > 0) & (abs(right) <= half) & (abs(up) <= half)
+    inside: Mask = (depth > 0) & (abs(right) <= half) & (abs(up) <= half)
     if scene.carried is not None:
-        inside &= ~_behind_hand(scene, right / depth, up / depth)
+        inside = inside & ~_behind_hand(scene, right / depth, up / depth)
     return inside
 
 
@@ -83,25 +92,25 @@ def _to_camera(points: Points, pose: Pose) -> tuple[Points, Points, Points]:
     return right, y * cos - ahead * sin, ahead * cos + y * sin
 
 
-def _behind_hand(scene: Scene, right: Points, up: Points) -> npt.NDArray[np.bool_]:
+def _behind_hand(scene: Scene, right: Points, up: Points) -> Mask:
     """Return which points lie behind the carried thing; right and up are divided by depth."""
     assert scene.carried is not None
     kind, (x, y, depth) = scene.kinds[scene.carried], HAND
-    half, height = HAND_SCALE * kind.radius * _HULL, HAND_SCALE * kind.height
-    behind: npt.NDArray[np.bool_] = (
+    half, height = HAND_SCALE * _radius(kind), HAND_SCALE * kind.height
+    behind: Mask = (
         (abs(right - x / depth) <= half / depth) & (up >= y / depth) & (up <= (y + height) / depth)
     )
     return behind
 
 
-def _walled(scene: Scene, points: Points, pose: Pose) -> npt.NDArray[np.bool_]:
+def _walled(scene: Scene, points: Points, pose: Pose) -> Mask:
     """Return which points a wall hides; doors are higher than the camera."""
     walls, eye, ends = scene.plan.wall_array[None], pose[:2], points[:, None, [0, 2]]
     first, second = walls[..., :2] - eye, walls[..., 2:] - eye
     line, wall = ends - eye, second - first
     apart = _cross(line, first) * _cross(line, second) <= 0
     beyond = _cross(wall, -first) * _cross(wall, ends - eye - first) < 0
-    hidden: npt.NDArray[np.bool_] = (apart & beyond).any(axis=1)
+    hidden: Mask = (apart & beyond).any(axis=1)
     return hidden
 
 
@@ -110,18 +119,18 @@ def _cross(a: Points, b: Points) -> Points:
     return product
 
 
-def _hides(scene: Scene, other: int, points: Points, pose: Pose) -> npt.NDArray[np.bool_]:
+def _hides(scene: Scene, other: int, points: Points, pose: Pose) -> Mask:
     """Return which points another thing hides: lines of sight that enter its cylinder."""
     kind, (x, z) = scene.kinds[other], scene.places[other]
     start = np.array([pose.x - x, pose.z - z])
     along = points[:, [0, 2]] - (pose.x, pose.z)
     a = (along**2).sum(axis=1)
     b = along @ start
-    c = start @ start - (kind.radius * _HULL) ** 2
+    c = start @ start - _radius(kind) ** 2
     root = b * b - a * c
     # All points lie below the camera, so a line is lowest where it leaves the cylinder.
     leaves = np.minimum((-b + np.sqrt(np.maximum(root, 0))) / np.maximum(a, 1e-12), 1)
     enters = (-b - np.sqrt(np.maximum(root, 0))) / np.maximum(a, 1e-12)
     low = HEIGHT + leaves * (points[:, 1] - HEIGHT)
-    hidden: npt.NDArray[np.bool_] = (root > 0) & (enters < 1) & (leaves > 0) & (low < kind.height)
+    hidden: Mask = (root > 0) & (enters < 1) & (leaves > 0) & (low < kind.height)
     return hidden

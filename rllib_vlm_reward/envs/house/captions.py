@@ -1,6 +1,7 @@
 """The statements that a frame of the house shows, in the words of the prompts."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -101,7 +102,7 @@ def visible_pixels(scene: Scene, renderer: Renderer, things: list[int]) -> dict[
     }
 
 
-def _say(scene: Scene, family: str, things: list[tuple[int, ...]]) -> set[str]:
+def _say(scene: Scene, family: str, things: Sequence[tuple[int, ...]]) -> set[str]:
     prompt = TEMPLATES[family].prompt.replace("{}", "%s")
     names = [tuple(scene.kinds[index].name for index in group) for group in things]
     return {prompt % order for group in names for order in {group, group[::-1]}}

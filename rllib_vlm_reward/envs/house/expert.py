@@ -155,7 +155,8 @@ def _search(
 
     order, root = count(), _Node(scene.agent)
     queue = [(rest(root.pose), next(order), root)]
-    costs, done = {root.key(root): 0}, set()
+    costs = {root.key(root): 0}
+    done: set[tuple[int, int, int]] = set()
     while queue and len(done) < _MOST:
         _, _, node = heapq.heappop(queue)
         key = node.key(root)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rllib_vlm_reward.envs.house.floor_plan import FLOORS, WALLS
 from rllib_vlm_reward.envs.house.things import COLORS, KINDS, Kind
 from rllib_vlm_reward.errors import ConfigError
 
@@ -47,6 +48,7 @@ class OpenGL:
         gl: the module ``pyglet.gl``.
         kinds: the number of each kind's display list, by name. A list draws the thing at its
             size, with the middle of its base at the origin.
+        textures: of walls and floors, by name: the ``id`` and the sides in ``metres``.
 
     Raises:
         ConfigError: see :func:`open_gl`.
@@ -73,9 +75,12 @@ class OpenGL:
         self._meshes: Any = _import("miniworld.objmesh")
         self._path: Any = _import("miniworld.utils").get_file_path
         self._buffers: dict[int, Any] = {}
-        self._textures: dict[str, SimpleNamespace] = {}
+        self.textures: dict[str, SimpleNamespace] = {}
         self.use()
         self._set_up()
+        # All at once, or the first episodes would wait for each texture and mesh that is new.
+        for name in (*WALLS, *FLOORS):
+            self.textures[name] = self._load(self._path("textures", f"{name}_1", "png"))
         self.kinds = {name: self._compile(kind) for name, kind in KINDS.items()}
 
     def use(self) -> None:
@@ -89,13 +94,6 @@ class OpenGL:
             with contextlib.redirect_stdout(io.StringIO()):
                 self._buffers[size] = self._opengl.FrameBuffer(size, size, SAMPLES)
         return self._buffers[size]
-
-    def texture(self, name: str) -> SimpleNamespace:
-        """Return one of MiniWorld's textures for walls and floors: its id and sides in metres."""
-        if name not in self._textures:
-            path = self._path("textures", f"{name}_1", "png")
-            self._textures[name] = self._load(path)
-        return self._textures[name]
 
     @contextlib.contextmanager
     def compiled(self) -> Iterator[int]:

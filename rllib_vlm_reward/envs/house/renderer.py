@@ -148,9 +148,6 @@ class Renderer:
 
     def _build(self, plan: FloorPlan) -> None:
         """Compile floors and walls, which stay the same for an episode, in place of the last."""
-        names = {name for room in plan.rooms for name in (room.wall, room.floor)}
-        for name in sorted(names):
-            self._open.texture(name)  # a texture that is loaded within would be compiled, too
         _forget(self._open, self._walls)
         with self._open.compiled() as number:
             self._open.gl.glEnable(self._open.gl.GL_TEXTURE_2D)
@@ -190,7 +187,7 @@ class Renderer:
         corners: list[tuple[float, float, float]],
         metres: list[tuple[float, float]],
     ) -> None:
-        gl, loaded = self._open.gl, self._open.texture(texture)
+        gl, loaded = self._open.gl, self._open.textures[texture]
         gl.glBindTexture(loaded.target, loaded.id)
         gl.glBegin(gl.GL_QUADS)
         gl.glNormal3f(*normal)

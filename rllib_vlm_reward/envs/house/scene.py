@@ -144,9 +144,9 @@ class Scene:
         for index, (x, z) in enumerate(self.places):
             distance = math.hypot(x - pose.x, z - pose.z)
             ahead = (x - pose.x) * dx + (z - pose.z) * dz
-            if distance < least and ahead >= distance * math.cos(REACH_ANGLE):
-                if not self.is_walled(pose, (x, z)):
-                    nearest, least = index, distance
+            within = distance < least and ahead >= distance * math.cos(REACH_ANGLE)
+            if within and not self.is_walled(pose, (x, z)):
+                nearest, least = index, distance
         return nearest
 
     def drop_place(self, pose: Pose) -> Place | None:

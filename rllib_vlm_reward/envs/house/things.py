@@ -26,6 +26,7 @@ class Kind:
         color: key of :data:`COLORS`; None leaves the mesh its own colours.
         radius: of the circle on the floor that nothing else may enter, in metres.
         height: in metres.
+        footprint: half its width and half its depth, in metres. It looks along its width.
     """
 
     name: str
@@ -33,36 +34,34 @@ class Kind:
     color: str | None
     radius: float
     height: float
+    footprint: tuple[float, float]
 
 
-# (mesh, radius, height). MiniWorld's ball has 5,192 triangles, more than all other things
-# together, and its box has nothing that tells it from a ball at 64 pixels.
-_COLORED: dict[str, tuple[str | None, float, float]] = {
-    "ball": (None, 0.24, 0.48),
-    "box": (None, 0.29, 0.42),
-    "key": ("key", 0.32, 0.34),
-}
-_OTHERS: dict[str, tuple[str, float, float]] = {
-    "blue barrel": ("barrel", 0.22, 0.6),
-    "cone": ("cone", 0.24, 0.62),
-    "duckie": ("duckie", 0.27, 0.48),
-    "medkit": ("medkit", 0.29, 0.5),
-    "chair": ("office_chair", 0.26, 0.75),
-    "desk": ("office_desk", 0.34, 0.6),
-    "potion": ("potion", 0.2, 0.62),
-    "keycard": ("keycard", 0.24, 0.52),
-    "tree": ("tree", 0.33, 0.62),
-    "pine": ("tree_pine", 0.24, 0.75),
-}
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
+def _kinds() -> list[Kind]:
+    # MiniWorld's own ball has 5,192 triangles, more than all other things together, and at 64
+    # pixels its box looks like a ball.
+    colored = [
+        Kind("ball", None, None, 0.24, 0.48, (0.24, 0.24)),
+        Kind("box", None, None, 0.29, 0.42, (0.21, 0.21)),
+        Kind("key", "key", None, 0.32, 0.34, (0.14, 0.41)),
+    ]
+    return [
         *(
-            Kind(f"{color} {shape}", mesh, color, radius, height)
-            for (shape, (mesh, radius, height)), color in product(_COLORED.items(), COLORS)
+            dataclasses.replace(kind, name=f"{color} {kind.name}", color=color)
+            for kind, color in product(colored, COLORS)
         ),
-        *(Kind(name, mesh, None, *size) for name, (mesh, *size) in _OTHERS.items()),
-    )
-}
+        Kind("blue barrel", "barrel", None, 0.22, 0.6, (0.21, 0.21)),
+        Kind("cone", "cone", None, 0.24, 0.62, (0.2, 0.2)),
+        Kind("duckie", "duckie", None, 0.27, 0.48, (0.26, 0.18)),
+        Kind("medkit", "medkit", None, 0.29, 0.5, (0.28, 0.15)),
+        Kind("chair", "office_chair", None, 0.26, 0.75, (0.23, 0.22)),
+        Kind("desk", "office_desk", None, 0.34, 0.6, (0.32, 0.16)),
+        Kind("potion", "potion", None, 0.2, 0.62, (0.16, 0.16)),
+        Kind("keycard", "keycard", None, 0.24, 0.52, (0.02, 0.2)),
+        Kind("tree", "tree", None, 0.33, 0.62, (0.33, 0.24)),
+        Kind("pine", "tree_pine", None, 0.24, 0.75, (0.18, 0.18)),
+    ]
+
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _kinds()}
 """All 28 kinds by name: ball, box and key in six colours, and ten others."""
