@@ -79,7 +79,7 @@ def _in_picture(scene: Scene, points: Points, pose: Pose) -> Mask:
     half = math.tan(FIELD / 2) * depth
     inside: Mask = (depth > 0) & (abs(right) <= half) & (abs(up) <= half)
     if scene.carried is not None:
-        inside = inside & ~_behind_hand(scene, right / depth, up / depth)
+        inside = np.logical_and(inside, ~_behind_hand(scene, right / depth, up / depth))
     return inside
 
 

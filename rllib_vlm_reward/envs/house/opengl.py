@@ -90,6 +90,7 @@ class OpenGL:
     def buffer(self, size: int) -> Any:
         """Return MiniWorld's frame buffer of so many pixels a side."""
         if size not in self._buffers:
+            self.use()
             # It prints that it takes fewer samples.
             with contextlib.redirect_stdout(io.StringIO()):
                 self._buffers[size] = self._opengl.FrameBuffer(size, size, SAMPLES)
@@ -110,6 +111,7 @@ class OpenGL:
         # Meshes are scaled, and their normals with them: a small ball would be too bright.
         gl.glEnable(gl.GL_NORMALIZE)
         gl.glShadeModel(gl.GL_SMOOTH)
+        gl.glLightModelfv(gl.GL_LIGHT_MODEL_AMBIENT, (gl.GLfloat * 4)(0.0, 0.0, 0.0, 1.0))
         gl.glColorMaterial(gl.GL_FRONT_AND_BACK, gl.GL_AMBIENT_AND_DIFFUSE)
 
     def _compile(self, kind: Kind) -> int:

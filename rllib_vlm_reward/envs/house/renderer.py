@@ -19,7 +19,7 @@ __all__ = ["Renderer"]
 
 SKY = (0.25, 0.6, 0.9)
 LIGHT_HEIGHT = 5.0
-AMBIENT, DIFFUSE = 0.5, 0.6
+AMBIENT, DIFFUSE = 0.65, 0.5
 NEAREST, FARTHEST = 0.04, 100.0
 MARGIN = 0.3  # metres around the house, seen from above
 
