@@ -1,4 +1,4 @@
-"""Rewards in the house, in three vectorisations, recounted on the learner's side from the frames."""
+"""Rewards in the house, recounted on the learner's side from the frames, in three ways."""
 
 import numpy as np
 import pytest
