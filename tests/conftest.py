@@ -30,8 +30,11 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
 SHARED_POOL = "shared"
-# The examples in these docstrings draw the house.
-DRAWING_EXAMPLES = "rllib_vlm_reward/envs/house/env.py"
+# Examples that draw the house.
+DRAWING_EXAMPLES = (
+    "rllib_vlm_reward/envs/house/env.py",
+    "tests/test_docs.py::test_its_code_runs[house]",
+)
 RAYS = ("own_ray", "own_cluster", "cluster")
 
 # How long an example takes depends on what runs beside it.
