@@ -30,11 +30,8 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
 SHARED_POOL = "shared"
-# Examples that draw the house.
-DRAWING_EXAMPLES = (
-    "rllib_vlm_reward/envs/house/env.py",
-    "tests/test_docs.py::test_its_code_runs[house]",
-)
+# A page whose examples draw the house.
+HOUSE_PAGE = "tests/test_docs.py::test_its_code_runs[house]"
 RAYS = ("own_ray", "own_cluster", "cluster")
 
 # How long an example takes depends on what runs beside it.
@@ -229,7 +226,7 @@ def pytest_collection_modifyitems(items):
     turns = {item: _turn(item) for item in items}
     firsts = {}
     for item, turn in turns.items():
-        if item.nodeid.startswith(DRAWING_EXAMPLES):
+        if item.nodeid == HOUSE_PAGE:
             item.add_marker("house")
         firsts[item.path] = min(turn, firsts.get(item.path, turn))
         if turn < len(RAYS):

@@ -66,10 +66,8 @@ class House(gym.Env[Frames, np.int64]):
         mission: the goal of the episode.
 
     Example:
-        >>> env = gym.make("rllib_vlm_reward/House-v0", num_rooms=1, num_things=3)
-        >>> frame, info = env.reset(seed=1, options={"goal": "go near the blue barrel"})
-        >>> frame.shape, frame.dtype, info
-        ((64, 64, 3), dtype('uint8'), {'goal': 'go near the blue barrel', 'success': False})
+        >>> gym.spec("rllib_vlm_reward/House-v0").entry_point
+        'rllib_vlm_reward.envs.house.env:make_house'
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012

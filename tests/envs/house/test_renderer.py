@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.envs.house.layout import draw_scene
+from rllib_vlm_reward.envs.house.opengl import open_gl
 from rllib_vlm_reward.envs.house.renderer import Renderer
 from rllib_vlm_reward.envs.house.things import KINDS
 
@@ -114,6 +115,19 @@ def test_from_above_every_thing_is_seen_where_it_is():
         row = (z - (low_z + high_z) / 2 + half) / (2 * half) * 256
         reach = (scene.kinds[index].radius + 0.2) / (2 * half) * 256
         assert np.hypot(columns - column, rows - row).max() < reach
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["close", "forget"])
+def test_a_renderer_leaves_no_display_list_behind(forget):
+    renderer, opened = Renderer(64), open_gl()
+    renderer.draw(house(0))
+    (number,) = renderer._walls
+    assert opened.gl.glIsList(number)
+    if not forget:
+        renderer.close()
+    del renderer
+    gc.collect()
+    assert not opened.gl.glIsList(number)
 
 
 def resident():
