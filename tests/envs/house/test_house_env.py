@@ -1,5 +1,8 @@
 """The env: what an agent sees and is told, when an episode ends, and what is refused."""
 
+import gc
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -185,3 +188,33 @@ def test_success_is_the_states_alone(played):
         outcomes.append(before)
     assert any(outcomes)
     assert not all(outcomes)
+
+
+def resident():
+    """Return the memory of this process in MB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="only Linux has it")
+def test_memory_is_flat(long_form):
+    """MiniWorld loses 37 MB for each env that is closed."""
+    episodes, envs = (2000, 200) if long_form else (50, 30)
+    kept = make_house_room()
+
+    def work(episodes, envs):
+        for _ in range(episodes):
+            kept.reset()
+            for _ in range(3):
+                kept.step(kept.action_space.sample())
+        for number in range(envs):
+            env = make_house_room()
+            env.reset()
+            if number % 2:
+                env.close()  # and the others are forgotten
+        gc.collect()
+
+    work(50, 30)
+    before = resident()
+    work(episodes, envs)
+    assert resident() - before < 5

@@ -1,7 +1,6 @@
 """Frames: the same for the same state, whoever else draws; what is carried stays in view."""
 
 import gc
-import os
 
 import numpy as np
 import pytest
@@ -128,31 +127,3 @@ def test_a_renderer_leaves_no_display_list_behind(forget):
     del renderer
     gc.collect()
     assert not opened.gl.glIsList(number)
-
-
-def resident():
-    """Return the memory of this process in MB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def test_memory_is_flat(long_form):
-    """MiniWorld loses 37 MB for each env that is closed."""
-    episodes, envs = (2000, 200) if long_form else (60, 30)
-    scenes = [house(seed) for seed in range(20)]
-    kept = Renderer(64)
-
-    def work(episodes, envs):
-        for number in range(episodes):
-            kept.draw(scenes[number % 20])
-        for number in range(envs):
-            renderer = Renderer(64)
-            renderer.draw(scenes[number % 20])
-            if number % 2:
-                renderer.close()
-        gc.collect()
-
-    work(60, 30)
-    before = resident()
-    work(episodes, envs)
-    assert resident() - before < 5
