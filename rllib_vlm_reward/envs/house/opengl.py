@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import io
 import os
 from collections.abc import Iterator
@@ -55,10 +56,10 @@ class OpenGL:
     """
 
     def __init__(self) -> None:
-        # pyglet reads these when it is imported. With threads of Mesa's, a process that is forked
-        # waits for ever.
+        # Mesa's threads are not in a forked process, which would wait for them for ever.
         os.environ.setdefault("LP_NUM_THREADS", "0")
         pyglet = _import("pyglet")
+        # Before `pyglet.gl` is imported, which opens a window otherwise.
         pyglet.options.update(headless=True, debug_gl=False, shadow_window=False, audio=("silent",))
         self.gl: Any
         try:
@@ -187,10 +188,7 @@ class OpenGL:
 
 
 def _import(name: str) -> Any:
-    import importlib
-
-    # pyglet takes the platform's window system unless this is set before its first import.
-    os.environ.setdefault("PYGLET_HEADLESS", "1")
+    """Import a module, of the extra, that the rest of the package does without."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
