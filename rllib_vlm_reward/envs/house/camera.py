@@ -77,10 +77,11 @@ def _radius(kind: Kind) -> float:
 def _in_picture(scene: Scene, points: Points, pose: Pose) -> Mask:
     right, up, depth = _to_camera(points, pose)
     half = math.tan(FIELD / 2) * depth
-    inside: Mask = (depth > 0) & (abs(right) <= half) & (abs(up) <= half)
-    if scene.carried is not None:
-        inside = np.logical_and(inside, ~_behind_hand(scene, right / depth, up / depth))
-    return inside
+    inside: Mask = np.all([depth > 0, abs(right) <= half, abs(up) <= half], axis=0)
+    if scene.carried is None:
+        return inside
+    seen: Mask = np.logical_and(inside, ~_behind_hand(scene, right / depth, up / depth))
+    return seen
 
 
 def _to_camera(points: Points, pose: Pose) -> tuple[Points, Points, Points]:

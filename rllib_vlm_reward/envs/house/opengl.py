@@ -152,7 +152,7 @@ class OpenGL:
         gl.glPopMatrix()
 
     def _box(self, kind: Kind) -> None:
-        """Draw a box with a ribbon, by which a small picture tells it from a ball."""
+        """Draw a box with a ribbon, or in a small picture it would look like a ball."""
         half, ribbon, out = kind.height / 2, 0.05, 0.004
         self.gl.glColor3f(*COLORS[str(kind.color)])
         self._opengl.drawBox(-half, half, 0, kind.height, -half, half)
