@@ -111,7 +111,7 @@ def _walled(scene: Scene, points: Points, pose: Pose) -> Mask:
     line, wall = ends - eye, second - first
     apart = _cross(line, first) * _cross(line, second) <= 0
     beyond = _cross(wall, -first) * _cross(wall, ends - eye - first) < 0
-    hidden: Mask = (apart & beyond).any(axis=1)
+    hidden: Mask = np.any(np.logical_and(apart, beyond), axis=1)
     return hidden
 
 
