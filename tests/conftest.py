@@ -25,9 +25,13 @@ from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
+from rllib_vlm_reward.envs.house.opengl import open_gl
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
 SHARED_POOL = "shared"
+# A page whose examples draw the house.
+HOUSE_PAGE = "tests/test_docs.py::test_its_code_runs[house]"
 RAYS = ("own_ray", "own_cluster", "cluster")
 
 # How long an example takes depends on what runs beside it.
@@ -185,7 +189,15 @@ def _nothing_is_left_behind():
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--full-matrix", action="store_true", help="each algorithm by each road, not pairwise"
+        "--full-matrix",
+        action="store_true",
+        help="the long forms: each algorithm by each road, not pairwise; thousands of steps and "
+        "episodes in the house",
+    )
+    parser.addoption(
+        "--require-extras",
+        action="store_true",
+        help="a test fails, instead of being skipped, where an extra or system package is missing",
     )
     parser.addoption(
         "--chaos-seconds", type=float, default=4, help="how long tests/chaos kills a small run"
@@ -197,6 +209,16 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
+    config.addinivalue_line("markers", "house: needs the extra [house] and OpenGL")
+
+
+def pytest_runtest_setup(item):
+    if not item.get_closest_marker("house"):
+        return
+    try:
+        open_gl()
+    except ConfigError as error:
+        (pytest.fail if item.config.getoption("--require-extras") else pytest.skip)(str(error))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
@@ -204,6 +226,8 @@ def pytest_collection_modifyitems(items):
     turns = {item: _turn(item) for item in items}
     firsts = {}
     for item, turn in turns.items():
+        if item.nodeid == HOUSE_PAGE:
+            item.add_marker("house")
         firsts[item.path] = min(turn, firsts.get(item.path, turn))
         if turn < len(RAYS):
             item.add_marker("ray")
