@@ -6,9 +6,10 @@ __all__ = ["register_envs"]
 
 
 def register_envs() -> None:
-    """Register Find, Lift, Place, Playroom and BabyAI under ``rllib_vlm_reward/``.
+    """Register Find, Lift, Place, Playroom, BabyAI and Android under ``rllib_vlm_reward/``.
 
-    The entry points are import paths, so an env is imported only when it is created.
+    The entry points are import paths, so an env is imported only when it is created. Android needs
+    the extra ``rllib-vlm-reward[android]``.
 
     Example:
         >>> "rllib_vlm_reward/Find-v0" in gym.registry
@@ -19,3 +20,7 @@ def register_envs() -> None:
             id=f"rllib_vlm_reward/{level}-v0",
             entry_point=f"rllib_vlm_reward.envs.babyai.env:make_{level.lower()}",
         )
+    gym.register(
+        id="rllib_vlm_reward/Android-v0",
+        entry_point="rllib_vlm_reward.envs.android.env:Android",
+    )
