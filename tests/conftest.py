@@ -6,6 +6,7 @@ by what they test (``own_ray``, ``own_cluster``), come first, then those that sh
 its processes has a session, and so a Ray, of its own.
 """
 
+import functools
 import inspect
 import json
 import sys
@@ -25,6 +26,7 @@ from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
 SHARED_POOL = "shared"
@@ -185,7 +187,15 @@ def _nothing_is_left_behind():
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--full-matrix", action="store_true", help="each algorithm by each road, not pairwise"
+        "--full-matrix",
+        action="store_true",
+        help="the long forms: each algorithm by each road, not pairwise; thousands of steps and "
+        "episodes on the phone",
+    )
+    parser.addoption(
+        "--require-extras",
+        action="store_true",
+        help="a test fails, instead of being skipped, where an extra or system package is missing",
     )
     parser.addoption(
         "--chaos-seconds", type=float, default=4, help="how long tests/chaos kills a small run"
@@ -197,6 +207,33 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
+    config.addinivalue_line("markers", "android: needs the extra [android]")
+    if (lacks := _lacks_android()) and not config.getoption("--require-extras"):
+        config.pluginmanager.register(SkipsAndroid(lacks))
+
+
+def _lacks_android():
+    """Return the error of the extra [android], in words; None where it is installed."""
+    try:
+        import rllib_vlm_reward.envs.android  # noqa: F401
+    except ConfigError as error:
+        return str(error)
+
+
+class SkipsAndroid:
+    """A plugin, which also sees the doctests; those lie outside of this conftest's folder."""
+
+    def __init__(self, lacks):
+        self.lacks = lacks
+
+    def pytest_collectstart(self, collector):
+        path = collector.path
+        if path and path.suffix == ".py" and path.parent.name == "android":
+            collector.collect = functools.partial(pytest.skip, self.lacks, allow_module_level=True)
+
+    def pytest_runtest_setup(self, item):
+        if item.get_closest_marker("android"):
+            pytest.skip(self.lacks)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
