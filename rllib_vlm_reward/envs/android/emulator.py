@@ -19,7 +19,8 @@ from rllib_vlm_reward.errors import ConfigError
 
 __all__ = ["Emulator"]
 
-_ANSWER_S = 2.0
+_ANSWER_S = 5.0
+_KVM = Path("/dev/kvm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,18 +124,33 @@ an AVD. Start one with `emulator -avd NAME -ports 5554,5555 -grpc 8554`, and set
         if self.avd_name:
             self._check_avd()
             return adb
-        for name, port in (("grpc_port", self.grpc_port), ("adb_port", self.adb_port)):
+        for name, port in (("adb_port", self.adb_port), ("grpc_port", self.grpc_port)):
             try:
                 socket.create_connection(("localhost", port), timeout=_ANSWER_S).close()
             except OSError as error:
-                raise ConfigError(
-                    f"emulator: {name} {port} of localhost does not answer ({error}). Start the "
-                    f"emulator with `emulator -avd NAME -ports {self.console_port},{self.adb_port} "
-                    f"-grpc {self.grpc_port}` and wait until it has booted. If it runs on another "
-                    "machine, forward its ports with `ssh -L`. Without the setting `emulator`, the "
-                    "env draws a phone."
-                ) from error
+                raise self._silent(name, port, error) from error
+        self._check_grpc()
         return adb
+
+    def _check_grpc(self) -> None:
+        # A drawn phone does not need it.
+        import grpc
+
+        address = f"localhost:{self.grpc_port}"
+        with grpc.secure_channel(address, grpc.local_channel_credentials()) as channel:
+            try:
+                grpc.channel_ready_future(channel).result(timeout=_ANSWER_S)
+            except grpc.FutureTimeoutError as error:
+                raise self._silent("grpc_port", self.grpc_port, "no gRPC there") from error
+
+    def _silent(self, name: str, port: int, why: object) -> ConfigError:
+        return ConfigError(
+            f"emulator: {name} {port} of localhost does not answer ({why}). Start the emulator "
+            f"with `emulator -avd NAME -ports {self.console_port},{self.adb_port} -grpc "
+            f"{self.grpc_port}` and wait until it has booted. If it runs on another machine, "
+            "forward its ports with `ssh -L`. Without the setting `emulator`, the env draws a "
+            "phone."
+        )
 
     @property
     def _sdk(self) -> Path:
@@ -164,7 +180,7 @@ an AVD. Start one with `emulator -avd NAME -ports 5554,5555 -grpc 8554`, and set
             "avd_home to their folder.",
         }
         if sys.platform == "linux":
-            needed[Path("/dev/kvm")] = (
+            needed[_KVM] = (
                 "An emulator needs a machine, or a virtual machine, with KVM. Start it there, "
                 "forward its ports with `ssh -L`, and set the three ports instead of avd_name."
             )

@@ -152,6 +152,7 @@ class Android(gym.Env[Frames, int]):
             self.phone.renew(self.np_random)
         self._adb(_HOME)  # leaves an open app,
         self._adb(_HOME)  # and shows the launcher's first page
+        time.sleep(self._settle_s)
         timestep = self._android.reset()
         self._steps, self._success = 0, False
         return self._see(timestep.observation["pixels"])
@@ -162,8 +163,8 @@ class Android(gym.Env[Frames, int]):
         if not touches:
             self._adb(_HOME)
         # An emulator needs a moment until the screenshot shows what was done.
-        settles = self._settle_s > 0
-        for touch in touches if touches and not settles else (*touches, REPEAT):
+        looks = (REPEAT,) if self._settle_s or not touches else ()
+        for touch in (*touches, *looks):
             if touch is REPEAT:
                 time.sleep(self._settle_s)
             timestep = self._android.step(touch)
