@@ -87,7 +87,7 @@ class DrawnPhone(FakeSimulator):  # type: ignore[misc]
         """Press the home button."""
         if self.app is None:
             self.page = 0
-        self.app = None
+        self.app, self.scroll = None, 0
 
     def adb_device_name(self) -> str:
         """Return the name of the device, see AndroidEnv's ``BaseSimulator``."""

@@ -42,16 +42,16 @@ class EmulatorDouble(service.EmulatorControllerServicer):
         """The commands that adb was given."""
         return (self.folder / "commands").read_text().splitlines()
 
-    def getStatus(self, request, context):  # noqa: N802
+    def getStatus(self, request, context):
         return messages.EmulatorStatus(booted=True)
 
-    def sendTouch(self, request, context):  # noqa: N802
+    def sendTouch(self, request, context):
         touches = [(it.x, it.y, bool(it.pressure), it.identifier) for it in request.touches]
         self.phone.send_touch(touches)
         self._note()
         return messages.google_dot_protobuf_dot_empty__pb2.Empty()
 
-    def getScreenshot(self, request, context):  # noqa: N802
+    def getScreenshot(self, request, context):
         self._note()
         pixels = self.phone.get_screenshot()
         height, width = pixels.shape[:2]

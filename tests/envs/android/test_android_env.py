@@ -115,7 +115,7 @@ def test_success_is_adbs_word_not_that_of_pixels(make, monkeypatch):
     env = make()
     env.reset(seed=0, options={"goal": "open the clock app"})
     monkeypatch.setattr(type(env.phone), "activity", COMMON["clock"].activity)
-    frame, reward, terminated, _, info = env.step(env.actions.home)
+    _, reward, terminated, _, info = env.step(env.actions.home)
     assert (info["success"], reward, terminated) == (True, 1.0, True)
     assert info["activity"] == COMMON["clock"].activity
 

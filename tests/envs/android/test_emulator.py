@@ -109,7 +109,9 @@ def test_adb_that_fails_is_an_error(emulated, double):
     adb = double.adb_path.read_text()
     double.adb_path.write_text("#!/bin/sh\nexit 0\n")
     try:
-        with pytest.raises(RuntimeError, match="adb: get_current_activity failed: .*`adb devices`"):
+        with pytest.raises(
+            RuntimeError, match=r"adb: get_current_activity failed: .*`adb devices`"
+        ):
             emulated.step(0)
     finally:
         double.adb_path.write_text(adb)
@@ -151,7 +153,9 @@ def test_a_missing_adb_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     ports = {"adb_port": 5555, "console_port": 5554, "grpc_port": 8554}
     for where in ({"sdk_root": str(tmp_path)}, {"adb_path": str(tmp_path / "adb")}):
-        with pytest.raises(ConfigError, match="expected Android's adb. Install the SDK's platform"):
+        with pytest.raises(
+            ConfigError, match=r"expected Android's adb\. Install the SDK's platform"
+        ):
             Android(emulator={**ports, **where})
 
 
