@@ -7,6 +7,7 @@ its processes has a session, and so a Ray, of its own.
 """
 
 import functools
+import importlib
 import inspect
 import json
 import sys
@@ -26,9 +27,18 @@ from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
+from rllib_vlm_reward.envs.house.opengl import open_gl
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
+
+def open_android():
+    """Import the phone's room, which does not work without its extra."""
+    importlib.import_module("rllib_vlm_reward.envs.android")
+
+
+# By the marker of the tests that need an extra: what raises a ConfigError where it is missing.
+EXTRAS = {"android": open_android, "house": open_gl}
 SHARED_POOL = "shared"
 RAYS = ("own_ray", "own_cluster", "cluster")
 
@@ -190,7 +200,7 @@ def pytest_addoption(parser):
         "--full-matrix",
         action="store_true",
         help="the long forms: each algorithm by each road, not pairwise; thousands of steps and "
-        "episodes on the phone",
+        "episodes in the house and on the phone",
     )
     parser.addoption(
         "--require-extras",
@@ -208,32 +218,35 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
     config.addinivalue_line("markers", "android: needs the extra [android]")
-    if (lacks := _lacks_android()) and not config.getoption("--require-extras"):
-        config.pluginmanager.register(SkipsAndroid(lacks))
-
-
-def _lacks_android():
-    """Return the error of the extra [android], in words; None where it is installed."""
-    try:
-        import rllib_vlm_reward.envs.android  # noqa: F401
-    except ConfigError as error:
-        return str(error)
+    config.addinivalue_line("markers", "house: needs the extra [house] and OpenGL")
+    if not config.getoption("--require-extras"):
+        config.pluginmanager.register(SkipsAndroid())
 
 
 class SkipsAndroid:
-    """A plugin, which also sees the doctests; those lie outside of this conftest's folder."""
+    """Skips the files of the phone, which nobody can import without its extra.
 
-    def __init__(self, lacks):
-        self.lacks = lacks
+    A plugin also sees the doctests, which lie outside of this conftest's folder.
+    """
 
     def pytest_collectstart(self, collector):
         path = collector.path
         if path and path.suffix == ".py" and path.parent.name == "android":
-            collector.collect = functools.partial(pytest.skip, self.lacks, allow_module_level=True)
+            try:
+                open_android()
+            except ConfigError as error:
+                skip = functools.partial(pytest.skip, str(error), allow_module_level=True)
+                collector.collect = skip
 
-    def pytest_runtest_setup(self, item):
-        if item.get_closest_marker("android"):
-            pytest.skip(self.lacks)
+
+def pytest_runtest_setup(item):
+    for name, opens in EXTRAS.items():
+        if item.get_closest_marker(name):
+            try:
+                opens()
+            except ConfigError as error:
+                missing = pytest.fail if item.config.getoption("--require-extras") else pytest.skip
+                missing(str(error))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
@@ -241,6 +254,9 @@ def pytest_collection_modifyitems(items):
     turns = {item: _turn(item) for item in items}
     firsts = {}
     for item, turn in turns.items():
+        for name in EXTRAS:
+            if item.nodeid == f"tests/test_docs.py::test_its_code_runs[{name}]":
+                item.add_marker(name)
         firsts[item.path] = min(turn, firsts.get(item.path, turn))
         if turn < len(RAYS):
             item.add_marker("ray")
