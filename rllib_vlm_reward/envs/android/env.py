@@ -91,7 +91,8 @@ class Android(gym.Env[Frames, int]):
         >>> env.close()
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - gymnasium's own form
+    # gymnasium's own form
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self,

@@ -46,6 +46,16 @@ def test_gymnasium_finds_no_fault(make):
     check_env(make(), skip_render_check=True)
 
 
+@pytest.mark.filterwarnings("error")
+def test_make_passes_keywords_on():
+    env = gym.make(NAME, render_mode="rgb_array", apps=["clock", "maps"], scale=2)
+    frame, info = env.reset(seed=0)
+    assert frame.shape == env.render().shape == (320, 180, 3)
+    assert info["goal"] in ("open the clock app", "open the maps app")
+    env.step(env.action_space.sample())
+    env.close()
+
+
 def test_the_steps_go_through_androidenvs_coordinator(make, monkeypatch):
     sent = []
     step = Coordinator.rl_step
