@@ -111,12 +111,16 @@ class Android(gym.Env[Frames, int]):
         self.apps = chosen_apps(apps, drawn=emulator is None)
         self.actions = Actions(taps)
         self.max_steps, self.end_on_success = max_steps, end_on_success
-        if max_steps < 1 or not isinstance(scale, int) or scale < 1:
+        if not all(isinstance(number, int) and number > 0 for number in (max_steps, scale)):
             raise ConfigError(
                 f"max_steps, scale: got {max_steps} and {scale}, expected whole numbers of at "
                 "least 1. Correct them."
             )
-        self._size = WIDTH * scale, HEIGHT * scale
+        if emulator is not None and (labels or num_pages is not None):
+            raise ConfigError(
+                f"emulator: got it beside num_pages={num_pages} and labels={labels}, which are "
+                "settings of the drawn phone. Remove them, or the emulator."
+            )
         self._settle_s = 0.0
         self.phone: DrawnPhone | None = None
         if emulator is None:
@@ -218,14 +222,22 @@ class Android(gym.Env[Frames, int]):
         return plan[0] if plan else self.actions.swipe("left")
 
     def captions(self) -> dict[str, set[str]]:
-        """Return the statements that are true of the screen, see :func:`.captions.captions`."""
-        package = self._package()
-        return captions(next((app for app in self.apps if app.package == package), None))
+        """Return the statements that are true of the screen, see :func:`.captions.captions`.
+
+        There is none while an emulator shows an app that is not among :attr:`apps`.
+        """
+        activity = self._activity()
+        package = activity.split("/")[0]
+        app = next((app for app in self.apps if app.package == package), None)
+        # An emulator may show an app that no goal names, of which no statement is known.
+        known = app is not None or "launcher" in activity
+        return captions(app) if known else {family: set() for family in captions(app)}
 
     def _see(self, pixels: Frames) -> Result:
         height, width = self.observation_space.shape[:2]  # type: ignore[index]
+        pixels = np.ascontiguousarray(pixels)  # an emulator's has a fourth channel behind it
         if pixels.shape[:2] != (height, width):
-            image = Image.fromarray(np.ascontiguousarray(pixels))
+            image = Image.fromarray(pixels)
             pixels = np.array(image.resize((width, height), Image.Resampling.BOX))
         self._frame = pixels
         activity = self._activity()
@@ -235,9 +247,6 @@ class Android(gym.Env[Frames, int]):
     def _activity(self) -> str:
         response = self._adb(_ACTIVITY)
         return str(response.get_current_activity.full_activity)
-
-    def _package(self) -> str:
-        return self._activity().split("/")[0]
 
     def _adb(self, request: AdbRequest) -> AdbResponse:
         response = self._android.execute_adb_call(request)

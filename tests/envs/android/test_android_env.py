@@ -247,6 +247,7 @@ def test_androidenv_presses_home_by_adb(make):
         ({"scale": 0}, "scale: got 20 and 0"),
         ({"scale": 1.5}, "scale: got 20 and 1.5"),
         ({"max_steps": 0}, "max_steps, scale: got 0"),
+        ({"max_steps": 2.5}, "max_steps, scale: got 2.5"),
     ],
 )
 def test_a_wrong_setting_is_an_error(settings, message):

@@ -101,6 +101,10 @@ def test_an_app_of_the_users_own_is_known_by_its_package(double):
         double.phone.app = COMMON["clock"]
         *_, info = env.step(env.actions.swipe("left"))
         assert info["success"]
+        assert env.captions() == {"open": {"screenshot of mine on android"}}
+        double.phone.app = COMMON["photos"]
+        env.step(env.actions.swipe("left"))
+        assert env.captions() == {"open": set()}, "it is none of the env's apps"
         env.close()
 
 
@@ -184,6 +188,7 @@ def test_an_avd_needs_its_files_and_kvm(sdk, monkeypatch):
     [
         ({}, "expected all three ports"),
         ({"adb_port": 5555, "grpc_port": 8554}, "console_port=0"),
+        ({"adb_port": 5555, "console_port": 5554, "grpc_port": 8554, "avd_name": "pixel"}, "or an"),
         ({"adb_port": 5555, "avd_name": "pixel"}, "expected all three ports"),
         ({"avd": "pixel"}, r"got the keys \['avd'\], expected some of \['adb_port'"),
     ],
@@ -191,3 +196,9 @@ def test_an_avd_needs_its_files_and_kvm(sdk, monkeypatch):
 def test_wrong_settings_are_an_error(settings, message):
     with pytest.raises(ConfigError, match=message):
         Android(emulator=settings)
+
+
+@pytest.mark.parametrize("setting", [{"labels": True}, {"num_pages": 3}])
+def test_settings_of_the_drawn_phone_are_an_error_beside_it(setting):
+    with pytest.raises(ConfigError, match="settings of the drawn phone"):
+        Android(emulator={"avd_name": "pixel"}, **setting)
