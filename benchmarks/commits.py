@@ -6,9 +6,10 @@
 Each commit is checked out into a folder of its own and measured by its own
 script, in a process of its own, as often as `--rounds` says, the order reversed
 in every other round. The options behind the benchmark's name are for both
-scripts, so both must know them; those of this script come first. Prints one JSON object at the end: the figures of each
-round, medians, and how much the older commit's rounds differ from each other,
-within which a difference says nothing.
+scripts, so both must know them; those of this script come first. Prints one
+JSON object at the end: the figures of each round, medians, and how much the
+older commit's rounds differ from each other, within which a difference says
+nothing.
 """
 
 import argparse
