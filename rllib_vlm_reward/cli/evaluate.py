@@ -85,7 +85,7 @@ def evaluate_command(
     check_device(device)
     rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
     for reward in rewards.values():  # find wrong names before the env is played
-        check_encoder(reward.encoder, reward.serving.precision)
+        check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
     load_metrics(metric or [])
     try:
         assessments = _evaluate(

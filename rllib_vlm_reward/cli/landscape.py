@@ -147,7 +147,7 @@ def _rewards(configs: list[Path], encoders: list[str], goal: str | None, device:
     check_device(device)
     rewards = candidates({path: read_config(path) for path in configs}, encoders)
     for reward in rewards.values():
-        check_encoder(reward.encoder, reward.serving.precision)
+        check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
         if goal is not None:
             only_goal(reward, goal)
     return rewards

@@ -111,7 +111,7 @@ def relabel(
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     _check_settings(config, goal)
-    check_encoder(config.encoder, config.serving.precision)
+    check_encoder(config.encoder, config.serving.precision, config.goal_sets)
     units = find_units(recording)
     _check_apart(recording, output)
     folder = Folder(output, config, goal)
