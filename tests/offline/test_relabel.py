@@ -14,9 +14,10 @@ import ray.data
 from recording import expected, read, record, rewards
 from scenes import GOALS
 
+from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.monitoring import constancy
-from rllib_vlm_reward.offline import read_config, relabel, units
+from rllib_vlm_reward.offline import relabel, units
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -100,7 +101,8 @@ def test_a_second_run_skips_what_is_finished(rewarded, relabelled, vlm_config):
 RUN = """
 import sys, ray
 from pathlib import Path
-from rllib_vlm_reward.offline import read_config, relabel, units
+from rllib_vlm_reward.config import read_config
+from rllib_vlm_reward.offline import relabel, units
 units._BUNDLE_UNITS = 1
 ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
          log_to_driver=False)
@@ -193,25 +195,6 @@ def test_a_goal_conditioned_recording_is_shown_its_new_goal(
             assert np.array_equal(before["observation"], after["observation"])
             assert np.allclose(after["goal"], embedding, atol=1e-6)
         assert old["observations"]["space"] == new["observations"]["space"]
-
-
-@pytest.mark.parametrize("head", ["", "environment: {env: X-v0}\nvlm_reward:\n"])
-def test_the_config_is_a_runs_or_its_reward_alone(vlm_config, tmp_path, head):
-    lines = vlm_config().to_yaml().splitlines()
-    path = tmp_path / "config.yaml"
-    path.write_text(head + "\n".join(("  " if head else "") + line for line in lines))
-    assert read_config(path) == vlm_config()
-    path.write_text("- a list")
-    with pytest.raises(ConfigError, match="vlm_reward"):
-        read_config(path)
-
-
-@pytest.mark.parametrize("line", ["threshold: 1.5", "treshold: 0.5", "goals: [a box]", "["])
-def test_what_is_wrong_with_a_config_names_its_file(vlm_config, tmp_path, line):
-    path = tmp_path / "wrong.yaml"
-    path.write_text(f"{vlm_config().to_yaml()}{line}\n")
-    with pytest.raises(ConfigError, match=r"wrong\.yaml: "):
-        read_config(path)
 
 
 def test_ray_data_reads_the_episodes_and_nothing_else(relabelled):

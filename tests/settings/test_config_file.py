@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.offline import read_config
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.settings import find_config, shipped_configs
