@@ -114,7 +114,7 @@ def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_co
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     config.write_text(vlm_config().to_yaml())
     run = subprocess.Popen([sys.executable, "-c", RUN, config, rewarded, out])
-    while run.poll() is None and len(list(out.rglob("*.parquet"))) < 5:
+    while run.poll() is None and len(list(out.rglob("[!.]*.parquet"))) < 5:
         time.sleep(0.001)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
@@ -133,7 +133,7 @@ def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tm
     with pytest.raises(GoalError, match=r"\.parquet, row 0 of row group 0: .*unknown goal"):
         relabel(vlm_config(goals=["a red wall", "a door"]), unrewarded, tmp_path / "a")
     assert not list(tmp_path.rglob("*.parquet"))
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".new-*"))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_scores_that_never_change_are_loud(
     config = vlm_config(head={"kind": "softmax", "temperature": 1e9})  # a softmax of 1/3 everywhere
     with pytest.raises(RewardError, match="expected different scores"):
         relabel(config, unrewarded, tmp_path / "out")
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".new-*"))
 
 
 def test_a_folder_in_the_other_is_refused(unrewarded, vlm_config):
