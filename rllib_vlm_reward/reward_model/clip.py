@@ -417,7 +417,9 @@ def _look_up(text: str) -> Spec:
         raise CheckpointError(
             f"encoder {text!r}: open_clip has no architecture {spec.model!r}, and there is no "
             f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an "
-            f"embedded CLIP of {embedded_names()}. {hint}"
+            f"embedded CLIP of {embedded_names()}. {hint} An architecture that "
+            "open_clip.add_model_config added is known to that process alone, not to reward "
+            f"actors: give a folder with {' and '.join(LAYOUT)}."
         )
     if isinstance(spec.weights, str):
         _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))
