@@ -53,6 +53,7 @@ def main() -> None:
     # Import paths may name modules in the working directory, such as the user's env. Ray 2.60
     # passes the driver's path on to its workers.
     sys.path.insert(0, os.getcwd())
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     _silence_pygame()
     try:
         app()
@@ -63,6 +64,21 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename is not None:  # raised by Python itself
             message = f"{error.filename}: {error.strerror}. Check the path and its permissions."
         _fail(message)
+
+
+def _with_home(word: str) -> str:
+    """Replace a leading ~ by the home folder, which a shell does not do in ``--output=~/run``.
+
+    Example:
+        >>> _with_home("--output=~/run") == f"--output={os.path.expanduser('~')}/run"
+        True
+        >>> _with_home("vlm_reward.encoder=~/clip")
+        'vlm_reward.encoder=~/clip'
+    """
+    option, equals, value = word.partition("=")
+    if word.startswith("--") and value.startswith("~/"):
+        return option + equals + os.path.expanduser(value)
+    return os.path.expanduser(word) if word.startswith("~/") else word
 
 
 def _silence_pygame() -> None:

@@ -134,9 +134,9 @@ class Relabeller:
                 waiting.append(each)
                 frames += more
             return reports + self._finish(waiting)
-        except BaseException:
+        except BaseException as error:
             for file in files:
-                file.abandon()
+                file.abandon(error)
             raise
 
     def _read(
