@@ -37,7 +37,7 @@ FOLDERS = ("recorded", "my_frames", "runs/quickstart")
 RUNS = ("a.yaml", "b.yaml", "CONFIG.yaml", "runs/goal_curriculum/best.yaml", "runs/sweep/best.yaml")
 PLACEHOLDERS = {"N": "0"}  # for a seed
 # What CI has not, or does itself before it runs the tests.
-NEEDS_A_CLUSTER = ("docker", "kubectl", "ray", "benchmarks/gpu.sh")
+NEEDS_A_CLUSTER = ("docker", "kubectl", "ray", "benchmarks/gpu.sh", "emulator")
 OTHERS = ("python3", "pip", "pytest", "mkdir", "cd", ".", ".ci/ray_version")
 NEEDS_A_GPU = re.compile(r"--device cuda|num_gpus_per_\w+[:=] ?[1-9]")
 MARK = re.compile(r"\bnot\s+run\b")
