@@ -1,16 +1,18 @@
 """Is a commit slower than an older one? Runs one benchmark on both in turn.
 
     python benchmarks/commits.py 4041fc1 served --model small --request 16 --no-peers
-    python benchmarks/commits.py 4041fc1 training
+    python benchmarks/commits.py --rounds 3 4041fc1 training
 
 Each commit is checked out into a folder of its own and measured by its own
 script, in a process of its own, as often as `--rounds` says, the order reversed
-in every other round. The options behind the benchmark's name are for both, so
-both must know them. Prints one JSON object at the end: the figures of each
-round, medians, and how much the older commit's rounds differ from each other,
-within which a difference says nothing.
+in every other round. The options behind the benchmark's name are for both
+scripts, so both must know them; those of this script come first. Prints one
+JSON object at the end: the figures of each round, medians, and how much the
+older commit's rounds differ from each other, within which a difference says
+nothing.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -31,18 +33,19 @@ def main() -> None:
     options.add_argument("benchmark", help="name of a script in this folder, such as served")
     options.add_argument("--newer", default="HEAD", help="the commit that is compared")
     options.add_argument("--rounds", type=int, default=2, help="runs of each commit")
-    args, rest = options.parse_known_args()
+    options.add_argument("options", nargs=argparse.REMAINDER, help="options of the benchmark")
+    args = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trees = {"older": Path(folder, "older"), "newer": Path(folder, "newer")}
         for side, tree in trees.items():
             git("worktree", "add", "--detach", str(tree), getattr(args, side))
         try:
-            results = in_rounds(trees, args.benchmark, rest, args.rounds)
+            results = in_rounds(trees, args.benchmark, args.options, args.rounds)
         finally:
             for tree in trees.values():
                 git("worktree", "remove", "--force", str(tree))
     commits = {side: git("rev-parse", "--short", getattr(args, side)) for side in trees}
-    settings = {"commits": commits, "benchmark": args.benchmark, "options": rest}
+    settings = {"commits": commits, "benchmark": args.benchmark, "options": args.options}
     finish("commits", compared(results), settings, args.out)
 
 

@@ -102,9 +102,9 @@ def parse_settings(text: str) -> Any:
 def _explain(text: str, error: yaml.YAMLError) -> str:
     """Say what is wrong in which line; and how a text is written whose signs YAML reads itself."""
     if isinstance(error, yaml.reader.ReaderError):
-        line = text.count("\n", 0, error.position) + 1
+        number = text.count("\n", 0, error.position) + 1
         return (
-            f"got the character #x{error.character:04x} (line {line}), which YAML does not "
+            f"got the character #x{error.character:04x} (line {number}), which YAML does not "
             "allow. Remove it, or write it as an escape sequence in double quotes"
         )
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:

@@ -47,6 +47,14 @@ def test_every_door_refuses_with_a_remedy(door, spec, said):
         door(spec)
 
 
+@pytest.mark.parametrize("spec", ["1234567890", "/no/such/folder", "?"])
+def test_a_name_like_no_other_gets_no_empty_list(spec):
+    with pytest.raises(CheckpointError) as caught:
+        check_encoder(spec)
+    assert "Did you mean" not in str(caught.value)
+    assert str(caught.value).endswith("Correct the name or the path.")
+
+
 @pytest.mark.parametrize(
     "spec",
     [

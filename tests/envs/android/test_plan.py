@@ -28,7 +28,7 @@ def states_from_reset(env):
     return graph
 
 
-@pytest.mark.parametrize(("pages", "taps", "seed"), [(4, (8, 4), 0), (2, (10, 6), 1)])
+@pytest.mark.parametrize(("pages", "taps", "seed"), [(4, (8, 4), 0), (2, (12, 7), 1)])
 def test_steps_to_go_are_those_of_a_search(pages, taps, seed):
     env = Android(APPS, num_pages=pages, taps=taps, end_on_success=False, max_steps=10**9)
     env.reset(seed=seed, options={"goal": "open the music app"})
