@@ -46,6 +46,7 @@ SETTINGS = (
 MEMORY = ("private_mib", "shared_mib")
 COUNTS = ("files", "sockets", "references")
 NAMES = {"SingleAgentEnvRunner": "env runner", "RewardActor": "reward actor"}
+OURS = {"driver", *NAMES.values()}  # the others are Ray's own
 Sample = dict[str, Any]
 
 
@@ -130,11 +131,10 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 def brief(taken: Sample) -> str:
     """Return the private memory of the processes of this package and the number of processes."""
-    ours = {"driver", *NAMES.values()}
     found = [
         f"{each['name']} {each['private_mib']:.0f} MiB"
         for each in taken["processes"].values()
-        if each["name"] in ours
+        if each["name"] in OURS
     ]
     return f"{', '.join(found)}; {len(taken['processes'])} processes"
 
@@ -263,10 +263,13 @@ def draw(path: Path, samples: list[Sample], warm: int) -> None:
     lasting = names([taken for taken in samples if taken["frames"] > warm])
     figure, (top, bottom) = plt.subplots(2, figsize=(8, 7), sharex=True, layout="constrained")
     frames = [taken["frames"] for taken in samples]
+    top.plot([], [], color="grey", lw=0.7, label="processes of Ray")
     for pid, name in lasting.items():
         present = [taken for taken in samples if pid in taken["processes"]]
         held = [taken["processes"][pid]["private_mib"] for taken in present]
-        top.plot([taken["frames"] for taken in present], held, label=name)
+        is_ours = present[-1]["processes"][pid]["name"] in OURS
+        style = {"label": name} if is_ours else {"color": "grey", "lw": 0.7}
+        top.plot([taken["frames"] for taken in present], held, **style)
     rows = [course(taken, lasting) for taken in samples]
     for field in COUNTS:
         bottom.plot(frames, [row[field] for row in rows], label=field)
@@ -274,7 +277,7 @@ def draw(path: Path, samples: list[Sample], warm: int) -> None:
         axes.axvline(warm, color="grey", ls="--")
         axes.set_ylim(0, None)
         axes.grid(alpha=0.3)
-        axes.legend(ncols=3, fontsize="small")
+        axes.legend(ncols=3, fontsize="small", loc=(0.02, 0.15 if axes is top else 0.5))
     top.set_ylabel("private memory, MiB")
     bottom.set(xlabel="frames scored", ylabel="in all of these processes")
     path.parent.mkdir(parents=True, exist_ok=True)

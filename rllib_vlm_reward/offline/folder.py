@@ -1,5 +1,6 @@
 """The output folder of relabelled episodes: its settings, and its finished units."""
 
+import contextlib
 import dataclasses
 import json
 import uuid
@@ -113,7 +114,11 @@ class UnitFile:
         # The name is unique, because after a lost connection two actors may process one unit.
         self._fresh = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
         self._schema = pyarrow.schema([(COLUMN, pyarrow.binary())])
-        self._writer = pyarrow.parquet.ParquetWriter(self._fresh, self._schema)
+        try:
+            self._writer = pyarrow.parquet.ParquetWriter(self._fresh, self._schema)
+        except OSError:  # it writes the first bytes at once, and the disk may be full
+            self._fresh.unlink(missing_ok=True)
+            raise
         self._rows: list[bytes] = []
         self._size = 0
 
@@ -133,7 +138,8 @@ class UnitFile:
 
     def abandon(self) -> None:
         """Remove the unfinished file."""
-        self._writer.close()
+        with contextlib.suppress(OSError):  # it writes the footer, and the disk may be full
+            self._writer.close()
         self._fresh.unlink(missing_ok=True)
 
     def _flush(self) -> None:
