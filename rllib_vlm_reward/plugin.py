@@ -24,7 +24,7 @@ from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
-from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
+from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 
 __all__ = ["add_vlm_reward", "reward_of"]
 
@@ -334,6 +334,8 @@ def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
     try:
         env: gym.Env[Any, Any] = gym.make(env_id, **kwargs)
         env.close()  # type: ignore[no-untyped-call]
+    except ConfigError:  # a package that the env needs is missing
+        raise
     except Exception as error:
         raise FrameError(
             f"env {env_id!r}: gymnasium cannot make it with {kwargs} ({type(error).__name__}: "

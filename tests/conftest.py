@@ -6,6 +6,8 @@ by what they test (``own_ray``, ``own_cluster``), come first, then those that sh
 its processes has a session, and so a Ray, of its own.
 """
 
+import functools
+import importlib
 import inspect
 import json
 import sys
@@ -25,8 +27,18 @@ from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
+from rllib_vlm_reward.envs.house.opengl import open_gl
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
+
+def open_android():
+    """Import the phone's room, which does not work without its extra."""
+    importlib.import_module("rllib_vlm_reward.envs.android")
+
+
+# By the marker of the tests that need an extra: what raises a ConfigError where it is missing.
+EXTRAS = {"android": open_android, "house": open_gl}
 SHARED_POOL = "shared"
 RAYS = ("own_ray", "own_cluster", "cluster")
 
@@ -185,7 +197,15 @@ def _nothing_is_left_behind():
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--full-matrix", action="store_true", help="each algorithm by each road, not pairwise"
+        "--full-matrix",
+        action="store_true",
+        help="the long forms: each algorithm by each road, not pairwise; thousands of steps and "
+        "episodes in the house and on the phone",
+    )
+    parser.addoption(
+        "--require-extras",
+        action="store_true",
+        help="a test fails, instead of being skipped, where an extra or system package is missing",
     )
     parser.addoption(
         "--chaos-seconds", type=float, default=4, help="how long tests/chaos kills a small run"
@@ -197,6 +217,36 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
+    config.addinivalue_line("markers", "android: needs the extra [android]")
+    config.addinivalue_line("markers", "house: needs the extra [house] and OpenGL")
+    if not config.getoption("--require-extras"):
+        config.pluginmanager.register(SkipsAndroid())
+
+
+class SkipsAndroid:
+    """Skips the files of the phone, which nobody can import without its extra.
+
+    A plugin also sees the doctests, which lie outside of this conftest's folder.
+    """
+
+    def pytest_collectstart(self, collector):
+        path = collector.path
+        if path and path.suffix == ".py" and path.parent.name == "android":
+            try:
+                open_android()
+            except ConfigError as error:
+                skip = functools.partial(pytest.skip, str(error), allow_module_level=True)
+                collector.collect = skip
+
+
+def pytest_runtest_setup(item):
+    for name, opens in EXTRAS.items():
+        if item.get_closest_marker(name):
+            try:
+                opens()
+            except ConfigError as error:
+                missing = pytest.fail if item.config.getoption("--require-extras") else pytest.skip
+                missing(str(error))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
@@ -204,6 +254,9 @@ def pytest_collection_modifyitems(items):
     turns = {item: _turn(item) for item in items}
     firsts = {}
     for item, turn in turns.items():
+        for name in EXTRAS:
+            if item.nodeid == f"tests/test_docs.py::test_its_code_runs[{name}]":
+                item.add_marker(name)
         firsts[item.path] = min(turn, firsts.get(item.path, turn))
         if turn < len(RAYS):
             item.add_marker("ray")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -209,14 +209,26 @@ class CheckedSource:
     reads_infos: bool = False
     info_key: str | None = None
 
-    def __call__(self, env: Env, observations: Sequence[Any], infos: Infos) -> Sequence[Frames]:
+    def __call__(
+        self,
+        env: Env,
+        observations: Sequence[Any],
+        infos: Infos,
+        name: Callable[[int], str] | None = None,
+    ) -> Sequence[Frames]:
         """Return the B frames without a copy: the env may reuse their memory in the next step.
+
+        Args:
+            env: see :class:`FrameSource`.
+            observations: see :class:`FrameSource`.
+            infos: see :class:`FrameSource`.
+            name: returns the name of the frame at an index, for errors.
 
         Raises:
             FrameError: the source fails, gives no frame, or gives frames that
                 :func:`~rllib_vlm_reward.frames.check_each` refuses.
         """
-        return check_each(self.collect(env, observations, infos), source=self.label)
+        return check_each(self.collect(env, observations, infos), source=self.label, name=name)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The base class of encoders, and functions that load and check one by its name."""
 
+import os
 from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -310,7 +310,7 @@ def is_import_path(name: str) -> bool:
         (True, False)
     """
     parts = name.split(".")
-    return len(parts) > 1 and all(map(str.isidentifier, parts)) and not Path(name).exists()
+    return len(parts) > 1 and all(map(str.isidentifier, parts)) and not os.path.exists(name)
 
 
 def _encoder_class(name: str) -> type[Any]:

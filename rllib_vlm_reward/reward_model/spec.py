@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError
 from rllib_vlm_reward.reward_model.preprocess import check_preprocess
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
+from rllib_vlm_reward.settings import home_path
 
 __all__ = [
     "HUB",
@@ -64,17 +66,18 @@ my/clip.pt in ...
         if text.startswith(HUB):
             return cls(text, text, text)
         bare = text.removesuffix("/random")
-        folder = _EMBEDDED / bare if bare in embedded_names() else Path(bare).expanduser()
-        if bare != text and (folder / _CONFIG).is_file():
+        folder = _EMBEDDED / bare if bare in embedded_names() else _path(bare, text)
+        # os.path, unlike Path, accepts a name that is too long for a file.
+        if bare != text and os.path.isfile(folder / _CONFIG):
             _check_config(folder, text)
             return cls(text, f"local-dir:{folder}", None)
-        if bare == text and folder.is_dir():
+        if bare == text and os.path.isdir(folder):
             return cls(text, f"local-dir:{folder}", _weights_in(folder, text))
         model, _, weights = text.partition("/")
         if weights == "random":
             return cls(text, model, None)
-        path = Path(weights).expanduser()
-        if path.suffix in SUFFIXES or path.is_file():
+        path = _path(weights, text)
+        if path.suffix in SUFFIXES or os.path.isfile(path):
             return cls(text, model, _weights_at(path, text))
         return cls(text, model, weights)
 
@@ -84,8 +87,15 @@ def embedded_names() -> list[str]:
     return sorted(config.parent.name for config in _EMBEDDED.glob(f"*/{_CONFIG}"))
 
 
+def _path(given: str, text: str) -> Path:
+    try:
+        return home_path(given)
+    except ConfigError as error:
+        raise CheckpointError(f"encoder {text!r}: {error}") from error
+
+
 def _weights_at(path: Path, text: str) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(
             f"encoder {text!r}: no file {path} in {Path.cwd()}, expected weights in a file that "
             f"ends in one of {', '.join(SUFFIXES)}. Correct the path."

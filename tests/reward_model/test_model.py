@@ -421,5 +421,9 @@ def test_scores_are_those_of_the_first_design(name):
     for kind, head in heads.items():
         scorer = Scorer(goals.goal_set, head)
         scores = model.score(golden["frames"], golden["goals"], scorer)
-        np.testing.assert_allclose(scores, golden[f"{name}/{kind}"], atol=1e-6, err_msg=kind)
+        # On the same CPU they are equal. On another one cosines differ by up to 2e-7, which the
+        # steep sigmoid turns into 1.3e-6.
+        np.testing.assert_allclose(
+            scores, golden[f"{name}/{kind}"], rtol=1e-5, atol=1e-6, err_msg=kind
+        )
         assert np.ptp(scores) > 0.3

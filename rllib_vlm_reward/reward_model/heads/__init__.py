@@ -24,6 +24,7 @@ from rllib_vlm_reward.reward_model.heads.softmax import Softmax
 from rllib_vlm_reward.settings import (
     check_number,
     declare_keys,
+    excerpt,
     import_path_of,
     key_hint,
     load_object,
@@ -83,9 +84,9 @@ def make_head(given: Any) -> Head:
     settings = {"kind": given} if isinstance(given, str) else given
     if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
         raise RewardError(
-            f"head: got {given!r}, expected one of {[*HEADS]}, the import path of a class of your "
-            "own, or a mapping with one of these as `kind`, such as {kind: softmax, temperature: "
-            "0.02}."
+            f"head: got {excerpt(given)}, expected one of {[*HEADS]}, the import path of a class "
+            "of your own, or a mapping with one of these as `kind`, such as {kind: softmax, "
+            "temperature: 0.02}. Choose one of them."
         )
     kind = settings["kind"]
     fields = {key: value for key, value in settings.items() if key != "kind"}
@@ -131,7 +132,7 @@ def _head_class(kind: str) -> type[Head]:
     if "." not in kind:
         raise RewardError(
             f"head: got {kind!r}, expected one of {[*HEADS]}, or the import path of a class of "
-            "your own, such as package.module.Class."
+            "your own, such as package.module.Class. Choose one of them."
         )
     found = load_object(kind, "head")
     if not (
