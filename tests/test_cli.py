@@ -1,5 +1,6 @@
 """What the commands make of their arguments; the runs themselves are tested in their rooms."""
 
+import errno
 import os
 import sys
 
@@ -54,6 +55,34 @@ def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, caps
     assert message in error
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == [config]  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space", "runs/a.png"), "runs/a.png: No space left on device."),
+        (OSError(errno.EFBIG, "Error writing bytes to file"), "error: File too large."),
+        (OSError(errno.EDQUOT, "Quota"), "Disk quota exceeded. Free space"),
+    ],
+)
+def test_a_full_disk_is_one_message_without_a_traceback(monkeypatch, capsys, error, message):
+    monkeypatch.setattr(cli, "app", lambda: raise_(error))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "--resume" in shown
+
+
+def test_another_error_of_the_system_has_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda: raise_(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        cli.main()
+
+
+def raise_(error):
+    raise error
 
 
 HEAVY = [f"rllib_vlm_reward.{name}" for name in ("evaluation.labelled", "offline", "run")]

@@ -1,5 +1,6 @@
 """The command line, ``rllib-vlm-reward``: one module for each command."""
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -46,6 +47,7 @@ EXPECTED = (
     NotADirectoryError,
     PermissionError,
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and the limit of a file's size
 
 
 def main() -> None:
@@ -64,6 +66,15 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename is not None:  # raised by Python itself
             message = f"{error.filename}: {error.strerror}. Check the path and its permissions."
         _fail(message)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _fail(
+            f"{where}{os.strerror(error.errno)}. Free space on the disk, or raise the quota. What "
+            "was saved before is whole: train continues with --resume, and relabel if it is "
+            "repeated."
+        )
 
 
 def _with_home(word: str) -> str:

@@ -111,7 +111,11 @@ class UnitFile:
         # After a lost connection two actors may write one unit, each to a file of its own.
         self._file = contextlib.ExitStack()
         fresh = self._file.enter_context(replaced_file(folder / unit.name))
-        self._writer = pyarrow.parquet.ParquetWriter(fresh, self._schema)
+        try:
+            self._writer = pyarrow.parquet.ParquetWriter(fresh, self._schema)
+        except OSError as error:  # it writes the first bytes at once, and the disk may be full
+            self._file.__exit__(type(error), error, error.__traceback__)
+            raise
         self._rows: list[bytes] = []
         self._size = 0
 
@@ -131,7 +135,8 @@ class UnitFile:
 
     def abandon(self, error: BaseException) -> None:
         """Remove the file, if it is unfinished, because of an error."""
-        self._writer.close()
+        with contextlib.suppress(OSError):  # it writes the footer, and the disk may be full
+            self._writer.close()
         self._file.__exit__(type(error), error, error.__traceback__)
 
     def _flush(self) -> None:

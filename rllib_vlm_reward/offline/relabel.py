@@ -86,6 +86,7 @@ def relabel(
         FrameError, GoalError, RewardError: an episode cannot get a reward (the error names its
             file and row), or a setting is not possible for recorded episodes.
         CheckpointError, PoolError: the model cannot be loaded, or the actors cannot be placed.
+        OSError: a file cannot be read or written, such as on a full disk.
     """
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
@@ -113,6 +114,8 @@ def relabel(
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         with joined_cluster():
             for row in _run(config, todo, given):
+                if row["error"] == OSError.__name__:
+                    raise OSError(*json.loads(row["report"]))
                 if row["error"]:
                     raise ERRORS_BY_NAME[row["error"]](row["report"])
                 reports += [Report(**each) for each in json.loads(row["report"])]

@@ -1,7 +1,10 @@
 """Recordings of RLlib's own recorder, relabelled; every row is recounted here."""
 
+import contextlib
 import dataclasses
+import errno
 import functools
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.monitoring import constancy
 from rllib_vlm_reward.offline import relabel, units
+from rllib_vlm_reward.offline.folder import Folder
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,6 +107,7 @@ import sys, ray
 from pathlib import Path
 from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.offline import relabel, units
+from rllib_vlm_reward.offline.folder import Folder
 units._BUNDLE_UNITS = 1
 ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
          log_to_driver=False)
@@ -127,6 +132,35 @@ def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_co
     assert files() == sorted_files(relabelled[0])
     assert map_(strip, read(out)) == map_(strip, read(relabelled[0]))
     assert mismatches(map_(rewards, read(out)), map_(rewards, read(relabelled[0]))) == 0
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can become longer than some bytes."""
+
+    @contextlib.contextmanager
+    def full(largest_file):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return full
+
+
+@pytest.mark.parametrize("largest_file", [0, 1_000])
+def test_a_full_disk_is_an_error_and_leaves_no_torn_file(
+    largest_file, in_this_process, unrewarded, vlm_config, full_disk, tmp_path
+):
+    config, out = vlm_config(), tmp_path / "out"
+    Folder(out, config, None)  # with its settings, which are longer
+    with full_disk(largest_file), pytest.raises(OSError, match="File too large") as raised:
+        relabel(config, unrewarded, out)
+    assert raised.value.errno == errno.EFBIG
+    assert not [*out.rglob("*.parquet"), *out.rglob("*.tmp")]
+    assert relabel(config, unrewarded, out).finished == 24
 
 
 def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tmp_path):
