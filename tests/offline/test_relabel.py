@@ -107,7 +107,6 @@ import sys, ray
 from pathlib import Path
 from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.offline import relabel, units
-from rllib_vlm_reward.offline.folder import Folder
 units._BUNDLE_UNITS = 1
 ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
          log_to_driver=False)
