@@ -75,6 +75,11 @@ class StandInEnv:
         self._bank = rng.integers(0, 256, (_BANK, num_envs, *shape, 3), np.uint8)
         self._seed, self._step = seed, 0
 
+    @property
+    def unwrapped(self) -> "StandInEnv":
+        """The env itself, as of a gymnasium env without wrappers."""
+        return self
+
     def render(self) -> Frames:
         """Return B new frames, uint8 ``[B, H, W, 3]``."""
         self._step += 1

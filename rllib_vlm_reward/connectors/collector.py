@@ -93,7 +93,7 @@ def _pettingzoo_envs(env: VectorEnv) -> list[Any]:
     if not isinstance(env.unwrapped, VectorMultiAgentEnv):
         return []
     attributes = {PettingZooEnv.render: "env", ParallelPettingZooEnv.render: "par_env"}
-    sub_envs = env.unwrapped.envs or []
+    sub_envs = [each.unwrapped for each in env.unwrapped.envs or ()]  # below OrderEnforcing
     names = [attributes.get(type(sub_env).render, "") for sub_env in sub_envs]
     if "" in names:
         return []

@@ -225,7 +225,7 @@ class CLIPEncoder(Encoder):
 ...': it has 26 tokens, but the model reads only the first 16. Shorten it, or choose an encoder \
 with a longer context.
         """
-        self._tokenizer.check(texts)
+        self._tokenizer.checked_ids(texts)
 
     def token_ids(self, texts: Sequence[str]) -> list[Hashable]:
         """Return the token ids that the model reads of each text, as bytes."""
@@ -321,8 +321,7 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     if warning:
         _warn_once(warning)
     tokenizer = Tokenizer(open_clip.get_tokenizer(parsed.model))
-    tokenizer.check(goals.statements)
-    check_distinct(goals, tokenizer.ids, spec)
+    check_distinct(goals, tokenizer.checked_ids(goals.statements), spec)
 
 
 def _unknown_words(spec: Spec, goals: GoalSet) -> str:

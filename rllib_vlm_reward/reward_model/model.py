@@ -215,7 +215,8 @@ class RewardModel:
 
     def _keep_bank(self, goals: GoalSet, embeddings: Tensor) -> TextBank:
         encoder = self.encoder
-        check_distinct(goals, encoder.token_ids, type(encoder).__name__)
+        ids = encoder.token_ids(goals.statements)
+        check_distinct(goals, ids, type(encoder).__name__)
         bank = TextBank(
             goals, embeddings.to(encoder.device), encoder.logit_scale, encoder.logit_bias
         )

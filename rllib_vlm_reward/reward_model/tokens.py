@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -39,31 +39,33 @@ class Tokenizer:
 
     def ids(self, texts: Sequence[str]) -> list[Hashable]:
         """Return the token ids that the model reads of each text, as bytes."""
-        return [row.tobytes() for row in self(texts).cpu().numpy()] if texts else []
+        return _rows(self(texts)) if texts else []
 
-    def check(self, texts: Sequence[str]) -> None:
-        """Check that no text is longer than the model reads.
+    def checked_ids(self, texts: Sequence[str]) -> list[Hashable]:
+        """Check that no text is longer than the model reads, and return the :meth:`ids`.
 
         Raises:
             GoalError: a text has more tokens than ``context_length``.
         """
         twice = self(["", *texts], context_length=2 * self.context_length)
-        padding = twice[0, -1]
-        lengths = (twice[1:] != padding).sum(dim=1).tolist()
-        beyond = (twice[1:, self.context_length :] != padding).any(dim=1).tolist()
-        for text, length, is_cut in zip(texts, lengths, beyond, strict=True):
-            if is_cut:
-                excerpt = text if len(text) <= 60 else f"{text[:44]} ..."
-                raise GoalError(
-                    f"text {excerpt!r}: it has {length} tokens, but the model reads only the "
-                    f"first {self.context_length}. Shorten it, or choose an encoder with a longer "
-                    "context."
-                )
+        padding, tokens = twice[0, -1], twice[1:]
+        beyond = (tokens[:, self.context_length :] != padding).any(dim=1)
+        for row in beyond.nonzero()[:1, 0].tolist():
+            length, text = int((tokens[row] != padding).sum()), texts[row]
+            excerpt = text if len(text) <= 60 else f"{text[:44]} ..."
+            raise GoalError(
+                f"text {excerpt!r}: it has {length} tokens, but the model reads only the "
+                f"first {self.context_length}. Shorten it, or choose an encoder with a longer "
+                "context."
+            )
+        return _rows(tokens[:, : self.context_length])
 
 
-def check_distinct(
-    goals: GoalSet, ids: Callable[[Sequence[str]], Sequence[Hashable]], encoder: str
-) -> None:
+def _rows(tokens: Tensor) -> list[Hashable]:
+    return [row.tobytes() for row in tokens.cpu().numpy()]
+
+
+def check_distinct(goals: GoalSet, ids: Sequence[Hashable], encoder: str) -> None:
     """Check that the model can distinguish the statements of each goal.
 
     A tokenizer may ignore case, repeated spaces and the form of a character. If it makes a goal's
@@ -71,7 +73,7 @@ def check_distinct(
 
     Args:
         goals: the goals.
-        ids: returns the tokens that the model reads of each of N texts.
+        ids: the tokens that the model reads of each of ``goals.statements``.
         encoder: the name of the encoder, for the error message.
 
     Raises:
@@ -80,14 +82,14 @@ def check_distinct(
 
     Example:
         >>> goals = GoalSet.from_texts(["a red ball", "a Red ball"])
-        >>> check_distinct(goals, lambda texts: [text.lower() for text in texts], "base")
+        >>> check_distinct(goals, [text.lower() for text in goals.statements], "base")
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.GoalError: goal 'a red ball': encoder 'base' reads its prompt \
 'a red ball' and its negative 'a Red ball' as the same tokens, so it cannot tell them apart: case, \
 repeated spaces or the form of a character is not read. Change or remove one of them.
     """
-    tokens = dict(zip(goals.statements, ids(goals.statements), strict=True))
+    tokens = dict(zip(goals.statements, ids, strict=True))
     counts = Counter(tokens.values())
     shared = {text for text, read in tokens.items() if counts[read] > 1}
     if not shared:

@@ -97,7 +97,7 @@ def test_goals_are_checked_as_in_training_wherever_frames_are_scored(use, tmp_pa
     image, goal = tmp_path / "image.png", "a ball"
     Image.fromarray(FRAMES[0]).save(image)
     clip._warn_once.cache_clear()
-    strange = SMALL.model_copy(update={"goals": ["a {ball|square}"], "head": "cosine"})
+    strange = SMALL.model_copy(update={"goals": ["a {ball|square}"]})
     USES[use](goal, strange, image)
     (record,) = caplog.records
     assert "'small' was never taught the words ['square']" in record.getMessage()

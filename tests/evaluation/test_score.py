@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
+from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.evaluation.score import score_images
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
@@ -191,7 +191,7 @@ def test_wrong_arguments_are_refused(folder, words, says):
     [
         (["text.png", *options()], FrameError, "text.png cannot be read as an image"),
         (["deep.png", *options()], FrameError, "mode 'I;16', expected 8 bits a channel"),
-        (["0.png", *options(head="softmx")], ConfigError, "softmx"),
+        (["0.png", *options(head="softmx")], RewardError, "softmx"),
         (["0.png", *options(device="no-such-device")], ConfigError, "no-such-device"),
         (["0.png", *options(["a {ball"])], GoalError, "brace"),
     ],
