@@ -98,8 +98,8 @@ def relabelled(folder, version):
     try:
         file.write(np.random.default_rng(0).bytes(5_000))
         file.close(Report(units[version].name, 99, "weights", 1, 0, 12, 1.5, 3))
-    except OSError:
-        file.abandon()
+    except OSError as error:
+        file.abandon(error)
         raise
 
 
