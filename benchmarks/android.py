@@ -9,10 +9,12 @@ after an episode is not counted. Ray is not started. Prints one JSON object last
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from report import finish, in_turn, parser, spread
 
-from rllib_vlm_reward.envs.android.env import Android
+if TYPE_CHECKING:
+    from rllib_vlm_reward.envs.android.env import Android
 
 
 def main() -> None:
@@ -21,6 +23,8 @@ def main() -> None:
     options.add_argument("--scales", type=int, nargs="+", default=[1, 2], help="of frames")
     options.add_argument("--steps", type=int, default=1000, help="of each measurement")
     args = options.parse_args()
+    from rllib_vlm_reward.envs.android.env import Android  # needs the extra [android]
+
     sides: dict[str, Callable[[], float]] = {}
     for apps in ("common", "all"):
         for scale in args.scales:
@@ -33,7 +37,7 @@ def main() -> None:
     finish("android", {name: spread(found[name]) for name in sides}, vars(args), args.out)
 
 
-def steps(env: Android, number: int) -> float:
+def steps(env: "Android", number: int) -> float:
     """Return random steps a second of CPU time, without resets."""
     seconds = 0.0
     for _ in range(number):
@@ -45,7 +49,7 @@ def steps(env: Android, number: int) -> float:
     return number / seconds
 
 
-def resets(env: Android, number: int) -> float:
+def resets(env: "Android", number: int) -> float:
     """Return resets a second of CPU time."""
     began = time.process_time()
     for _ in range(number):
