@@ -77,7 +77,7 @@ def test_equal_tokens_of_other_groups_cost_no_more_time():
     check_distinct(goals, lambda texts: [text.lower() for text in texts], "own")
     assert time.process_time() - began < 2.0
     twin = [*templates, Template("c {}", "SEE {}", nothing="see 7")]
-    with pytest.raises(GoalError, match=r"goal 'c 7': .*prompt 'SEE 7' and its negative 'see 7'"):
+    with pytest.raises(GoalError, match=r"goal 'c 6': .*negative 'SEE 7' and its negative 'see 7'"):
         check_distinct(
             GoalSet.from_texts([*goals.texts, "c 6", "c 7"], templates=twin),
             lambda texts: [text.lower() for text in texts],
@@ -146,6 +146,13 @@ def test_words_that_the_clip_was_never_taught_are_a_warning(no_weights, caplog):
         "open_c",
     ):
         assert part in record.getMessage()
+
+
+def test_a_warning_about_many_words_names_ten(no_weights, caplog):
+    check_encoder("base", goals=[GoalSet.from_texts([f"go to room {i}" for i in range(2000)])])
+    (record,) = caplog.records
+    assert "'1005'] and 1,992 more (as in 'go to room 0')" in record.getMessage()
+    assert len(record.getMessage()) < 500
 
 
 @pytest.mark.parametrize("spec", ["base", "small"])
