@@ -14,8 +14,8 @@ _VERBS = re.findall(
     """
     Add Bring Call Change Check Choose Clamp Close Collect Convert Copy Correct Create Drop Fill
     Free Give Hold Indent Install Leave Let List Look Lower Merge Move Name Pass Put Raise Reduce
-    Remove Rename Repeat Resize Return Run Save Score Search Separate Set
-    Shorten Stack Start Swap Use Write
+    Remove Rename Repeat Resize Return Run Save Score Search Separate Set Shorten Stack Start Swap
+    Transpose Use Write
     """,
 )
 _SENTENCES = ("Did you mean", "It belongs", "The keys are", "For a single frame")

@@ -92,7 +92,7 @@ def of_one_size(first):
     """Lists of frames ``[H, W, 3]``, or of batches whose length ``first`` draws, mostly alike."""
 
     def lists(sides):
-        shapes = st.tuples(*([first] if first else []), *map(st.just, sides), st.just(3))
+        shapes = st.tuples(*([] if first is None else [first]), *map(st.just, sides), st.just(3))
         odd = st.sampled_from([True, *[False] * 9])
         each = odd.flatmap(lambda odd: anything if odd else arrays(shapes, ["u1"]))
         return st.lists(each, min_size=1, max_size=4)

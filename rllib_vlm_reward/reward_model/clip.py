@@ -53,6 +53,7 @@ _LOG = logging.getLogger(__name__)
 _RANDOM_SEED = 0  # the same in every actor, so that all have equal weights
 _TEXTS_AT_ONCE = 256
 _LEAST_PROBE_COSINE = 0.999
+_MOST_WORDS = 10  # that a warning names
 _HUB_OWNERS = {"openai", "google", "laion", "apple", "facebook", "timm", "microsoft", "salesforce"}
 # OpenAI's own repositories, whose names open_clip's table does not have.
 _OPENAI_TWINS = {
@@ -331,10 +332,13 @@ def _unknown_words(spec: Spec, goals: GoalSet) -> str:
     if not unknown:
         return ""
     first = next(text for text in goals.statements if unknown_words([text], vocabulary))
+    rest = len(unknown) - _MOST_WORDS
+    more = f" and {rest:,} more" if rest > 0 else ""
     return (
-        f"encoder {spec.text!r} was never taught the words {unknown} (as in {first!r}), so their "
-        "scores have no meaning and may never pass a threshold. Use the words of its model card, "
-        "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or a CLIP of your own."
+        f"encoder {spec.text!r} was never taught the words {unknown[:_MOST_WORDS]}{more} (as in "
+        f"{first!r}), so their scores have no meaning and may never pass a threshold. Use the "
+        "words of its model card, an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or a CLIP "
+        "of your own."
     )
 
 

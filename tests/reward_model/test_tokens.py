@@ -149,6 +149,13 @@ def test_words_that_the_clip_was_never_taught_are_a_warning(no_weights, caplog):
         assert part in record.getMessage()
 
 
+def test_a_warning_about_many_words_names_ten(no_weights, caplog):
+    check_encoder("base", goals=[GoalSet.from_texts([f"go to room {i}" for i in range(2000)])])
+    (record,) = caplog.records
+    assert "'1005'] and 1,992 more (as in 'go to room 0')" in record.getMessage()
+    assert len(record.getMessage()) < 500
+
+
 @pytest.mark.parametrize("spec", ["base", "small"])
 def test_the_words_of_the_envs_are_known(no_weights, caplog, spec):
     for family in FAMILIES.values():
