@@ -39,11 +39,11 @@ HEAD = """\
 # Every key of a run's YAML
 
 This page lists every key that a run's YAML may have, with its default and its meaning.
-`configs/quickstart.yaml` is an example with comments. To replace a value for one run, pass it on
-the command line, with dots between the keys:
+[quickstart.yaml](../configs/quickstart.yaml) is an example with comments. To replace a value for
+one run, pass it on the command line, with dots between the keys:
 
 ```sh
-rllib-vlm-reward train configs/quickstart.yaml --output runs/stricter \\
+rllib-vlm-reward train quickstart --output runs/stricter \\
     --set vlm_reward.threshold=0.6
 ```
 

@@ -4,6 +4,7 @@ The pages are written to be read on a code host too. There, a link such as ``../
 leads to the file; the site has a page for each such file, since it has no other address to lead to.
 """
 
+import dataclasses
 import posixpath
 import re
 from collections.abc import Iterator
@@ -42,10 +43,8 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = SHARED.sub(_repeated, text)
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
-        """Reduce ``Annotated[int, Field(ge=0)]`` to ``int``."""
-        given = attr.annotation
-        if isinstance(given, griffe.ExprSubscript) and given.canonical_name == "Annotated":
-            attr.annotation = given.slice.elements[0]
+        """Reduce ``Annotated[int, Field(ge=0)] | None`` to ``int | None``."""
+        attr.annotation = _plain(attr.annotation)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -96,6 +95,15 @@ def on_page_content(html: str, **_: Any) -> str:
     """
     html = CELL.sub(lambda match: match[0].replace(r"\|", "|"), html)
     return ROLE.sub(_reference, html)
+
+
+def _plain(given: Any) -> Any:
+    """Return a type without the ``Annotated`` of its parts."""
+    if isinstance(given, griffe.ExprSubscript) and given.canonical_name == "Annotated":
+        return given.slice.elements[0]
+    if isinstance(given, griffe.ExprBinOp):
+        return dataclasses.replace(given, left=_plain(given.left), right=_plain(given.right))
+    return given
 
 
 def _repeated(match: re.Match[str]) -> str:

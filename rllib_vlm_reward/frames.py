@@ -1,6 +1,6 @@
 """The contract of a frame: uint8 RGB ``[H, W, 3]``; a batch is ``[B, H, W, 3]``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,18 @@ def _describe(value: Any) -> str:
     return type(value).__name__
 
 
-def _convert(value: Any) -> str:
+def _convert(value: Any, *, one: bool = False) -> str:
     """Return how a value that is no array becomes frames; neither torch nor PIL is imported."""
     package = type(value).__module__.partition(".")[0]
     if package == "torch":
         return "Convert the tensor with frames.cpu().numpy(), as uint8 in the order [H, W, 3]."
     if package == "PIL":
         return 'Convert the image with np.asarray(image.convert("RGB")).'
+    if isinstance(value, list | tuple) and one:
+        return (
+            'Set render_mode="rgb_array": with rgb_array_list, render() returns all frames since '
+            "the last call. Or return only the last one, frames[-1]."
+        )
     if isinstance(value, list | tuple):
         return 'Stack the frames with np.stack(frames); an env needs render_mode="rgb_array".'
     return 'Create the env with render_mode="rgb_array".'
@@ -76,12 +81,15 @@ uint8 [B, H, W, 3]. If they lie in [0, 1], convert them with (255 * frames).asty
     return frames
 
 
-def check_each(frames: Sequence[Any], *, source: str = "frames") -> Sequence[Frames]:
+def check_each(
+    frames: Sequence[Any], *, source: str = "frames", name: Callable[[int], str] | None = None
+) -> Sequence[Frames]:
     """Return single frames unchanged if they could be stacked into a batch, else raise.
 
     Args:
         frames: B arrays, each uint8 ``[H, W, 3]`` of one size.
         source: where the frames came from, for the error message.
+        name: returns the name of the frame at an index, for the error message.
 
     Raises:
         FrameError: there is no frame, the sizes differ, or :func:`check_frames` refuses a frame.
@@ -93,21 +101,29 @@ def check_each(frames: Sequence[Any], *, source: str = "frames") -> Sequence[Fra
         rllib_vlm_reward.errors.FrameError: frames: got mixed sizes [(4, 6, 3), (4, 7, 3)], \
 expected one [H, W, 3]. Resize the frames in the env.
     """
+
+    def where(index: int) -> str:
+        return source if name is None else f"{source}, {name(index)}"
+
     if not len(frames):
-        raise FrameError(f"{source}: got no frame, expected at least one uint8 [H, W, 3].")
-    for frame in frames:
+        raise FrameError(
+            f"{source}: got no frame, expected at least one uint8 [H, W, 3]. Return one."
+        )
+    for index, frame in enumerate(frames):
         if not isinstance(frame, np.ndarray):
             raise FrameError(
-                f"{source}: got {_describe(frame)}, expected uint8 [H, W, 3]. {_convert(frame)}"
+                f"{where(index)}: got {_describe(frame)}, expected uint8 [H, W, 3]. "
+                f"{_convert(frame, one=True)}"
             )
     sizes = {frame.shape for frame in frames}
     if len(sizes) > 1:
+        other = next(i for i, frame in enumerate(frames) if frame.shape != frames[0].shape)
         raise FrameError(
-            f"{source}: got mixed sizes {sorted(sizes)}, expected one [H, W, 3]. "
+            f"{where(other)}: got mixed sizes {sorted(sizes)}, expected one [H, W, 3]. "
             "Resize the frames in the env."
         )
     # One frame of each dtype is enough, since all have one size. Hashing the dtype's letter takes
     # a fifth of the time that hashing the dtype takes.
-    for frame in {frame.dtype.char: frame for frame in frames}.values():
-        check_frames(frame[None], source=source)
+    for index in {frame.dtype.char: index for index, frame in enumerate(frames)}.values():
+        check_frames(frames[index][None], source=where(index))
     return frames

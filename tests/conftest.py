@@ -6,6 +6,8 @@ by what they test (``own_ray``, ``own_cluster``), come first, then those that sh
 its processes has a session, and so a Ray, of its own.
 """
 
+import functools
+import importlib
 import inspect
 import json
 import sys
@@ -29,9 +31,15 @@ from rllib_vlm_reward.envs.house.opengl import open_gl
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
 
+
+def open_android():
+    """Import the phone's room, which does not work without its extra."""
+    importlib.import_module("rllib_vlm_reward.envs.android")
+
+
+# By the marker of the tests that need an extra: what raises a ConfigError where it is missing.
+EXTRAS = {"android": open_android, "house": open_gl}
 SHARED_POOL = "shared"
-# A page whose examples draw the house.
-HOUSE_PAGE = "tests/test_docs.py::test_its_code_runs[house]"
 RAYS = ("own_ray", "own_cluster", "cluster")
 
 # How long an example takes depends on what runs beside it.
@@ -192,7 +200,7 @@ def pytest_addoption(parser):
         "--full-matrix",
         action="store_true",
         help="the long forms: each algorithm by each road, not pairwise; thousands of steps and "
-        "episodes in the house",
+        "episodes in the house and on the phone",
     )
     parser.addoption(
         "--require-extras",
@@ -209,16 +217,36 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
+    config.addinivalue_line("markers", "android: needs the extra [android]")
     config.addinivalue_line("markers", "house: needs the extra [house] and OpenGL")
+    if not config.getoption("--require-extras"):
+        config.pluginmanager.register(SkipsAndroid())
+
+
+class SkipsAndroid:
+    """Skips the files of the phone, which nobody can import without its extra.
+
+    A plugin also sees the doctests, which lie outside of this conftest's folder.
+    """
+
+    def pytest_collectstart(self, collector):
+        path = collector.path
+        if path and path.suffix == ".py" and path.parent.name == "android":
+            try:
+                open_android()
+            except ConfigError as error:
+                skip = functools.partial(pytest.skip, str(error), allow_module_level=True)
+                collector.collect = skip
 
 
 def pytest_runtest_setup(item):
-    if not item.get_closest_marker("house"):
-        return
-    try:
-        open_gl()
-    except ConfigError as error:
-        (pytest.fail if item.config.getoption("--require-extras") else pytest.skip)(str(error))
+    for name, opens in EXTRAS.items():
+        if item.get_closest_marker(name):
+            try:
+                opens()
+            except ConfigError as error:
+                missing = pytest.fail if item.config.getoption("--require-extras") else pytest.skip
+                missing(str(error))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
@@ -226,8 +254,9 @@ def pytest_collection_modifyitems(items):
     turns = {item: _turn(item) for item in items}
     firsts = {}
     for item, turn in turns.items():
-        if item.nodeid == HOUSE_PAGE:
-            item.add_marker("house")
+        for name in EXTRAS:
+            if item.path.name.startswith("test_doc") and item.nodeid.endswith(f"[{name}]"):
+                item.add_marker(name)  # the page of this name
         firsts[item.path] = min(turn, firsts.get(item.path, turn))
         if turn < len(RAYS):
             item.add_marker("ray")

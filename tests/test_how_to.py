@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, files_of
 
 from rllib_vlm_reward import CurriculumConfig, Experiment
 from rllib_vlm_reward.curriculum import Outcome, make_curriculum
 
 pytestmark = pytest.mark.usefixtures("cluster")  # of the search; the run has its own
-PAGE = (Path(__file__).parents[1] / "docs" / "from-env-to-sweep.md").read_text()
-# ```python my_rooms.py
-BLOCK = re.compile(r"^```\w+ (\S+\.\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PAGE = (ROOT / "docs" / "from-env-to-sweep.md").read_text()
 FEWER = {
     "train_batch_size_per_learner: 2048": "train_batch_size_per_learner: 128",
     "minibatch_size: 256": "minibatch_size: 64",
@@ -33,9 +32,8 @@ FEWER = {
 def folder(reader_folder):
     """The reader's folder, in which this process works."""
     path = reader_folder
-    for name, text in BLOCK.findall(PAGE):
-        with (path / name).open("a") as file:  # run.yaml is added to
-            file.write(text)
+    for name, text in files_of(ROOT / "docs" / "from-env-to-sweep.md").items():
+        (path / name).write_text(text)
     for name in ("run.yaml", "sweep.py"):
         text = (path / name).read_text()
         for much, little in FEWER.items():

@@ -9,7 +9,7 @@ import rllib_vlm_reward
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-MADE = {"commands.md", "files/CHANGELOG.md"}  # by docs/pages.py
+MADE = {"commands.md", "files/CHANGELOG.md", "files/CONTRIBUTING.md"}  # by docs/pages.py
 
 
 def pages_of(entry):

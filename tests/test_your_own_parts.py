@@ -3,15 +3,14 @@
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, files_of
 
-PAGE = (Path(__file__).parents[1] / "docs" / "your-own-parts.md").read_text()
-FILES = dict(re.findall(r"^```\w+ (\S+\.\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+FILES = files_of(ROOT / "docs" / "your-own-parts.md")
 PARTS = ("WeightedCosine", "ColorEncoder", "left_half", "ColorRoom", "LeastPlayed", "margin")
 
 

@@ -109,7 +109,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     shown = (
         ("vlm_return", "VLM return", rows[0]),
         ("success", "success by ground truth", rows[1]),
-        ("false_positives", "false positives an episode", rows[1]),
+        ("false_positives", "false positives per episode", rows[1]),
     )
     for measure, label, row in shown:
         for axes, course in zip(row, figures.values(), strict=True):

@@ -63,7 +63,7 @@ def draw(summary: dict[str, Any], path: Path) -> None:
     above.set_title("one dot for each agent")
     offline = [row["offline"] for row in summary.values()]
     for values, label in (
-        ([each["false_positives"]["value"] for each in offline], "false positives an episode"),
+        ([each["false_positives"]["value"] for each in offline], "false positives per episode"),
         (
             [each["false_positives"]["mean"] for each in agents],
             "the same, for the agents' episodes",

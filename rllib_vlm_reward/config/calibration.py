@@ -14,7 +14,14 @@ from rllib_vlm_reward.errors import ConfigError, LabelError
 from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.heads import Head, head_summary
-from rllib_vlm_reward.settings import Positive, Section, dump_settings, read_settings, validated
+from rllib_vlm_reward.settings import (
+    Positive,
+    Section,
+    dump_settings,
+    home_path,
+    read_settings,
+    validated,
+)
 
 __all__ = ["Calibration", "Estimate", "Target", "inline_calibration"]
 
@@ -32,7 +39,7 @@ class Estimate(Section):
         high: upper end of the interval.
     """
 
-    value: float
+    value: Annotated[float, Field(allow_inf_nan=False)]
     low: float
     high: float
 
@@ -192,7 +199,7 @@ class Calibration(Section):
             LabelError: the file does not exist, or is not a calibration.
         """
         try:
-            settings = read_settings(Path(path).expanduser())
+            settings = read_settings(home_path(path))
         except (OSError, ConfigError) as error:
             raise LabelError(
                 f"calibration: got {str(path)!r}, which cannot be read ({error}). Give the path of "

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rllib_vlm_reward.config.scope import AGENT
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.settings import Section, import_path_of, load_object
+from rllib_vlm_reward.settings import Section, excerpt, import_path_of, load_object
 
 __all__ = ["FrameConfig", "path_of"]
 
@@ -56,11 +56,13 @@ class FrameConfig(Section, place="vlm_reward.frames"):
             return source
         if "." not in source:
             raise ValueError(
-                f"got {source!r}, expected render, obs, obs:KEY, info:KEY, or the import path of a "
-                "function of your own, such as package.module.function."
+                f"got {excerpt(source)}, expected render, obs, obs:KEY, info:KEY, or the import "
+                "path of a function of your own, such as package.module.function. Choose one."
             )
         if not callable(load_object(source, "frames.source")):
-            raise ValueError(f"got {source!r}, which is not a function. Correct the import path.")
+            raise ValueError(
+                f"got {excerpt(source)}, which is not a function. Correct the import path."
+            )
         return source
 
     @pydantic.field_validator("scored_steps", mode="before")
@@ -68,8 +70,8 @@ class FrameConfig(Section, place="vlm_reward.frames"):
     def _check_steps(cls, given: Any) -> Any:
         if given not in _SELECTIONS and (type(given) is not int or given < 1):
             raise ValueError(
-                f"got {given!r}, expected one of {_SELECTIONS}, or an integer k > 0 for every k-th "
-                "step."
+                f"got {excerpt(given)}, expected one of {_SELECTIONS}, or an integer k > 0 for "
+                "every k-th step. Choose one."
             )
         return given
 
@@ -87,7 +89,7 @@ def path_of(function: Callable[..., Any]) -> str:
         found = None
     if found is not function:
         raise ValueError(
-            f"got {function!r}, which env runners cannot import as {path}, expected a function at "
-            "the top level of a module. Move it there."
+            f"got {excerpt(function)}, which env runners cannot import as {path}, expected a "
+            "function at the top level of a module. Move it there."
         )
     return path

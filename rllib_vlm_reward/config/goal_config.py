@@ -8,7 +8,7 @@ from pydantic import Field
 
 from rllib_vlm_reward.errors import ConfigError, GoalError
 from rllib_vlm_reward.goals import Goal, Grammar
-from rllib_vlm_reward.settings import Section, read_settings, validated
+from rllib_vlm_reward.settings import Section, home_path, read_settings, validated
 
 __all__ = ["GoalConfig", "GoalFile", "TemplateConfig", "resolve_goals"]
 
@@ -76,7 +76,7 @@ def resolve_goals(settings: Any) -> Any:
     """
     given = settings.get("goals") if isinstance(settings, dict) else None
     if isinstance(given, str | Path):
-        goals, source = _read(Path(given).expanduser()), str(given)
+        goals, source = _read(given), str(given)
     elif isinstance(given, dict | Grammar):
         goals, source = _split(given, "goals"), "the grammar"
     else:
@@ -89,12 +89,13 @@ def resolve_goals(settings: Any) -> Any:
     return {**settings, **goals}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(given: str | Path) -> dict[str, Any]:
     try:
+        path = home_path(given)
         content = read_settings(path)
     except OSError as error:
         raise GoalError(
-            f"goals: got {str(path)!r}, which cannot be read ({error.strerror}), expected a list "
+            f"goals: got {str(given)!r}, which cannot be read ({error.strerror}), expected a list "
             "of texts, a grammar, or the path of a YAML file. For a single goal, give a list with "
             "one text."
         ) from error

@@ -28,6 +28,7 @@ from rllib_vlm_reward.settings import (
     Positive,
     Section,
     dump_settings,
+    excerpt,
     import_path_of,
     messages,
     parse_settings,
@@ -165,12 +166,22 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         """Convert the agents' settings to types that YAML has."""
         if not isinstance(given, dict):
             return given
-        return {
-            agent: json.loads(
-                json.dumps(inline_calibration(resolve_goals(settings)), default=_plain)
-            )
-            for agent, settings in given.items()
-        }
+        converted = {}
+        for agent, settings in given.items():
+            if isinstance(agent, bool):  # pydantic would make it 0 or 1
+                raise ValueError(
+                    f"got the agent {agent}, a boolean, expected a name or a whole number. Put a "
+                    "name that YAML reads as a boolean, such as yes or on, in quotes."
+                )
+            plain = inline_calibration(resolve_goals(settings))
+            try:
+                converted[agent] = json.loads(json.dumps(plain, default=_plain))
+            except TypeError as error:  # such as a date as a key
+                raise ValueError(
+                    f"agent {agent!r}: got keys of another type ({error}), expected texts. Put "
+                    "them in quotes."
+                ) from error
+        return converted
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
@@ -184,6 +195,13 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         head = self.head_in_force
         if self.threshold is not None:
             _check_threshold(self.threshold, head)
+        low, high = head.range
+        if self.calibration is not None and not low <= self.calibration.threshold.value < high:
+            raise ValueError(
+                f"calibration: got the threshold {self.calibration.threshold.value:g}, expected "
+                f"{low:g} or more and less than {high:g}, the range of the head "
+                f"{head_summary(head)!r}. Calibrate again, or set calibration: null."
+            )
         nothings = (template.nothing for template in self.templates)
         for text in (*self.negatives, self.baseline, *nothings):
             if text is not None and _CHOICE.search(text):
@@ -401,7 +419,7 @@ def _refuse_search_space(given: Any, place: str = "") -> None:
         is_text = isinstance(value, str) and value.startswith("tune.")
         if is_space or is_grid or is_text:
             raise ValueError(
-                f"{where}: got the search space {value!r}, expected a value. Search with "
+                f"{where}: got the search space {excerpt(value)}, expected a value. Search with "
                 "search(space, output, ...): space is the mapping of a run's YAML, and its "
                 f'"vlm_reward" may hold search spaces, such as {{"{key}": tune.choice([...])}}. '
                 "See docs/tune.md."
@@ -447,7 +465,9 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if callable(value):
         return path_of(value)
-    raise ValueError(f"got {value!r}, expected values as in YAML, a head or a frame source.")
+    raise ValueError(
+        f"got {excerpt(value)}, expected values as in YAML, a head or a frame source. Correct it."
+    )
 
 
 def _without_curriculum(given: str | dict[str, Any]) -> str | dict[str, Any]:

@@ -11,7 +11,7 @@ from rllib_vlm_reward.settings import Positive, Section
 __all__ = ["ServingConfig"]
 
 PositiveInt = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class ServingConfig(Section, place="vlm_reward.serving"):

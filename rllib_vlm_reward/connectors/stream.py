@@ -20,6 +20,7 @@ from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outco
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
+from rllib_vlm_reward.errors import FrameError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
 from rllib_vlm_reward.monitoring.frame_statistics import FrameCounter
@@ -76,6 +77,7 @@ class RewardStream:
         self._highlights: Highlights | None = None
         self._pending: list[tuple[ScoredSteps, PendingScores | None]] = []
         self._custom_data: dict[str, dict[str, Any]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of each episode's frames
         self._evaluates = False
 
     def evaluate(self) -> None:
@@ -174,6 +176,7 @@ class RewardStream:
     def _keep_only(self, ids: set[str]) -> None:
         """Drop the data of all episodes but these; the others ended or were abandoned."""
         self._custom_data = {id_: data for id_, data in self._custom_data.items() if id_ in ids}
+        self._shapes = {id_: shape for id_, shape in self._shapes.items() if id_ in ids}
         self._selection.keep_only(ids)
         self._windows.keep_only(ids)
         if self.normalizer is not None:
@@ -214,12 +217,28 @@ class RewardStream:
     def _collect(
         self, env: RenderedOnce | None, rows: Sequence[int], episodes: Chunks
     ) -> Sequence[Frames]:
+        """Return the frames of the last steps, of one size throughout an episode."""
         source = self.source
-        return source(
+
+        def name(index: int) -> str:
+            where = f"sub-env {rows[index]} of env runner {self.runner}"
+            return f"step {episodes[index].t} of an episode of {where}"
+
+        frames = source(
             None if env is None else SteppedEnvs(env, rows),
             [each.get_observations(-1) for each in episodes] if source.reads_observations else [],
             [each.get_infos(-1) for each in episodes] if source.reads_infos else [],
+            name,
         )
+        shape = frames[0].shape
+        for index, episode in enumerate(episodes):
+            before = self._shapes.setdefault(episode.id_, shape)
+            if before != shape:
+                raise FrameError(
+                    f"{source.label}, {name(index)}: got a frame of the shape {list(shape)}, "
+                    f"expected {list(before)} as in the steps before. Resize the frames in the env."
+                )
+        return frames
 
     def _copy(self, frames: Sequence[Frames]) -> Sequence[Frames] | None:
         """Return copies of frames for the observers, since the env may reuse the memory."""

@@ -6,10 +6,10 @@ __all__ = ["register_envs"]
 
 
 def register_envs() -> None:
-    """Register Find, Lift, Place, Playroom, BabyAI, House and HouseRoom (``rllib_vlm_reward/``).
+    """Register BabyAI's levels, House, HouseRoom and Android under ``rllib_vlm_reward/``.
 
     The entry points are import paths, so an env is imported only when it is created. House and
-    HouseRoom need the extra ``[house]``.
+    HouseRoom need the extra ``[house]``, Android the extra ``[android]``.
 
     Example:
         >>> "rllib_vlm_reward/Find-v0" in gym.registry
@@ -20,6 +20,10 @@ def register_envs() -> None:
             id=f"rllib_vlm_reward/{level}-v0",
             entry_point=f"rllib_vlm_reward.envs.babyai.env:make_{level.lower()}",
         )
+    gym.register(
+        id="rllib_vlm_reward/Android-v0",
+        entry_point="rllib_vlm_reward.envs.android.env:Android",
+    )
     for name, maker in {"House": "make_house", "HouseRoom": "make_house_room"}.items():
         gym.register(
             id=f"rllib_vlm_reward/{name}-v0",

@@ -12,12 +12,14 @@ from typing import TypeAlias, TypeVar
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.evaluation.images import read_image
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.settings import excerpt
 
 __all__ = ["read_folder"]
 
 _TABLES = ("metadata.csv", "labels.csv")
 _NEEDED = ("file_name", "goal", "label")
 _COLUMNS = (*_NEEDED, "episode", "step", "steps_to_go", "player")
+_MOST_DIGITS = 18  # of an int64
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 
 T = TypeVar("T")
@@ -190,19 +192,22 @@ def _leaves_folder(name: str) -> bool:
 
 def _words(cell: str) -> str:
     if not cell:
-        raise LabelError("got an empty cell, expected text.")
+        raise LabelError("got an empty cell, expected text. Fill it, or remove the row.")
     return cell
 
 
 def _label(cell: str) -> bool:
     if cell.lower() not in _LABELS:
-        raise LabelError(f"got {cell!r}, expected one of {list(_LABELS)}.")
+        raise LabelError(f"got {excerpt(cell)}, expected one of {list(_LABELS)}. Correct it.")
     return _LABELS[cell.lower()]
 
 
 def _step(cell: str) -> int:
-    if not cell.isdecimal():
-        raise LabelError(f"got {cell!r}, expected a whole number >= 0.")
+    if not cell.isdecimal() or len(cell) > _MOST_DIGITS:
+        raise LabelError(
+            f"got {excerpt(cell)}, expected a whole number >= 0 of up to {_MOST_DIGITS} digits. "
+            "Correct it."
+        )
     return int(cell)
 
 
@@ -212,5 +217,7 @@ def _to_go(cell: str) -> float | None:
     except ValueError:
         steps = math.nan
     if steps is not None and not steps >= 0:  # written so that NaN fails too
-        raise LabelError(f"got {cell!r}, expected a number >= 0, inf, or an empty cell.")
+        raise LabelError(
+            f"got {excerpt(cell)}, expected a number >= 0, inf, or an empty cell. Correct it."
+        )
     return steps

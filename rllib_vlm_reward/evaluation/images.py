@@ -1,6 +1,7 @@
 """Converts between frames and encoded images, which Pillow reads."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def read_image(path: Path) -> tuple[bytes, Frames]:
     Raises:
         FrameError: the file does not exist, or :func:`decode` cannot read it.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises an error for a name of 300 letters
         raise FrameError(f"{path}: this file does not exist. Correct the path.")
     content = path.read_bytes()
     return content, decode(content, str(path))

@@ -235,12 +235,20 @@ def _checked(labels: list[Any]) -> npt.NDArray[np.bool_]:
     return np.array(labels, np.bool_)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
 def _read(path: Path) -> pyarrow.Table:
     try:
         table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
+        table.validate(full=True)  # else a damaged text is found only when it is converted
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system; Arrow's own errors about damaged files have no number
         raise LabelError(
-            f"{path}: cannot be read as Parquet ({error}). Pass a file that `collect` wrote."
+            f"{path}: cannot be read as Parquet ({_first_line(error)}). Pass a file that `collect` "
+            "wrote."
         ) from error
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
@@ -258,7 +266,7 @@ def _read(path: Path) -> pyarrow.Table:
         except pyarrow.ArrowException as error:
             raise LabelError(
                 f"{path}: the column {name!r} has the type {table[name].type}, expected "
-                f"{_COLUMNS[name]} ({error}). Convert it."
+                f"{_COLUMNS[name]} ({_first_line(error)}). Convert it."
             ) from error
         if name != "steps_to_go" and table[name].null_count:
             raise LabelError(

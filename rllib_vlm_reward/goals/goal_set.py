@@ -43,8 +43,9 @@ class Goal:
         difficulty: a finite number, larger is harder; None if unknown. It changes no reward.
 
     Raises:
-        GoalError: a text is empty, the goal or its prompt is among its negatives, a negative is
-            repeated, the baseline equals the prompt, or the difficulty is not finite.
+        GoalError: a text is empty or has half of a character, the goal or its prompt is among its
+            negatives, a negative is repeated, the baseline equals the prompt, or the difficulty is
+            not finite.
 
     Example:
         >>> Goal("lift", "a hand holding a cup", negatives=("an empty hand",)).negatives
@@ -76,6 +77,14 @@ negatives, so its probability can never exceed 1/2. Remove it from the negatives
                 f"goal {self.text!r}: got an empty text in {self}, expected words. Fill it, or "
                 "remove it."
             )
+        for statement in statements:
+            try:
+                statement.encode()
+            except UnicodeEncodeError:  # as YAML's "\ud83d" without its other half
+                raise GoalError(
+                    f"goal {self.text!r}: got {statement!r}, which has half of a character, "
+                    "expected a text. Write the character itself."
+                ) from None
         if self.prompt in self.negatives:
             raise GoalError(
                 f"goal {self.text!r}: its prompt {self.prompt!r} is among its negatives, so its "

@@ -42,7 +42,8 @@ Check the encoder and the frames.
             if isinstance(array, np.ndarray):
                 got = f"{array.dtype} {list(array.shape)}"
             raise LabelError(
-                f"{name}: got {got}, expected {expected} [N]. Convert it to a NumPy array."
+                f"{name}: got {got}, expected {expected} [N]. Convert it to a NumPy array of that "
+                "type."
             )
         lengths[name] = len(array)
     if len({*lengths.values()}) > 1 or 0 in lengths.values():

@@ -281,7 +281,7 @@ def _check_indices(goals: npt.NDArray[np.integer], size: int, goal_set: GoalSet)
     got = f"{goals.dtype} {list(goals.shape)}" if isinstance(goals, np.ndarray) else type(goals)
     expected = f"expected an integer array [{size}], one goal index for each frame"
     if not isinstance(goals, np.ndarray) or goals.dtype.kind not in "iu":
-        raise GoalError(f"goals: got {got}, {expected}. GoalSet.index returns a text's index.")
+        raise GoalError(f"goals: got {got}, {expected}. Use GoalSet.index.")
     if goals.shape != (size,):
         raise GoalError(f"goals: got {got}, {expected}. Pass as many goals as frames.")
     given: list[int] = goals.tolist()

@@ -140,7 +140,8 @@ class Preprocess:
             return self.size
         ratios = height / self.size[0], width / self.size[1]
         if self.resize_mode == "longest":
-            return round(height / max(ratios)), round(width / max(ratios))
+            # At least one pixel, also of a frame that is 300 times as wide as high.
+            return max(round(height / max(ratios)), 1), max(round(width / max(ratios)), 1)
         if self.size[0] != self.size[1]:
             return round(height / min(ratios)), round(width / min(ratios))
         # torchvision's Resize(int) truncates where open_clip's ResizeKeepRatio rounds.

@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError
 from rllib_vlm_reward.reward_model.preprocess import check_preprocess
 from rllib_vlm_reward.reward_model.weights import SUFFIXES
+from rllib_vlm_reward.settings import home_path
 
 __all__ = [
     "HUB",
@@ -58,23 +60,26 @@ my/clip.pt in ...
         """Parse a spec in any form that :meth:`.CLIPEncoder.load` accepts.
 
         Raises:
-            CheckpointError: the file is missing or has another suffix, or the folder is not in
-                open_clip's layout or its configuration is incomplete.
+            CheckpointError: the file is missing or has another suffix, a configuration is given in
+                place of its folder, or the folder is not in open_clip's layout or its configuration
+                is incomplete.
         """
         if text.startswith(HUB):
             return cls(text, text, text)
+        _refuse_config(text)
         bare = text.removesuffix("/random")
-        folder = _EMBEDDED / bare if bare in embedded_names() else Path(bare).expanduser()
-        if bare != text and (folder / _CONFIG).is_file():
+        folder = _EMBEDDED / bare if bare in embedded_names() else _path(bare, text)
+        # os.path, unlike Path, accepts a name that is too long for a file.
+        if bare != text and os.path.isfile(folder / _CONFIG):
             _check_config(folder, text)
             return cls(text, f"local-dir:{folder}", None)
-        if bare == text and folder.is_dir():
+        if bare == text and os.path.isdir(folder):
             return cls(text, f"local-dir:{folder}", _weights_in(folder, text))
         model, _, weights = text.partition("/")
         if weights == "random":
             return cls(text, model, None)
-        path = Path(weights).expanduser()
-        if path.suffix in SUFFIXES or path.is_file():
+        path = _path(weights, text)
+        if path.suffix in SUFFIXES or os.path.isfile(path):
             return cls(text, model, _weights_at(path, text))
         return cls(text, model, weights)
 
@@ -84,8 +89,35 @@ def embedded_names() -> list[str]:
     return sorted(config.parent.name for config in _EMBEDDED.glob(f"*/{_CONFIG}"))
 
 
+def _path(given: str, text: str) -> Path:
+    try:
+        return home_path(given)
+    except ConfigError as error:
+        raise CheckpointError(f"encoder {text!r}: {error}") from error
+
+
+def _refuse_config(text: str) -> None:
+    """Refuse the configuration of a model alone, ``FILE.json``, or ``FILE.json/WEIGHTS``."""
+    file, suffix, weights = text.partition(".json")
+    if not suffix or not (weights == "" or weights.startswith("/")):
+        return
+    path = Path(file + suffix)
+    if path.name == _CONFIG:
+        remedy = f"Give its folder, {str(path.parent)!r}, which must also hold the weights"
+    else:
+        remedy = (
+            f"Make a folder with {_CONFIG} (model_cfg: the content of {path.name}; preprocess_cfg: "
+            f"mean, std, interpolation and resize_mode) and the weights, {_WEIGHTS[0]}, and give "
+            "the folder"
+        )
+    raise CheckpointError(
+        f"encoder {text!r}: got the file of an architecture, expected a model with its weights. "
+        f"{remedy}; for random weights, give FOLDER/random."
+    )
+
+
 def _weights_at(path: Path, text: str) -> Path:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(
             f"encoder {text!r}: no file {path} in {Path.cwd()}, expected weights in a file that "
             f"ends in one of {', '.join(SUFFIXES)}. Correct the path."

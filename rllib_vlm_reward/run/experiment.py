@@ -27,6 +27,7 @@ from rllib_vlm_reward.settings import (
     Section,
     assign_settings,
     dump_settings,
+    excerpt,
     find_config,
     load_object,
     parse_settings,
@@ -58,6 +59,11 @@ _OBJECTS = {
     "evaluation": {"custom_evaluation_function"},
 }
 _VERSIONED = re.compile(r"-v\d+$")  # how a gymnasium id ends
+# What RLlib raises for wrong settings; ImportError for a framework that is not installed.
+_REFUSALS = (
+    *(TypeError, ValueError, AttributeError, AssertionError),
+    *(ImportError, LookupError, NotImplementedError),
+)
 # The evaluation interval, in iterations, of a run that is evaluated only at its end.
 _NEVER = 10**9
 _EVALUATION_SEED = 1_000_003  # added to the run's seed, so that evaluation has other layouts
@@ -324,6 +330,11 @@ def _env(env: Any) -> Any:
         and env not in gym.registry
         and registered_env(env) is None
     )
+    if not isinstance(env, str) and not callable(env):
+        raise ConfigError(
+            f"environment.env: got {excerpt(env)}, expected a gymnasium id, such as CartPole-v1, "
+            "or the import path of an env class or function. Correct it."
+        )
     made = load_object(env, "environment.env") if is_path else env
     if not is_path or isinstance(made, type):
         return made
@@ -341,8 +352,8 @@ def _refusals(section: str, settings: Settings) -> Iterator[None]:
     """Raise an error that names the settings if RLlib refuses them; RLlib often names none."""
     try:
         yield
-    except (TypeError, ValueError, AttributeError, AssertionError) as error:
+    except _REFUSALS as error:
         raise ConfigError(
-            f"{section}: RLlib refuses {settings} ({type(error).__name__}: {error}), expected "
-            "valid arguments for its AlgorithmConfig. Correct their types and values."
+            f"{section}: RLlib refuses {excerpt(settings)} ({type(error).__name__}: {error}), "
+            "expected valid arguments for its AlgorithmConfig. Correct their types and values."
         ) from error

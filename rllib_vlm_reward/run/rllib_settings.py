@@ -1,6 +1,7 @@
 """Checks the types of RLlib's settings, which RLlib itself reads much later."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -59,7 +60,7 @@ def check_setting(section: str, name: str, value: Any, annotation: Any) -> None:
         annotation: the annotation of the method's argument.
 
     Raises:
-        ConfigError: the value has another type, or a size is too small.
+        ConfigError: the value has another type or is NaN, or a size is too small.
 
     Example:
         >>> check_setting("training", "minibatch_size", "4,000", int | None)
@@ -84,6 +85,8 @@ expected a whole number. Write it without quotes and commas.
             f"{section}.{name}: got {value!r}, {_SCALARS[type(value)]}, expected {expected}. "
             f"{remedy}"
         )
+    if isinstance(value, float) and math.isnan(value):
+        raise ConfigError(f"{section}.{name}: got nan, expected a number. Correct it.")
     least = _SIZES.get(name)
     if least is not None and not isinstance(value, str) and value < least:
         raise ConfigError(f"{section}.{name}: got {value!r}, expected {least} or more. Correct it.")

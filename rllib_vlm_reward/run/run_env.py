@@ -15,7 +15,7 @@ __all__ = ["make_env"]
 def make_env(experiment: Experiment) -> gym.vector.SyncVectorEnv:
     """Create a run's env with the same wrappers as in training, in this process and without Ray.
 
-    With a curriculum, the env draws the training goals uniformly.
+    With a curriculum, the env draws the training goals uniformly. The run's policy is not read.
 
     Args:
         experiment: the settings of a run with a single-agent env: a gymnasium id, a name registered
@@ -38,6 +38,9 @@ def make_env(experiment: Experiment) -> gym.vector.SyncVectorEnv:
         >>> env.envs[0].reset(seed=0)[0].shape
         (56, 56, 3)
     """
+    # No policy acts in this env, so the run does not need one, nor the goal as its input.
+    reward = experiment.vlm_reward.model_copy(update={"goal_embedding": False})
+    experiment = experiment.model_copy(update={"policy": None, "vlm_reward": reward})
     config = experiment.to_algorithm_config()
     if config.is_multi_agent:
         raise ConfigError(

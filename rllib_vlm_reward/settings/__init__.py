@@ -1,12 +1,13 @@
 """Settings: YAML, sections with checked keys, and import paths."""
 
-from rllib_vlm_reward.settings.config_file import find_config, shipped_configs
+from rllib_vlm_reward.settings.config_file import find_config, home_path, shipped_configs
 from rllib_vlm_reward.settings.import_path import import_path_of, load_object
 from rllib_vlm_reward.settings.section import (
     Positive,
     Section,
     check_number,
     declare_keys,
+    excerpt,
     key_hint,
     messages,
     validated,
@@ -25,7 +26,9 @@ __all__ = [
     "check_number",
     "declare_keys",
     "dump_settings",
+    "excerpt",
     "find_config",
+    "home_path",
     "import_path_of",
     "key_hint",
     "load_object",

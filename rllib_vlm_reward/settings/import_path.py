@@ -28,6 +28,10 @@ def load_object(path: str, what: str) -> Any:
 no attribute 'pie'), expected package.module.name. Correct the name, install its package, or set \
 PYTHONPATH.
     """
+    if not isinstance(path, str):  # a list in YAML may hold anything
+        raise ConfigError(
+            f"{what}: got {path!r}, expected an import path, package.module.name. Correct it."
+        )
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

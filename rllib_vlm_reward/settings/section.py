@@ -1,6 +1,8 @@
 """The base class of a configuration's sections, and functions for their keys and errors."""
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
@@ -16,6 +18,7 @@ __all__ = [
     "Section",
     "check_number",
     "declare_keys",
+    "excerpt",
     "key_hint",
     "messages",
     "validated",
@@ -238,7 +241,8 @@ def validated(section: type[S], settings: Any, where: str) -> S:
         >>> validated(Stop, {"env_steps": "many"}, "run.yaml")
         Traceback (most recent call last):
         ...
-        rllib_vlm_reward.errors.ConfigError: run.yaml: env_steps: got 'many'. Input should be ...
+        rllib_vlm_reward.errors.ConfigError: run.yaml: env_steps: got 'many', expected a whole \
+number. Correct it.
     """
     try:
         return section.model_validate(settings)
@@ -246,8 +250,11 @@ def validated(section: type[S], settings: Any, where: str) -> S:
         raise ConfigError(f"{where}: {'; '.join(messages(error))}") from error
 
 
+_MOST_MESSAGES = 10
+
+
 def messages(error: pydantic.ValidationError) -> list[str]:
-    """Return a message for each error: its key, the given value if it is plain, and the problem.
+    """Return a message for each error, up to ten: its key, the given value, and the problem.
 
     Example:
         >>> class Stop(Section):
@@ -256,7 +263,7 @@ def messages(error: pydantic.ValidationError) -> list[str]:
         ...     Stop(env_steps="many")
         ... except pydantic.ValidationError as error:
         ...     messages(error)
-        ["env_steps: got 'many'. Input should be a valid integer, unable to parse string as ..."]
+        ["env_steps: got 'many', expected a whole number. Correct it."]
     """
     by_place: dict[str, ErrorDetails] = {}
     for details in error.errors():
@@ -265,22 +272,25 @@ def messages(error: pydantic.ValidationError) -> list[str]:
         if place not in by_place or (_is_section(details["input"]) and place in by_place):
             by_place[place] = details
     # A list of which each item is wrong is also reported as too short.
-    return [
-        _message(place, details)
+    found = [
+        (place, details)
         for place, details in by_place.items()
         if details["type"] != "too_short"
         or not any(other.startswith(f"{place}.") for other in by_place)
     ]
+    rest = len(found) - _MOST_MESSAGES
+    more = [f"got {rest} more wrong values. Correct those above first."] if rest > 0 else []
+    return [_message(*each) for each in found[:_MOST_MESSAGES]] + more
 
 
 def _place(details: ErrorDetails) -> str:
     """Return the key of an error, without the names of types that pydantic adds."""
-    parts = [*details["loc"]]
-    while len(parts) > 1 and isinstance(parts[-2], int) and not isinstance(parts[-1], int):
-        if parts[-1] != "str" and not str(parts[-1]).endswith("Config"):
-            break
-        parts.pop()
-    return ".".join(str(part) for part in parts)
+    parts: list[str] = []
+    for part in details["loc"]:
+        is_type = part == "str" or str(part).endswith("Config")
+        if not (is_type and parts and parts[-1].isdigit()):  # one of a list whose items may differ
+            parts.append(str(part))
+    return ".".join(parts)
 
 
 def _is_section(given: Any) -> bool:
@@ -289,32 +299,73 @@ def _is_section(given: Any) -> bool:
 
 
 def _message(place: str, details: ErrorDetails) -> str:
-    message = details["msg"].removeprefix("Value error, ")
     hint = _hint(details["input"], details["type"])
     if hint:
-        return f"{place}: {hint}" if place else hint
-    if details["type"] in ("value_error", "missing"):
-        return f"{place}: {message}" if place else message
-    return f"{place}: got {details['input']!r}. {message}."
+        message = hint
+    elif details["type"] == "missing":
+        message = "the key is missing, expected a value. Add it."
+    elif details["type"] == "value_error":
+        message = details["msg"].removeprefix("Value error, ")
+    else:
+        expected = _in_plain_words(details["msg"])
+        message = f"got {excerpt(details['input'])}, expected {expected}. Correct it."
+    return f"{place}: {message}" if place else message
 
 
-_TEXTS = ("string_type", "model_type", "dict_type")
+# What pydantic says, and what a reader of a YAML file understands.
+_PLAIN_WORDS = {
+    r"^\w+ should (be |have )?": "",
+    r"^match pattern": "a text that matches",
+    r"a valid (dictionary( or instance of \w+)?|instance of \w+)": "a mapping",
+    r"a valid (tuple|list)": "a list",
+    r"a valid string": "a text",
+    r"a valid integer": "a whole number",
+    r"a valid number": "a number",
+    r"a valid boolean": "true or false",
+    r",? (after validation|unable to \w+ (string|input).*|got a number with a fractional part)": "",
+}
+
+
+def _in_plain_words(message: str) -> str:
+    """Say what pydantic expects.
+
+    Example:
+        >>> _in_plain_words("Input should be a valid integer, unable to parse string as an integer")
+        'a whole number'
+    """
+    for pattern, words in _PLAIN_WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
+
+
+_EXCERPT = reprlib.Repr()
+_EXCERPT.maxstring = _EXCERPT.maxother = _EXCERPT.maxlong = 100
+
+
+def excerpt(value: Any) -> str:
+    """Return the ``repr`` of a value for a message, or parts of it if it is long.
+
+    Example:
+        >>> excerpt(list(range(1000)))
+        '[0, 1, 2, 3, 4, 5, ...]'
+    """
+    return _EXCERPT.repr(value)
 
 
 def _hint(given: Any, problem: str) -> str:
     """Return the message for what YAML makes of values that newcomers write; "" for others."""
     if given is None and problem != "missing":
         return "got nothing, since the key is empty, expected a value. Give one, or remove the key."
-    if problem in _TEXTS and isinstance(given, bool | int | float):
+    if problem == "string_type" and isinstance(given, bool | int | float):
         word = {True: "yes", False: "no"}.get(given, given) if isinstance(given, bool) else given
         return f'got {given!r}, expected a text. Put it in quotes, such as "{word}".'
     if isinstance(given, dict) and not _is_section(given) and problem == "string_type":
         return (
-            f"got {given!r}, which YAML read as a mapping, expected a text. Put a text with "
+            f"got {excerpt(given)}, which YAML read as a mapping, expected a text. Put a text with "
             '{ } : # in quotes, as in ["pick up the {red|blue} ball"].'
         )
     if isinstance(given, str) and problem == "tuple_type":
-        return f"got the text {given!r}, expected a list. Write [{given}]."
+        return f"got the text {excerpt(given)}, expected a list. Write [{given[:100]}]."
     if isinstance(given, str) and problem in ("int_parsing", "float_parsing"):
         number = given.replace(",", "").replace(" ", "")
         if number != given and number.replace(".", "", 1).isdigit():

@@ -16,10 +16,28 @@ _FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 as a number, and refuses a key that occurs twice.
+    """Reads 1e-3 as a number, and refuses a key that occurs twice or a value that contains itself.
 
     In YAML 1.1 1e-3 is a text and only 1.0e-3 a number, and PyYAML takes the last of two values.
     """
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.CollectionNode) and node.end_mark is None:
+            raise yaml.composer.ComposerError(
+                None, None, "the value refers to itself", node.start_mark
+            )
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+            # Such as the date 2024-02-30, or a number of 5,000 digits.
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"it cannot be read as {kind} ({error})", node.start_mark
+            ) from error
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -68,23 +86,44 @@ def parse_settings(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"invalid YAML: {_explain(text, error)}.") from error
+    except ConfigError:
+        raise
+    except RecursionError as error:
+        raise ConfigError(
+            "invalid YAML: got brackets within brackets, too deep to be read. Close them."
+        ) from error
+    except (ValueError, OverflowError) as error:  # PyYAML 6.0 passes on what chr() says
+        raise ConfigError(
+            f"invalid YAML: got an escape sequence that is no character ({error}). Correct it: "
+            "after \\U in double quotes stands the number of a character, up to 0010FFFF."
+        ) from error
 
 
 def _explain(text: str, error: yaml.YAMLError) -> str:
     """Say what is wrong in which line; and how a text is written whose signs YAML reads itself."""
+    if isinstance(error, yaml.reader.ReaderError):
+        number = text.count("\n", 0, error.position) + 1
+        return (
+            f"got the character #x{error.character:04x} (line {number}), which YAML does not "
+            "allow. Remove it, or write it as an escape sequence in double quotes"
+        )
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return str(error)
+        return f"{error}. Correct it"
     lines, mark = text.splitlines(), error.problem_mark
     if mark.line >= len(lines) and error.context_mark is not None:
         mark = error.context_mark  # what began there never ends
     row, column = mark.line, mark.column
     line = lines[row].strip() if row < len(lines) else ""
-    message = f"{error.problem} (line {row + 1}, column {column + 1}: {line})"
+    excerpt = line if len(line) <= 100 else f"{line[:100]}..."
+    message = f"{error.problem} (line {row + 1}, column {column + 1}: {excerpt}). "
+    if "\\t" in str(error.problem):
+        return f"{message}Indent with spaces, not with tabs"
     if {*"{}|#"} & {*line} or line.count(": ") > 1:
-        message += (
-            '. Put a text with { } : # in quotes, as in goals: ["pick up the {red|blue} ball"]'
+        return (
+            f"{message}Put a text with {{ }} : # in quotes, as in goals: "
+            '["pick up the {red|blue} ball"]'
         )
-    return message
+    return f"{message}Correct the line; put a text that YAML reads otherwise in quotes"
 
 
 def read_settings(path: Path) -> Any:

@@ -205,7 +205,7 @@ def test_other_weights_are_refused(path):
     [
         ("version: 1", "version: got 1, expected 2. Set calibration: null"),
         ("threshold: 0.5", r"not a calibration: got the keys \['threshold'\]"),
-        ("version: 2", "encoder: Field required"),
+        ("version: 2", "encoder: the key is missing"),
         ("[1", "cannot be read"),
         ("just words", "calibration .*: "),
     ],
@@ -217,6 +217,14 @@ def test_another_file_is_refused(content, says, tmp_path):
         Calibration.load(file)
     with pytest.raises(pydantic.ValidationError, match=says):
         VLMRewardConfig(**REWARD, calibration=str(file))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [(float("nan"), "finite number"), (1.5, "got the threshold 1.5"), (-1, "-1")]
+)
+def test_a_threshold_that_no_score_of_the_head_can_have_is_refused(value, says):
+    with pytest.raises(pydantic.ValidationError, match=says):
+        VLMRewardConfig(**REWARD, calibration=calibration(threshold=figure(value)))
 
 
 def test_no_file_is_said():

@@ -85,7 +85,7 @@ def test_an_agents_goals_are_a_grammar_of_its_own():
         ("goals: [a ball]\ngoals: [a key]", "goals.yaml: .* line 1 and again in line 2"),
         ("[]", "goals.yaml: goals: .*at least 1 item"),
         ("{goals: [a ball], evaluation: [a key]}", "unknown key 'evaluation'"),
-        ("{evaluation_goals: [a key]}", "goals.yaml: goals: Field required"),
+        ("{evaluation_goals: [a key]}", "goals.yaml: goals: the key is missing"),
         ("{goals: [{text: a ball, famly: b}]}", "unknown key 'famly'. Did you mean 'family'"),
         (
             "{goals: ['a {b}'], words: {b: [no]}}",

@@ -1,3 +1,4 @@
+import datetime
 import re
 
 import numpy as np
@@ -81,6 +82,10 @@ def test_a_config_is_frozen():
         ({"serving": {"num_gpus_per_actor": -1}}, "num_gpus_per_actor"),
         ({"serving": {"precision": "int8"}}, "precision"),
         ({"encoder": ""}, "encoder"),
+        ({"serving": {"num_cpus_per_actor": float("inf")}}, "num_cpus_per_actor\n.*finite number"),
+        ({"goals": ["a \ud83d", "b"]}, "which has half of a character"),
+        ({"agents": {True: None}}, "got the agent True, a boolean.* in quotes"),
+        ({"agents": {"a": {"frames": {datetime.date(2024, 2, 29): 1}}}}, "keys of another type"),
         ({"window": 2}, r"unknown key 'window'. It belongs in vlm_reward.frames\b"),
         ({"temperature": 0.1}, "unknown key 'temperature'. It belongs in vlm_reward.head. Move it"),
         ({"frames": {"threshold": 0.5}}, "frames\n.*'threshold'. It belongs in vlm_reward. Move"),
@@ -207,7 +212,7 @@ def test_an_agent_may_be_given_a_frame_source_and_a_head_with_arrays():
 @pytest.mark.parametrize("steps", [True, 0, -1, 2.0, "every", "3", None, ["all"]])
 def test_scored_steps_are_named_or_counted(steps):
     with pytest.raises(
-        pydantic.ValidationError, match="or an integer k > 0 for every k-th step"
+        pydantic.ValidationError, match=r"or an integer k > 0 for every k-th step\. Choose one"
     ) as raised:
         make(frames={"scored_steps": steps})
     assert len(raised.value.errors()) == 1

@@ -7,6 +7,7 @@ import pytest
 from painted import BANK, PaintedEnv
 from painted_agents import PaintedAgents
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from red_pool import red_score
 
@@ -128,6 +129,35 @@ def test_recorded_episodes_have_no_env():
     assert np.array_equal(frames, BANK[[7, 7]])
     with pytest.raises(FrameError, match="no env to render"):
         frame_source("render")(None, [], [])
+
+
+class Keyed(PaintedEnv):
+    """Observes a mapping, and takes several actions at once."""
+
+    observation_space = gym.spaces.Dict(
+        rgb=gym.spaces.Box(0, 255, (16, 16, 3), np.uint8),
+        goal=gym.spaces.Discrete(3),
+    )
+    action_space = gym.spaces.MultiDiscrete([2, 3])
+
+    def _show(self):
+        _, info = super()._show()
+        return {"rgb": BANK[self.frame], "goal": self.goal}, info | {"shown": self.frame}
+
+
+def test_observations_and_actions_may_be_of_several_parts(vlm_config, env_runner):
+    def flat(env, spaces, device):
+        return FlattenObservations()
+
+    runner = env_runner(
+        vlm_config(frames={"source": "obs:rgb"}), env=Keyed, env_to_module_connector=flat
+    )
+    for episode in runner.sample():
+        infos = episode.get_infos()[1:]  # the piece replaced the observations
+        goals = np.array([painted.GOALS.index(info["goal"]) for info in infos])
+        expected = red_score(BANK[[info["shown"] for info in infos]], goals)
+        assert np.allclose(episode.get_rewards(), expected)
+        assert np.shape(episode.get_actions(0)) == (2,)
 
 
 @pytest.mark.parametrize("vectorise", [gym.vector.SyncVectorEnv, gym.vector.AsyncVectorEnv])

@@ -1,10 +1,15 @@
 """The envs by their gymnasium names, single and vectorised."""
 
+import importlib.util
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import rllib_vlm_reward  # noqa: F401  (registers the envs)
+from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.run.experiment import Experiment
 
 NAMES = pytest.mark.parametrize("name", ["Find", "Lift", "Place", "Playroom"])
 
@@ -55,3 +60,25 @@ def test_make_vec_is_the_single_envs_side_by_side(name, mode):
             assert told["success"][index] == info["success"]
             if any(ends):
                 break
+
+
+@pytest.mark.parametrize("missing", ["android_env", "immutabledict"])
+def test_without_the_extra_a_config_says_what_to_install(missing, monkeypatch):
+    for name in [it for it in sys.modules if it.startswith("rllib_vlm_reward.envs.android")]:
+        monkeypatch.delitem(sys.modules, name)
+    find_spec = importlib.util.find_spec
+    specs = {"android_env": object(), "immutabledict": object(), missing: None}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *args: specs[name] if name in specs else find_spec(name, *args),
+    )
+    experiment = Experiment(
+        environment={"env": "rllib_vlm_reward/Android-v0"},
+        vlm_reward={"encoder": "small", "goals": ["open the {clock|maps} app"], "threshold": 0.5},
+        stop={"env_steps": 1},
+    )
+    install = rf'package {missing} is not installed. Run: pip install "rllib-vlm-reward\[android\]"'
+    for use in (experiment.to_algorithm_config, lambda: gym.make("rllib_vlm_reward/Android-v0")):
+        with pytest.raises(ConfigError, match=install):
+            use()

@@ -70,6 +70,8 @@ def test_without_episodes_each_frame_is_one(folder):
         ("b.png,a", LabelError, "line 3: got 2 cells, expected 5"),
         ("b.png,a,true,1,2,3", LabelError, "line 3: got 6 cells, expected 5"),
         ("b.png,a,true,1.5,2", LabelError, "line 3, step: got '1.5'"),
+        ("b.png,a,true," + "9" * 30 + ",2", LabelError, "line 3, step: got '9+', .* 18 digits"),
+        ("b" * 300 + ",a,true,1,2", FrameError, "line 3, file_name: .*does not exist"),
         ("b.png,a,true,1,soon", LabelError, "line 3, steps_to_go: got 'soon'"),
         ("b.png,a,true,1,nan", LabelError, "line 3, steps_to_go: got 'nan'"),
         ("b.png,a,true,1,-1", LabelError, "line 3, steps_to_go"),

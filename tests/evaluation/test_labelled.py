@@ -146,6 +146,26 @@ def test_no_file_and_no_parquet(tmp_path):
         LabelledFrames.load(tmp_path / "text.parquet")
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("end", [b"", b"PAR1", b"\4\0\0\0PAR1"])
+def test_a_torn_file_is_an_error_of_ours(tmp_path, kept, end):
+    path = tmp_path / "frames.parquet"
+    some().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))] + end)
+    with pytest.raises(LabelError, match=r"frames\.parquet: cannot be read as Parquet"):
+        LabelledFrames.load(path)
+
+
+def test_a_text_that_is_not_utf_8_is_an_error_of_ours(tmp_path):
+    buffers = [None, *map(pyarrow.py_buffer, (b"\0\0\0\0\1\0\0\0", b"\xff"))]
+    goal = pyarrow.Array.from_buffers(pyarrow.string(), 1, buffers)
+    table = pyarrow.table({"image": [{"bytes": b"x"}], "goal": goal, "label": [True]})
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match="cannot be read as Parquet"):
+        LabelledFrames.load(tmp_path / "f.parquet")
+
+
 def test_frames_of_two_sizes_or_of_none_are_refused():
     other = encode(np.zeros((3, 3, 3), np.uint8))
     mixed = LabelledFrames.of([encode(PIXELS[0]), other, b"no image"], "aaa", [True] * 3)

@@ -141,6 +141,12 @@ def test_a_threshold_that_does_not_suit_is_reported():
     assert "F1" not in decided(np.where(LABELS, 0.6, 0.1)).sentence
 
 
+def test_the_verdict_says_how_often_the_reward_fires_wrongly():
+    scores = np.where(LABELS, 0.9, 0.1)
+    scores[[1, 2, 4, 5, 7, 8]] = 0.8  # 6 of the 120 frames, each an episode by itself
+    assert "at β = 0.5 there are 0.05 false positives per episode" in decided(scores).sentence
+
+
 def test_a_score_that_knows_only_the_goal_is_constant():
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
     goals = ["a ball", "a key"] * 60

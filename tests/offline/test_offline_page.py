@@ -12,9 +12,7 @@ from rllib_vlm_reward import GoalConditionedModule, cli
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "offline.md").read_text()
-CONFIG = "configs/quickstart.yaml"
 FEWER = {
-    f'"{CONFIG}"': repr(str(ROOT / CONFIG)),
     "config.env_runners(": "config.training(train_batch_size_per_learner=64, minibatch_size=64, "
     "num_epochs=1)\nconfig.env_runners(num_env_runners=0, num_envs_per_env_runner=4, ",
     "range(20)": "range(1)",
@@ -34,7 +32,7 @@ def test_record_relabel_learn(cluster, monkeypatch, tmp_path):
     record, learn = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (command,) = re.findall(r"^rllib-vlm-reward (relabel recorded .*)$", PAGE, re.MULTILINE)
     exec(fewer(record), {})
-    arguments = shlex.split(command.replace(CONFIG, str(ROOT / CONFIG)))
+    arguments = shlex.split(command)
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0, result.exception
     assert '"unfinished": 0' in result.output

@@ -133,6 +133,13 @@ def test_padding_has_the_fill_color_and_stays_outside():
     np.testing.assert_allclose(pixels[2:6], 1.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1)])
+def test_a_frame_that_is_very_narrow_keeps_one_pixel(shape):
+    preprocess = Preprocess((8, 8), (0.0,) * 3, (1.0,) * 3, resize_mode="longest")
+    pixels = preprocess(torch.full((1, *shape, 3), 255, dtype=torch.uint8))
+    assert pixels.sum() == 3 * 8  # one row or column of the three channels
+
+
 def test_the_input_is_left_alone():
     frames = torch.from_numpy(frames_of(20, 20))
     before = frames.clone()

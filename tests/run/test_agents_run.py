@@ -1,13 +1,12 @@
 """Several agents, from a YAML to the summary."""
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import painted_run
 import pytest
 import yaml
+from pages import ROOT, files_of
 from painted import ENV_REWARD
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train import run
@@ -137,11 +136,8 @@ def test_a_command_that_plays_one_agent_refuses_several(trained, tmp_path):
 
 
 def test_the_documented_yaml_trains(cluster, tmp_path, monkeypatch):
-    page = (Path(__file__).parents[2] / "docs" / "multi-agent.md").read_text()
-    settings, *_ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    env, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "run.yaml").write_text(settings)
-    (tmp_path / "two_rooms.py").write_text(env)
+    for name, text in files_of(ROOT / "docs" / "multi-agent.md").items():
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))  # as the program does with the working directory
     small = ["stop.env_steps=128", "training.train_batch_size_per_learner=128"]

@@ -6,6 +6,7 @@ prompts. A CLIP that would be downloaded is replaced by a tiny one.
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -51,7 +52,8 @@ def cut(path, pools):
     """
     settings = yaml.safe_load(path.read_text())
     if not settings["environment"]["env"].startswith("rllib_vlm_reward/"):
-        settings["environment"]["env_config"] = {"max_episode_steps": 40}  # of which it draws GIFs
+        # At the end a GIF shows a whole episode.
+        settings["environment"].setdefault("env_config", {})["max_episode_steps"] = 40
     # Without the start of a process; quickstart.yaml, APPO and IMPALA train with a remote one.
     if settings["algorithm"] == "PPO":
         settings["env_runners"]["num_env_runners"] = 0
@@ -84,3 +86,19 @@ def test_a_config_trains_saves_and_evaluates(
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
     assert "env_runners/vlm_reward/score_max" in tags
     assert any(tag.startswith("learners/default_policy/") for tag in tags)  # it did learn
+
+
+def test_mountaincar_pays_each_step_at_the_flag():
+    """By itself, gymnasium's env ends with the first frame at the flag."""
+    environment = Experiment.from_file("mountaincar").environment
+    env = gym.make(environment["env"], **environment["env_config"])
+    (position, velocity), _ = env.reset(seed=0)
+    positions, ended = [], False
+    while not ended:
+        (position, velocity), _, terminated, truncated, _ = env.step(2 if velocity >= 0 else 0)
+        positions.append(position)
+        ended = terminated or truncated
+    at_the_flag = [position >= env.unwrapped.goal_position for position in positions]
+    assert len(positions) == 200
+    assert sum(at_the_flag) > 60
+    assert all(at_the_flag[at_the_flag.index(True) :])  # the hill's far side holds the car there

@@ -29,6 +29,7 @@ RUN = {
         ("training", {"gamma": "0.9"}, "training.gamma: got '0.9', a text, expected a number"),
         ("training", {"lr": "fast"}, "training.lr: got 'fast', a text, expected a number"),
         ("training", {"lr": True}, "training.lr: got True"),
+        ("training", {"lr": float("nan")}, "training.lr: got nan, expected a number"),
         ("training", {"use_gae": "no"}, "training.use_gae: got 'no', a text, expected true or fal"),
         ("env_runners", {"num_env_runners": -1}, "env_runners.num_env_runners: got -1, expected 0"),
         ("env_runners", {"num_envs_per_env_runner": 2.0}, "got 2.0, a number, expected a whole"),

@@ -59,6 +59,15 @@ def test_a_curriculum_reaches_the_env():
     assert goals == {"go to the red ball", "go to the red key"}
 
 
+@pytest.mark.parametrize("policy", [None, {"module": "not.there.Module"}])
+def test_no_policy_is_asked_for(policy):
+    """`collect`, `evaluate` and `landscape` play at random, or with the env's expert."""
+    run = experiment("rllib_vlm_reward/Find-v0", {}, policy=policy)
+    reward = run.vlm_reward.model_copy(update={"goal_embedding": True})
+    env = make_env(run.model_copy(update={"vlm_reward": reward})).envs[0]
+    assert env.reset(seed=0)[0].dtype == np.uint8
+
+
 def test_an_env_that_cannot_be_made_is_an_error():
     with pytest.raises(FrameError, match="cannot make it"):
         make_env(experiment("CartPole-v9", {}))

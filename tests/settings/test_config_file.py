@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from remedies import assert_helps
 
-from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.offline import read_config
+from rllib_vlm_reward.config import Calibration, read_config
+from rllib_vlm_reward.config.goal_config import resolve_goals
+from rllib_vlm_reward.errors import ERRORS, ConfigError
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.settings import find_config, shipped_configs
@@ -44,6 +46,22 @@ def test_another_name_is_an_error_that_lists_the_names(given):
         find_config(given)
     assert repr(given) in str(error.value)
     assert ", ".join(shipped_configs()) in str(error.value)
+
+
+@pytest.mark.parametrize("given", ["~nobody-of-this-name/x", "a\0b", "\ud800", "x" * 5000])
+@pytest.mark.parametrize(
+    "door",
+    [
+        find_config,
+        check_encoder,
+        Calibration.load,
+        lambda path: resolve_goals({"goals": path}),
+    ],
+)
+def test_a_path_that_no_file_can_have_is_an_error_of_ours(door, given):
+    with pytest.raises(ERRORS) as raised:
+        door(given)
+    assert_helps(raised.value)
 
 
 def test_an_installed_package_has_the_configs_inside(tmp_path, monkeypatch):

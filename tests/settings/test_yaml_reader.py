@@ -1,6 +1,7 @@
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from remedies import assert_helps
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.settings import (
@@ -51,6 +52,25 @@ def test_what_is_wrong_names_the_file(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"wrong\.yaml: "):
         read_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\nb: 2024-02-30", r"it cannot be read as timestamp \(day .*line 2, column 4"),
+        ("a: " + "9" * 5000, "it cannot be read as int"),
+        ('a: "\\UFFFFFFFF"', "an escape sequence that is no character"),
+        ("&a [*a]", "the value refers to itself"),
+        ("[" * 3000, "brackets within brackets, too deep"),
+        ("a: 1\nb: \x07", r"got the character #x0007 \(line 2\)"),
+        ("a:\n\t- b", "Indent with spaces, not with tabs"),
+        ("a: @b", "'@' that cannot start any token.* in quotes"),
+    ],
+)
+def test_what_yaml_cannot_hold_is_an_error_of_ours(text, says):
+    with pytest.raises(ConfigError, match=says) as raised:
+        parse_settings(text)
+    assert_helps(raised.value)
 
 
 def test_an_assignment_leads_by_keys_and_places_and_leaves_what_was_given():

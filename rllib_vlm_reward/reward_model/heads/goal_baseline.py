@@ -44,9 +44,10 @@ class GoalBaseline(Head):
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.alpha <= 1:
             raise RewardError(
-                f"head: got alpha {self.alpha}, expected a number from 0 (cosine) to 1."
+                f"head: got alpha {self.alpha}, expected a number from 0 (cosine) to 1. Correct it."
             )
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
