@@ -9,7 +9,7 @@ from rllib_vlm_reward.envs.house.scene import Pose, Scene
 __all__ = ["GAP", "NEAR", "VISIBLE", "accomplished", "fits_beside", "is_near", "is_next_to"]
 
 NEAR = 1.2  # metres from the agent's centre to that of the thing
-VISIBLE = 0.5  # the share of a thing that the camera must see
+VISIBLE = 2 / 3  # the share of a thing that the camera must see
 GAP = 0.4  # metres between two things that are next to each other
 
 
@@ -32,7 +32,7 @@ def accomplished(scene: Scene, mission: Mission) -> bool:
 
 
 def is_near(scene: Scene, index: int, pose: Pose | None = None) -> bool:
-    """Return whether the agent is near a thing on the floor, and sees at least half of it.
+    """Return whether the agent is near a thing on the floor, and sees at least two thirds of it.
 
     Args:
         scene: the state.

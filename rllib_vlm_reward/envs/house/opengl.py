@@ -26,6 +26,8 @@ TEXTURE_SIDE = 256  # MiniWorld's have up to 1024, of which a frame of 64 pixels
 TEXELS_PER_METRE = 512  # of MiniWorld's own size
 SAMPLES = 4  # a pixel; Mesa's software renderer has no more
 RIBBON = (1.0, 1.0, 1.0)
+# Meshes so thin that hardly anything is seen of them from above or from the side.
+THICKER = {"key": 2, "keycard": 5}
 
 
 @functools.cache
@@ -127,8 +129,7 @@ class OpenGL:
             if mesh is not None:
                 gl.glPushMatrix()
                 scale = kind.height / mesh.max_coords[1]
-                # MiniWorld's key is thin, and hardly seen from above.
-                gl.glScalef(scale * (2 if kind.mesh == "key" else 1), scale, scale)
+                gl.glScalef(scale * THICKER.get(kind.mesh or "", 1), scale, scale)
                 mesh.render()
                 gl.glPopMatrix()
             elif kind.name.endswith("ball"):

@@ -51,15 +51,15 @@ def _kinds() -> list[Kind]:
             for kind, color in product(colored, COLORS)
         ),
         Kind("blue barrel", "barrel", None, 0.22, 0.6, (0.21, 0.21)),
-        Kind("cone", "cone", None, 0.24, 0.62, (0.2, 0.2)),
-        Kind("duckie", "duckie", None, 0.27, 0.48, (0.26, 0.18)),
+        Kind("cone", "cone", None, 0.26, 0.72, (0.23, 0.23)),
+        Kind("duckie", "duckie", None, 0.3, 0.56, (0.3, 0.21)),
         Kind("medkit", "medkit", None, 0.29, 0.5, (0.28, 0.15)),
         Kind("chair", "office_chair", None, 0.26, 0.75, (0.23, 0.22)),
         Kind("desk", "office_desk", None, 0.34, 0.6, (0.32, 0.16)),
-        Kind("potion", "potion", None, 0.2, 0.62, (0.16, 0.16)),
-        Kind("keycard", "keycard", None, 0.24, 0.52, (0.02, 0.2)),
+        Kind("potion", "potion", None, 0.22, 0.72, (0.18, 0.18)),
+        Kind("keycard", "keycard", None, 0.26, 0.6, (0.12, 0.23)),
         Kind("tree", "tree", None, 0.33, 0.62, (0.33, 0.24)),
-        Kind("pine", "tree_pine", None, 0.24, 0.75, (0.18, 0.18)),
+        Kind("pine", "tree_pine", None, 0.27, 0.88, (0.21, 0.21)),
     ]
 
 

@@ -199,7 +199,7 @@ def resident():
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="only Linux has it")
 def test_memory_is_flat(long_form):
     """MiniWorld loses 37 MB for each env that is closed."""
-    episodes, envs = (2000, 200) if long_form else (50, 30)
+    warm, episodes, envs = (600, 2000, 200) if long_form else (50, 50, 30)
     kept = make_house_room()
 
     def work(episodes, envs):
@@ -214,7 +214,7 @@ def test_memory_is_flat(long_form):
                 env.close()  # and the others are forgotten
         gc.collect()
 
-    work(50, 30)
+    work(warm, 30)
     before = resident()
     work(episodes, envs)
     assert resident() - before < 5
