@@ -10,7 +10,6 @@ episode.
 """
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from wrong_rewards import Wrong, blind, half, mixed, save_clip, shuffled, untrai
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.cli.app import quiet
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
+from rllib_vlm_reward.files import write_text
 
 ROOT = Path(__file__).parent.parent
 Row = dict[str, Any]
@@ -125,9 +125,7 @@ def main() -> None:
         found.append(done or _trained(row))
         left = [it for it in earlier if it not in found]
         if args.out is not None and done is None:
-            fresh = args.out.with_suffix(".new")
-            fresh.write_text(json.dumps({"figures": {"rows": [*found, *left]}}) + "\n")
-            os.replace(fresh, args.out)
+            write_text(args.out, json.dumps({"figures": {"rows": [*found, *left]}}) + "\n")
     figures = {"rows": found, "table": table(found), "spread_over_mean": spreads(found)}
     finish("alarms", figures, vars(args), args.out)
 

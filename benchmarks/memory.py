@@ -18,13 +18,10 @@ import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
-import ray
-from ray._private.internal_api import node_stats
+from processes import growth, private_kib, ray_use
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from relabel import private_kib
 from report import finish, parser, reward, say, start_ray
 
 from rllib_vlm_reward import GoalConditionedModule, RewardPool, VLMRewardConfig, add_vlm_reward
@@ -58,7 +55,12 @@ def main() -> None:
     stats = RewardPool.connect("memory", vlm).stats()[0]
     algorithm.stop()
     warm = [sample for sample in samples if sample["frames"] > args.warm]
-    figures = {name: line(warm, name) for name in samples[0] if name != "frames"}
+    steps = [sample["frames"] for sample in warm]
+    figures = {
+        name: growth(steps, [sample[name] for sample in warm])
+        for name in samples[0]
+        if name != "frames"
+    }
     figures |= {"scored_by_the_actor": stats["frames"], "course": samples[::10]}
     if args.picture is not None:
         draw(args.picture, samples, args.warm)
@@ -95,35 +97,8 @@ def look(processes: dict[str, int]) -> dict[str, float]:
     held = {f"{name}_mib": private_kib(pid) / 1024 for name, pid in processes.items()}
     lines = Path("/proc/meminfo").read_text().splitlines()
     shared = next(line for line in lines if line.startswith("Shmem:"))
-    return {**held, "machine_shared_mib": int(shared.split()[1]) / 1024, **store_use()}
-
-
-def store_use() -> dict[str, float]:
-    """Return MiB and objects in Ray's object store, counted by the raylet (Ray 2.60)."""
-    (node,) = ray.nodes()
-    address = node["NodeManagerAddress"], node["NodeManagerPort"]
-    store = node_stats(*address, include_memory_info=False).store_stats
-    return {
-        "store_mib": store.object_store_bytes_used / 2**20,
-        "store_objects": store.num_local_objects,
-    }
-
-
-def line(warm: list[dict[str, float]], name: str) -> dict[str, float]:
-    """Return the first, last and highest value, and the slope with its standard error."""
-    x = np.array([sample["frames"] for sample in warm]) / 100_000
-    y = np.array([sample[name] for sample in warm])
-    (slope, offset), error = np.polyfit(x, y, 1), float("nan")
-    if len(x) > 2:
-        residual = y - slope * x - offset
-        error = float(np.sqrt(residual @ residual / (len(x) - 2) / ((x - x.mean()) ** 2).sum()))
-    return {
-        "first": round(float(y[0]), 1),
-        "last": round(float(y[-1]), 1),
-        "highest": round(float(y.max()), 1),
-        "slope_per_100k_frames": round(float(slope), 2),
-        "slope_standard_error": round(error, 2),
-    }
+    store, _ = ray_use()
+    return {**held, "machine_shared_mib": int(shared.split()[1]) / 1024, **store}
 
 
 def draw(path: Path, samples: list[dict[str, float]], warm: int) -> None:

@@ -24,6 +24,7 @@ import msgpack_numpy
 import numpy as np
 import pyarrow.parquet
 import ray
+from processes import private_kib, tree
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -140,31 +141,9 @@ def count(out: Path) -> int:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Return the private KiB of a process, and of the relabelling actors below it (Linux)."""
-    parents, names = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-                names[int(entry.name)] = (entry / "cmdline").read_text()
-            except (OSError, IndexError):
-                continue
-    below = {pid}
-    while grown := {child for child, parent in parents.items() if parent in below} - below:
-        below |= grown
-    actors = [each for each in below if "Relabeller" in names.get(each, "")]
+    """Return the private KiB of a process, and of the relabelling actors below it."""
+    actors = [each for each, title in tree(pid).items() if "Relabeller" in title]
     return private_kib(pid), sum(map(private_kib, actors))
-
-
-def private_kib(pid: int) -> int:
-    """Return the KiB that a process shares with no other; 0 if it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def main() -> None:

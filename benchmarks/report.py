@@ -104,27 +104,41 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
     return spread([a / b for a, b in zip(above, below, strict=True)])
 
 
-def finish(benchmark: str, figures: Any, settings: Any, out: Path | None = None) -> None:
-    """Print the JSON object after Ray's last messages; also write it to ``out`` if given."""
+def finish(
+    benchmark: str,
+    figures: Any,
+    settings: Any,
+    out: Path | None = None,
+    measured: dict[str, Any] | None = None,
+) -> None:
+    """Print the JSON object after Ray's last messages; also write it to ``out`` if given.
+
+    Args:
+        benchmark: name of the benchmark.
+        figures: what was measured.
+        settings: with which settings.
+        out: file to write to.
+        measured: the :func:`conditions` of figures that were measured earlier; None if it was now.
+    """
     ray.shutdown()
-    text = json.dumps(
-        {
-            "benchmark": benchmark,
-            "figures": figures,
-            "settings": settings,
-            "command": " ".join(["python", *sys.argv]),
-            "machine": machine(),
-            "commit": commit(),
-            "ray": ray.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        default=str,
-    )
+    found = {"benchmark": benchmark, "figures": figures, "settings": settings}
+    text = json.dumps({**found, **(measured or conditions())}, default=str)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text + "\n")
     print(text)
+
+
+def conditions() -> dict[str, Any]:
+    """Return the command, the machine, the commit and the versions of a measurement."""
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": machine(),
+        "commit": commit(),
+        "ray": ray.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -5,10 +5,11 @@ import fcntl
 import logging
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FolderLock", "replace_file", "replaced_file", "write_text"]
+__all__ = ["FolderLock", "remove_unfinished", "replace_file", "replaced_file", "write_text"]
 
 _LOG = logging.getLogger(__name__)
 _FRESH = ".new-"  # how the name of a file begins that is still being written
@@ -35,7 +36,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))  # a link is kept, and what it points to is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{_FRESH}{os.getpid()}-{path.name}")
+    fresh = path.with_name(f"{_FRESH}{uuid.uuid4().hex}-{path.name}")  # nodes may share the folder
     try:
         yield fresh
         if not _are_equal(fresh, path):
@@ -61,6 +62,12 @@ def write_text(path: Path, text: str) -> None:
         return
     with replaced_file(path) as fresh:
         fresh.write_bytes(content)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that a killed process was writing, also in folders of the folder."""
+    for stale in folder.rglob(f"{_FRESH}*"):
+        stale.unlink(missing_ok=True)
 
 
 class FolderLock:

@@ -81,15 +81,13 @@ def add_vlm_reward(
         {'render_mode': 'rgb_array'}
     """
     # Imported here, since env runners import this module too and only actors need open_clip.
-    from rllib_vlm_reward.reward_model.encoder import check_encoder, check_goals, embed_dim
+    from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 
     _check_ray()
     _check(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
-    check_encoder(vlm.encoder, vlm.serving.precision)
-    for goals in vlm.goal_sets:
-        check_goals(vlm.encoder, goals)
+    check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
     _check_policy(config, vlm)
     if curriculum is not None:
         _check_curriculum(config, vlm, curriculum)

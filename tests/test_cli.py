@@ -1,5 +1,6 @@
 """What the commands make of their arguments; the runs themselves are tested in their rooms."""
 
+import errno
 import os
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rllib_vlm_reward import cli, offline, pretraining
+from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.pretraining.scores import FamilyScores
 
 
@@ -55,6 +57,34 @@ def test_an_error_is_one_message_without_a_traceback(monkeypatch, tmp_path, caps
     assert list(tmp_path.iterdir()) == [config]  # nothing was begun
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space", "runs/a.png"), "runs/a.png: No space left on device."),
+        (OSError(errno.EFBIG, "Error writing bytes to file"), "error: File too large."),
+        (OSError(errno.EDQUOT, "Quota"), "Disk quota exceeded. Free space"),
+    ],
+)
+def test_a_full_disk_is_one_message_without_a_traceback(monkeypatch, capsys, error, message):
+    monkeypatch.setattr(cli, "app", lambda: raise_(error))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "--resume" in shown
+
+
+def test_another_error_of_the_system_has_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda: raise_(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        cli.main()
+
+
+def raise_(error):
+    raise error
+
+
 HEAVY = [f"rllib_vlm_reward.{name}" for name in ("evaluation.labelled", "offline", "run")]
 
 
@@ -99,6 +129,60 @@ def test_wrong_arguments_are_refused_before_anything_is_imported(light, words, s
     assert says in " ".join(told.output.replace("│", "").split()) + str(told.exception)
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("evaluate", ["--output", "new"]),
+        ("landscape", ["--output", "new"]),
+        ("calibrate", ["--output", "new", "--frames", "frames.parquet", "--precision", "0.9"]),
+        ("score", ["--config"]),
+        ("relabel", ["there", "new", "--config"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("yaml", "words", "says"),
+    [
+        ("encoder: [", [], "wrong.yaml: invalid YAML"),
+        ("encoder: small\nencoder: base", [], "the key 'encoder' in line 1 and again in line 2"),
+        ("{encoder: small, goals: [a, b], treshold: 1}", [], "Did you mean 'threshold'?"),
+        ("{encoder: small, goals: [a, b]}", ["vlm_reward.threshold=2"], "threshold: got 2"),
+        ("{encoder: small, goals: [a, b]}", ["threshold=2"], "It belongs in vlm_reward"),
+    ],
+)
+def test_a_wrong_reward_is_found_before_anything_is_imported(
+    light, tmp_path, command, options, yaml, words, says
+):
+    (tmp_path / "wrong.yaml").write_text(yaml)
+    file = ["there/report.html"] if command == "score" else []
+    sets = [word for each in words for word in ("--set", each)]
+    refused = light(command, *file, *options, "wrong.yaml", *sets).exception
+    assert isinstance(refused, ConfigError)
+    assert says in str(refused)
+
+
+@pytest.mark.parametrize("command", ["collect", "train", "bench"])
+def test_a_wrong_assignment_is_found_before_anything_is_imported(light, tmp_path, command):
+    (tmp_path / "run.yaml").write_text("{seed: 0}")
+    output = {"collect": ["--output", "new"], "train": ["--output", "new"], "bench": []}[command]
+    refused = light(command, "run.yaml", *output, "--set", "seed.of=1").exception
+    assert isinstance(refused, ConfigError)
+    assert "'seed' is 0, expected a mapping" in str(refused)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["collect", "--folder", "there", "--output", "new"],
+        ["score", "frames.parquet", "--encoder", "small", "--goal", "a"],
+        ["bench"],
+    ],
+)
+def test_set_needs_a_config(light, words):
+    refused = light(*words, "--set", "seed=1")
+    assert refused.exit_code == 2
+    assert "--set replaces a value of CONFIG" in " ".join(refused.output.replace("│", "").split())
+
+
 def test_pygame_looks_for_no_sound_card(monkeypatch):
     monkeypatch.setenv("SDL_AUDIODRIVER", "")  # what is left afterwards is as it was
     monkeypatch.delenv("SDL_AUDIODRIVER")
@@ -124,8 +208,9 @@ def test_relabel_passes_its_arguments_on(monkeypatch, tmp_path):
     config.write_text("encoder: small\ngoals: [a ball, a key]\n")
     recording.mkdir()
     arguments = ["relabel", str(recording), str(tmp_path / "out"), "--config", str(config)]
+    arguments += ["--set", "vlm_reward.encoder=base"]
     result = CliRunner().invoke(cli.app, [*arguments, "--goal", "a key"])
     assert result.exit_code == 0, result.exception
-    assert calls == [("small", recording, tmp_path / "out", "a key")]
+    assert calls == [("base", recording, tmp_path / "out", "a key")]
     assert '"steps": 35' in result.output
     assert "2 episodes have no end" in result.output

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from rllib_vlm_reward import cli
 from rllib_vlm_reward.cli.app import say_loading
 from rllib_vlm_reward.cli.arguments import check_output, check_writable
 from rllib_vlm_reward.errors import ConfigError
@@ -37,6 +38,16 @@ def test_a_file_that_is_no_yaml_is_refused_before_pytorch(tmp_path, content, cap
     with pytest.raises(ConfigError, match=r"run\.yaml: "):
         say_loading(path)
     assert capsys.readouterr().err == ""
+
+
+def test_a_tilde_is_the_home_folder_where_the_shell_leaves_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", "train", "quickstart", "--output=~/out"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"{tmp_path}/out is a file" in capsys.readouterr().err
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):

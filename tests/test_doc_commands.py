@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 
 from rllib_vlm_reward import Experiment, VLMRewardConfig
 from rllib_vlm_reward.cli import app
+from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.config.calibration import Calibration
 from rllib_vlm_reward.evaluation.grid import Axis
 from rllib_vlm_reward.evaluation.user_metrics import load_metrics
-from rllib_vlm_reward.offline import read_config
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.settings import find_config

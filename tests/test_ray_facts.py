@@ -24,6 +24,7 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 from ray.rllib.offline import offline_env_runner
 from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
@@ -522,6 +523,33 @@ def test_an_agent_that_ends_unseen_has_the_observation_and_the_very_info_of_befo
     assert ended.is_done
     assert ended.get_observations() == [0, 1, 1]
     assert ended.infos.data[-1] is ended.infos.data[-2]
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "inner"), [(PettingZooEnv, "env"), (ParallelPettingZooEnv, "par_env")]
+)
+def test_a_wrapper_of_pettingzoo_hides_the_render_mode_and_renders_with_an_argument(wrapper, inner):
+    class Env:
+        agents = ("a",)
+        render_mode = "rgb_array"
+
+        def reset(self):
+            pass
+
+        def observation_space(self, agent):
+            return gym.spaces.Discrete(2)
+
+        action_space = observation_space
+
+        def render(self):
+            return "a frame"
+
+    env = Env()
+    wrapped = wrapper(env)
+    assert getattr(wrapped, inner) is env
+    assert wrapped.render_mode is None
+    with pytest.raises(TypeError, match="positional argument"):
+        wrapped.render()
 
 
 def test_agents_that_ended_come_in_a_call_of_their_own_the_others_by_sub_env():

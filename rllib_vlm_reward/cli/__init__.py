@@ -1,5 +1,6 @@
 """The command line, ``rllib-vlm-reward``: one module for each command."""
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -46,6 +47,7 @@ EXPECTED = (
     NotADirectoryError,
     PermissionError,
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and the limit of a file's size
 
 
 def main() -> None:
@@ -53,6 +55,7 @@ def main() -> None:
     # Import paths may name modules in the working directory, such as the user's env. Ray 2.60
     # passes the driver's path on to its workers.
     sys.path.insert(0, os.getcwd())
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     _silence_pygame()
     try:
         app()
@@ -63,6 +66,30 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename is not None:  # raised by Python itself
             message = f"{error.filename}: {error.strerror}. Check the path and its permissions."
         _fail(message)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _fail(
+            f"{where}{os.strerror(error.errno)}. Free space on the disk, or raise the quota. What "
+            "was saved before is whole: train continues with --resume, and relabel if it is "
+            "repeated."
+        )
+
+
+def _with_home(word: str) -> str:
+    """Replace a leading ~ by the home folder, which a shell does not do in ``--output=~/run``.
+
+    Example:
+        >>> _with_home("--output=~/run") == f"--output={os.path.expanduser('~')}/run"
+        True
+        >>> _with_home("vlm_reward.encoder=~/clip")
+        'vlm_reward.encoder=~/clip'
+    """
+    option, equals, value = word.partition("=")
+    if word.startswith("--") and value.startswith("~/"):
+        return option + equals + os.path.expanduser(value)
+    return os.path.expanduser(word) if word.startswith("~/") else word
 
 
 def _silence_pygame() -> None:

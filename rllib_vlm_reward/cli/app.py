@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward import __version__
-from rllib_vlm_reward.settings import read_settings
+from rllib_vlm_reward.settings import assign_settings, read_settings
 
 __all__ = ["app", "quiet", "say_loading"]
 
@@ -40,18 +41,19 @@ def _options(
     """Take what stands before a command; Typer asks for a function."""
 
 
-def say_loading(config: Path | None = None) -> None:
+def say_loading(config: Path | None = None, assignments: Sequence[str] | None = None) -> None:
     """Print that PyTorch and Ray are imported now, which takes some seconds.
 
     Args:
-        config: the YAML that the command reads later. It is read here too, so that its mistakes
-            are reported first.
+        config: the YAML of a run, which the command reads later. It is read here too, so that its
+            mistakes are reported first.
+        assignments: values of ``--set``.
 
     Raises:
-        ConfigError: see :func:`.read_settings`.
+        ConfigError: see :func:`.read_settings` and :func:`.assign_settings`.
     """
     if config is not None:
-        read_settings(config)
+        assign_settings(read_settings(config), assignments or ())
     Console(stderr=True).print("loading PyTorch and Ray")
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, config_path
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, config_path
 
 
 @app.command("bench")
@@ -36,6 +36,7 @@ def bench_command(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save a chart of where the time goes.")
     ] = None,
+    assignments: Assignments = None,
 ) -> None:
     """Measure the throughput of this machine, and find the bottleneck of a run.
 
@@ -54,7 +55,9 @@ def bench_command(
     rllib-vlm-reward bench --encoder ViT-B-32/random --frame 480x480 --runners 4
     ```
     """
-    say_loading(config)
+    if config is None and assignments:
+        raise typer.BadParameter("--set replaces a value of CONFIG: give CONFIG, or leave it out.")
+    say_loading(config, assignments)
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
     from rllib_vlm_reward.bench.served import read_load
     from rllib_vlm_reward.bench.tables import save_picture, tables
@@ -64,7 +67,9 @@ def bench_command(
     if config is not None:
         from rllib_vlm_reward.run import Experiment
 
-        breakdown = bench_run(Experiment.from_file(config), seconds=seconds, report=say)
+        breakdown = bench_run(
+            Experiment.from_file(config, assignments or ()), seconds=seconds, report=say
+        )
     else:
         load = read_load(
             encoder, frame, runners=runners, actors=actors, request=request, seconds=seconds

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, check_output, config_path
 
 
 @app.command("calibrate")
@@ -50,6 +50,7 @@ def calibrate_command(
         str | None, typer.Option(metavar="NAME", help="CLIP that replaces CONFIG's encoder.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
+    assignments: Assignments = None,
 ) -> None:
     """Choose the threshold β with the largest recall that reaches a target.
 
@@ -64,20 +65,19 @@ def calibrate_command(
         --frames runs/frames.parquet --output runs/calibration.yaml
     ```
     """
-    from rllib_vlm_reward.config import Target
+    from rllib_vlm_reward.config import Target, read_config
 
     check_output(output)
     target = Target(precision=precision, false_positives=false_positives)
-    say_loading(config)
+    reward = read_config(config, assignments or ())
+    say_loading()
     from rllib_vlm_reward.evaluation.calibrate import calibrate
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.scored_frames import with_encoder
-    from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.encoder import check_device
 
     quiet()
     check_device(device)
-    reward = read_config(config)
     if encoder is not None:
         reward = with_encoder(reward, encoder)
     calibration = calibrate(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, check_output, config_path
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
@@ -60,6 +60,7 @@ def collect_command(
         bool, typer.Option("--held-out", help="Request the run's evaluation_goals, in turn.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of layouts and random actions.")] = 0,
+    assignments: Assignments = None,
 ) -> None:
     """Collect frames with their goals and ground truth, to measure a reward with.
 
@@ -76,8 +77,10 @@ def collect_command(
         raise typer.BadParameter(
             "give either CONFIG, to play an env, or --folder, to import images."
         )
+    if config is None and assignments:
+        raise typer.BadParameter("--set replaces a value of CONFIG: leave it out with --folder.")
     check_output(output)
-    say_loading(config)
+    say_loading(config, assignments)
     from rllib_vlm_reward.evaluation.collect import check_labels
     from rllib_vlm_reward.evaluation.image_folder import read_folder
     from rllib_vlm_reward.run import Experiment
@@ -85,7 +88,7 @@ def collect_command(
     quiet()
     families = {}
     if config is not None:
-        experiment = Experiment.from_file(config)
+        experiment = Experiment.from_file(config, assignments or ())
         families = {goal.text: goal.family for goal in experiment.vlm_reward.goal_set.goals}
         frames = _play(experiment, player, episodes, seed, held_out=held_out)
     else:

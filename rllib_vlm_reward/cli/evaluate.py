@@ -10,7 +10,13 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path, refuse_twice
+from rllib_vlm_reward.cli.arguments import (
+    SHIPPED,
+    Assignments,
+    check_output,
+    config_path,
+    refuse_twice,
+)
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -56,6 +62,7 @@ def evaluate_command(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
+    assignments: Assignments = None,
 ) -> None:
     """Measure how good a reward is, before you spend a run on it.
 
@@ -75,22 +82,23 @@ def evaluate_command(
     refuse_twice("CONFIG", configs)
     refuse_twice("--encoder", encoder or [])
     refuse_twice("--metric", metric or [])
+    from rllib_vlm_reward.config import read_config
+
+    read = {path: read_config(path, assignments or ()) for path in configs}
     say_loading()
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.user_metrics import load_metrics
-    from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
 
     quiet()
     check_device(device)
-    rewards = candidates({path: read_config(path) for path in configs}, encoder or [])
+    rewards = candidates(read, encoder or [])
     for reward in rewards.values():  # find wrong names before the env is played
-        check_encoder(reward.encoder, reward.serving.precision)
+        check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
     load_metrics(metric or [])
     try:
-        assessments = _evaluate(
-            rewards, _frames(configs[0], frames, output), metric or [], output, device
-        )
+        labelled = _frames(configs[0], assignments or [], frames, output)
+        assessments = _evaluate(rewards, labelled, metric or [], output, device)
     except BaseException:
         path = output / "frames.parquet"
         if path.exists():
@@ -151,7 +159,9 @@ def _say(line: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
 
 
-def _frames(config: Path, path: Path | None, output: Path) -> "LabelledFrames":
+def _frames(
+    config: Path, assignments: list[str], path: Path | None, output: Path
+) -> "LabelledFrames":
     """Read the frames, or play the run's env and save the frames."""
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
@@ -160,7 +170,7 @@ def _frames(config: Path, path: Path | None, output: Path) -> "LabelledFrames":
     from rllib_vlm_reward.evaluation.collect import check_labels, collect
     from rllib_vlm_reward.run import Experiment
 
-    played = collect(Experiment.from_file(config))
+    played = collect(Experiment.from_file(config, assignments))
     check_labels(played)
     played.save(output / "frames.parquet")
     return played

@@ -9,7 +9,13 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, check_output, config_path, refuse_twice
+from rllib_vlm_reward.cli.arguments import (
+    SHIPPED,
+    Assignments,
+    check_output,
+    config_path,
+    refuse_twice,
+)
 from rllib_vlm_reward.files import write_text
 
 if TYPE_CHECKING:
@@ -80,6 +86,7 @@ def landscape_command(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
+    assignments: Assignments = None,
 ) -> None:
     """Draw the score of a reward along an episode, or over a grid of states.
 
@@ -98,22 +105,24 @@ def landscape_command(
     check_output(output, folder=True)
     refuse_twice("CONFIG", configs)
     refuse_twice("--encoder", encoder or [])
+    from rllib_vlm_reward.config import read_config
+
+    read = {path: read_config(path, assignments or ()) for path in configs}
     say_loading()
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.run import Experiment
 
     quiet()
-    rewards = _rewards(configs, encoder or [], goal, device)
+    rewards = _rewards(read, encoder or [], goal, device)
     if grid:
-        summary = _grid(
-            Experiment.from_file(configs[0]), grid, rewards, output, goal, seed or 0, device
-        )
+        run = Experiment.from_file(configs[0], assignments or ())
+        summary = _grid(run, grid, rewards, output, goal, seed or 0, device)
     else:
         if frames is not None and episode is not None:
             trajectory = Trajectory.of(LabelledFrames.load(frames), episode)
         else:
-            run = Experiment.from_file(configs[0])
+            run = Experiment.from_file(configs[0], assignments or ())
             trajectory = play(run, player=player, seed=seed, goal=goal)
         summary = _trajectory(trajectory, rewards, output, device)
     write_text(output / "landscape.json", json.dumps(summary, indent=1) + "\n")
@@ -137,17 +146,18 @@ def _check_options(
         raise typer.BadParameter("a chart shows one or two variables: give --grid once or twice.")
 
 
-def _rewards(configs: list[Path], encoders: list[str], goal: str | None, device: str) -> Rewards:
-    """Read the rewards, and find wrong names before an env is played."""
+def _rewards(
+    configs: "Mapping[Path, VLMRewardConfig]", encoders: list[str], goal: str | None, device: str
+) -> Rewards:
+    """Return each reward with each encoder, and find wrong names before an env is played."""
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.landscape import only_goal
-    from rllib_vlm_reward.offline import read_config
     from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
 
     check_device(device)
-    rewards = candidates({path: read_config(path) for path in configs}, encoders)
+    rewards = candidates(configs, encoders)
     for reward in rewards.values():
-        check_encoder(reward.encoder, reward.serving.precision)
+        check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
         if goal is not None:
             only_goal(reward, goal)
     return rewards

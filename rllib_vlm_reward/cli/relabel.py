@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, config_path
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, config_path
 
 
 @app.command("relabel")
@@ -34,6 +34,7 @@ def relabel_command(
             metavar="TEXT", help="Goal for every episode, one of CONFIG's goals (hindsight)."
         ),
     ] = None,
+    assignments: Assignments = None,
 ) -> None:
     """Replace the rewards of recorded episodes, with any goals and any CLIP.
 
@@ -50,16 +51,19 @@ def relabel_command(
     rllib-vlm-reward relabel IN OUT --config quickstart
     ```
     """
-    say_loading(config)
+    from rllib_vlm_reward.config import read_config
+
+    reward = read_config(config, assignments or ())
+    say_loading()
     from rich.progress import Progress as Bar
 
-    from rllib_vlm_reward.offline import read_config, relabel
+    from rllib_vlm_reward.offline import relabel
 
     quiet()
     with Bar() as bar:
         task = bar.add_task("relabel", total=None)
         last = relabel(
-            read_config(config),
+            reward,
             recording,
             output,
             goal=goal,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, config_path, refuse_twice
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, config_path, refuse_twice
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.config import VLMRewardConfig
@@ -51,6 +51,14 @@ def score_command(
             help="What the image shows without the goal, such as 'an empty room'. Repeatable.",
         ),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What the image shows before success, such as 'an empty hand'; the head "
+            "goal_baseline needs it.",
+        ),
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(
@@ -64,13 +72,14 @@ def score_command(
         Path | None,
         typer.Option(
             help="YAML of a run, or of the section `vlm_reward` alone, in place of --goal, "
-            "--negative and --head. " + SHIPPED,
+            "--negative, --baseline and --head. " + SHIPPED,
             parser=config_path,
             metavar="CONFIG",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Annotated[str, typer.Option(help="Where the CLIP computes, such as cuda.")] = "cpu",
+    assignments: Assignments = None,
 ) -> None:
     """Score images against goals, and print one row for each image.
 
@@ -87,20 +96,27 @@ def score_command(
     refuse_twice("--goal", goal or [])
     if config is None and (not goal or encoder is None):
         raise typer.BadParameter("give --goal and --encoder, or --config CONFIG.")
-    if config is not None and (goal or negative or head):
+    if config is not None and (goal or negative or baseline or head):
         raise typer.BadParameter(
-            "--config replaces --goal, --negative and --head: set them in CONFIG."
+            "--config replaces --goal, --negative, --baseline and --head: set them in CONFIG."
         )
+    if config is None and assignments:
+        raise typer.BadParameter("--set replaces a value of CONFIG: give --config, or no --set.")
+    from rllib_vlm_reward.config import read_config
+
+    if config is not None:
+        reward = read_config(config, assignments or ())
+    else:
+        reward = _make(goal or [], str(encoder), negative or [], baseline, head or "softmax")
     say_loading()
     from rllib_vlm_reward.evaluation.score import score_images
+    from rllib_vlm_reward.evaluation.scored_frames import with_encoder
     from rllib_vlm_reward.reward_model.encoder import check_device
 
     quiet()
     check_device(device)
-    if config is not None:
-        reward = _read(config, encoder)
-    else:
-        reward = _make(goal or [], str(encoder), negative or [], head)
+    if encoder is not None:
+        reward = with_encoder(reward, encoder)
     if threshold is not None:
         reward = reward.model_copy(update={"threshold": threshold})
     scores = score_images(reward, images, device=device)
@@ -113,32 +129,35 @@ def score_command(
         Console().print(f"* the score exceeds {reward.threshold_in_force:.4g}: the reward is 1")
 
 
-def _read(config: Path, encoder: str | None) -> "VLMRewardConfig":
-    from rllib_vlm_reward.evaluation.scored_frames import with_encoder
-    from rllib_vlm_reward.offline import read_config
-
-    reward = read_config(config)
-    return reward if encoder is None else with_encoder(reward, encoder)
-
-
 def _make(
-    goals: list[str], encoder: str, negatives: list[str], head: str | None
+    goals: list[str], encoder: str, negatives: list[str], baseline: str | None, head: str
 ) -> "VLMRewardConfig":
     from rllib_vlm_reward.config import VLMRewardConfig
     from rllib_vlm_reward.goals import expand_goals
     from rllib_vlm_reward.reward_model.heads import make_head
     from rllib_vlm_reward.settings import validated
 
-    kind = head or "softmax"
     alone = len([text for goal in goals for text in expand_goals(goal)]) == 1
-    if alone and not negatives and make_head(kind).needs_negatives:
+    needs = make_head(head)
+    if alone and not negatives and needs.needs_negatives:
         raise typer.BadParameter(
-            f"the head {kind} compares a goal with other statements, but there is one --goal and "
+            f"the head {head} compares a goal with other statements, but there is one --goal and "
             "no --negative, so every image would score 1. Add --negative TEXT, which says what an "
             "image shows without the goal, or another --goal; or use --head cosine, which needs "
             "none."
         )
-    settings = {"encoder": encoder, "goals": goals, "negatives": negatives, "head": kind}
+    if baseline is None and needs.needs_baseline:
+        raise typer.BadParameter(
+            f"the head {head} compares a goal with the state before success. Add --baseline TEXT, "
+            "which describes that state; or use --head cosine, which needs none."
+        )
+    settings = {
+        "encoder": encoder,
+        "goals": goals,
+        "negatives": negatives,
+        "baseline": baseline,
+        "head": head,
+    }
     return validated(VLMRewardConfig, settings, "score")
 
 

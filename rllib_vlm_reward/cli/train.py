@@ -65,7 +65,7 @@ def train_command(
                 f"{folder} is a file, expected a folder. Choose another --output."
             )
         check_writable(folder)
-    say_loading(config)
+    say_loading(config, assignments)
     from rllib_vlm_reward.run import Experiment
 
     quiet()

@@ -2,6 +2,7 @@
 
 * :mod:`reward_config`: all settings together;
 * :mod:`goal_config`, :mod:`frame_config`, :mod:`serving_config`: the groups of keys;
+* :mod:`reward_file`: reads them from a YAML file;
 * :mod:`calibration`: a threshold that was chosen for a reward;
 * :mod:`scope`: which keys may differ between agents, and which keys affect rewards.
 """
@@ -10,6 +11,7 @@ from rllib_vlm_reward.config.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config.frame_config import FrameConfig
 from rllib_vlm_reward.config.goal_config import GoalConfig, GoalFile, TemplateConfig
 from rllib_vlm_reward.config.reward_config import VLMRewardConfig
+from rllib_vlm_reward.config.reward_file import read_config
 from rllib_vlm_reward.config.serving_config import ServingConfig
 
 __all__ = [
@@ -22,4 +24,5 @@ __all__ = [
     "Target",
     "TemplateConfig",
     "VLMRewardConfig",
+    "read_config",
 ]

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
+from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
@@ -39,7 +41,6 @@ class RenderedOnce:
     """
 
     def __init__(self, env: VectorEnv) -> None:
-        self.render_mode = env.render_mode
         self._env = env
         self._frames: Any = None
 
@@ -49,10 +50,54 @@ class RenderedOnce:
         return self._env.unwrapped
 
     def render(self) -> Any:
-        """Return what the vector env renders: normally one frame for each sub-env."""
+        """Return what the vector env renders: normally one frame for each sub-env.
+
+        Raises:
+            FrameError: the env does not render arrays.
+        """
         if self._frames is None:
-            self._frames = self._env.render()
+            self._frames = self._render()
         return self._frames
+
+    def _render(self) -> Any:
+        inner = _pettingzoo_envs(self._env)
+        mode = getattr(inner[0], "render_mode", None) if inner else self._env.render_mode
+        frames: Any = None
+        if mode == "rgb_array":
+            frames = [env.render() for env in inner] if inner else self._env.render()
+        if frames is not None:
+            return frames
+        if inner:
+            remedy = (
+                'make the PettingZoo env with render_mode="rgb_array", before RLlib\'s wrapper, as '
+                'in ParallelPettingZooEnv(my_env.parallel_env(render_mode="rgb_array")).'
+            )
+        else:
+            remedy = (
+                'let the env set self.render_mode = "rgb_array", or pass '
+                'env_config={"render_mode": "rgb_array"} to config.environment() and let the env '
+                "take it from there."
+            )
+        raise FrameError(
+            f"env.render(): got render_mode {mode!r}, expected 'rgb_array'. If the observation is "
+            f"the frame, set frames.source to obs or obs:KEY. Otherwise {remedy}"
+        )
+
+
+def _pettingzoo_envs(env: VectorEnv) -> list[Any]:
+    """Return the PettingZoo envs in RLlib's wrappers, if the sub-envs are such wrappers.
+
+    RLlib 2.60's wrappers hide the env's render_mode, and their render() passes an argument that
+    PettingZoo's does not take.
+    """
+    if not isinstance(env.unwrapped, VectorMultiAgentEnv):
+        return []
+    attributes = {PettingZooEnv.render: "env", ParallelPettingZooEnv.render: "par_env"}
+    sub_envs = env.unwrapped.envs or []
+    names = [attributes.get(type(sub_env).render, "") for sub_env in sub_envs]
+    if "" in names:
+        return []
+    return [getattr(*each) for each in zip(sub_envs, names, strict=True)]
 
 
 class SteppedEnvs:
@@ -74,7 +119,7 @@ class SteppedEnvs:
 
     def __init__(self, env: "VectorEnv | RenderedOnce", rows: Sequence[int]) -> None:
         self.rows = rows
-        self._env: Any = env
+        self._env = env if isinstance(env, RenderedOnce) else RenderedOnce(env)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,15 +135,7 @@ class SteppedEnvs:
         Raises:
             FrameError: the env does not render arrays.
         """
-        frames: Any = self._env.render() if self._env.render_mode == "rgb_array" else None
-        if frames is None:
-            raise FrameError(
-                f"env.render(): got render_mode {self._env.render_mode!r}, expected 'rgb_array'. "
-                "If the observation is the frame, set frames.source to obs or obs:KEY. Otherwise "
-                'let the env set self.render_mode = "rgb_array", or pass '
-                'env_config={"render_mode": "rgb_array"} to config.environment() and let the env '
-                "take it from there."
-            )
+        frames = self._env.render()
         return [frames[row] for row in self.rows]
 
     def get_attr(self, name: str) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -19,6 +20,7 @@ __all__ = ["Sampling"]
 
 _LOG = logging.getLogger(__name__)
 _SAMPLED = (ENV_RUNNERS, "num_env_steps_sampled_lifetime")
+_PATIENCE_S = 5.0  # for an answer of the env runners
 _PAUSE_S = 1.0  # between two looks within an iteration, each of which asks all reward actors
 
 
@@ -126,7 +128,14 @@ class Sampling:
     def _stalled(self, algorithm: Algorithm, pool: RewardPool) -> str:
         group = algorithm.env_runner_group
         runners, healthy = group.num_remote_env_runners(), group.num_healthy_remote_env_runners()
-        missing = [f"{healthy} of {runners} env runners are healthy"] if runners else []
+        missing = []
+        if runners:  # RLlib takes an env runner that does not answer for healthy
+            answers = group.foreach_env_runner(
+                _answer, local_env_runner=False, timeout_seconds=_PATIENCE_S
+            )
+            missing.append(
+                f"{healthy} of {runners} env runners are healthy, and {len(answers)} answer"
+            )
         try:
             actors = pool.stats()
             silent = [row["actor"] for row in actors if not row["up"]]
@@ -147,6 +156,10 @@ class Sampling:
             "env is only slow, raise vlm_reward.stalled_seconds."
             + "".join(f"\nAn env runner failed:\n{text}" for text in self._failures)
         )
+
+
+def _answer(_: EnvRunner) -> bool:
+    return True
 
 
 def _some_run(algorithm: Algorithm) -> bool:

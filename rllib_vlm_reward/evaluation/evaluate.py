@@ -168,7 +168,7 @@ def evaluate(
     for metric in loaded.values():
         metric.try_out(frames)
     for config in rewards.values():
-        check_encoder(config.encoder, config.serving.precision)
+        check_encoder(config.encoder, config.serving.precision, config.goal_sets)
         indices_of(frames, config.goal_set)
 
     def assess(name: str, model: RewardModel) -> Assessment:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.reward_model.encoder import load_encoder
+from rllib_vlm_reward.reward_model.encoder import check_encoder, load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
 __all__ = ["load_model", "with_each_model"]
@@ -14,7 +14,7 @@ _Found = TypeVar("_Found")
 
 
 def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardModel:
-    """Load a reward's CLIP.
+    """Load a reward's CLIP, after a check of the goals.
 
     Args:
         config: the reward.
@@ -24,14 +24,20 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
     Raises:
         CheckpointError: see :meth:`.CLIPEncoder.load`.
+        GoalError: see :func:`.check_encoder`.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
         >>> load_model(config, frames=10, device="cpu").encoder.embed_dim
         64
     """
+    _check(config)
     encoder = load_encoder(config.encoder, device=device, precision=config.serving.precision)
     return RewardModel(encoder, cache_frames=frames)
+
+
+def _check(config: VLMRewardConfig) -> None:
+    check_encoder(config.encoder, config.serving.precision, config.goal_sets)
 
 
 def with_each_model(
@@ -72,6 +78,9 @@ def with_each_model(
         model = None  # frees this CLIP before the next one is loaded
         for name in names:
             report(name)
-            model = model or load_model(rewards[name], frames=frames, device=device)
+            if model is None:
+                model = load_model(rewards[name], frames=frames, device=device)
+            else:
+                _check(rewards[name])
             results[name] = work(name, model)
     return {name: results[name] for name in rewards}

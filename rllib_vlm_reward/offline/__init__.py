@@ -10,6 +10,6 @@
 * :mod:`relabel`: relabels a whole recording.
 """
 
-from rllib_vlm_reward.offline.relabel import Progress, read_config, relabel
+from rllib_vlm_reward.offline.relabel import Progress, relabel
 
-__all__ = ["Progress", "read_config", "relabel"]
+__all__ = ["Progress", "relabel"]

@@ -1,6 +1,7 @@
 """One recorded episode: its frames, its goal and its rewards."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,9 +14,9 @@ from ray.rllib.utils.serialization import gym_space_from_dict, gym_space_to_dict
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import custom_data
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
+from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, frame_source
 from rllib_vlm_reward.connectors.frame_selection import REDUCTIONS, select_steps
-from rllib_vlm_reward.errors import GoalError, RewardError
+from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scores, pay
 
@@ -72,11 +73,14 @@ class RecordedEpisode:
             source: the name of a frame source, see :func:`.collector.frame_source`.
 
         Raises:
-            FrameError: see :func:`.collector.collect_frames`.
+            FrameError: see :func:`.collector.collect_frames`; or the observations are stacks of
+                several frames.
         """
         steps = range(1, len(self._rewards) + 1)
         observations = [self._observation(step, source) for step in steps]
         infos = [self._infos[step] for step in steps]
+        if source.startswith("obs"):
+            _refuse_stacks(source, frame_source(source).collect(None, observations, infos))
         return np.stack(collect_frames(source, None, [], observations, infos))
 
     def goal(self, config: VLMRewardConfig) -> int:
@@ -226,6 +230,39 @@ def pay_steps(scores: Scores, config: VLMRewardConfig, *, first: int, ends: bool
     paid = pay(windowed, config.threshold_in_force)
     paid[~scored] = 0.0
     return paid
+
+
+def _refuse_stacks(source: str, frames: Sequence[Any]) -> None:
+    """Refuse observations that are stacks of frames, which is what the policy may have seen."""
+    shape = np.shape(frames[0])
+    number = 1
+    if len(shape) == 4 and shape[-1] == 3:  # gymnasium's FrameStackObservation
+        number = shape[0]
+    elif len(shape) == 3 and shape[-1] % 3 == 0:
+        number = 3 if shape[-1] == 3 and _are_grey_stacks(frames) else shape[-1] // 3
+    if number > 1:
+        raise FrameError(
+            f"frames.source {source!r}: the recorded observations are stacks of {number} frames, "
+            f"of the shape {list(shape)}, as the policy saw them (`stacked_frames`, or a wrapper "
+            "of the env), expected single frames [H, W, 3]. Record again without stacks, or let "
+            "the env put the frame into each info and set frames.source to info:KEY."
+        )
+
+
+def _are_grey_stacks(frames: Sequence[Any]) -> bool:
+    """Return whether the channels of [H, W, 3] are three grey frames: each step moves them by one.
+
+    Example:
+        >>> grey = np.arange(8, dtype=np.uint8)
+        >>> _are_grey_stacks([np.tile(grey[t : t + 3], (4, 4, 1)) for t in range(6)])
+        True
+        >>> _are_grey_stacks([np.full((4, 4, 3), t) for t in range(6)])
+        False
+    """
+    pairs = [*itertools.pairwise(frames)]
+    moved = all(np.array_equal(now[..., :2], old[..., 1:]) for old, now in pairs)
+    # Where little happens, as before a blue light goes on, colours may look like that too.
+    return moved and sum(not np.array_equal(old, now) for old, now in pairs) > 2
 
 
 def _at(data: Any, step: int) -> Any:

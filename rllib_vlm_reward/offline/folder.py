@@ -1,8 +1,8 @@
 """The output folder of relabelled episodes: its settings, and its finished units."""
 
+import contextlib
 import dataclasses
 import json
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow.parquet
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.reward import changed
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.files import replace_file, write_text
+from rllib_vlm_reward.files import remove_unfinished, replaced_file, write_text
 from rllib_vlm_reward.offline.units import COLUMN, Unit
 
 __all__ = ["Folder", "Report", "UnitFile"]
@@ -81,8 +81,7 @@ class Folder:
         Raises:
             ConfigError: a file belongs to none of the units, or the recorded file has changed.
         """
-        for stale in self.path.rglob(".*.tmp"):
-            stale.unlink()
+        remove_unfinished(self.path)
         by_name = {unit.name: unit for unit in units}
         reports = []
         for file in sorted(self.path.rglob("*.parquet")):
@@ -108,12 +107,15 @@ class UnitFile:
 
     def __init__(self, folder: Path, unit: Unit) -> None:
         self.unit = unit
-        self._path = folder / unit.name
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # The name is unique, because after a lost connection two actors may process one unit.
-        self._fresh = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.tmp")
         self._schema = pyarrow.schema([(COLUMN, pyarrow.binary())])
-        self._writer = pyarrow.parquet.ParquetWriter(self._fresh, self._schema)
+        # After a lost connection two actors may write one unit, each to a file of its own.
+        self._file = contextlib.ExitStack()
+        fresh = self._file.enter_context(replaced_file(folder / unit.name))
+        try:
+            self._writer = pyarrow.parquet.ParquetWriter(fresh, self._schema)
+        except OSError as error:  # it writes the first bytes at once, and the disk may be full
+            self._file.__exit__(type(error), error, error.__traceback__)
+            raise
         self._rows: list[bytes] = []
         self._size = 0
 
@@ -129,12 +131,13 @@ class UnitFile:
         self._flush()
         self._writer.add_key_value_metadata({_KEY.decode(): json.dumps(dataclasses.asdict(report))})
         self._writer.close()
-        replace_file(self._fresh, self._path)
+        self._file.close()
 
-    def abandon(self) -> None:
-        """Remove the unfinished file."""
-        self._writer.close()
-        self._fresh.unlink(missing_ok=True)
+    def abandon(self, error: BaseException) -> None:
+        """Remove the file, if it is unfinished, because of an error."""
+        with contextlib.suppress(OSError):  # it writes the footer, and the disk may be full
+            self._writer.close()
+        self._file.__exit__(type(error), error, error.__traceback__)
 
     def _flush(self) -> None:
         if self._rows:

@@ -17,9 +17,8 @@ from rllib_vlm_reward.offline.folder import Folder, Report
 from rllib_vlm_reward.offline.relabeller import ERRORS_BY_NAME, Relabeller
 from rllib_vlm_reward.offline.units import Unit, bundle, find_units
 from rllib_vlm_reward.serving.deployment import Demand, joined_cluster
-from rllib_vlm_reward.settings import find_config, read_settings, validated
 
-__all__ = ["Progress", "read_config", "relabel"]
+__all__ = ["Progress", "relabel"]
 
 _ONLINE_ONLY = (
     "agents",
@@ -51,26 +50,6 @@ class Progress:
     steps: int
     reward_mean: float
     fires: int | None
-
-
-def read_config(path: Path | str) -> VLMRewardConfig:
-    """Read the reward from a run's YAML file, or from a file with only the keys of ``vlm_reward``.
-
-    Args:
-        path: the file, or the name of a shipped run; see :func:`.find_config`.
-
-    Raises:
-        ConfigError: there is no such file or name. Or the file is not a mapping, or has an unknown
-            key, a repeated key, or a value outside its range; the error names the file.
-    """
-    path = find_config(path)
-    settings = read_settings(path)
-    if not isinstance(settings, dict):
-        raise ConfigError(
-            f"{path}: got {type(settings).__name__}, expected a mapping. Give a run's YAML with "
-            "the section vlm_reward, or a file with only the keys of that section."
-        )
-    return validated(VLMRewardConfig, settings.get("vlm_reward", settings), str(path))
 
 
 def relabel(
@@ -107,11 +86,12 @@ def relabel(
         FrameError, GoalError, RewardError: an episode cannot get a reward (the error names its
             file and row), or a setting is not possible for recorded episodes.
         CheckpointError, PoolError: the model cannot be loaded, or the actors cannot be placed.
+        OSError: a file cannot be read or written, such as on a full disk.
     """
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     _check_settings(config, goal)
-    check_encoder(config.encoder, config.serving.precision)
+    check_encoder(config.encoder, config.serving.precision, config.goal_sets)
     units = find_units(recording)
     _check_apart(recording, output)
     folder = Folder(output, config, goal)
@@ -134,6 +114,8 @@ def relabel(
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         with joined_cluster():
             for row in _run(config, todo, given):
+                if row["error"] == OSError.__name__:
+                    raise OSError(*json.loads(row["report"]))
                 if row["error"]:
                     raise ERRORS_BY_NAME[row["error"]](row["report"])
                 reports += [Report(**each) for each in json.loads(row["report"])]

@@ -100,13 +100,15 @@ class Relabeller:
             row: ``units``: the units in JSON.
 
         Returns:
-            ``error``: the name of the error's class, or ""; ``report``: the error's text, or the
-            reports in JSON.
+            ``error``: the name of the error's class, or ""; ``report``: the error's text, the
+            arguments of an OSError in JSON, or the reports in JSON.
         """
         try:
             reports = self._relabel([Unit(**unit) for unit in json.loads(row["units"])])
         except ERRORS as error:
             return {"error": type(error).__name__, "report": str(error)}
+        except OSError as error:  # such as a full disk
+            return {"error": OSError.__name__, "report": json.dumps(error.args)}
         return {"error": "", "report": json.dumps([dataclasses.asdict(each) for each in reports])}
 
     def _relabel(self, units: list[Unit]) -> list[Report]:
@@ -134,9 +136,9 @@ class Relabeller:
                 waiting.append(each)
                 frames += more
             return reports + self._finish(waiting)
-        except BaseException:
+        except BaseException as error:
             for file in files:
-                file.abandon()
+                file.abandon(error)
             raise
 
     def _read(

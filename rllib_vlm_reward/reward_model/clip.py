@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import functools
 import json
 import logging
 import re
@@ -295,7 +296,8 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     """Check what the model reads of a goal set, without the model's weights.
 
     A tokenizer that open_clip would have to download is not asked here. The reward actors check
-    its texts when they have loaded the model.
+    its texts when they have loaded the model. Words that the model was never taught are logged as a
+    warning, once in a process.
 
     Args:
         spec: see :meth:`CLIPEncoder.load`.
@@ -315,25 +317,31 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     parsed = _look_up(spec)
     if not _tokenizes_alone(parsed):
         return
-    _warn_of_unknown_words(parsed, goals)
+    warning = _unknown_words(parsed, goals)
+    if warning:
+        _warn_once(warning)
     tokenizer = Tokenizer(open_clip.get_tokenizer(parsed.model))
     tokenizer.check(goals.statements)
     check_distinct(goals, tokenizer.ids, spec)
 
 
-def _warn_of_unknown_words(spec: Spec, goals: GoalSet) -> None:
+def _unknown_words(spec: Spec, goals: GoalSet) -> str:
+    """Return a warning about words that the model was never taught; "" if there are none."""
     vocabulary = _metrics(spec).get("vocabulary") or ()
-    unknown = unknown_words(goals.statements, vocabulary)
-    if vocabulary and unknown:
-        first = next(text for text in goals.statements if unknown_words([text], vocabulary))
-        _LOG.warning(
-            "encoder %r was never taught the words %s (as in %r), so their scores have no meaning "
-            "and may never pass a threshold. Use the words of its model card, an open_clip model "
-            "such as ViT-B-32/laion2b_s34b_b79k, or a CLIP of your own.",
-            spec.text,
-            unknown,
-            first,
-        )
+    unknown = unknown_words(goals.statements, vocabulary) if vocabulary else []
+    if not unknown:
+        return ""
+    first = next(text for text in goals.statements if unknown_words([text], vocabulary))
+    return (
+        f"encoder {spec.text!r} was never taught the words {unknown} (as in {first!r}), so their "
+        "scores have no meaning and may never pass a threshold. Use the words of its model card, "
+        "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or a CLIP of your own."
+    )
+
+
+@functools.lru_cache  # a command checks goals before it plays an env, and again with the model
+def _warn_once(text: str) -> None:
+    _LOG.warning("%s", text)
 
 
 def _metrics(spec: Spec) -> dict[str, Any]:
@@ -409,7 +417,9 @@ def _look_up(text: str) -> Spec:
         raise CheckpointError(
             f"encoder {text!r}: open_clip has no architecture {spec.model!r}, and there is no "
             f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an "
-            f"embedded CLIP of {embedded_names()}. {hint}"
+            f"embedded CLIP of {embedded_names()}. {hint} An architecture that "
+            "open_clip.add_model_config added is known to that process alone, not to reward "
+            f"actors: give a folder with {' and '.join(LAYOUT)}."
         )
     if isinstance(spec.weights, str):
         _check_tag(spec, spec.weights, needs_quick_gelu=not config.get("quick_gelu"))

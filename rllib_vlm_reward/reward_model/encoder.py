@@ -1,7 +1,7 @@
 """The base class of encoders, and functions that load and check one by its name."""
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,6 @@ __all__ = [
     "Tower",
     "check_device",
     "check_encoder",
-    "check_goals",
     "checked",
     "embed_dim",
     "is_import_path",
@@ -200,17 +199,22 @@ def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> 
     return encoder
 
 
-def check_encoder(name: str, precision: str = "auto") -> None:
-    """Check an encoder's name and precision without loading its weights.
+def check_encoder(name: str, precision: str = "auto", goals: Iterable[GoalSet] = ()) -> None:
+    """Check an encoder's name and precision, and what it reads of goals, without its weights.
+
+    Every command and function that scores frames calls this before it does anything slow. Goals
+    for an encoder of your own are checked when it has been created.
 
     Args:
         name: see :func:`load_encoder`.
         precision: see :func:`load_encoder`.
+        goals: the goal sets to score.
 
     Raises:
         CheckpointError: :func:`.clip.check_clip` refuses the name, the class is not an encoder, or
             a precision is set for an encoder of your own.
         ConfigError: the import path cannot be imported.
+        GoalError: see :func:`.clip.check_clip_goals`.
 
     Example:
         >>> check_encoder("rllib_vlm_reward.reward_model.bank.TextBank")
@@ -221,9 +225,11 @@ def check_encoder(name: str, precision: str = "auto") -> None:
 from rllib_vlm_reward.Encoder.
     """
     if not is_import_path(name):
-        from rllib_vlm_reward.reward_model.clip import check_clip
+        from rllib_vlm_reward.reward_model.clip import check_clip, check_clip_goals
 
         check_clip(name)
+        for each in goals:
+            check_clip_goals(name, each)
         return
     _encoder_class(name)
     if precision != "auto":
@@ -231,24 +237,6 @@ from rllib_vlm_reward.Encoder.
             f"encoder {name!r}: got precision {precision!r}, expected auto, since an encoder of "
             "your own chooses its precision. Remove serving.precision."
         )
-
-
-def check_goals(name: str, goals: GoalSet) -> None:
-    """Check what an encoder reads of a goal set, without its weights.
-
-    Goals for an encoder of your own are checked by the reward actors, which create it.
-
-    Args:
-        name: see :func:`load_encoder`.
-        goals: the goals.
-
-    Raises:
-        CheckpointError, GoalError: see :func:`.clip.check_clip_goals`.
-    """
-    if not is_import_path(name):
-        from rllib_vlm_reward.reward_model.clip import check_clip_goals
-
-        check_clip_goals(name, goals)
 
 
 def embed_dim(name: str) -> int:

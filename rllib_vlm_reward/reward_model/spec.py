@@ -60,11 +60,13 @@ my/clip.pt in ...
         """Parse a spec in any form that :meth:`.CLIPEncoder.load` accepts.
 
         Raises:
-            CheckpointError: the file is missing or has another suffix, or the folder is not in
-                open_clip's layout or its configuration is incomplete.
+            CheckpointError: the file is missing or has another suffix, a configuration is given in
+                place of its folder, or the folder is not in open_clip's layout or its configuration
+                is incomplete.
         """
         if text.startswith(HUB):
             return cls(text, text, text)
+        _refuse_config(text)
         bare = text.removesuffix("/random")
         folder = _EMBEDDED / bare if bare in embedded_names() else _path(bare, text)
         # os.path, unlike Path, accepts a name that is too long for a file.
@@ -92,6 +94,26 @@ def _path(given: str, text: str) -> Path:
         return home_path(given)
     except ConfigError as error:
         raise CheckpointError(f"encoder {text!r}: {error}") from error
+
+
+def _refuse_config(text: str) -> None:
+    """Refuse the configuration of a model alone, ``FILE.json``, or ``FILE.json/WEIGHTS``."""
+    file, suffix, weights = text.partition(".json")
+    if not suffix or not (weights == "" or weights.startswith("/")):
+        return
+    path = Path(file + suffix)
+    if path.name == _CONFIG:
+        remedy = f"Give its folder, {str(path.parent)!r}, which must also hold the weights"
+    else:
+        remedy = (
+            f"Make a folder with {_CONFIG} (model_cfg: the content of {path.name}; preprocess_cfg: "
+            f"mean, std, interpolation and resize_mode) and the weights, {_WEIGHTS[0]}, and give "
+            "the folder"
+        )
+    raise CheckpointError(
+        f"encoder {text!r}: got the file of an architecture, expected a model with its weights. "
+        f"{remedy}; for random weights, give FOLDER/random."
+    )
 
 
 def _weights_at(path: Path, text: str) -> Path:

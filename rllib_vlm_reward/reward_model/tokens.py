@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.goals.others import OtherPrompts, PromptGroup
 
 __all__ = ["Tokenizer", "check_distinct", "unknown_words", "words_of"]
 
@@ -91,8 +92,36 @@ repeated spaces or the form of a character is not read. Change or remove one of 
     shared = {text for text, read in tokens.items() if counts[read] > 1}
     if not shared:
         return
+    distinct: dict[PromptGroup, frozenset[Hashable] | None] = {}
     for goal in goals.goals:
+        others = goal.negatives
+        if isinstance(others, OtherPrompts):
+            # The goals of a group share its statements: N goals with N negatives each.
+            group = others.group
+            if group not in distinct:
+                distinct[group] = _distinct_tokens(group, tokens)
+            read = distinct[group]
+            if read is not None and _is_distinct(goal, others, read, tokens):
+                continue
         _check_goal(goal, tokens, shared, encoder)
+
+
+def _distinct_tokens(group: PromptGroup, tokens: dict[str, Hashable]) -> frozenset[Hashable] | None:
+    """Return the tokens of a group's statements; None if two statements have the same tokens."""
+    texts = (*group.prompts, *group.fixed)
+    read = frozenset(tokens[text] for text in texts)
+    return read if len(read) == len(texts) else None
+
+
+def _is_distinct(
+    goal: Goal, others: OtherPrompts, read: frozenset[Hashable], tokens: dict[str, Hashable]
+) -> bool:
+    """Return whether a goal has distinct statements, if those of its group are distinct."""
+    if goal.baseline is not None and tokens[goal.baseline] == tokens[goal.prompt]:
+        return False
+    return goal.prompt == others.prompt and (
+        goal.prompt in others.group.positions or tokens[goal.prompt] not in read
+    )
 
 
 def _check_goal(goal: Goal, tokens: dict[str, Hashable], shared: set[str], encoder: str) -> None:

@@ -1,21 +1,16 @@
 """A process that only saves and resumes a small run folder, and what may happen to it."""
 
-import errno
-import multiprocessing
 import os
-import resource
-import signal
 import sys
 from pathlib import Path
+
+from strikes import FORK, limit
 
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.progress import Progress
 from rllib_vlm_reward.run.run_folder import RunFolder
 
-FORK = multiprocessing.get_context("fork")  # without the seconds of imports of a new process
 FILES = 4
-CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
-WRITES = os.O_WRONLY | os.O_RDWR
 EXPERIMENT = {
     "environment": {"env": "CartPole-v1"},
     "vlm_reward": {"encoder": "small", "goals": ["a ball", "a key"]},
@@ -66,7 +61,7 @@ def save(path, done, *, saves=10**9, stop=1, largest_file=None, hook=None):
     """Open the folder and save again and again; send the number of each finished save."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorBoard's thread prints its errors
     if largest_file is not None:  # a longer write fails, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        limit(largest_file)
     if hook is not None:
         sys.addaudithook(hook)
     try:
@@ -79,29 +74,6 @@ def save(path, done, *, saves=10**9, stop=1, largest_file=None, hook=None):
         os._exit(0)
     except OSError:
         os._exit(1)
-
-
-def at_change(number, act):
-    """Return an audit hook that acts before the given change of a file; numbers begin at 0."""
-    left = [number]
-
-    def hook(event, arguments):
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
-        if not writes and event not in CHANGES:
-            return
-        left[0] -= 1
-        if left[0] == -1:
-            act()
-
-    return hook
-
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fill_disk():
-    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def start(path, **how):

@@ -4,7 +4,8 @@ import collections
 import dataclasses
 
 import numpy as np
-from painted import BANK
+from painted import BANK, PaintedEnv
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
@@ -55,6 +56,23 @@ def witness(observation_space, action_space):
     return Witness(observation_space, action_space)
 
 
+def ppo(env=PaintedEnv, num_env_runners=0, batch=200, **env_runners):
+    """Return the configuration of a small PPO on the painted world, seen by a witness."""
+    given = {
+        "num_env_runners": num_env_runners,
+        "num_envs_per_env_runner": 3,
+        "rollout_fragment_length": 17,
+    }
+    return (
+        PPOConfig()
+        .environment(env)
+        .env_runners(**{**given, **env_runners})
+        .training(train_batch_size_per_learner=batch, minibatch_size=batch, num_epochs=1)
+        .learners(learner_connector=witness)
+        .rl_module(model_config={"fcnet_hiddens": [8]})
+    )
+
+
 def score_table(config):
     """Return every bank frame's score for every goal, float32 [G, F], computed here."""
     model = RewardModel(CLIPEncoder.load(config.encoder, precision=config.serving.precision))
@@ -63,9 +81,13 @@ def score_table(config):
     return np.stack([model.score(BANK, np.full(len(BANK), g, np.int64), scorer) for g in goals])
 
 
-def expected_rewards(chunks, config):
-    """Return what each step should pay, by the frame that its observation names."""
-    table = pay(score_table(config), config.threshold_in_force)
+def expected_rewards(chunks, config, scores=None):
+    """Return what each step should pay, by the frame that its observation names.
+
+    ``scores`` is the config's :func:`score_table`, for those who ask often.
+    """
+    scores = score_table(config) if scores is None else scores
+    table = pay(scores, config.threshold_in_force)
     return [table[chunk.columns[4, 1:], chunk.columns[3, 1:]] for chunk in chunks]
 
 

@@ -17,12 +17,13 @@ class Training:
 
     def __init__(self, monkeypatch):
         self.now, self.steps, self.texts, self.restored = 0.0, 0, [], 0
-        self.healthy = 1
+        self.healthy = self.answering = 1
         self.config = SimpleNamespace(restart_failed_env_runners=True, sample_timeout_s=60)
         self.metrics = SimpleNamespace(peek=lambda key, default: self.steps or default)
         self.env_runner_group = SimpleNamespace(
             num_remote_env_runners=lambda: 2,
             num_healthy_remote_env_runners=lambda: self.healthy,
+            foreach_env_runner=lambda *_, **options: [True] * self.answering,
         )
         nodes = [{"Alive": True, "NodeManagerAddress": "10.0.0.1"}]
         nodes += [{"Alive": False, "NodeManagerAddress": "10.0.0.2"}]
@@ -63,12 +64,13 @@ def training(monkeypatch):
 def test_a_stall_after_a_good_iteration_says_what_is_missing(training):
     training.iterate(5, sampled=64)
     training.iterate(60, dropped=1)
+    training.answering = 0
     with pytest.raises(RewardError) as raised:
         training.iterate(60, dropped=2)
     for part in (
         "nothing was sampled for 120 s",
         "after 64 env steps",
-        "1 of 2 env runners are healthy",
+        "1 of 2 env runners are healthy, and 0 answer",
         "1 of 2 reward actors answer (not pool/1)",
         "lost 1 nodes (10.0.0.2)",
         "stalled_seconds=100",

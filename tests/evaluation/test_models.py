@@ -3,9 +3,19 @@
 import weakref
 
 import numpy as np
+import pytest
+from PIL import Image
 
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import Target, VLMRewardConfig
+from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.evaluation.calibrate import calibrate
+from rllib_vlm_reward.evaluation.evaluate import evaluate
+from rllib_vlm_reward.evaluation.images import encode
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.landscape import lines
 from rllib_vlm_reward.evaluation.models import with_each_model
+from rllib_vlm_reward.evaluation.score import score_images
+from rllib_vlm_reward.reward_model import clip
 
 SMALL = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
 BASE = SMALL.model_copy(update={"encoder": "base"})
@@ -63,3 +73,34 @@ def test_it_keeps_the_embeddings_of_all_frames(loads):
         device="cpu",
     )
     assert [encoded() for _, encoded in loads] == [6]
+
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+
+
+def labelled(goal):
+    return LabelledFrames.of([*map(encode, FRAMES)], [goal] * 40, [True, False] * 20)
+
+
+USES = {
+    "evaluate": lambda goal, config, image: evaluate({"a": config}, labelled(goal)),
+    "calibrate": lambda goal, config, image: calibrate(
+        config, labelled(goal), Target(precision=0.1)
+    ),
+    "score": lambda goal, config, image: score_images(config, [image]),
+    "landscape": lambda goal, config, image: lines({"a": SMALL, "b": config}, FRAMES, goal),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_goals_are_checked_as_in_training_wherever_frames_are_scored(use, tmp_path, caplog):
+    image, goal = tmp_path / "image.png", "a ball"
+    Image.fromarray(FRAMES[0]).save(image)
+    clip._warn_once.cache_clear()
+    strange = SMALL.model_copy(update={"goals": ["a {ball|square}"], "head": "cosine"})
+    USES[use](goal, strange, image)
+    (record,) = caplog.records
+    assert "'small' was never taught the words ['square']" in record.getMessage()
+    alike = SMALL.model_copy(update={"goals": ["a ball", "a Ball"]})
+    with pytest.raises(GoalError, match="as the same tokens"):
+        USES[use](goal, alike, image)

@@ -109,6 +109,21 @@ def test_one_goal_alone_says_which_option_helps_and_a_cosine_needs_none(folder):
     assert row["scores"][GOALS[0]] == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_a_baseline_is_given_where_the_head_needs_one(folder):
+    refused = run("0.png", *options(GOALS[:1], head="goal_baseline"))
+    assert refused.exit_code == 2
+    assert "Add --baseline TEXT" in " ".join(refused.output.replace("│", "").split())
+    words = options(GOALS[:1], head="goal_baseline", baseline="an empty room")
+    ran = run("0.png", *words, "--json")
+    encoder = CLIPEncoder.load("small")
+    f = encoder.encode_frames(PIXELS[:1])[0].double().numpy()
+    g, b = encoder.encode_texts([GOALS[0], "an empty room"]).double().numpy()
+    along = np.outer(g - b, g - b) / ((g - b) @ (g - b))  # vlmrm's projection, alpha 0.5
+    expected = 1 - np.linalg.norm((f - g) @ (0.5 * along + 0.5 * np.eye(len(f)))) ** 2 / 2
+    (row,) = json.loads(ran.stdout)["images"]
+    assert row["scores"][GOALS[0]] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_photograph_is_turned_upright_and_grey_and_alpha_are_rgb(folder):
     upright = Image.fromarray(PIXELS[0])
     turned = upright.transpose(Image.Transpose.ROTATE_90)
@@ -134,6 +149,14 @@ def test_images_of_other_sizes_are_scored_beside_each_other(folder):
     np.testing.assert_allclose(scores.values[1], softmax_of(PIXELS[1:2, :40], GOALS)[0], atol=1e-5)
 
 
+def test_set_replaces_values_of_the_configuration(folder):
+    config = VLMRewardConfig(encoder="base", goals=GOALS, threshold=0.1)
+    (folder / "run.yaml").write_text(config.to_yaml())
+    words = ["--set", "vlm_reward.threshold=0.3", "--set", "vlm_reward.encoder=small"]
+    found = json.loads(run("0.png", "--config", "run.yaml", *words, "--json").stdout)
+    assert (found["encoder"], found["threshold"]) == ("small", 0.3)
+
+
 def test_a_configuration_brings_goals_head_and_threshold(folder):
     config = VLMRewardConfig(encoder="base", goals=GOALS, head="cosine", threshold=0.1)
     (folder / "run.yaml").write_text(config.to_yaml())
@@ -151,6 +174,7 @@ def test_a_configuration_brings_goals_head_and_threshold(folder):
         (["0.png", "--encoder", "small"], "give --goal and --encoder, or --config"),
         (["0.png", "--goal", "a ball"], "give --goal and --encoder, or --config"),
         (["0.png", "--config", "0.png", "--goal", "a ball"], "--config replaces --goal"),
+        (["0.png", "--config", "0.png", "--baseline", "a room"], "--config replaces --goal"),
         (["0.png", "0.png", *options()], "0.png twice"),
         (["none.png", *options()], "'none.png' does not exist"),
         ([*options()], "Missing argument 'IMAGE"),

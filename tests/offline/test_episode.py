@@ -65,6 +65,30 @@ def test_frames_are_those_after_each_action(source, observe, info, numpyized):
     assert frames[:, 0, 0, 0].tolist() == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    ("source", "observe", "number"),
+    [
+        ("obs", lambda t: np.zeros((4, 4, 12), np.uint8), 4),
+        ("obs:rgb", lambda t: {"rgb": np.zeros((4, 4, 6), np.uint8)}, 2),
+        ("obs", lambda t: {"observation": np.zeros((4, 4, 6), np.uint8), "goal": 0.0}, 2),
+        ("obs", lambda t: np.zeros((5, 4, 4, 3), np.uint8), 5),
+        ("obs", lambda t: np.full((4, 4, 3), range(t, t + 3), np.uint8), 3),  # grey
+    ],
+)
+def test_stacks_of_frames_are_refused_with_the_reason(source, observe, number):
+    with pytest.raises(FrameError, match=f"stacks of {number} frames.*stacked_frames.*info:KEY"):
+        RecordedEpisode(row(make(observe))).frames(source)
+
+
+def test_frames_in_which_little_happens_are_no_stacks():
+    still = RecordedEpisode(row(make(lambda t: frame(7)))).frames("obs")
+    blue = RecordedEpisode(
+        row(make(lambda t: np.full((4, 4, 3), (0, 0, 255 * (t == STEPS)), np.uint8)))
+    ).frames("obs")
+    assert (still == 7).all()
+    assert blue[:, 0, 0, 2].tolist() == [0, 0, 0, 0, 255]
+
+
 @pytest.mark.parametrize("numpyized", [False, True])
 def test_rewards_are_replaced_and_the_recorded_ones_kept(vlm_config, numpyized):
     episode = make()

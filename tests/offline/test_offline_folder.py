@@ -25,17 +25,25 @@ def test_a_file_has_its_name_when_it_is_complete(tmp_path):
     file.close(REPORT)
     table = pyarrow.parquet.read_table(tmp_path / UNIT.name)
     assert table["item"].to_pylist() == [b"one"]
-    file.abandon()  # too late
+    file.abandon(KeyboardInterrupt())  # too late
     assert (tmp_path / UNIT.name).exists()
 
 
 def test_what_a_killed_run_left_is_removed_and_what_it_finished_is_known(tmp_path, vlm_config):
     folder = Folder(tmp_path / "out", vlm_config(), None)
     finish(folder.path)
-    UnitFile(folder.path, UNIT)  # and never closed
-    assert len(list(folder.path.rglob("*.tmp"))) == 1
+    unfinished = UnitFile(folder.path, UNIT)  # and never closed
+    assert len(list(folder.path.rglob(".new-*"))) == 1
     assert Folder(folder.path, vlm_config(), None).finished([UNIT]) == [REPORT]
-    assert not list(folder.path.rglob("*.tmp"))
+    assert not list(folder.path.rglob(".new-*"))
+    unfinished.abandon(KeyboardInterrupt())
+
+
+def test_an_abandoned_file_leaves_nothing(tmp_path):
+    file = UnitFile(tmp_path, UNIT)
+    file.write(b"one")
+    file.abandon(KeyboardInterrupt())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """Recordings of RLlib's own recorder, relabelled; every row is recounted here."""
 
+import contextlib
 import dataclasses
+import errno
 import functools
+import resource
 import signal
 import subprocess
 import sys
@@ -14,9 +17,11 @@ import ray.data
 from recording import expected, read, record, rewards
 from scenes import GOALS
 
+from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.monitoring import constancy
-from rllib_vlm_reward.offline import read_config, relabel, units
+from rllib_vlm_reward.offline import relabel, units
+from rllib_vlm_reward.offline.folder import Folder
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -100,7 +105,8 @@ def test_a_second_run_skips_what_is_finished(rewarded, relabelled, vlm_config):
 RUN = """
 import sys, ray
 from pathlib import Path
-from rllib_vlm_reward.offline import read_config, relabel, units
+from rllib_vlm_reward.config import read_config
+from rllib_vlm_reward.offline import relabel, units
 units._BUNDLE_UNITS = 1
 ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
          log_to_driver=False)
@@ -112,7 +118,7 @@ def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_co
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     config.write_text(vlm_config().to_yaml())
     run = subprocess.Popen([sys.executable, "-c", RUN, config, rewarded, out])
-    while run.poll() is None and len(list(out.rglob("*.parquet"))) < 5:
+    while run.poll() is None and len(list(out.rglob("[!.]*.parquet"))) < 5:
         time.sleep(0.001)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
@@ -127,11 +133,40 @@ def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_co
     assert mismatches(map_(rewards, read(out)), map_(rewards, read(relabelled[0]))) == 0
 
 
+@pytest.fixture
+def full_disk():
+    """A context in which no file can become longer than some bytes."""
+
+    @contextlib.contextmanager
+    def full(largest_file):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return full
+
+
+@pytest.mark.parametrize("largest_file", [0, 1_000])
+def test_a_full_disk_is_an_error_and_leaves_no_torn_file(
+    largest_file, in_this_process, unrewarded, vlm_config, full_disk, tmp_path
+):
+    config, out = vlm_config(), tmp_path / "out"
+    Folder(out, config, None)  # with its settings, which are longer
+    with full_disk(largest_file), pytest.raises(OSError, match="File too large") as raised:
+        relabel(config, unrewarded, out)
+    assert raised.value.errno == errno.EFBIG
+    assert not [*out.rglob("*.parquet"), *out.rglob("*.tmp")]
+    assert relabel(config, unrewarded, out).finished == 24
+
+
 def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tmp_path):
     with pytest.raises(GoalError, match=r"\.parquet, row 0 of row group 0: .*unknown goal"):
         relabel(vlm_config(goals=["a red wall", "a door"]), unrewarded, tmp_path / "a")
     assert not list(tmp_path.rglob("*.parquet"))
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".new-*"))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +196,7 @@ def test_scores_that_never_change_are_loud(
     config = vlm_config(head={"kind": "softmax", "temperature": 1e9})  # a softmax of 1/3 everywhere
     with pytest.raises(RewardError, match="expected different scores"):
         relabel(config, unrewarded, tmp_path / "out")
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".new-*"))
 
 
 def test_a_folder_in_the_other_is_refused(unrewarded, vlm_config):
@@ -193,25 +228,6 @@ def test_a_goal_conditioned_recording_is_shown_its_new_goal(
             assert np.array_equal(before["observation"], after["observation"])
             assert np.allclose(after["goal"], embedding, atol=1e-6)
         assert old["observations"]["space"] == new["observations"]["space"]
-
-
-@pytest.mark.parametrize("head", ["", "environment: {env: X-v0}\nvlm_reward:\n"])
-def test_the_config_is_a_runs_or_its_reward_alone(vlm_config, tmp_path, head):
-    lines = vlm_config().to_yaml().splitlines()
-    path = tmp_path / "config.yaml"
-    path.write_text(head + "\n".join(("  " if head else "") + line for line in lines))
-    assert read_config(path) == vlm_config()
-    path.write_text("- a list")
-    with pytest.raises(ConfigError, match="vlm_reward"):
-        read_config(path)
-
-
-@pytest.mark.parametrize("line", ["threshold: 1.5", "treshold: 0.5", "goals: [a box]", "["])
-def test_what_is_wrong_with_a_config_names_its_file(vlm_config, tmp_path, line):
-    path = tmp_path / "wrong.yaml"
-    path.write_text(f"{vlm_config().to_yaml()}{line}\n")
-    with pytest.raises(ConfigError, match=r"wrong\.yaml: "):
-        read_config(path)
 
 
 def test_ray_data_reads_the_episodes_and_nothing_else(relabelled):

@@ -13,7 +13,7 @@ from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model import clip, fetching
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
-from rllib_vlm_reward.reward_model.encoder import check_encoder, check_goals, embed_dim
+from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 from rllib_vlm_reward.settings import find_config
 
 CHECKPOINTS = Path(clip.__file__).parent / "checkpoints"
@@ -164,4 +164,4 @@ def test_a_metrics_file_of_another_program_is_not_read(content, tmp_path):
     shutil.copytree(CHECKPOINTS / "small", tmp_path / "clip")
     (tmp_path / "clip" / "metrics.json").write_text(content)
     assert CLIPEncoder.load(f"{tmp_path}/clip").embed_dim == 64
-    check_goals(f"{tmp_path}/clip", GoalSet.from_texts(["anything", "goes"]))
+    check_encoder(f"{tmp_path}/clip", goals=[GoalSet.from_texts(["anything", "goes"])])

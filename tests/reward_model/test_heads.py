@@ -233,6 +233,13 @@ def test_alpha_must_be_a_share(alpha):
         GoalBaseline(alpha)
 
 
+@pytest.mark.parametrize("given", [True, "0.1"])
+@pytest.mark.parametrize("head", [Softmax, Dense, GoalBaseline])
+def test_a_boolean_or_a_text_is_no_number(head, given):
+    with pytest.raises(RewardError, match=f"^head {head.__name__}: .*got {given!r}, a "):
+        head(given)
+
+
 def test_sigmoid_needs_a_sigmoid_model():
     bank, _ = make_bank(make_goals(), logit_bias=None)
     with pytest.raises(RewardError, match=r"no logit_bias.*head: softmax"):
@@ -332,9 +339,42 @@ def test_what_a_head_holds_survives_yaml_and_json():
     assert summary["layers"][1].startswith("float32 [2, 2] ")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Undeclared(Head):
+    """Has arrays whose fields declare no dtype."""
+
+    weights: np.ndarray
+    layers: list[np.ndarray] | None = None
+    named: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    share: float = 0.5
+    on: bool = True
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, bool])
+def test_an_array_keeps_its_dtype_even_if_its_field_declares_none(dtype):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    head = Undeclared(array, [array[0], array.astype(np.float32)], {"a": array}, 1, False)
+    for read in (parse_settings(dump_settings(head_settings(head))), head_settings(head)):
+        again = make_head(read)
+        assert again.weights.dtype == again.named["a"].dtype == dtype
+        assert [each.dtype for each in again.layers] == [dtype, np.float32]
+        assert again.digest() == head.digest()
+    assert json.loads(json.dumps(head_settings(head))) == head_settings(head)
+    double = {"kind": f"{__name__}.Undeclared", "weights": [[0.0, 1.0]]}
+    assert head_settings(make_head(double)) == {**double, "named": {}}
+    with pytest.raises(RewardError, match="share: got True, a boolean"):
+        Undeclared(array, share=True)
+
+
+def test_an_array_of_another_dtype_than_declared_keeps_it():
+    head = Weighted(np.ones(2))
+    assert head_settings(head)["weights"] == {"dtype": "float64", "values": [1.0, 1.0]}
+    assert make_head(head_settings(head)) == head
+
+
 def test_a_whole_number_is_the_same_as_yaml_reads_it():
     assert GoalBaseline(1).digest() == make_head({"kind": "goal_baseline", "alpha": 1}).digest()
-    assert GoalBaseline(1).digest() != GoalBaseline(0).digest() != GoalBaseline(False).digest()
+    assert GoalBaseline(1).digest() != GoalBaseline(0).digest()
 
 
 @pytest.mark.parametrize(

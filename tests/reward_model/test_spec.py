@@ -43,6 +43,19 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         Spec.parse(f"ViT-B-32/{tmp_path}/weights.npz")
 
 
+@pytest.mark.parametrize("tail", ["", "/random", "/weights.safetensors"])
+def test_a_configuration_alone_says_what_else_is_needed(tiny_clip, tail):
+    with pytest.raises(
+        CheckpointError, match=rf"Give its folder, '{tiny_clip}', which must also hold"
+    ):
+        Spec.parse(f"{tiny_clip}/open_clip_config.json{tail}")
+    for own in ("my-clip.json", "~/models/my-clip.json"):
+        with pytest.raises(CheckpointError) as caught:
+            Spec.parse(f"{own}{tail}")
+        for part in (own, "model_cfg: the content of my-clip.json", "open_clip_model.safetensors"):
+            assert part in str(caught.value)
+
+
 def test_a_folder(tiny_clip):
     parsed = Spec.parse(tiny_clip)
     assert parsed.model == f"local-dir:{tiny_clip}"

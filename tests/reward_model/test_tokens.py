@@ -1,15 +1,17 @@
 """What a tokenizer makes of the texts of a goal, found before any weights are read."""
 
+import time
+
 import numpy as np
 import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.goals import Goal, GoalSet
+from rllib_vlm_reward.goals import Goal, GoalSet, Template
 from rllib_vlm_reward.pretraining.statements import FAMILIES
 from rllib_vlm_reward.reward_model import clip
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
-from rllib_vlm_reward.reward_model.encoder import Encoder, check_goals
+from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder
 from rllib_vlm_reward.reward_model.heads import Softmax
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
@@ -36,13 +38,18 @@ def no_weights(monkeypatch):
     monkeypatch.setattr(clip, "_build", load)
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_warned_yet():
+    clip._warn_once.cache_clear()
+
+
 @pytest.mark.parametrize("twin", TWINS)
 @pytest.mark.parametrize("place", ["negative", "baseline"])
 def test_a_twin_of_the_prompt_is_refused_before_the_weights(no_weights, place, twin):
     given = {"negatives": (twin,)} if place == "negative" else {"baseline": twin}
     goals = GoalSet((Goal("fetch it", PROMPT, **given),))
     with pytest.raises(GoalError) as caught:
-        check_goals("small", goals)
+        check_encoder("small", goals=[goals])
     for part in ("goal 'fetch it'", f"prompt {PROMPT!r}", f"{place} {twin!r}", "case", "spaces"):
         assert part in str(caught.value)
 
@@ -50,20 +57,39 @@ def test_a_twin_of_the_prompt_is_refused_before_the_weights(no_weights, place, t
 def test_two_goals_that_are_read_alike_are_refused(no_weights):
     goals = GoalSet.from_texts(["a blue key", "a Blue key", "a red ball"])
     with pytest.raises(GoalError, match="prompt 'a blue key' and its negative 'a Blue key'"):
-        check_goals("base", goals)
+        check_encoder("base", goals=[goals])
 
 
 def test_a_negative_that_counts_twice_is_refused(no_weights):
     goals = GoalSet.from_texts([PROMPT], negatives=["an empty room", "an  EMPTY room"])
     with pytest.raises(GoalError, match="negative 'an empty room' and its negative 'an  EMPTY"):
-        check_goals("base", goals)
+        check_encoder("base", goals=[goals])
+
+
+def test_equal_tokens_of_other_groups_cost_no_more_time():
+    """Texts of two templates may be read alike; comparing each goal's negatives took N² time."""
+    numbers = range(10_000)
+    templates = [Template("a {}", "see {}"), Template("b {}", "See {}")]
+    goals = GoalSet.from_texts(
+        [f"{kind} {number}" for kind in "ab" for number in numbers], templates=templates
+    )
+    began = time.process_time()
+    check_distinct(goals, lambda texts: [text.lower() for text in texts], "own")
+    assert time.process_time() - began < 2.0
+    twin = [*templates, Template("c {}", "SEE {}", nothing="see 7")]
+    with pytest.raises(GoalError, match=r"goal 'c 7': .*prompt 'SEE 7' and its negative 'see 7'"):
+        check_distinct(
+            GoalSet.from_texts([*goals.texts, "c 6", "c 7"], templates=twin),
+            lambda texts: [text.lower() for text in texts],
+            "own",
+        )
 
 
 def test_a_prompt_past_the_context_is_refused_before_the_weights(no_weights):
     goals = GoalSet.from_texts([PROMPT, "the ball and " * 6])
     with pytest.raises(GoalError, match="the model reads only the first 16"):
-        check_goals("base", goals)
-    check_goals("ViT-B-32-quickgelu/openai", goals)  # reads 77
+        check_encoder("base", goals=[goals])
+    check_encoder("ViT-B-32-quickgelu/openai", goals=[goals])  # reads 77
 
 
 def test_goals_that_differ_pass_even_if_others_share_a_prompt(no_weights):
@@ -72,14 +98,14 @@ def test_goals_that_differ_pass_even_if_others_share_a_prompt(no_weights):
         Goal("fetch a ball", "Holding a ball", ("nothing",)),  # a paraphrase: pays the same
         Goal("pick up a key", "holding a key", ("holding a ball", "nothing")),
     )
-    check_goals("small", GoalSet(goals))
+    check_encoder("small", goals=[GoalSet(goals)])
 
 
 def test_a_tokenizer_from_the_network_is_left_to_the_actors(no_weights, monkeypatch):
     monkeypatch.setattr(clip.open_clip, "get_tokenizer", lambda name: pytest.fail("asked"))
     twins = GoalSet.from_texts([PROMPT, "a Red ball"])
     for spec in ("ViT-B-16-SigLIP/webli", "roberta-ViT-B-32/laion2b_s12b_b32k", "hf-hub:a/b"):
-        check_goals(spec, twins)
+        clip.check_clip_goals(spec, twins)
 
 
 def test_the_text_bank_refuses_twins_too(tiny_clip):
@@ -110,7 +136,8 @@ def test_words_that_the_clip_was_never_taught_are_a_warning(no_weights, caplog):
     goals = GoalSet.from_texts(
         ["a red ball", "move the Square to the left edge"], negatives=["the agent is lost"]
     )
-    check_goals("base", goals)
+    for _ in range(2):
+        check_encoder("base", goals=[goals])
     (record,) = caplog.records
     for part in (
         "'base'",
@@ -124,9 +151,9 @@ def test_words_that_the_clip_was_never_taught_are_a_warning(no_weights, caplog):
 @pytest.mark.parametrize("spec", ["base", "small"])
 def test_the_words_of_the_envs_are_known(no_weights, caplog, spec):
     for family in FAMILIES.values():
-        check_goals(spec, GoalSet.from_texts(family.without_articles(), num_negatives=0))
-    check_goals("small/random", GoalSet.from_texts(["anything goes"]))
-    check_goals("ViT-B-32/laion2b_s34b_b79k", GoalSet.from_texts(["anything goes"]))
+        check_encoder(spec, goals=[GoalSet.from_texts(family.without_articles(), num_negatives=0)])
+    check_encoder("small/random", goals=[GoalSet.from_texts(["anything goes"])])
+    check_encoder("ViT-B-32/laion2b_s34b_b79k", goals=[GoalSet.from_texts(["anything goes"])])
     assert not caplog.records
 
 
@@ -134,8 +161,7 @@ def test_the_words_of_the_envs_are_known(no_weights, caplog, spec):
 def test_no_shipped_run_is_warned(name, caplog):
     settings = read_settings(shipped_configs()[name])
     reward = VLMRewardConfig.model_validate(settings["vlm_reward"])
-    for goals in reward.goal_sets:
-        check_goals(reward.encoder, goals)
+    check_encoder(reward.encoder, goals=reward.goal_sets)
     assert not caplog.records
 
 
@@ -146,6 +172,6 @@ def test_the_agents_goals_are_checked_too():
         agents={"seeker": {"goals": ["a key", "a Key"]}, "referee": None},
     )
     assert [len(goals) for goals in config.goal_sets] == [2, 2]
-    check_goals(config.encoder, config.goal_sets[0])
+    check_encoder(config.encoder, goals=config.goal_sets[:1])
     with pytest.raises(GoalError, match="'a key' and its negative 'a Key'"):
-        check_goals(config.encoder, config.goal_sets[1])
+        check_encoder(config.encoder, goals=config.goal_sets)

@@ -1,10 +1,15 @@
 """Actors that cannot serve: the caller of start() is told why, and none stays behind."""
 
+import copy
+import json
+
+import open_clip
 import pytest
 import ray
 import torch
 
 from rllib_vlm_reward.errors import CheckpointError, PoolError
+from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.serving import RewardPool, deployment
 
 
@@ -15,6 +20,21 @@ def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, 
     assert type(caught.value) is CheckpointError
     with pytest.raises(PoolError, match="expected 1 actors"):
         RewardPool.connect("bad", bad)
+
+
+def test_an_architecture_that_only_this_process_knows_is_an_error_with_the_way_out(
+    cluster, config, tmp_path, monkeypatch
+):
+    """`open_clip.add_model_config` changes the tables of the process that calls it."""
+    for table in ("_MODEL_CONFIG_PATHS", "_MODEL_CONFIGS"):
+        monkeypatch.setattr(open_clip.factory, table, copy.copy(getattr(open_clip.factory, table)))
+    file = tmp_path / "My-Own-CLIP.json"
+    file.write_text(json.dumps(open_clip.get_model_config("RN50")))
+    open_clip.add_model_config(file)
+    own = config.model_copy(update={"encoder": "My-Own-CLIP/random", "serving": {"num_actors": 1}})
+    check_encoder(own.encoder)
+    with pytest.raises(CheckpointError, match=r"My-Own-CLIP.*add_model_config.*give a folder with"):
+        RewardPool.start(own, name="own")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU")

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from remedies import assert_helps
 
-from rllib_vlm_reward.config import Calibration
+from rllib_vlm_reward.config import Calibration, read_config
 from rllib_vlm_reward.config.goal_config import resolve_goals
 from rllib_vlm_reward.errors import ERRORS, ConfigError
-from rllib_vlm_reward.offline import read_config
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.settings import find_config, shipped_configs

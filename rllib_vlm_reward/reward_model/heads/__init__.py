@@ -15,7 +15,7 @@ import numpy as np
 import pydantic
 
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.reward_model.heads.base import Head
+from rllib_vlm_reward.reward_model.heads.base import Head, field_types
 from rllib_vlm_reward.reward_model.heads.cosine import Cosine
 from rllib_vlm_reward.reward_model.heads.dense import Dense
 from rllib_vlm_reward.reward_model.heads.goal_baseline import GoalBaseline
@@ -96,13 +96,13 @@ def make_head(given: Any) -> Head:
         if key not in keys:
             hint = key_hint(key, keys, _PLACE)
             raise RewardError(f"head {kind}: unknown key {key!r}. {hint}")
-    hints = typing.get_type_hints(head_class)
+    hints = field_types(head_class)
     for key, value in fields.items():
         try:
-            check_number(hints[key], value)
+            check_number(hints.get(key), value)
         except ValueError as error:
             raise RewardError(f"head {kind}: {key}: {error}") from error
-    fields = {key: _with_arrays(hints[key], value) for key, value in fields.items()}
+    fields = {key: _with_arrays(hints.get(key), value) for key, value in fields.items()}
     try:
         return pydantic.TypeAdapter(head_class).validate_python(fields)
     except pydantic.ValidationError as error:
@@ -110,20 +110,27 @@ def make_head(given: Any) -> Head:
 
 
 def _with_arrays(hint: Any, value: Any) -> Any:
-    """Convert lists to arrays of the declared dtype where a field's type has arrays."""
+    """Convert lists to arrays where a field's type has arrays, of the dtype that it declares.
+
+    A mapping ``{dtype: float32, values: [...]}`` is an array anywhere.
+    """
+    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if isinstance(value, dict):
+        if value.keys() == {"dtype", "values"}:
+            return np.array(value["values"], value["dtype"])
+        part = parts[1] if origin is dict and parts else None
+        return {key: _with_arrays(part, item) for key, item in value.items()}
     if not isinstance(value, list | tuple):
         return value
-    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is np.ndarray:
         # NDArray[np.float32] is ndarray[shape, dtype[np.float32]].
         types = [part for part in parts if typing.get_origin(part) is np.dtype]
         return np.asarray(value, *(typing.get_args(dtype)[0] for dtype in types))
-    if origin in (list, tuple) and parts:
-        return [_with_arrays(parts[0], item) for item in value]
     if origin in (typing.Union, UnionType):
         converted = (_with_arrays(part, value) for part in parts)
-        return next((result for result in converted if result is not value), value)
-    return value
+        return next((result for result in converted if _dtypes(result)), value)
+    part = parts[0] if parts else None
+    return [_with_arrays(part, item) for item in value]
 
 
 def _head_class(kind: str) -> type[Head]:
@@ -146,13 +153,24 @@ def _head_class(kind: str) -> type[Head]:
 
 
 def head_settings(head: Head) -> Any:
-    """Return the settings from which :func:`make_head` makes the head, with arrays as lists.
+    """Return the settings from which :func:`make_head` makes the head.
+
+    An array is a list if its field declares its dtype, as ``NDArray[np.float32]`` does; otherwise
+    it is a mapping ``{dtype: float32, values: [...]}``.
 
     Example:
         >>> head_settings(Softmax()), head_settings(Softmax(0.02))
         ('softmax', {'kind': 'softmax', 'temperature': 0.02})
     """
-    return _settings(head, lambda array: array.tolist())
+    hints = field_types(type(head))
+
+    def write(name: str, value: Any) -> Any:
+        plain = _to_plain(value, lambda array: array.tolist())
+        if _dtypes(_with_arrays(hints.get(name), plain)) == _dtypes(value):
+            return plain
+        return _to_plain(value, lambda array: {"dtype": str(array.dtype), "values": array.tolist()})
+
+    return _settings(head, write)
 
 
 def head_summary(head: Head) -> Any:
@@ -162,15 +180,16 @@ def head_summary(head: Head) -> Any:
         >>> head_summary(GoalBaseline(0.25))
         {'kind': 'goal_baseline', 'alpha': 0.25}
     """
-    return _settings(
-        head,
-        lambda array: (
-            f"{array.dtype} {list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
-        ),
-    )
+
+    def write(array: Any) -> str:
+        content = hashlib.sha256(array.tobytes()).hexdigest()
+        return f"{array.dtype} {list(array.shape)} {content[:16]}"
+
+    return _settings(head, lambda _, value: _to_plain(value, write))
 
 
-def _settings(head: Head, write_array: Callable[[Any], Any]) -> Any:
+def _settings(head: Head, write: Callable[[str, Any], Any]) -> Any:
+    """Return kind and fields; ``write`` turns a field's name and value into plain types."""
     names = {head_class: name for name, head_class in HEADS.items()}
     kind = names.get(type(head)) or import_path_of(type(head))
     fields = {}
@@ -178,8 +197,19 @@ def _settings(head: Head, write_array: Callable[[Any], Any]) -> Any:
         value = getattr(head, field.name)
         # An array cannot be compared with the default, so it is always written.
         if field.init and (hasattr(value, "__array__") or value != field.default):
-            fields[field.name] = _to_plain(value, write_array)
+            fields[field.name] = write(field.name, value)
     return {"kind": kind, **fields} if fields else kind
+
+
+def _dtypes(value: Any) -> list[Any]:
+    """Return the dtypes of all arrays in a field's value, in order."""
+    if isinstance(value, list | tuple):
+        return [dtype for item in value for dtype in _dtypes(item)]
+    if isinstance(value, dict):
+        return _dtypes([*value.values()])
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        return [np.asarray(value).dtype]
+    return []
 
 
 def _to_plain(value: Any, write_array: Callable[[Any], Any]) -> Any:

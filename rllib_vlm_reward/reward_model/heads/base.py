@@ -1,20 +1,35 @@
 """The base class of heads: a frozen dataclass that scores frames and describes its scores."""
 
 import dataclasses
+import functools
 import hashlib
+import typing
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.settings import import_path_of
+from rllib_vlm_reward.settings import check_number, import_path_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rllib_vlm_reward.reward_model.bank import TextBank
 
-__all__ = ["Head"]
+__all__ = ["Head", "field_types"]
+
+
+def field_types(head_class: Any) -> dict[str, Any]:
+    """Return the type hints of a head's fields; none if one of them cannot be evaluated."""
+    return _type_hints(head_class)
+
+
+@functools.cache  # some heads make others at each call
+def _type_hints(head_class: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(head_class)
+    except NameError:  # a type that is imported for type checkers only
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +40,8 @@ class Head:
     :meth:`__call__`, and those attributes below whose defaults do not fit. The fields of the
     dataclass are its settings, in YAML ``head: {kind: package.module.Class, field: value}``, and
     are checked by their types. Use ``@dataclass(frozen=True, eq=False)`` if a field is an array.
+    A ``__post_init__`` of your own calls ``super().__post_init__()``, which refuses a boolean or a
+    text in place of a number.
 
     A module with a head must not import torch at its top; import torch in :meth:`__call__`.
 
@@ -57,6 +74,14 @@ class Head:
 
     # For pydantic's TypeAdapter, which checks the settings.
     __pydantic_config__: ClassVar[Any] = {"arbitrary_types_allowed": True, "extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        hints = field_types(type(self))
+        for field in dataclasses.fields(self):
+            try:
+                check_number(hints.get(field.name), getattr(self, field.name))
+            except ValueError as error:
+                raise RewardError(f"head {type(self).__name__}: {field.name}: {error}") from error
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return the scores of B frames. A score must not depend on the other frames.

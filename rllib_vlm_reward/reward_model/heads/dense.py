@@ -46,6 +46,7 @@ class Dense(Head):
     temperature: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Softmax(self.temperature)  # raises an error for an invalid temperature
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":

@@ -44,6 +44,7 @@ class GoalBaseline(Head):
     alpha: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.alpha <= 1:
             raise RewardError(
                 f"head: got alpha {self.alpha}, expected a number from 0 (cosine) to 1. Correct it."

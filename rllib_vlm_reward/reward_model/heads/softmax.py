@@ -45,6 +45,7 @@ class Softmax(Head):
     temperature: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise RewardError(
                 f"head: got temperature {self.temperature}, expected more than 0. Leave it out "

@@ -38,7 +38,7 @@ def test_gymnasium_finds_no_fault(name):
 
 
 def test_each_step_shows_the_state_and_says_goal_and_truth(played):
-    for env in played(60):
+    for env in played(40):
         frame = env.render()
         assert env.observation_space.contains(frame)
         np.testing.assert_array_equal(frame, env._renderer.draw(env.scene))

@@ -17,8 +17,8 @@ from rllib_vlm_reward.envs.house.renderer import Renderer
 
 pytestmark = pytest.mark.house
 PLAIN = FloorPlan((Room(-60.0, 60.0, -60.0, 60.0, "stucco", "grass"),), ())
-WIDER = 6  # times the frame's side
-SIDE = 128  # of the picture from above
+WIDER = 4  # times the frame's side
+SIDE = 96  # of the picture from above
 
 
 @pytest.fixture(scope="module")

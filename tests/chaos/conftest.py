@@ -1,0 +1,37 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+HOUR = 3600
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """How much chaos there is.
+
+    Attributes:
+        seconds: how long processes are killed under training.
+        saves: kills of a process that only saves and resumes a small folder.
+        runs: kills of a real run.
+    """
+
+    seconds: float
+    saves: int
+    runs: int
+
+
+@pytest.fixture(scope="session")
+def amount(request):
+    """The short form, or with ``--chaos-seconds 3600`` that of an hour."""
+    seconds = request.config.getoption("chaos_seconds")
+    share = seconds / HOUR
+    return Amount(seconds, saves=max(30, round(300 * share)), runs=max(1, round(10 * share)))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Give the long form the time that it takes."""
+    seconds = 300 + 2 * config.getoption("chaos_seconds")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(seconds))

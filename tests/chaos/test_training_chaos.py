@@ -1,0 +1,154 @@
+"""Processes are killed or stopped under training: no wrong reward, and no training that stands.
+
+``--chaos-seconds 3600`` kills for an hour. Each test prints its counts: ``pytest -rP``.
+"""
+
+import contextlib
+import os
+import signal
+import time
+
+import killer
+import numpy as np
+import pytest
+import recount
+
+from rllib_vlm_reward.connectors.callbacks import callbacks_of
+from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.plugin import add_vlm_reward
+
+ALONE = {"num_cpus_per_actor": 1, "precision": "fp32"}
+KILL_EVERY_S = 2.0
+CONTROL_S = 5.0  # for which the driver waits for answers of reward actors, up to three times
+
+
+@pytest.fixture
+def trained():
+    """Returns a context: an algorithm of PPO on the painted world, whose learner has a witness."""
+    recount.Witness.chunks.clear()
+
+    @contextlib.contextmanager
+    def train(vlm, **env_runners):
+        config = recount.ppo(batch=600, **env_runners)
+        algorithm = add_vlm_reward(config, vlm).build_algo()
+        try:
+            yield algorithm
+        finally:
+            algorithm.stop()
+
+    return train
+
+
+class Recount:
+    """Recounts the rewards of each iteration, and forgets them."""
+
+    def __init__(self, vlm):
+        self._vlm, self._scores = vlm, recount.score_table(vlm)
+        self.rewards = self.wrong = self.late_ones = 0
+
+    def iteration(self, algorithm):
+        """Train for an iteration, and add what its rewards should have been."""
+        algorithm.train()
+        chunks = list(recount.Witness.chunks)
+        recount.Witness.chunks.clear()
+        if not chunks:
+            return
+        got = [chunk.rewards for chunk in chunks]
+        expected = recount.expected_rewards(chunks, self._vlm, self._scores)
+        self.rewards += sum(map(len, got))
+        self.wrong += recount.mismatches(got, expected)
+        self.wrong += recount.wrong_starts(chunks) + recount.jumps(chunks)
+        # What a recount that sees nothing would miss.
+        self.late_ones += recount.mismatches([np.roll(each, 1) for each in got], expected)
+
+    def iterations(self, algorithm):
+        """Train for ever."""
+        while True:
+            self.iteration(algorithm)
+
+    def assert_right(self, kills, seconds):
+        print(f"{kills} kills in {seconds:.0f} s: {self.rewards} rewards, {self.wrong} wrong")
+        assert self.wrong == 0
+        assert self.rewards > 1_000
+        assert self.late_ones > self.rewards / 2
+
+
+@pytest.mark.parametrize("mode", ["deferred", "synchronous"])
+def test_actors_killed_every_two_seconds(mode, amount, trained, vlm_config, cluster):
+    vlm = vlm_config(mode=mode, serving={"pool_name": "killed", "num_actors": 2, **ALONE})
+    seen = Recount(vlm)
+    with trained(vlm, num_env_runners=2) as algorithm:
+        begin = time.monotonic()
+        with killer.Killer(lambda: killer.pids_of_actors("killed"), KILL_EVERY_S) as strikes:
+            while (seconds := time.monotonic() - begin) < amount.seconds / 2:
+                seen.iteration(algorithm)
+        seen.iteration(algorithm)
+    seen.assert_right(len(strikes.killed), seconds)
+    assert len(strikes.killed) >= amount.seconds / 2 / KILL_EVERY_S / 3  # some were not up again
+
+
+def test_env_runners_killed(amount, trained, vlm_config, shared_pool):
+    vlm = vlm_config(mode="deferred", serving={"pool_name": shared_pool})
+    seen = Recount(vlm)
+    with trained(vlm, num_env_runners=2, sample_timeout_s=10) as algorithm:
+        group, begin = algorithm.env_runner_group, time.monotonic()
+        with killer.Killer(lambda: killer.pids_of_env_runners(group), KILL_EVERY_S) as strikes:
+            while (seconds := time.monotonic() - begin) < amount.seconds:
+                seen.iteration(algorithm)
+        seen.iteration(algorithm)
+    seen.assert_right(len(strikes.killed), seconds)
+    assert len(strikes.killed) >= 2
+
+
+@contextlib.contextmanager
+def stopped(pids):
+    """Within it, these processes stand still."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_an_env_runner_stopped(trained, vlm_config, shared_pool):
+    stalled_s, sample_s = 6.0, 4.0
+    vlm = vlm_config(stalled_seconds=stalled_s, serving={"pool_name": shared_pool})
+    seen = Recount(vlm)
+    with trained(vlm, num_env_runners=1, sample_timeout_s=sample_s) as algorithm:
+        seen.iteration(algorithm)
+        with stopped(killer.pids_of_env_runners(algorithm.env_runner_group)):
+            begin = time.monotonic()
+            with pytest.raises(RewardError, match="training stands still") as raised:
+                seen.iterations(algorithm)
+            seconds = time.monotonic() - begin
+    print(f"env runner stopped: error after {seconds:.1f} s of {stalled_s:g}")
+    assert "1 of 1 env runners are healthy, and 0 answer" in str(raised.value)
+    assert stalled_s - 1 <= seconds <= stalled_s + sample_s + 3 * CONTROL_S
+    assert seen.wrong == 0
+
+
+def test_actors_stopped(trained, vlm_config, cluster):
+    """Of two, one is enough; without any, training ends in time with an error that names them."""
+    stalled_s, sample_s = 6.0, 4.0
+    serving = {"pool_name": "stopped", "num_actors": 2, "timeout_s": 1.0, **ALONE}
+    vlm = vlm_config(mode="deferred", stalled_seconds=stalled_s, serving=serving)
+    seen = Recount(vlm)
+    with trained(vlm, num_env_runners=1, sample_timeout_s=sample_s) as algorithm:
+        seen.iteration(algorithm)
+        pids = [row["pid"] for row in callbacks_of(algorithm)._pool.describe()]
+        with stopped(pids[:1]):
+            before = seen.rewards
+            while seen.rewards < before + 1_200:
+                seen.iteration(algorithm)
+        with stopped(pids):
+            begin = time.monotonic()
+            with pytest.raises(RewardError, match="training stands still") as raised:
+                seen.iterations(algorithm)
+            seconds = time.monotonic() - begin
+    print(f"stopped: error after {seconds:.1f} s of {stalled_s:g}")
+    assert "0 of 2 reward actors answer (not stopped/0, stopped/1)" in str(raised.value)
+    assert stalled_s - 1 <= seconds <= stalled_s + sample_s + 3 * CONTROL_S
+    assert seen.wrong == 0
