@@ -82,7 +82,7 @@ def test_equal_tokens_of_other_groups_cost_no_more_time():
     assert time.process_time() - began < 2.0
     twin = [*templates, Template("c {}", "SEE {}", nothing="see 7")]
     goals = GoalSet.from_texts([*goals.texts, "c 6", "c 7"], templates=twin)
-    with pytest.raises(GoalError, match="goal 'c 6': .*negative 'SEE 7' and its negative 'see 7'"):
+    with pytest.raises(GoalError, match=r"goal 'c 6': .*negative 'SEE 7' and its negative 'see 7'"):
         check_distinct(goals, lower(goals), "own")
 
 
