@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 
 from rllib_vlm_reward.serving.router import present
 
-PATIENCE_S = 0.5  # for an answer; a process that is just being restarted gives none
+PATIENCE_S = 1.0  # for an answer; a process that is just being restarted gives none
 
 
 def pids_of_actors(pool):
@@ -35,26 +35,29 @@ def _answers(refs, key="pid"):
 
 
 class Killer(threading.Thread):
-    """Within it, one of the processes that a function lists is killed every few seconds.
+    """Within it, one of several processes is killed every few seconds.
+
+    Until all of them answer again, none is killed: on a slow machine training would never go on.
 
     Args:
-        pids: the function.
+        pids: a function that returns the process ids of those that answer now.
+        number: how many there are.
         every: seconds between two kills.
 
     Attributes:
         killed: the processes that were killed.
     """
 
-    def __init__(self, pids, every):
+    def __init__(self, pids, number, every):
         super().__init__(daemon=True)
-        self._pids, self._every = pids, every
+        self._pids, self._number, self._every = pids, number, every
         self._draw, self._end = random.Random(0), threading.Event()
         self.killed = []
 
     def run(self):
         while not self._end.wait(self._every):
             found = [pid for pid in self._pids() if pid not in self.killed]
-            if not found:
+            if len(found) < self._number:
                 continue
             pid = self._draw.choice(found)
             with contextlib.suppress(ProcessLookupError):

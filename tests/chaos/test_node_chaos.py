@@ -13,7 +13,8 @@ from ray.cluster_utils import Cluster
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
 
-STALLED_S, SAMPLE_S, CONTROL_S = 8.0, 4.0, 5.0
+STALLED_S, SAMPLE_S = 8.0, 4.0
+SLACK_S = 30.0  # for which the driver waits for answers of processes, on a slow machine too
 STORE = {"object_store_memory": 100_000_000, "include_dashboard": False}
 
 
@@ -67,4 +68,4 @@ def test_a_node_is_lost(lost, nodes, vlm_config):
     assert f"the cluster lost 1 nodes ({address['NodeManagerAddress']})" in error
     what = {"env runners": "0 of 1 env runners are healthy", "reward actor": "0 of 1 reward actors"}
     assert what[lost] in error
-    assert seconds <= STALLED_S + SAMPLE_S + 3 * CONTROL_S
+    assert seconds <= STALLED_S + SAMPLE_S + SLACK_S

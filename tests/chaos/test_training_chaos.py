@@ -19,7 +19,8 @@ from rllib_vlm_reward.plugin import add_vlm_reward
 
 ALONE = {"num_cpus_per_actor": 1, "precision": "fp32"}
 KILL_EVERY_S = 2.0
-CONTROL_S = 5.0  # for which the driver waits for answers of reward actors, up to three times
+LEAST_KILLS, LEAST_REWARDS = 2, 1_000
+SLACK_S = 30.0  # for which the driver waits for answers of processes, on a slow machine too
 
 
 @pytest.fixture
@@ -66,38 +67,38 @@ class Recount:
         while True:
             self.iteration(algorithm)
 
-    def assert_right(self, kills, seconds):
-        print(f"{kills} kills in {seconds:.0f} s: {self.rewards} rewards, {self.wrong} wrong")
+    def under(self, strikes, algorithm, seconds):
+        """Train for some seconds while processes are killed, at least until two were."""
+        self.iteration(algorithm)
+        begin, before = time.monotonic(), self.rewards
+        with strikes:
+            while (
+                time.monotonic() - begin < seconds
+                or len(strikes.killed) < LEAST_KILLS
+                or self.rewards - before < LEAST_REWARDS
+            ):
+                self.iteration(algorithm)
+        self.iteration(algorithm)
+        kills, took = len(strikes.killed), time.monotonic() - begin
+        print(f"{kills} kills in {took:.0f} s: {self.rewards} rewards, {self.wrong} wrong")
         assert self.wrong == 0
-        assert self.rewards > 1_000
         assert self.late_ones > self.rewards / 2
 
 
 @pytest.mark.parametrize("mode", ["deferred", "synchronous"])
 def test_actors_killed_every_two_seconds(mode, amount, trained, vlm_config, cluster):
     vlm = vlm_config(mode=mode, serving={"pool_name": "killed", "num_actors": 2, **ALONE})
-    seen = Recount(vlm)
-    with trained(vlm, num_env_runners=2) as algorithm:
-        begin = time.monotonic()
-        with killer.Killer(lambda: killer.pids_of_actors("killed"), KILL_EVERY_S) as strikes:
-            while (seconds := time.monotonic() - begin) < amount.seconds / 2:
-                seen.iteration(algorithm)
-        seen.iteration(algorithm)
-    seen.assert_right(len(strikes.killed), seconds)
-    assert len(strikes.killed) >= amount.seconds / 2 / KILL_EVERY_S / 3  # some were not up again
+    strikes = killer.Killer(lambda: killer.pids_of_actors("killed"), 2, KILL_EVERY_S)
+    with trained(vlm, num_env_runners=1) as algorithm:
+        Recount(vlm).under(strikes, algorithm, amount.seconds / 2)
 
 
 def test_env_runners_killed(amount, trained, vlm_config, shared_pool):
     vlm = vlm_config(mode="deferred", serving={"pool_name": shared_pool})
-    seen = Recount(vlm)
     with trained(vlm, num_env_runners=2, sample_timeout_s=10) as algorithm:
-        group, begin = algorithm.env_runner_group, time.monotonic()
-        with killer.Killer(lambda: killer.pids_of_env_runners(group), KILL_EVERY_S) as strikes:
-            while (seconds := time.monotonic() - begin) < amount.seconds:
-                seen.iteration(algorithm)
-        seen.iteration(algorithm)
-    seen.assert_right(len(strikes.killed), seconds)
-    assert len(strikes.killed) >= 2
+        group = algorithm.env_runner_group
+        strikes = killer.Killer(lambda: killer.pids_of_env_runners(group), 2, KILL_EVERY_S)
+        Recount(vlm).under(strikes, algorithm, amount.seconds)
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def test_an_env_runner_stopped(trained, vlm_config, shared_pool):
             seconds = time.monotonic() - begin
     print(f"env runner stopped: error after {seconds:.1f} s of {stalled_s:g}")
     assert "1 of 1 env runners are healthy, and 0 answer" in str(raised.value)
-    assert stalled_s - 1 <= seconds <= stalled_s + sample_s + 3 * CONTROL_S
+    assert stalled_s - 1 <= seconds <= stalled_s + sample_s + SLACK_S
     assert seen.wrong == 0
 
 
@@ -150,5 +151,5 @@ def test_actors_stopped(trained, vlm_config, cluster):
             seconds = time.monotonic() - begin
     print(f"stopped: error after {seconds:.1f} s of {stalled_s:g}")
     assert "0 of 2 reward actors answer (not stopped/0, stopped/1)" in str(raised.value)
-    assert stalled_s - 1 <= seconds <= stalled_s + sample_s + 3 * CONTROL_S
+    assert stalled_s - 1 <= seconds <= stalled_s + sample_s + SLACK_S
     assert seen.wrong == 0
