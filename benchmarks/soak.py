@@ -111,7 +111,7 @@ def name_of(title: str) -> str:
     Example:
         >>> name_of("ray::SingleAgentEnvRunner.sample"), name_of("python -u a/log_monitor.py --x")
         ('env runner', 'log_monitor.py')
-        >>> name_of("ray/raylet/raylet --command=python setup_worker.py")
+        >>> name_of("lib/python3.11/raylet/raylet --command=python setup_worker.py")
         'raylet'
     """
     if title.startswith("ray::"):
@@ -119,7 +119,7 @@ def name_of(title: str) -> str:
         return NAMES.get(word, word)
     program, *words = title.split() or ["?"]
     scripts = [word for word in words if word.endswith(".py")]
-    path = Path(scripts[0] if scripts and "python" in program else program)
+    path = Path(scripts[0] if scripts and Path(program).name.startswith("python") else program)
     return f"{path.parent.name}/{path.name}" if path.name in ("agent.py", "main.py") else path.name
 
 
