@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 
 HOUR = 3600
+LONG_FORM_S = 60
+# They start a cluster or a run for each test, which takes minutes on two cores.
+ONLY_LONG = {"test_command_chaos.py", "test_node_chaos.py", "test_training_chaos.py"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,13 @@ def amount(request):
     seconds = request.config.getoption("chaos_seconds")
     share = seconds / HOUR
     return Amount(seconds, saves=max(30, round(300 * share)), runs=max(1, round(10 * share)))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what is only part of the long form."""
+    if collection_path.name in ONLY_LONG and config.getoption("chaos_seconds") < LONG_FORM_S:
+        return True
+    return None  # as pytest decides
 
 
 def pytest_collection_modifyitems(config, items):
