@@ -102,6 +102,15 @@ def test_goals_that_differ_pass_even_if_others_share_a_prompt(no_weights):
     check_encoder("small", goals=[GoalSet(goals)])
 
 
+def test_models_share_a_tokenizer_only_if_it_reads_the_same_number_of_tokens(tiny_clip):
+    def made(spec):
+        return clip._tokenizer(clip._look_up(spec))
+
+    assert made("small") is made("base") is made(tiny_clip)
+    longer = made("ViT-B-32-quickgelu/openai")
+    assert (made("small").context_length, longer.context_length) == (16, 77)
+
+
 def test_a_tokenizer_from_the_network_is_left_to_the_actors(no_weights, monkeypatch):
     monkeypatch.setattr(clip.open_clip, "get_tokenizer", lambda name: pytest.fail("asked"))
     twins = GoalSet.from_texts([PROMPT, "a Red ball"])
