@@ -72,7 +72,8 @@ def expected(scores, vlm):
 )
 def test_every_step_pays_what_a_recount_says(settings, threshold, mode, vlm_config, env_runner):
     vlm = vlm_config(mode=mode, threshold=threshold, **settings)
-    episodes = whole_episodes(env_runner(vlm, StillEnv), samples=8)
+    runner = env_runner(vlm, StillEnv, num_envs_per_env_runner=6)
+    episodes = whole_episodes(runner, samples=4)
     assert sum(len(chunks) > 1 for chunks in episodes) > 3  # cut by fragments
     for chunks in episodes:
         rewards, scores = rewards_and_scores(chunks)
@@ -84,8 +85,9 @@ def test_every_step_pays_what_a_recount_says(settings, threshold, mode, vlm_conf
     ("scored_steps", "fewest", "most"), [(3, 0.3, 0.5), ("last", 0.0, 0.15), ("changed", 0.3, 0.5)]
 )
 def test_frames_are_saved(scored_steps, fewest, most, mode, vlm_config, env_runner, red_pool):
-    runner = env_runner(vlm_config(mode=mode, frames={"scored_steps": scored_steps}), StillEnv)
-    steps = sum(len(episode) for _ in range(30) for episode in runner.sample())
+    vlm = vlm_config(mode=mode, frames={"scored_steps": scored_steps})
+    runner = env_runner(vlm, StillEnv, num_envs_per_env_runner=9)
+    steps = sum(len(episode) for _ in range(10) for episode in runner.sample())
     assert fewest < sum(red_pool.batches) / steps < most
 
 
