@@ -47,7 +47,7 @@ def test_every_reward_on_the_phone_is_the_frames_own(way, vlm_config, shared_poo
     assert recount.mismatches([chunk.rewards for chunk in chunks], expected) == 0
     assert recount.jumps(chunks) == recount.wrong_starts(chunks) == 0
     late = np.roll(np.concatenate([chunk.rewards for chunk in chunks]), 1)
-    assert recount.mismatches([late], expected) > 34  # many a tap changes nothing
+    assert recount.mismatches([late], expected) > 5  # most taps change nothing
 
 
 def expected_rewards(chunk, model, scorer):
