@@ -1,4 +1,4 @@
-"""The env: what an agent sees and is told, when an episode ends, and what is refused."""
+"""The env: what an agent sees, when an episode ends, and what is refused."""
 
 import gc
 import os
