@@ -20,7 +20,8 @@ class ServingConfig(Section, place="vlm_reward.serving"):
     Attributes:
         precision: precision of CLIP's image tower: ``fp32``, ``bf16`` or ``fp16``, which is an
             error if it changes scores too much compared with fp32; or ``auto``, the fastest
-            precision that device and scores allow. Leave ``auto`` for an encoder of your own.
+            precision that all devices and the scores of the env's frames allow. Leave ``auto`` for
+            an encoder of your own.
         cache_frames: how many frames' embeddings each actor keeps, so that an equal frame is not
             encoded again; 0 keeps none.
         num_actors: number of reward actors in the pool.

@@ -28,6 +28,7 @@ The connection to RLlib:
 
 * :mod:`callbacks`: start and stop the pool, finish fragments, and raise failures;
 * :mod:`preflight`: checks before training that an env gives frames and goals;
+* :mod:`played_frames`: the frames of random steps, on which precisions are compared;
 * :mod:`pipeline`: access to RLlib's pipelines, and to all that has no public name in RLlib;
 * :mod:`episodes`: one interface to single-agent and multi-agent episodes;
 * :mod:`early_end`: the env wrapper that can be reset from outside;

@@ -28,10 +28,12 @@ from rllib_vlm_reward.connectors.pipeline import (
     trial_group,
     weights_piece,
 )
+from rllib_vlm_reward.connectors.played_frames import play_frames
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.sampling import Sampling
 from rllib_vlm_reward.errors import PoolError
+from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS, add_first_group
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.serving.deployment import Group
@@ -59,6 +61,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._config = config
         self._pool: RewardPool | None = None
         self._encoder: str | None = None
+        self._precisions: dict[str, str] = {}
         self._run = uuid.uuid4().hex[:12]
         self._sampling = Sampling(config, self._run)
         self._highlights = False
@@ -89,11 +92,18 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._encoder = next((a["encoder_fingerprint"] for a in self._pool.describe()), None)
         if self._encoder is not None:
             self._config.check_weights(self._encoder)
+        self._precisions = _chosen_precisions(algorithm, self._config, self._pool)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
         for reward in driver_pieces(algorithm, VLMReward):
             gamma = algorithm.config.gamma
-            reward.attach(self._pool.name, self._run, gamma=gamma, encoder=self._encoder)
+            reward.attach(
+                self._pool.name,
+                self._run,
+                gamma=gamma,
+                encoder=self._encoder,
+                precisions=self._precisions,
+            )
             reward.monitor = self.monitor  # so that checkpoints contain its state
         for embedding in driver_pieces(algorithm, GoalEmbedding):
             embedding.attach(self._pool.name, encoder=self._encoder)
@@ -184,6 +194,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             pool_name=self._pool.name,
             run=self._run,
             encoder=self._encoder,
+            precisions=self._precisions,
             evaluates=evaluates,
             highlights=self._highlights and not evaluates,
         )
@@ -200,6 +211,30 @@ def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
     """Return the groups of env runners, and for each whether it runs evaluation."""
     groups = ((algorithm.env_runner_group, False), (algorithm.eval_env_runner_group, True))
     return [(group, evaluates) for group, evaluates in groups if group is not None]
+
+
+def _chosen_precisions(
+    algorithm: Algorithm, config: VLMRewardConfig, pool: RewardPool
+) -> dict[str, str]:
+    """Choose the precision of each scorer on frames of an env runner; return it by fingerprint."""
+
+    @functools.cache
+    def played() -> dict[str, Frames]:
+        group, play = algorithm.env_runner_group, functools.partial(play_frames, config=config)
+        first = group.healthy_env_runner_ids()[:1]
+        found = group.foreach_env_runner(play, remote_worker_ids=first, local_env_runner=not first)
+        return {scorer: frames for each in found for scorer, frames in each.items()}
+
+    def frames_of(scorer: str) -> Frames | None:
+        return played().get(scorer)
+
+    rewards = (config.for_agent(agent) for agent in (None, *config.agents))
+    scorers = {reward.scorer.fingerprint: reward.scorer for reward in rewards if reward is not None}
+    chosen = {
+        name: pool.choose_precision(scorer, functools.partial(frames_of, name))
+        for name, scorer in scorers.items()
+    }
+    return {name: precision for name, precision in chosen.items() if precision is not None}
 
 
 def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardPool, bool]:

@@ -4,7 +4,7 @@ Ray 2.60 has no public interface for most of this. Connectors and runs use priva
 only through this file, and ``tests/test_ray_facts.py`` tests what the code assumes of each name.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -96,6 +96,7 @@ def attach_pieces(
     run: str,
     *,
     encoder: str | None = None,
+    precisions: Mapping[str, str] | None = None,
     evaluates: bool = False,
     highlights: bool = False,
 ) -> None:
@@ -108,6 +109,7 @@ def attach_pieces(
         pool_name: Ray name of the pool.
         run: name of the run, under which failures are reported.
         encoder: fingerprint of the pool's weights, for checkpoints.
+        precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
         evaluates: whether the env runner runs evaluation.
         highlights: whether the first few env runners send their highest-scored frames.
     """
@@ -120,6 +122,7 @@ def attach_pieces(
                 run,
                 gamma=env_runner.config.gamma,
                 encoder=encoder,
+                precisions=precisions,
                 evaluates=evaluates,
                 runner=env_runner.worker_index,
             )

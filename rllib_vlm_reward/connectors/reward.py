@@ -89,6 +89,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         *,
         gamma: float = 0.99,
         encoder: str | None = None,
+        precisions: Mapping[str, str] | None = None,
         evaluates: bool = False,
         runner: int = 0,
     ) -> None:
@@ -99,6 +100,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             run: the name under which failures are reported.
             gamma: discount factor, for ``normalize_rewards``.
             encoder: fingerprint of the pool's weights, for checkpoints.
+            precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
             evaluates: whether this env runner runs evaluation.
             runner: RLlib's index of this env runner, for alarms about its frames.
         """
@@ -107,6 +109,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self._encoder = encoder
         for stream in self._streams.values():
             stream.runner = runner
+            chosen = (precisions or {}).get(stream.config.scorer.fingerprint)
+            stream.use_precision(chosen)
             if stream.normalizer is not None:
                 stream.normalizer.gamma = gamma
             if evaluates:

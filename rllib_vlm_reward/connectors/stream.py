@@ -1,5 +1,6 @@
 """Computes the rewards of all episodes with one configuration: of all agents, or of one agent."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,10 @@ class RewardStream:
         self._custom_data: dict[str, dict[str, Any]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}  # of each episode's frames
         self._evaluates = False
+
+    def use_precision(self, precision: str | None) -> None:
+        """Set the precision in which the actors encode the frames; None leaves it to each."""
+        self.scorer = dataclasses.replace(self.config.scorer, precision=precision)
 
     def evaluate(self) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics."""

@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import re
+import threading
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,8 @@ class CLIPEncoder(Encoder):
         self.image_size = self.tower.preprocess.size
         self.exact: ImageTower | None = None
         self.probes: tuple[Tensor, Tensor] | None = None
+        self._towers = {"fp32": self.tower}
+        self._lowering = threading.Lock()
         if self.precision != "fp32":
             self._lower(keep_exact=precision == "auto")
 
@@ -141,7 +144,9 @@ class CLIPEncoder(Encoder):
         exact, visual = self.tower(frames), self.model.visual
         if keep_exact:
             self.exact, visual = self.tower, copy.deepcopy(visual)
-        self.tower = self._tower(visual, self.precision)
+        else:
+            self._towers = {}
+        self.tower = self._towers[self.precision] = self._tower(visual, self.precision)
         self.probes = exact, self.tower(frames)
 
     @classmethod
@@ -260,12 +265,49 @@ with a longer context.
                 "the largest change). Set precision: auto or fp32, or a higher temperature."
             )
         _LOG.warning(
-            "precision auto: using fp32 for %s, since %s changes its scores by %.3f",
-            name,
+            "precision auto: %s changes the scores of %s by %.3f on %d made-up frames, so fp32 is "
+            "used unless frames of an env are measured",
             self.precision,
+            name,
             drift,
+            len(self.probes[0]),
         )
         return self.exact
+
+    def tower_in(self, precision: str) -> ImageTower:
+        """Return the image tower in a precision, whatever is the fastest one of the device.
+
+        Args:
+            precision: ``fp32``, ``bf16`` or ``fp16``.
+
+        Raises:
+            RewardError: the model was loaded in another precision alone, not with ``auto``.
+        """
+        with self._lowering:
+            if precision not in self._towers:
+                if "fp32" not in self._towers:
+                    raise RewardError(
+                        f"precision: got a scorer that asks for {precision}, but the model was "
+                        f"loaded in {self.precision}. Load it with precision auto."
+                    )
+                visual = copy.deepcopy(self.model.visual)
+                self._towers[precision] = self._tower(visual, precision)
+            return self._towers[precision]
+
+    def drift(self, frames: Frames, score: ScoreFunction) -> float | None:
+        """Return how far the encoder's precision moves the scores of frames, compared with fp32.
+
+        Args:
+            frames: uint8 ``[P, H, W, 3]``.
+            score: see :meth:`tower_for`.
+
+        Returns:
+            See :func:`.largest_changes`. None if the encoder computes in fp32, or was not loaded
+            with ``auto``.
+        """
+        if self.exact is None:
+            return None
+        return largest_changes(score(self.exact(frames)), score(self.tower(frames)))
 
     def tokenize(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
         """Tokenize N texts: int64 ``[N, context_length]``, by default of the model's length."""

@@ -115,6 +115,31 @@ class Encoder:
         """
         return _WholeEncoder(self)
 
+    def tower_in(self, precision: str) -> Tower:
+        """Return the tower for a scorer that names its precision.
+
+        The base class has one tower, and returns it whatever the precision.
+
+        Args:
+            precision: ``fp32``, ``bf16`` or ``fp16``.
+        """
+        return _WholeEncoder(self)
+
+    def drift(self, frames: Frames, score: ScoreFunction) -> float | None:
+        """Return how far :attr:`precision` moves the scores of frames, compared with fp32.
+
+        The base class has one precision, and returns None.
+
+        Args:
+            frames: uint8 ``[P, H, W, 3]``.
+            score: see :meth:`tower_for`.
+
+        Returns:
+            The mean over the frames of the largest change of a score; None if there is nothing to
+            compare, and so nothing to choose.
+        """
+        return None
+
 
 class _WholeEncoder:
     """The tower of an encoder that has only one."""

@@ -150,6 +150,15 @@ class RewardModel:
         """
         return self._tower(scorer).precision
 
+    def drift(self, frames: Frames, scorer: Scorer) -> float | None:
+        """Return how far the encoder's precision moves the scores of frames, see Encoder.drift.
+
+        Args:
+            frames: uint8 ``[P, H, W, 3]``.
+            scorer: the goals, of which up to 64 are compared, and the head.
+        """
+        return self.encoder.drift(frames, self._probe(scorer))
+
     def counts(self) -> dict[str, int]:
         """Return how often frames and texts were encoded, or found in the cache.
 
@@ -164,7 +173,10 @@ class RewardModel:
         with self._lock:
             tower = _get(self._towers, scorer.fingerprint)
         if tower is None:
-            tower = self.encoder.tower_for(self._probe(scorer), str(scorer.head))
+            if scorer.precision is None:
+                tower = self.encoder.tower_for(self._probe(scorer), str(scorer.head))
+            else:
+                tower = self.encoder.tower_in(scorer.precision)
             with self._lock:
                 _put(self._towers, scorer.fingerprint, tower)
         return tower

@@ -53,10 +53,10 @@ def best_precision(device: torch.device) -> str:
 def probe_frames(size: tuple[int, int]) -> Frames:
     """Return the 16 seeded frames on which precisions are compared: uint8 ``[16, h, w, 3]``.
 
-    They show noise, and random colours in 1, 2 × 2 and 7 × 7 blocks. A precision changes the scores
-    of such frames more than those of frames like the training data. With bf16 and 18 BabyAI goals,
-    the largest change per frame is on average 0.008 for noise, 0.006 for blocks and 0.0003 for
-    BabyAI frames with ``small``, and 0.001, 0.004 and 0.00001 with ``base``.
+    They show noise, and random colours in 1, 2 × 2 and 7 × 7 blocks. They stand in for the frames
+    of an env where there is none, and a precision may change the scores of real frames more. With
+    bf16 and 18 BabyAI goals, the largest change per frame is on average 0.008 for noise, 0.006 for
+    blocks and 0.0003 for BabyAI frames with ``small``, and 0.001, 0.004 and 0.00001 with ``base``.
 
     Args:
         size: height h and width w in pixels.
@@ -71,14 +71,14 @@ def probe_frames(size: tuple[int, int]) -> Frames:
 
 
 def largest_changes(exact: Tensor, low: Tensor) -> float:
-    """Return the mean over the probe frames of the largest change of a score.
+    """Return the mean over P frames of the largest change of a score.
 
     At most :data:`TOLERANCE` = 0.02 of a probability or cosine is allowed: three times the change
     by bf16 for ``small`` (0.006), six times that for ``base``, and far less than the differences
     that β separates. For ViT-B-32 with random weights the change is 0.0001.
 
     Args:
-        exact: the probe frames' scores in fp32, ``[P, G]``.
+        exact: the frames' scores in fp32, ``[P, G]``.
         low: their scores in the other precision, ``[P, G]``.
 
     Example:

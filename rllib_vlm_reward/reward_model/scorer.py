@@ -26,6 +26,8 @@ class Scorer:
     Attributes:
         goals: the goal set; each frame comes with the index of its goal.
         head: see :mod:`rllib_vlm_reward.reward_model.heads`.
+        precision: the precision in which frames are encoded for this scorer, ``fp32``, ``bf16`` or
+            ``fp16``; None lets each reward model choose, see :meth:`.CLIPEncoder.tower_for`.
 
     Raises:
         RewardError: ``head`` is not a head.
@@ -39,6 +41,7 @@ class Scorer:
 
     goals: GoalSet
     head: Head
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.head, Head):
@@ -49,8 +52,10 @@ class Scorer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of goals and head as a hexadecimal text; the same in every process."""
+        """SHA-256 of goals, head and precision, in hexadecimal; the same in every process."""
         parts = f"{self.goals.fingerprint} {self.head.digest()}"
+        if self.precision is not None:
+            parts += f" {self.precision}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
 

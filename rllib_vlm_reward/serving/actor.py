@@ -130,6 +130,20 @@ class RewardActor:
         return self._loaded_model().embed_texts(texts)
 
     @_control
+    def drift(self, frames: Frames, scorer: Sequence[ray.ObjectRef]) -> float | None:
+        """Return how far the device's precision moves scores, see :meth:`.RewardModel.drift`.
+
+        Args:
+            frames: uint8 ``[P, H, W, 3]``.
+            scorer: see :meth:`score`.
+        """
+        use_threads(self._lanes.cores)
+        known, embeddings = ray.get(scorer[0])
+        model = self._loaded_model()
+        model.admit(known.goals, embeddings)
+        return model.drift(frames, known)
+
+    @_control
     def describe(self) -> dict[str, Any]:
         """Load the model if needed, and return a description of model, device and process."""
         model = self._loaded_model()

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ERRORS, CheckpointError, PoolError
+from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.request import Request
 from rllib_vlm_reward.serving.router import NAMESPACE, fetch
@@ -24,6 +25,7 @@ from rllib_vlm_reward.serving.router import NAMESPACE, fetch
 __all__ = [
     "Demand",
     "Group",
+    "await_drift",
     "await_loaded",
     "await_scores",
     "end",
@@ -296,6 +298,23 @@ def await_scores(actors: Sequence[ActorHandle], scorer: Scorer, shared: ray.Obje
     _await(scored, _LOAD_TIMEOUT_S, "score a blank frame")
 
 
+def await_drift(actor: ActorHandle, frames: Frames, shared: ray.ObjectRef) -> float | None:
+    """Wait until an actor has measured how far its precision moves the scores of frames.
+
+    Args:
+        actor: an actor that has loaded its model.
+        frames: uint8 ``[P, H, W, 3]``.
+        shared: reference to a scorer and its texts' embeddings.
+
+    Raises:
+        PoolError: the actor died, or is late.
+        RewardError: the head does not suit the model.
+    """
+    measured = actor.drift.remote(frames, [shared])
+    drift: float | None = _await([measured], _LOAD_TIMEOUT_S, "measure its precision")[0]
+    return drift
+
+
 def _await(refs: list[ray.ObjectRef], timeout_s: float, action: str) -> list[Any]:
     try:
         answers: list[Any] = fetch(refs, timeout_s)
@@ -309,7 +328,7 @@ def _await(refs: list[ray.ObjectRef], timeout_s: float, action: str) -> list[Any
             "num_gpus_per_actor or num_env_runners."
         ) from error
     except RayActorError as error:
-        raise PoolError(f"reward pool: an actor died while it started. {error}") from error
+        raise PoolError(f"reward pool: an actor died before it could {action}. {error}") from error
     return answers
 
 

@@ -1,6 +1,7 @@
 """A pool of reward actors, which one process starts and any number of clients use."""
 
 import hashlib
+import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
@@ -15,10 +16,12 @@ from ray.exceptions import RayActorError
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.reward_model.precision import TOLERANCE
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.autoscale import Autoscaler, start_autoscaler
 from rllib_vlm_reward.serving.deployment import (
     Group,
+    await_drift,
     await_loaded,
     await_scores,
     end,
@@ -41,6 +44,7 @@ from rllib_vlm_reward.serving.router import (
 
 __all__ = ["PendingScores", "RewardPool"]
 
+_LOG = logging.getLogger(__name__)
 _CONTROL_TIMEOUT_S = 5.0
 _BYTES_IN_FLIGHT = 2**27
 _TEXTS_AT_ONCE = 1024  # in one request, which must be answered within timeout_s
@@ -207,6 +211,52 @@ class RewardPool:
         """
         parts = [list(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
         return np.concatenate([self._embed(part) for part in parts])
+
+    def choose_precision(self, scorer: Scorer, frames: Callable[[], Frames | None]) -> str | None:
+        """Choose the precision in which all actors encode the frames of a scorer, and log it.
+
+        Give it to the scorer, as in ``dataclasses.replace(scorer, precision=...)``. Then actors
+        that restart or start later compute in it too, on whatever device they run.
+
+        Args:
+            scorer: the goals and the head.
+            frames: returns frames of the env, uint8 ``[P, H, W, 3]``, or None if there are none. It
+                is called only if the actors' precision has to be measured.
+
+        Returns:
+            ``fp32``, ``bf16`` or ``fp16``. None leaves the choice to each actor: the configuration
+            names a precision, or there is neither a frame nor a reason for fp32.
+
+        Raises:
+            PoolError: an actor died, or is late.
+            RewardError: the head does not suit the model.
+        """
+        if self._config.serving.precision != "auto":
+            return None
+        fastest = sorted({str(actor["precision"]) for actor in self.describe()})
+        if fastest == ["fp32"]:
+            return "fp32"
+        if len(fastest) > 1:
+            _LOG.warning(
+                "precision auto: fp32, since the actors' devices differ (%s) and a score must not "
+                "depend on the actor. Set serving.precision if it may.",
+                ", ".join(fastest),
+            )
+            return "fp32"
+        played = frames()
+        if played is None or not len(played):
+            return None
+        actor = next(iter(self._roster.actors.values()))
+        drift = await_drift(actor, played, self._share(scorer))
+        if drift is None:
+            return None
+        chosen = fastest[0] if drift <= TOLERANCE else "fp32"
+        _LOG.info(
+            "precision auto: %s for %s. %s changes its scores by %.4f compared with fp32 (mean "
+            "over %d frames of the env of the largest change; at most %g is accepted).",
+            *(chosen, scorer.head, fastest[0], drift, len(played), TOLERANCE),
+        )
+        return chosen
 
     def describe(self) -> list[dict[str, Any]]:
         """Return a description of each actor, except of actors that are restarting.

@@ -384,6 +384,50 @@ def test_auto_takes_fp32_for_a_scorer_that_needs_it_and_for_no_other(
     assert auto.counts()["frames_encoded"] == 6  # an embedding is that of one precision
 
 
+def test_a_scorer_that_carries_a_precision_gets_it_on_every_device(
+    model, low, tiny_clip, monkeypatch
+):
+    """Also where its probes or the device would choose another one."""
+    monkeypatch.setattr(
+        "rllib_vlm_reward.reward_model.precision.best_precision", lambda device: "bf16"
+    )
+    lowered = RewardModel(CLIPEncoder.load(tiny_clip, precision="auto"))
+    frames, goals = frames_of(3, seed=4), np.array([0, 1, 2])
+    for head in (Softmax(), Steep(1e4)):
+        for precision, like in (("fp32", model), ("bf16", low)):
+            carried = Scorer(GOALS, head, precision)
+            expected = like.encoder.encode_frames(frames).numpy()
+            for auto in (lowered, model):  # a device with bf16, and one without
+                assert auto.precision(carried) == precision
+                np.testing.assert_array_equal(auto.embed_frames(frames, carried), expected)
+    plain = Scorer(GOALS, Softmax())
+    np.testing.assert_array_equal(
+        lowered.score(frames, goals, Scorer(GOALS, Softmax(), "fp32")),
+        model.score(frames, goals, plain),
+    )
+    precisions = (None, "fp32", "bf16", "fp16")
+    assert len({Scorer(GOALS, Softmax(), name).fingerprint for name in precisions}) == 4
+    with pytest.raises(RewardError, match=r"asks for fp32, but the model was loaded in bf16.*auto"):
+        low.precision(Scorer(GOALS, Softmax(), "fp32"))
+
+
+def test_how_far_a_precision_moves_the_scores_of_given_frames(model, low, tiny_clip, monkeypatch):
+    monkeypatch.setattr(
+        "rllib_vlm_reward.reward_model.precision.best_precision", lambda device: "bf16"
+    )
+    auto = RewardModel(CLIPEncoder.load(tiny_clip, precision="auto"))
+    scorer = Scorer(GOALS, Softmax())
+    for frames in (frames_of(6, seed=4), np.zeros((6, 40, 60, 3), np.uint8)):
+        exact, moved = (
+            np.stack([each.score(frames, np.full(6, goal), scorer) for goal in range(3)], axis=1)
+            for each in (model, low)
+        )
+        expected = np.abs(exact - moved).max(axis=1).mean()
+        assert auto.drift(frames, scorer) == pytest.approx(expected, abs=1e-6)
+    assert model.drift(frames, scorer) is None
+    assert low.drift(frames, scorer) is None
+
+
 # --- Pay
 
 

@@ -1,0 +1,86 @@
+"""Frames of an env runner's envs under random actions, on which precisions are compared."""
+
+import contextlib
+import time
+from typing import Any
+
+import numpy as np
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
+from ray.rllib.utils.spaces.space_utils import unbatch
+
+from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.collector import RenderedOnce, collect_frames
+from rllib_vlm_reward.frames import Frames
+
+__all__ = ["play_frames"]
+
+_MOST_FRAMES, _MOST_BYTES, _MOST_SECONDS = 64, 2**26, 10.0  # for each scorer
+
+
+def play_frames(env_runner: EnvRunner, config: VLMRewardConfig) -> dict[str, Frames]:
+    """Reset the env runner's envs, play random steps, and return the frames.
+
+    RLlib resets the envs again (with the env runner's seed) when sampling begins.
+
+    Args:
+        env_runner: the env runner.
+        config: the reward of the run.
+
+    Returns:
+        By the fingerprint of each scorer (agents may have their own), up to 64 of its frames,
+        uint8 ``[P, H, W, 3]``: those of the first size, up to 64 MB, played within 10 seconds. An
+        error of the env ends the play, since it comes again, with its place, when sampling begins.
+    """
+    played = _Played(config)
+    if env_runner.env is not None:
+        with contextlib.suppress(Exception):  # which would restart a remote env runner
+            _play(env_runner.env, played)
+    return {scorer: np.stack(frames) for scorer, frames in played.frames.items() if frames}
+
+
+class _Played:
+    """The frames that were played, by scorer."""
+
+    def __init__(self, config: VLMRewardConfig) -> None:
+        self.config = config
+        self.frames: dict[str, list[Frames]] = {}
+        self._until = time.monotonic() + _MOST_SECONDS
+
+    def add(
+        self, agent: Any, env: Any, rows: list[int], observations: list[Any], infos: list[Any]
+    ) -> None:
+        reward = self.config.for_agent(agent)
+        if reward is None:
+            return
+        kept = self.frames.setdefault(reward.scorer.fingerprint, [])
+        for frame in collect_frames(reward.frames.source, env, rows, observations, infos):
+            room = len(kept) < _MOST_FRAMES and (len(kept) + 1) * frame.nbytes <= _MOST_BYTES
+            if not kept or (room and frame.shape == kept[0].shape):
+                kept.append(frame.copy())  # the env may reuse its memory
+
+    def is_enough(self, steps: int) -> bool:
+        full = bool(self.frames) and all(
+            len(kept) >= _MOST_FRAMES or (len(kept) + 1) * kept[0].nbytes > _MOST_BYTES
+            for kept in self.frames.values()
+        )
+        return full or steps >= _MOST_FRAMES or time.monotonic() > self._until
+
+
+def _play(env: Any, played: _Played) -> None:
+    observations, _ = env.reset()
+    rows, steps = list(range(env.num_envs)), 0
+    while not played.is_enough(steps):
+        if isinstance(env, VectorMultiAgentEnv):
+            spaces = env.single_action_space
+            acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]
+            observations, _, _, _, infos = env.step(acting)
+            rendered = RenderedOnce(env)
+            for row in rows:
+                for agent, observation in observations[row].items():
+                    info = infos[row].get(agent, {})
+                    played.add(agent, rendered, [row], [observation], [info])
+        else:
+            observations, _, _, _, infos = env.step(env.action_space.sample())
+            played.add(None, env, rows, unbatch(observations), infos)
+        steps += 1
