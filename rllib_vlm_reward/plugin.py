@@ -1,5 +1,6 @@
 """Adds the reward to an RLlib configuration. No other module changes a configuration."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -12,6 +13,8 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_context import EnvContext
 from ray.rllib.utils import force_list
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -25,12 +28,14 @@ from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
+from rllib_vlm_reward.policies import SETTINGS, default_module
 
 __all__ = ["add_vlm_reward", "reward_of"]
 
 # The oldest and newest releases on which the tests passed, see docs/ray-versions.md.
 OLDEST_RAY, NEWEST_RAY = (2, 55), (2, 60)
 _LOG = logging.getLogger(__name__)
+_SPACES = ("observation", "action")
 _DEFAULT_DELAY_S, _DELAY_S = 60.0, 1.0  # until an env runner restarts after an error
 
 
@@ -43,6 +48,11 @@ def add_vlm_reward(
     ``env_runners(...)``. Env-to-module connectors and callbacks that you have set are kept and run
     after those of this package. The reward actors start when the algorithm is built and end when
     it stops.
+
+    If the env observes uint8 frames, for which RLlib has no policy, and you have set no RLModule
+    and no connector of your own, then the policy is one of :mod:`rllib_vlm_reward.policies`, with
+    ``goal_embedding``; a line of the log says so. To find out, the env is made and closed once. Set
+    ``goal_embedding=False`` to prevent this.
 
     If frames are rendered, the env is a gymnasium id, and ``env_config`` has no render mode, then
     ``render_mode="rgb_array"`` is added to ``env_config``.
@@ -87,6 +97,7 @@ def add_vlm_reward(
     _check(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
+    vlm = _with_default_module(config, vlm)
     check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
     _check_policy(config, vlm)
     if curriculum is not None:
@@ -230,6 +241,59 @@ def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "in a run's YAML, set policy: {module: "
             "rllib_vlm_reward.policies.GoalConditionedModule}."
         )
+
+
+def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRewardConfig:
+    """Set a module of this package if the env observes uint8 frames and no module is set.
+
+    RLlib 2.60's own CNN does not take uint8. A ``model_config`` with keys of RLlib's modules asks
+    for one of these, so the error of the check before training remains.
+
+    Returns:
+        The reward, with ``goal_embedding`` if a module was set.
+    """
+    is_set = config._rl_module_spec or config._env_to_module_connector
+    if is_set or config.is_multi_agent or "goal_embedding" in vlm.model_fields_set:
+        return vlm
+    given = config.model_config.keys() - type(config)().model_config.keys()
+    spaces = None if given - SETTINGS else _env_spaces(config)
+    found = None if spaces is None else default_module(config.algo_class.__name__, *spaces)
+    if spaces is None or found is None:
+        return vlm
+    module, needed = found
+    missing = {key: value for key, value in needed.items() if key not in config.model_config}
+    spec = RLModuleSpec(module_class=module, model_config=missing or None)
+    config.rl_module(rl_module_spec=spec)
+    _LOG.warning(
+        "policy: the env observes uint8 frames %s, for which RLlib has no policy. %s is used, with "
+        "goal_embedding. For another one, call config.rl_module(rl_module_spec=...) before "
+        "add_vlm_reward, or set policy in a run's YAML.",
+        *(list(spaces[0].shape or ()), module.__name__),
+    )
+    return vlm.model_copy(update={"goal_embedding": True})
+
+
+def _env_spaces(config: AlgorithmConfig) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
+    """Return the spaces of observations and actions; None if the env cannot be made here.
+
+    Whether it can be made where it is needed is checked later.
+    """
+    if isinstance(config.observation_space, gym.Space) and config.action_space is not None:
+        return config.observation_space, config.action_space
+    create = registered_env(config.env) or config.env
+    observations, actions = (getattr(create, f"{kind}_space", None) for kind in _SPACES)
+    if isinstance(observations, gym.Space) and isinstance(actions, gym.Space):
+        return observations, actions
+    with contextlib.suppress(Exception):
+        if callable(create):
+            env: Any = create(EnvContext(config.env_config, worker_index=0))
+            spaces = env.observation_space, env.action_space
+        else:
+            env = gym.make_vec(create, num_envs=1, vectorization_mode="sync", **config.env_config)
+            spaces = env.single_observation_space, env.single_action_space
+        env.close()
+        return spaces
+    return None
 
 
 def _stacked_frames(config: AlgorithmConfig) -> int:

@@ -4,17 +4,19 @@ import pytest
 import ray
 from gymnasium.wrappers import RecordEpisodeStatistics
 from ray import tune
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import MeanStdFilter, PrevActionsPrevRewards
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import ExternalReset, GoalEmbedding, VLMReward
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
 from rllib_vlm_reward.errors import CheckpointError, FrameError, RewardError
-from rllib_vlm_reward.plugin import add_vlm_reward
-from rllib_vlm_reward.policies import GoalConditionedModule
+from rllib_vlm_reward.plugin import add_vlm_reward, reward_of
+from rllib_vlm_reward.policies import GoalConditionedModule, GoalConditionedQModule
 
 
 @pytest.fixture
@@ -241,3 +243,91 @@ def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(cluster
     assert 0 < sampled["vlm_reward"]["score_min"] < sampled["vlm_reward"]["score_max"] < 1
     # CartPole pays 1 a step; the user's callback, behind ours, saw none of it.
     assert sampled["env_rewards_seen"] == 0
+
+
+class Pictures(gym.Env):
+    """Observes uint8 frames; its spaces are known when it is made."""
+
+    made = 0
+
+    def __init__(self, config=None):
+        type(self).made += 1
+        side = (config or {}).get("side", 64)
+        self.observation_space = gym.spaces.Box(0, 255, (side, side, 3), np.uint8)
+        self.action_space = gym.spaces.Discrete(2)
+
+
+def given_module(config):
+    spec = config._rl_module_spec
+    return None if spec is None else spec.module_class
+
+
+@pytest.mark.parametrize("way", ["class", "name", "id"])
+def test_uint8_frames_without_a_module_get_ours(vlm_config, caplog, way):
+    env = {"class": Pictures, "name": "pictures", "id": "rllib_vlm_reward/Find-v0"}[way]
+    tune.register_env("pictures", Pictures)
+    rendered = {} if way == "id" else {"frames": {"source": "obs"}}
+    config = add_vlm_reward(PPOConfig().environment(env), vlm_config(**rendered))
+    assert given_module(config) is GoalConditionedModule
+    assert reward_of(config).goal_embedding
+    assert any(isinstance(piece, GoalEmbedding) for piece in pieces(config)[0])
+    side = 56 if way == "id" else 64
+    assert f"uint8 frames [{side}, {side}, 3], for which RLlib has no policy. Goal" in caplog.text
+
+
+def test_its_patches_fit_the_frames_unless_they_are_given(vlm_config):
+    def spec_of(**model_config):
+        config = DQNConfig().environment(Pictures, env_config={"side": 84})
+        config.training(double_q=False).rl_module(model_config=model_config)
+        add_vlm_reward(config, vlm_config(frames={"source": "obs"}))
+        (spec,) = config.get_multi_rl_module_spec(
+            spaces={"default_policy": (gym.spaces.Dict(), gym.spaces.Discrete(2))}
+        ).rl_module_specs.values()
+        assert spec.module_class is GoalConditionedQModule
+        return spec.model_config
+
+    found = spec_of(hidden=16)
+    assert (found["patch_size"], found["hidden"], found["double_q"]) == (6, 16, False)
+    assert spec_of(patch_size=12)["patch_size"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "rl_module", "connector"),
+    [
+        ({"goal_embedding": False}, {}, None),
+        ({}, {"model_config": {"fcnet_hiddens": [8]}}, None),
+        ({}, {"model_config": DefaultModelConfig(use_lstm=True)}, None),
+        ({}, {"rl_module_spec": RLModuleSpec()}, None),
+        ({}, {}, lambda env, spaces, device: MeanStdFilter()),
+    ],
+)
+def test_what_was_chosen_is_kept(vlm_config, caplog, changes, rl_module, connector):
+    config = PPOConfig().environment(Pictures).rl_module(**rl_module)
+    config.env_runners(env_to_module_connector=connector)
+    add_vlm_reward(config, vlm_config(frames={"source": "obs"}, **changes))
+    assert given_module(config) is None
+    assert not reward_of(config).goal_embedding
+    assert "no policy" not in caplog.text
+
+
+def test_an_env_that_declares_its_spaces_is_not_made_for_them(vlm_config):
+    made = Pictures.made
+    config = (
+        PPOConfig()
+        .environment(Pictures)
+        .environment(
+            observation_space=gym.spaces.Box(0, 255, (40, 40, 3), np.uint8),
+            action_space=gym.spaces.Discrete(2),
+        )
+    )
+    assert given_module(add_vlm_reward(config, vlm_config())) is GoalConditionedModule
+    assert given_module(add_vlm_reward(PPOConfig().environment(OwnEnv), vlm_config())) is None
+    assert Pictures.made == made
+
+
+def test_an_env_that_cannot_be_made_here_fails_where_it_is_needed(vlm_config):
+    class Elsewhere(gym.Env):
+        def __init__(self, config):
+            raise OSError("there is no simulator on this machine")
+
+    assert given_module(add_vlm_reward(PPOConfig().environment(Elsewhere), vlm_config())) is None

@@ -89,7 +89,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             read if there is a single goal.
         success_key: info key of ground-truth success, which is reported if the env has it.
         goal_embedding: show the policy the goal: the observation becomes
-            ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt.
+            ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt. If
+            neither this nor a policy is set, and the observations are uint8 frames, it is true.
         serving: where and how scores are computed, see :class:`.ServingConfig`.
         agents: in a multi-agent env, the agents whose rewards differ: a mapping from an agent's id
             to the keys that differ, such as goals, head, threshold and frames. The encoder and

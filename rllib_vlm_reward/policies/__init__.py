@@ -5,10 +5,18 @@
 * :mod:`film`: the encoder of frame and goal, which all modules use;
 * :mod:`memory`: an LSTM after the encoder, and the choice of the encoder by ``model_config``;
 * :mod:`goal_conditioned`: actor and critic, for PPO, APPO and IMPALA;
-* :mod:`replayed`: the modules for DQN and SAC.
+* :mod:`replayed`: the modules for DQN and SAC;
+* :mod:`default`: which of them a run has by default, where RLlib has no module.
 """
 
+from rllib_vlm_reward.policies.default import SETTINGS, default_module
 from rllib_vlm_reward.policies.goal_conditioned import GoalConditionedModule
 from rllib_vlm_reward.policies.replayed import GoalConditionedQModule, GoalConditionedSACModule
 
-__all__ = ["GoalConditionedModule", "GoalConditionedQModule", "GoalConditionedSACModule"]
+__all__ = [
+    "SETTINGS",
+    "GoalConditionedModule",
+    "GoalConditionedQModule",
+    "GoalConditionedSACModule",
+    "default_module",
+]

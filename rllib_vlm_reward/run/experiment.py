@@ -91,7 +91,8 @@ class Policy(Section, place="policy"):
 
     Attributes:
         module: import path of the class; None takes RLlib's default for the observation space,
-            with ``model_config``.
+            with ``model_config``, or that of this package for uint8 frames, which RLlib's do not
+            take.
         model_config_: the ``model_config``, a mapping that the class reads. The classes of this
             package read ``hidden``, ``patch_size``, ``channels`` and ``stacked_frames``;
             ``GoalConditionedModule`` also reads ``memory``, ``lstm_size`` and ``max_seq_len``.
@@ -118,7 +119,8 @@ class Experiment(Section, place="the top level of a run"):
         multi_agent, evaluation, callbacks: keyword arguments for these methods. Give functions and
             classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, as
             import paths.
-        policy: the RLModule; None takes RLlib's default for the observation space.
+        policy: the RLModule; None takes RLlib's default for the observation space, or that of this
+            package for uint8 frames.
         vlm_reward: the reward, see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
         curriculum: draws the goal of each episode, see :class:`.CurriculumConfig`; None lets the
             env choose.

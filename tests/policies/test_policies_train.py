@@ -137,6 +137,22 @@ def test_algorithms_that_replay(config, module, env, vlm_config, shared_pool):
     assert train(replayed(config(), module, env, STACKED), vlm)
 
 
+def test_a_run_of_uint8_frames_needs_no_module(vlm_config, shared_pool, caplog):
+    """The first try of most: one goal, pixels, and nothing about a policy."""
+    vlm = vlm_config(
+        goals=["a red wall"],
+        negatives=["a blue wall"],
+        mode="deferred",
+        serving={"pool_name": shared_pool},
+        frames={"source": "obs"},
+    )
+    config = PPOConfig().environment(Filmed).env_runners(num_env_runners=0)
+    config.training(train_batch_size_per_learner=100, minibatch_size=100, num_epochs=1)
+    changed = train(config, vlm)
+    assert "GoalConditionedModule is used" in caplog.text
+    assert {"encoder", "action"} <= {name.split(".")[0] for name in changed}
+
+
 def learned(config, iterations, enough):
     """Train until the mean return is enough; return the best."""
     algorithm = config.build_algo()

@@ -9,6 +9,7 @@ import yaml
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
 from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.plugin import reward_of
 from rllib_vlm_reward.policies import GoalConditionedModule
 from rllib_vlm_reward.run import Experiment
 
@@ -199,6 +200,21 @@ def test_a_policy_without_a_module_is_rllibs():
     config = several(policy=policy)
     assert config.model_config["fcnet_hiddens"] == [8]
     assert config._rl_module_spec is None
+
+
+@pytest.mark.parametrize("policy", ["", "policy: {model_config: {hidden: 16}, module: null}"])
+def test_a_run_of_uint8_frames_needs_no_policy(policy):
+    """RLlib has no module for BabyAI's uint8 frames, so the algorithm's of this package is used."""
+    experiment = Experiment.from_yaml(f"""
+        environment: {{env: rllib_vlm_reward/Find-v0, env_config: {{room_size: 5}}}}
+        vlm_reward: {{encoder: small, goals: [go to the red ball], negatives: [a room]}}
+        stop: {{env_steps: 1}}
+        {policy}
+    """)
+    config = experiment.to_algorithm_config()
+    assert config.rl_module_spec.module_class is GoalConditionedModule
+    assert reward_of(config).goal_embedding
+    assert config.model_config.get("hidden") == (16 if policy else None)
 
 
 def test_a_value_may_be_set_in_place_of_the_files():
