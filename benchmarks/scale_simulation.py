@@ -402,14 +402,15 @@ def driver(args: argparse.Namespace) -> dict[str, Any]:
     rows = {}
     for actors, runners in zip(args.actors, args.runners, strict=True):
         calls = 2 * actors  # describe() and failures()
+        names = runners + actors  # an env runner looks up the first actor, and that one the others
         sampled = runners * args.request * FRAGMENT_STEPS * FRAME_BYTES
         rows[f"{actors} actors, {runners} env runners"] = {
             "calls_to_actors_an_iteration": calls,
             "seconds_of_them": round(calls * costs["call_us"] / 1e6, 3),
             "reports_of_env_runners_an_iteration": runners,
             "gigabytes_of_frames_an_iteration": round(sampled / 1e9, 2),
-            "names_looked_up_at_the_start": actors * runners,
-            "seconds_of_them_at_one_head_node": round(actors * runners * costs["name_us"] / 1e6, 1),
+            "names_looked_up_at_the_start": names,
+            "seconds_of_them_at_one_head_node": round(names * costs["name_us"] / 1e6, 2),
             "names_listed_a_second_with_max_actors": round(actors * runners / LOOK_S),
         }
     return {"costs": costs, "at": rows}

@@ -23,6 +23,7 @@ from rllib_vlm_reward.serving.batcher import Batcher
 from rllib_vlm_reward.serving.lanes import Lanes, cores, use_threads
 from rllib_vlm_reward.serving.meter import Meter
 from rllib_vlm_reward.serving.request import Answer, Goals, Request, Scores
+from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.serving.shared_memory.protocol import SHAREABLE, SharedMemoryError
 from rllib_vlm_reward.serving.shared_memory.server import SharedMemoryServer
 
@@ -84,6 +85,8 @@ class RewardActor:
         self._scorers: OrderedDict[str, Scorer] = OrderedDict()
         self._scorers_lock = threading.Lock()
         self._failures: deque[str] = deque(maxlen=_MOST_FAILURES)
+        self._peers: dict[int, ray.ObjectRef] = {}
+        self._peers_lock = threading.Lock()
         self._meter = Meter(self._name, self._lanes.count)
         self._batcher = Batcher(
             self._forward,
@@ -122,6 +125,24 @@ class RewardActor:
     def location(self) -> tuple[str, str | None]:
         """Return Ray's id of the node, and the address of the shared-memory server or None."""
         return self._node, self._server.address if self._server else None
+
+    @_control
+    def peers(self, count: int) -> list[ray.ObjectRef]:
+        """Return a list with one reference to the handles of the pool's first ``count`` actors.
+
+        Clients ask one actor, so that they do not all look up all names at the head node. A node
+        fetches the handles once for all of its clients.
+
+        Raises:
+            ValueError: one of these actors does not run.
+        """
+        pool = self._name.rpartition("/")[0]
+        with self._peers_lock:
+            if count not in self._peers:
+                names = [f"{pool}/{i}" for i in range(count)]
+                found = [ray.get_actor(name, namespace=NAMESPACE) for name in names]
+                self._peers[count] = ray.put(found)
+            return [self._peers[count]]
 
     @_control
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -44,6 +44,7 @@ _CONTROL_THREADS = 4
 _SCORING_THREADS = 64
 _PATIENCE_S = 10.0
 _PLACE_TIMEOUT_S = 120.0
+_PEERS_TIMEOUT_S = 5.0
 _LOAD_TIMEOUT_S = 1800.0  # the first run may download several GB
 
 
@@ -214,7 +215,7 @@ def _demand(config: VLMRewardConfig, group: Group) -> Demand:
 
 
 def find(name: str, count: int) -> list[ActorHandle]:
-    """Look up the actors of a running pool.
+    """Look up the actors of a running pool: the first by its name, the others with its help.
 
     Args:
         name: the name of the pool.
@@ -224,6 +225,14 @@ def find(name: str, count: int) -> list[ActorHandle]:
         PoolError: an actor does not run.
     """
     try:
+        first = ray.get_actor(f"{name}/0", namespace=NAMESPACE)
+        if count == 1:
+            return [first]
+        with contextlib.suppress(GetTimeoutError, RayError):
+            (peers,) = fetch(first.peers.remote(count), _PEERS_TIMEOUT_S)
+            handles: list[ActorHandle] = fetch(peers, _PEERS_TIMEOUT_S)
+            return handles
+        # The first actor is restarting, or late.
         return [ray.get_actor(f"{name}/{i}", namespace=NAMESPACE) for i in range(count)]
     except ValueError as error:
         raise PoolError(

@@ -18,7 +18,7 @@ from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Head
 from rllib_vlm_reward.reward_model.scorer import Scorer
-from rllib_vlm_reward.serving import RewardPool
+from rllib_vlm_reward.serving import RewardPool, deployment
 from rllib_vlm_reward.serving.request import Request
 from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.serving.shared_memory.client import SharedMemoryClient
@@ -346,6 +346,40 @@ def test_a_taken_name_is_an_error_and_leaves_the_pool_alone(pool, config):
 def test_connecting_to_what_is_not_there(cluster, config):
     with pytest.raises(PoolError, match="'nobody': expected 2 actors"):
         RewardPool.connect("nobody", config)
+
+
+@pytest.fixture
+def looked_up(monkeypatch):
+    """The names that this process looks up."""
+    names, get_actor = [], ray.get_actor
+
+    def noted(name, **kwargs):
+        names.append(name)
+        return get_actor(name, **kwargs)
+
+    monkeypatch.setattr(ray, "get_actor", noted)
+    return names
+
+
+def test_a_client_looks_up_one_name_and_gets_the_other_actors_from_it(
+    pool, config, looked_up, requests, scorer
+):
+    client = RewardPool.connect("pool", config)
+    assert looked_up == ["pool/0"]
+    assert [row["actor"] for row in client.stats()] == ["pool/0", "pool/1"]
+    for request in requests(6):
+        assert np.allclose(client.score(*request, scorer), pool.score(*request, scorer), atol=1e-5)
+    client.close()
+
+
+def test_a_client_looks_up_all_names_if_the_first_actor_does_not_answer(
+    pool, config, looked_up, monkeypatch
+):
+    monkeypatch.setattr(deployment, "_PEERS_TIMEOUT_S", 0.0)
+    client = RewardPool.connect("pool", config)
+    assert looked_up == ["pool/0", "pool/0", "pool/1"]
+    assert all(row["up"] for row in client.stats())
+    client.close()
 
 
 def test_a_pool_larger_than_the_cluster_is_refused(cluster, config):
