@@ -6,7 +6,8 @@ Trains the quickstart for a few iterations with each reward. A row is a kind of
 reward, a CLIP, a head and a seed. The script writes --out after each row, and
 does not train rows again that --out has. It prints one JSON object at the end:
 the rows, the table of docs/alarms.md, and how much scores vary within an
-episode.
+episode. "No negatives but nothing" leaves each goal the template's `nothing`
+as its only negative, so that an agent that carries anything is rewarded.
 """
 
 import json
@@ -34,6 +35,13 @@ WEIGHTS: dict[str, Wrong] = {
     "constant": blind,
 }
 CLIPS = ("base", "small")
+# Changes of the reward, and the iterations in which its alarm can begin.
+OTHERS: dict[str, tuple[dict[str, Any], int]] = {
+    "frames turn black": ({"frames": {"source": "wrong_rewards.TurnsBlack"}}, 4),
+    "one sub-env is frozen": ({"frames": {"source": "wrong_rewards.OneFrozen"}}, 3),
+    "threshold out of reach": ({"threshold": 0.9999}, 6),
+    "no negatives but nothing": ({"num_negatives": 0}, 40),
+}
 
 
 def experiment_of(row: Row, folder: Path) -> Experiment:
@@ -42,6 +50,7 @@ def experiment_of(row: Row, folder: Path) -> Experiment:
     kind, clip, head, seed = (row[key] for key in ("reward", "clip", "head", "seed"))
     encoder = save_clip(clip, WEIGHTS[kind](clip, seed), folder) if kind in WEIGHTS else clip
     changes: dict[str, Any] = {"encoder": encoder, "serving": {"num_cpus_per_actor": 0}}
+    changes |= OTHERS[kind][0] if kind in OTHERS else {}
     if head != "softmax":
         changes |= {"head": head, "threshold": None}
     reward = experiment.vlm_reward.model_copy(update=changes)
@@ -85,6 +94,8 @@ def rows(iterations: int) -> Iterator[Row]:
         yield from (of(kind, clip) for clip in CLIPS)
     for kind in (GOOD, SHUFFLED, "untrained weights", "mixed weights"):
         yield from (of(kind, clip, head="cosine") for clip in CLIPS)
+    for kind, (_, number) in OTHERS.items():
+        yield of(kind, "base", iterations=number)
 
 
 def table(found: list[Row]) -> list[str]:

@@ -1,18 +1,23 @@
-"""Rewards that are wrong in a known way: with wrong weights, or with other goals' prompts."""
+"""Rewards that are wrong in a known way: wrong weights, other goals' prompts, or wrong frames."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import open_clip
 import safetensors.torch
 import torch
 
 from rllib_vlm_reward import VLMRewardConfig
 from rllib_vlm_reward.config import GoalConfig
+from rllib_vlm_reward.connectors import SteppedEnvs
 from rllib_vlm_reward.reward_model import spec
 
+Frames = npt.NDArray[np.uint8]
+Infos = Sequence[Mapping[str, Any]]
 CLIPS = Path(spec.__file__).parent / "checkpoints"
 Weights = dict[str, torch.Tensor]
 Wrong = Callable[[str, int], Weights]  # from the name of an embedded CLIP, and a seed
@@ -72,3 +77,37 @@ def shuffled(config: VLMRewardConfig, seed: int) -> VLMRewardConfig:
         for goal, other in zip(goals, order, strict=True)
     )
     return config.model_copy(update={"goals": swapped})
+
+
+class TurnsBlack:
+    """A frame source: the observations, and black frames from the 3,000th on."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(
+        self, env: SteppedEnvs | None, observations: Sequence[Frames], infos: Infos
+    ) -> list[Frames]:
+        """Return B frames."""
+        self._seen += len(observations)
+        if self._seen < 3_000:
+            return list(observations)
+        return [np.zeros_like(frame) for frame in observations]
+
+
+class OneFrozen:
+    """A frame source: the observations, but for the first sub-env always its first one."""
+
+    def __init__(self) -> None:
+        self._first: Frames | None = None
+
+    def __call__(
+        self, env: SteppedEnvs | None, observations: Sequence[Frames], infos: Infos
+    ) -> list[Frames]:
+        """Return B frames."""
+        frames, rows = list(observations), () if env is None else env.rows
+        for place in (place for place, row in enumerate(rows) if row == 0):
+            if self._first is None:
+                self._first = frames[place].copy()
+            frames[place] = self._first
+        return frames
