@@ -194,15 +194,6 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 goals=self.goal_set,
             )
         head = self.head_in_force
-        if self.threshold is not None:
-            _check_threshold(self.threshold, head)
-        low, high = head.range
-        if self.calibration is not None and not low <= self.calibration.threshold.value < high:
-            raise ValueError(
-                f"calibration: got the threshold {self.calibration.threshold.value:g}, expected "
-                f"{low:g} or more and less than {high:g}, the range of the head "
-                f"{head_summary(head)!r}. Calibrate again, or set calibration: null."
-            )
         nothings = (template.nothing for template in self.templates)
         for text in (*self.negatives, self.baseline, *nothings):
             if text is not None and _CHOICE.search(text):
@@ -235,6 +226,16 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                     f"goal {goal.text!r} has no negatives, so its probability is 1 for every "
                     "frame. Add another goal of its template, `negatives`, or the template's "
                     "`nothing`; or choose another head."
+                )
+        for where, (low, high) in _narrowest(goals, head).items():
+            if self.threshold is not None:
+                _check_threshold(self.threshold, head, low, high, where)
+            calibrated = None if self.calibration is None else self.calibration.threshold.value
+            if calibrated is not None and not low <= calibrated < high:
+                raise ValueError(
+                    f"calibration: got the threshold {calibrated:g}, expected {low:g} or more and "
+                    f"less than {high:g}, the range of the head {head_summary(head)!r}{where}. "
+                    "Calibrate again, or set calibration: null."
                 )
         if head.needs_baseline and any(goal.baseline is None for goal in goals.goals):
             raise ValueError(
@@ -295,6 +296,19 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     def threshold_in_force(self) -> float | None:
         """The β that is used: a calibration's threshold if there is one, else ``threshold``."""
         return self.threshold if self.calibration is None else self.calibration.threshold.value
+
+    @cached_property
+    def score_range(self) -> tuple[float, float]:
+        """The lowest and highest score that a frame can have, whatever its goal.
+
+        Example:
+            >>> goals = ["a {red|blue} {ball|key}"]
+            >>> VLMRewardConfig(encoder="small", goals=goals, head="dense").score_range
+            (0.0, 0.75)
+        """
+        numbers = {1 + len(goal.negatives) for goal in self.goal_set.goals}
+        lows, highs = zip(*map(self.head_in_force.range_among, numbers), strict=True)
+        return min(lows), max(highs)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -428,17 +442,27 @@ def _refuse_search_space(given: Any, place: str = "") -> None:
         _refuse_search_space(value, f"{where}.")
 
 
-def _check_threshold(threshold: float, head: Head) -> None:
+def _narrowest(goals: GoalSet, head: Head) -> dict[str, tuple[float, float]]:
+    """Return the head's range, and that of a goal where it ends lowest; each with words for it."""
+    ranges = {"": head.range}
+    fewest = min(goals.goals, key=lambda goal: len(goal.negatives))
+    among = head.range_among(1 + len(fewest.negatives))
+    if among != head.range:
+        statements = f"{1 + len(fewest.negatives)} statements of the goal {fewest.text!r}"
+        ranges[f" among the {statements}"] = among
+    return ranges
+
+
+def _check_threshold(threshold: float, head: Head, low: float, high: float, where: str) -> None:
     """Refuse a threshold that every score of the head exceeds, or none."""
-    low, high = head.range
     always = threshold < low or (head.is_probability and threshold <= low)
     if not always and threshold < high:
         return
     between = f"more than {low:g}" if head.is_probability else f"{low:g} or more"
     raise ValueError(
         f"threshold: got {threshold:g}, which {'every' if always else 'no'} score of the head "
-        f"{head_summary(head)!r} exceeds, expected {between} and less than {high:g}, its range. "
-        "Correct it, or remove it to make the score the reward."
+        f"{head_summary(head)!r} exceeds{where}, expected {between} and less than {high:g}, its "
+        "range. Correct it, or remove it to make the score the reward."
     )
 
 

@@ -72,7 +72,7 @@ class RewardStream:
         )
         self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._ledger = Ledger(config)
-        self._counter = ScoreCounter(*config.head.range) if config.alarms != "off" else None
+        self._counter = ScoreCounter(*config.score_range) if config.alarms != "off" else None
         watches = config.alarms != "off" and not config.frames.still
         self._frame_counter = FrameCounter() if watches else None
         self._highlights: Highlights | None = None

@@ -67,8 +67,8 @@ class RewardMonitor:
         }
         self._alarms = {
             agent: Alarms(
-                low=reward.head.range[0],
-                high=reward.head.range[1],
+                low=reward.score_range[0],
+                high=reward.score_range[1],
                 threshold=reward.threshold_in_force,
             )
             for agent, reward in self._configs.items()
@@ -105,7 +105,7 @@ class RewardMonitor:
             for kind, name in ((SUCCESS, "success"), (FAILURE, "failure"), (UNKNOWN, "unknown")):
                 if statistics.counts[kind].any():
                     full_name = name if agent is None else f"{agent}/{name}"
-                    yield full_name, statistics.counts[kind], self._configs[agent].head.range
+                    yield full_name, statistics.counts[kind], self._configs[agent].score_range
 
     @property
     def in_force(self) -> list[str]:

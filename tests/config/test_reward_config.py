@@ -274,5 +274,19 @@ def test_zero_is_a_threshold_where_scores_may_be_zero(settings):
     assert make(threshold=0, **settings).threshold == 0.0
 
 
+def test_a_threshold_that_dense_never_reaches_is_refused():
+    """Its highest score is 1 - 1/N among N statements, here of the goal that has the fewest."""
+    given = {"goals": ["a {red|blue|green} ball", {"text": "a key", "negatives": ["a room"]}]}
+    given["head"] = "dense"
+    assert make(threshold=0.499, **given).score_range == (0, 0.75)
+    for threshold in (0.5, 0.999):
+        with pytest.raises(
+            pydantic.ValidationError,
+            match=rf"got {threshold}, which no score of the head 'dense' exceeds among the 2 "
+            r"statements of the goal 'a key', expected 0 or more and less than 0\.5",
+        ):
+            make(threshold=threshold, **given)
+
+
 def test_a_threshold_below_zero_suits_a_cosine():
     assert make(threshold=-0.2, head="cosine").threshold == -0.2

@@ -47,7 +47,7 @@ class Head:
 
     Attributes:
         reads: the first argument of :meth:`__call__`: the frames' ``embeddings``.
-        range: lowest and highest score.
+        range: lowest and highest score, for any goal.
         is_probability: whether a score is the probability of success.
         may_be_constant: whether equal scores for many different frames are normal, not an error.
         needs_negatives: whether each goal must have negatives.
@@ -95,6 +95,22 @@ class Head:
             The scores, float32 ``[B]``, within :attr:`range`.
         """
         raise NotImplementedError(f"{type(self).__name__} must override __call__.")
+
+    def range_among(self, statements: int) -> tuple[float, float]:
+        """Return the lowest and highest score for a goal, by default :attr:`range`.
+
+        Override it if the range depends on how many statements are compared. It lies within
+        :attr:`range`.
+
+        Args:
+            statements: 1 + the number of the goal's negatives.
+
+        Example:
+            >>> from rllib_vlm_reward.reward_model.heads import Cosine, Dense
+            >>> Cosine().range_among(4), Dense().range_among(4)
+            ((-1.0, 1.0), (0.0, 0.75))
+        """
+        return self.range
 
     def digest(self) -> str:
         """Return the SHA-256 of the class and its fields' contents, as a hexadecimal text.

@@ -49,6 +49,10 @@ class Dense(Head):
         super().__post_init__()
         Softmax(self.temperature)  # raises an error for an invalid temperature
 
+    def range_among(self, statements: int) -> tuple[float, float]:
+        """Return 0 and 1 - 1/N."""
+        return 0.0, 1 - 1 / statements
+
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return max(p - 1/N, 0), float32 ``[B]``."""
         probability = Softmax(self.temperature)(images, bank, goals)
