@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
@@ -47,6 +48,7 @@ __all__ = ["PendingScores", "RewardPool"]
 _LOG = logging.getLogger(__name__)
 _CONTROL_TIMEOUT_S = 5.0
 _BYTES_IN_FLIGHT = 2**27
+_PROGRESS_S = 10.0
 _TEXTS_AT_ONCE = 1024  # in one request, which must be answered within timeout_s
 
 
@@ -203,14 +205,22 @@ class RewardPool:
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed N > 0 texts: float32 ``[N, D]``, unit norm.
 
-        All clients ask the same actor, which keeps the embeddings.
+        All clients ask the same actor, which keeps the embeddings. While it takes long, a line of
+        the log says every ten seconds how far it is.
 
         Raises:
             GoalError: a text is too long for the model.
             PoolError: no actor answers in time, or the pool is closed.
         """
         parts = [list(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
-        return np.concatenate([self._embed(part) for part in parts])
+        embedded, said_at = list[npt.NDArray[np.float32]](), time.monotonic()
+        for part in parts:
+            embedded.append(self._embed(part))
+            if time.monotonic() - said_at >= _PROGRESS_S:
+                said_at = time.monotonic()
+                done = sum(map(len, embedded))
+                _LOG.warning("reward pool: embedded %s of %s texts", f"{done:,}", f"{len(texts):,}")
+        return np.concatenate(embedded)
 
     def choose_precision(self, scorer: Scorer, frames: Callable[[], Frames | None]) -> str | None:
         """Choose the precision in which all actors encode the frames of a scorer, and log it.
@@ -251,7 +261,8 @@ class RewardPool:
         if drift is None:
             return None
         chosen = fastest[0] if drift <= TOLERANCE else "fp32"
-        _LOG.info(
+        _LOG.log(
+            logging.INFO if chosen == fastest[0] else logging.WARNING,
             "precision auto: %s for %s. %s changes its scores by %.4f compared with fp32 (mean "
             "over %d frames of the env of the largest change; at most %g is accepted).",
             *(chosen, scorer.head, fastest[0], drift, len(played), TOLERANCE),

@@ -19,6 +19,7 @@ from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Head
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool, deployment
+from rllib_vlm_reward.serving import pool as pool_module
 from rllib_vlm_reward.serving.request import Request
 from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.serving.shared_memory.client import SharedMemoryClient
@@ -251,6 +252,17 @@ def test_texts_embed_as_in_process(pool, model):
     np.testing.assert_allclose(
         pool.embed_texts(texts), model.embed_texts(texts), rtol=0, atol=TOLERANCE
     )
+
+
+def test_many_texts_say_how_far_they_are(pool, model, monkeypatch, caplog):
+    monkeypatch.setattr(pool_module, "_TEXTS_AT_ONCE", 2)
+    texts = [f"room {i}" for i in range(5)]
+    for after, said in ((3600.0, []), (0.0, ["2 of 5", "4 of 5", "5 of 5"])):
+        monkeypatch.setattr(pool_module, "_PROGRESS_S", after)
+        np.testing.assert_allclose(
+            pool.embed_texts(texts), model.embed_texts(texts), rtol=0, atol=TOLERANCE
+        )
+        assert caplog.messages == [f"reward pool: embedded {part} texts" for part in said]
 
 
 def test_actors_say_what_they_run(pool, tiny_clip):
