@@ -5,7 +5,9 @@ import pytest
 
 HOUR = 3600
 LONG_FORM_S = 60
-# They start a cluster or a run for each test, which takes minutes on two cores.
+PATIENCE_S = 1500  # for a test, on a machine that is busy with other things
+# They start a cluster or a run for each test, which takes minutes on two cores. Their short form
+# runs if they are named: pytest -n 0 tests/chaos/test_training_chaos.py
 ONLY_LONG = {"test_command_chaos.py", "test_node_chaos.py", "test_training_chaos.py"}
 
 
@@ -33,7 +35,7 @@ def amount(request):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave out what is only part of the long form."""
+    """Leave out what is only part of the long form, unless the file is named."""
     if collection_path.name in ONLY_LONG and config.getoption("chaos_seconds") < LONG_FORM_S:
         return True
     return None  # as pytest decides
@@ -41,7 +43,7 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(config, items):
     """Give the long form the time that it takes."""
-    seconds = 300 + 2 * config.getoption("chaos_seconds")
+    seconds = PATIENCE_S + 2 * config.getoption("chaos_seconds")
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(seconds))

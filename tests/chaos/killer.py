@@ -11,7 +11,9 @@ from ray.exceptions import RayError
 
 from rllib_vlm_reward.serving.router import present
 
-PATIENCE_S = 1.0  # for an answer; a process that is just being restarted gives none
+# For an answer. A process that is being restarted gives none, and an env runner answers only when
+# it has sampled, which takes many seconds on a slow machine.
+PATIENCE_S = 20.0
 
 
 def pids_of_actors(pool):
@@ -21,7 +23,7 @@ def pids_of_actors(pool):
 
 def pids_of_env_runners(group):
     """Return the process ids of the env runners that answer now."""
-    actors = group._worker_manager.actors().values()
+    actors = [*group._worker_manager.actors().values()]  # RLlib's thread may change them meanwhile
     return _answers([actor.apply.remote(lambda runner: {"pid": os.getpid()}) for actor in actors])
 
 

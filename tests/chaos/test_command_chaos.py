@@ -17,7 +17,7 @@ from PIL import Image
 from rllib_vlm_reward.run.progress import read_progress
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-PATIENCE_S = 200
+PATIENCE_S = 600  # for a save; a run starts within a minute or two on a slow machine
 STEPS = 64  # of an iteration
 SAVE = "checkpoint.new/.new-"  # the progress, which is the last file of a save
 # What a run opens to write; the short form fills the disk at the first of them.
