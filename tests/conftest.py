@@ -164,11 +164,11 @@ def _no_ray_is_started_unasked():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _workers_are_forked(request):
-    if request.config.getoption("--fresh-workers"):
+def _processes_are_forked(request):
+    if request.config.getoption("--fresh-processes"):
         yield
     else:
-        with fork_server.forked_workers():
+        with fork_server.serving():
             yield
 
 
@@ -211,7 +211,7 @@ def pytest_addoption(parser):
         "--chaos-seconds", type=float, default=4, help="how long tests/chaos kills a small run"
     )
     parser.addoption(
-        "--fresh-workers", action="store_true", help="Ray's workers import all by themselves"
+        "--fresh-processes", action="store_true", help="Ray and programs start as without tests"
     )
 
 
