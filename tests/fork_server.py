@@ -9,7 +9,8 @@ has the arguments, environment, folder, input and output of who asked, and nothi
 The server imports libraries. Ray reads the environment as soon as it is imported (RAY_JOB_ID and
 RAY_RAYLET_PID in 2.60), so the server has a child for each environment. It forks, and imports Ray,
 RLlib and this project where it forks often. Nor does the tests' Ray start what no test looks at:
-the processes that read logs, scale the cluster and show a dashboard.
+the processes that read logs, scale the cluster and show a dashboard. A reward actor does not
+measure which batches are fastest, which takes 2 s of CPU (``tests/serving/test_actor.py`` does).
 
 With ``pytest --fresh-processes`` all processes are Python's and Ray's own.
 """
@@ -61,6 +62,7 @@ WITH_RAY = (
 NOT_STARTED = ("start_log_monitor", "start_monitor", "start_api_server")
 WORKER = "Ray's worker"
 FEW = 2  # processes of an environment, such as those that Ray starts for no job yet
+BATCH_SIZE = 64
 LARGEST_REQUEST = 2**17  # bytes
 
 
@@ -158,6 +160,7 @@ def fork(requests, env):
             return
         if number == FEW:
             _import(WITH_RAY)
+            sys.modules[WITH_RAY[-1]].best_batch_size = lambda model: BATCH_SIZE
         if os.fork() == 0:
             requests.close()
             connection, *streams = files
