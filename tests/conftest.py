@@ -8,10 +8,7 @@ its processes has a session, and so a Ray, of its own.
 
 import functools
 import importlib
-import inspect
 import json
-import sys
-import types
 
 import fork_server
 import hypothesis
@@ -22,7 +19,6 @@ import ray
 import rays
 import safetensors.torch
 import torch
-from ray.rllib.connectors import connector_v2
 from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -174,16 +170,8 @@ def _processes_are_forked(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def _rllib_finds_a_caller_quickly():
-    """Replace the ``inspect.stack()[1].frame`` of each RLlib connector, 0.1 s under pytest.
-
-    It reads the sources of all 60 frames (Ray 2.60), as often as 40 times for one algorithm.
-    """
-    quick = types.SimpleNamespace(
-        stack=lambda: [None, types.SimpleNamespace(frame=sys._getframe(2))],
-        getargvalues=inspect.getargvalues,
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connector_v2, "inspect", quick)
+        fork_server.find_callers_quickly(patch.setattr)
         yield
 
 
