@@ -23,6 +23,13 @@ SHORT = Settings(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "REPEATS", 10)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """(folder, scores, progress) of a short run."""
