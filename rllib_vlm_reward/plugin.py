@@ -257,7 +257,8 @@ def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
         return vlm
     given = config.model_config.keys() - type(config)().model_config.keys()
     spaces = None if given - SETTINGS else _env_spaces(config)
-    found = None if spaces is None else default_module(config.algo_class.__name__, *spaces)
+    algorithm = getattr(config.algo_class, "__name__", "")
+    found = None if spaces is None else default_module(algorithm, *spaces)
     if spaces is None or found is None:
         return vlm
     module, needed = found
