@@ -221,6 +221,8 @@ def _chosen_precisions(
     @functools.cache
     def played() -> dict[str, Frames]:
         group, play = algorithm.env_runner_group, functools.partial(play_frames, config=config)
+        if group is None:
+            return {}
         first = group.healthy_env_runner_ids()[:1]
         found = group.foreach_env_runner(play, remote_worker_ids=first, local_env_runner=not first)
         return {scorer: frames for each in found for scorer, frames in each.items()}

@@ -292,6 +292,8 @@ with a longer context.
                     )
                 visual = copy.deepcopy(self.model.visual)
                 self._towers[precision] = self._tower(visual, precision)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)  # other threads have streams of their own
             return self._towers[precision]
 
     def drift(self, frames: Frames, score: ScoreFunction) -> float | None:

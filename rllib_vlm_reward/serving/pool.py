@@ -244,6 +244,8 @@ class RewardPool:
         if self._config.serving.precision != "auto":
             return None
         fastest = sorted({str(actor["precision"]) for actor in self.describe()})
+        if not fastest:  # all actors are restarting
+            return None
         if fastest == ["fp32"]:
             return "fp32"
         if len(fastest) > 1:
