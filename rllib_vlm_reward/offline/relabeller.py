@@ -82,13 +82,7 @@ class Relabeller:
         self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
         self._reports: dict[str, Report] = {}
-        self._actor = RewardActor(
-            config.encoder,
-            precision=config.serving.precision,
-            max_batch_size=config.serving.max_batch_size,
-            cache_frames=config.serving.cache_frames,
-            num_cpus=num_cpus,
-        )
+        self._actor = RewardActor(config.encoder, config.serving, num_cpus=num_cpus)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Relabel the units of a row.

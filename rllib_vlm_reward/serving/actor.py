@@ -13,6 +13,7 @@ import numpy.typing as npt
 import ray
 import torch
 
+from rllib_vlm_reward.config import ServingConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.batch_size import best_batch_size
@@ -54,10 +55,8 @@ class RewardActor:
 
     Args:
         encoder: see :func:`.load_encoder`.
-        precision: see :class:`~rllib_vlm_reward.config.ServingConfig`.
-        max_batch_size: largest number of frames in one forward pass; None measures it when the
-            model is loaded.
-        cache_frames: how many frames' embeddings are kept.
+        serving: the settings of the pool, of which an actor reads ``precision``,
+            ``max_batch_size`` and ``cache_frames``.
         num_cpus: number of CPUs that Ray reserved, rounded down to whole cores, at least 1; 0 uses
             all cores of the node.
     """
@@ -65,14 +64,11 @@ class RewardActor:
     def __init__(
         self,
         encoder: str,
+        serving: ServingConfig,
         *,
-        precision: str,
-        max_batch_size: int | None,
-        cache_frames: int,
         num_cpus: float,
     ) -> None:
-        self._spec, self._precision = encoder, precision
-        self._max_batch_size, self._cache_frames = max_batch_size, cache_frames
+        self._spec, self._serving = encoder, serving
         context = ray.get_runtime_context()
         self._name = context.get_actor_name() or "unnamed"  # Ray Data's actors have no name
         self._node = context.get_node_id()
@@ -90,7 +86,7 @@ class RewardActor:
         self._meter = Meter(self._name, self._lanes.count)
         self._batcher = Batcher(
             self._forward,
-            max_batch_size=max_batch_size or _FIRST_BATCH_SIZE,
+            max_batch_size=serving.max_batch_size or _FIRST_BATCH_SIZE,
             lanes=self._lanes.count,
             splits=self._lanes.splits,
             lane=self._lanes.lane,
@@ -176,7 +172,7 @@ class RewardActor:
             "lanes": self._lanes.count,
             "threads": self._lanes.threads,
             "encoder": self._spec,
-            "asked_precision": self._precision,
+            "asked_precision": self._serving.precision,
             "precision": model.encoder.precision,
             "batch_size": self._batcher.max_batch_size,
             "embed_dim": model.encoder.embed_dim,
@@ -220,9 +216,11 @@ class RewardActor:
                 "num_gpus_per_actor: 0."
             )
         with self._lanes.lane():
-            encoder = load_encoder(self._spec, device=self._device, precision=self._precision)
-            model = RewardModel(encoder, cache_frames=self._cache_frames)
-            if self._max_batch_size is None:
+            encoder = load_encoder(
+                self._spec, device=self._device, precision=self._serving.precision
+            )
+            model = RewardModel(encoder, cache_frames=self._serving.cache_frames)
+            if self._serving.max_batch_size is None:
                 self._batcher.max_batch_size = best_batch_size(model)
             if self._device == "cuda":
                 torch.cuda.synchronize()  # the lanes' streams do not wait for this stream

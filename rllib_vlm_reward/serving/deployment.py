@@ -187,15 +187,7 @@ def launch(
             scheduling_strategy=PlacementGroupSchedulingStrategy(group) if group else "DEFAULT",
         )
         try:
-            actors.append(
-                options.remote(
-                    config.encoder,
-                    precision=config.serving.precision,
-                    max_batch_size=config.serving.max_batch_size,
-                    cache_frames=config.serving.cache_frames,
-                    num_cpus=demand.cpus,
-                )
-            )
+            actors.append(options.remote(config.encoder, config.serving, num_cpus=demand.cpus))
         except ActorAlreadyExistsError as error:
             end(actors)
             raise PoolError(
