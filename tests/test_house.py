@@ -47,6 +47,7 @@ ROOMS = {
         "envs",
         "metrics",
         "reward_model",
+        "evaluation",  # which reads images
     },
     "plugin": {"errors", "config", "curriculum", "reward_model", "connectors", "policies"},
     "offline": {

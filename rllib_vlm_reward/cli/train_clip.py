@@ -31,12 +31,23 @@ def train_clip_command(
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the trained CLIP.")],
     env: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="ENV",
             help="Gymnasium id or import path of an env with captions(), which is played.",
         ),
-    ],
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of images, to train on instead of playing an env. Its captions.csv or "
+            "captions.parquet has the columns file_name, caption and, if wanted, label, family, "
+            "episode.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     env_config: Annotated[
         str, typer.Option(metavar="YAML", help="Settings of the env, such as '{num_rooms: 1}'.")
     ] = "{}",
@@ -69,9 +80,9 @@ def train_clip_command(
 ) -> None:
     """Train a CLIP on frames with captions, and score it on frames that it never saw.
 
-    The captions are those of an env, which is played. The command writes a model card and the
-    files that open_clip loads to DIR. To use the CLIP in a run, set `vlm_reward: {encoder: DIR}`. A
-    training that was interrupted goes on if it is repeated.
+    The captions are those of an env, which is played, or of a folder of images. The command writes
+    a model card and the files that open_clip loads to DIR. To use the CLIP in a run, set
+    `vlm_reward: {encoder: DIR}`. A training that was interrupted goes on if it is repeated.
 
     Example:
 
@@ -89,6 +100,8 @@ def train_clip_command(
     chosen = {key: value for key, value in given.items() if value is not None}
     if score_only and (chosen or held_out or seed):
         raise typer.BadParameter("--score-only takes the settings that DIR was trained with.")
+    if (env is None) == (folder is None):
+        raise typer.BadParameter("give either --env, to play an env, or --folder, to read images.")
     config = parse_settings(env_config)
     if not isinstance(config, Mapping):
         raise ConfigError(
@@ -96,10 +109,10 @@ def train_clip_command(
             "Put it into braces."
         )
     say_loading()
-    from rllib_vlm_reward.pretraining import EnvSource, Settings
+    from rllib_vlm_reward.pretraining import EnvSource, FolderSource, Settings
 
     settings = Settings(seed=seed, held_out_things=tuple(held_out or ()), **chosen)
-    source = EnvSource(env, config)
+    source = EnvSource(env, config) if env is not None else FolderSource(folder or Path())
     _print(_run(encoder, source, output, None if score_only else settings), output)
 
 
