@@ -8,10 +8,7 @@ its processes has a session, and so a Ray, of its own.
 
 import functools
 import importlib
-import inspect
 import json
-import sys
-import types
 
 import fork_server
 import hypothesis
@@ -22,7 +19,6 @@ import ray
 import rays
 import safetensors.torch
 import torch
-from ray.rllib.connectors import connector_v2
 from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
@@ -164,26 +160,18 @@ def _no_ray_is_started_unasked():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _workers_are_forked(request):
-    if request.config.getoption("--fresh-workers"):
+def _processes_are_forked(request):
+    if request.config.getoption("--fresh-processes"):
         yield
     else:
-        with fork_server.forked_workers():
+        with fork_server.serving():
             yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _rllib_finds_a_caller_quickly():
-    """Replace the ``inspect.stack()[1].frame`` of each RLlib connector, 0.1 s under pytest.
-
-    It reads the sources of all 60 frames (Ray 2.60), as often as 40 times for one algorithm.
-    """
-    quick = types.SimpleNamespace(
-        stack=lambda: [None, types.SimpleNamespace(frame=sys._getframe(2))],
-        getargvalues=inspect.getargvalues,
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connector_v2, "inspect", quick)
+        fork_server.find_callers_quickly(patch.setattr)
         yield
 
 
@@ -211,7 +199,7 @@ def pytest_addoption(parser):
         "--chaos-seconds", type=float, default=4, help="how long tests/chaos kills a small run"
     )
     parser.addoption(
-        "--fresh-workers", action="store_true", help="Ray's workers import all by themselves"
+        "--fresh-processes", action="store_true", help="Ray and programs start as without tests"
     )
 
 

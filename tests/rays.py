@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import ray
 
+import rllib_vlm_reward
+
 FOLDERS = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
+FOLDERS.append(str(Path(rllib_vlm_reward.__file__).parents[1]))  # workers have this package, too
 # Of Ray Data, which keeps them as long as Ray runs.
 OF_RAY = (
     "ActorLocationTracker",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 from pages import ROOT, files_of
 
@@ -84,9 +85,13 @@ def test_the_curriculum_prefers_what_is_half_known(folder):
 def test_the_run_leaves_what_the_page_lists(folder):
     # In a process that finds the env and the curriculum by the folder alone.
     found = {key: it for key, it in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
-    command = [str(Path(sys.executable).with_name("rllib-vlm-reward")), "train", "run.yaml"]
+    program = str(Path(sys.executable).with_name("rllib-vlm-reward"))
     output = subprocess.run(
-        [*command, "--output", "runs/first"], check=True, capture_output=True, text=True, env=found
+        [*fork_server.python(), program, "train", "run.yaml", "--output", "runs/first"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=found,
     ).stdout
     _, table = PAGE.split("| in `runs/first` | content |")
     named = re.findall(r"`([\w.]+\.(?:gif|png|json|jsonl|yaml)|checkpoint)/?`", table[:1500])

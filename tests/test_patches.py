@@ -6,9 +6,9 @@
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def touched(patch):
 def run(code, package):
     """Run code on a package, in a process of its own; return the end of what it complains of."""
     done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "configs" / "quickstart.yaml")],
+        [*fork_server.python(), "-c", code, str(ROOT / "configs" / "quickstart.yaml")],
         env={"PYTHONPATH": str(package), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         cwd=package,
         capture_output=True,

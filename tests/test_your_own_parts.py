@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 from pages import ROOT, files_of
 
@@ -19,7 +20,12 @@ def command(*words, cwd):
     env = {key: it for key, it in os.environ.items() if key != "RAY_ADDRESS"}
     program = str(Path(sys.executable).with_name("rllib-vlm-reward"))
     done = subprocess.run(
-        [program, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=280
+        [*fork_server.python(), program, *words],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert not done.returncode, done.stderr[-3000:]
     return done.stdout

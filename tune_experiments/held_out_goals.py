@@ -4,8 +4,8 @@
 
 The task is the quickstart's: of three things, pick up the one that the goal
 names. Four of the 18 things are held out: no training goal names them, although
-training goals name their colours and kinds. They also never lie in a training
-room, where an agent would learn to avoid them. The measure is success by ground
+training goals name their colours and kinds. They are never in a room of training
+either, where an agent might learn to ignore them. The measure is success by ground
 truth on the held-out goals. It is compared with a goal-blind agent: the same
 policy, shown another goal. The script writes held_out.json to the folder: means
 over seeds with 95 % intervals (Student's t). If it is interrupted, run the same

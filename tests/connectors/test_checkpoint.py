@@ -3,9 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 import textwrap
 
+import fork_server
 import numpy as np
 import pytest
 import recount
@@ -79,7 +79,7 @@ def test_it_goes_on_in_a_new_process_as_it_was(num_env_runners, vlm_config, ppo,
 
     paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
     output = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(RESTORE.format(path=str(path)))],
+        [*fork_server.python(), "-c", textwrap.dedent(RESTORE.format(path=str(path)))],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from wrong_rewards import save_clip
 
-from rllib_vlm_reward.evaluation import models
+from rllib_vlm_reward.evaluation import figures, models
 from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import load_model
@@ -24,6 +24,12 @@ def loads(monkeypatch):
 
     monkeypatch.setattr(models, "load_model", load)
     return loaded
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """For tests in which no interval matters: 300 for each of 18 goals take seconds."""
+    monkeypatch.setattr(figures, "_REPEATS", 30)
 
 
 @pytest.fixture(scope="session")

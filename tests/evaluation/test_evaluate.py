@@ -22,6 +22,7 @@ from rllib_vlm_reward.evaluation.report import save, tables
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 ROOT = Path(__file__).parents[2]
 CONFIG = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], threshold=0.5)
 

@@ -2,8 +2,8 @@
 
 import json
 import subprocess
-import sys
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -217,5 +217,5 @@ def test_no_ray_is_started(folder):
         "assert ran.exit_code == 0, ran.output\n"
         "assert not ray.is_initialized()\n"
     )
-    words = [sys.executable, "-c", code, "score", "0.png", *options()]
+    words = [*fork_server.python(), "-c", code, "score", "0.png", *options()]
     assert subprocess.run(words, capture_output=True, text=True).returncode == 0

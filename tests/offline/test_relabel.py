@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import ray.data
@@ -103,13 +104,14 @@ def test_a_second_run_skips_what_is_finished(rewarded, relabelled, vlm_config):
 
 
 RUN = """
-import sys, ray
+import os, sys, ray
 from pathlib import Path
 from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.offline import relabel, units
 units._BUNDLE_UNITS = 1
 ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100_000_000,
          log_to_driver=False)
+print(os.getpid(), flush=True)
 relabel(read_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
@@ -117,11 +119,13 @@ relabel(read_config(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
 def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_config, tmp_path):
     config, out = tmp_path / "config.yaml", tmp_path / "out"
     config.write_text(vlm_config().to_yaml())
-    run = subprocess.Popen([sys.executable, "-c", RUN, config, rewarded, out])
-    while run.poll() is None and len(list(out.rglob("[!.]*.parquet"))) < 5:
-        time.sleep(0.001)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    words = [*fork_server.python(), "-c", RUN, config, rewarded, out]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as run:
+        process = int(run.stdout.readline())
+        while run.poll() is None and len(list(out.rglob("[!.]*.parquet"))) < 5:
+            time.sleep(0.001)
+        os.kill(process, signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
     last = relabel(read_config(config), rewarded, out)
     assert 5 <= last.skipped < last.finished == 24
     (_, progress), files = relabelled, functools.partial(sorted_files, out)

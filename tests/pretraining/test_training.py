@@ -34,6 +34,13 @@ def _few_resamples():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "REPEATS", 10)
+        yield
+
+
 @pytest.fixture(scope="module")
 def source():
     return EnvSource(ROOMS)

@@ -1,10 +1,10 @@
 import dataclasses
 import pickle
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -91,7 +91,10 @@ def test_the_fingerprint_is_the_same_in_another_process():
     scorer = Scorer(GOALS, Softmax(0.1))
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).fingerprint)"
     found = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(scorer), capture_output=True, check=True
+        [*fork_server.python(), "-c", code],
+        input=pickle.dumps(scorer),
+        capture_output=True,
+        check=True,
     )
     assert found.stdout.decode().strip() == scorer.fingerprint
 

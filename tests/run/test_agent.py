@@ -6,6 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import fork_server
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -435,7 +436,7 @@ def test_no_ray_is_started(trained):
     """
     paths = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
     subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [*fork_server.python(), "-c", textwrap.dedent(code)],
         env={**os.environ, "PYTHONPATH": paths},
         check=True,
         timeout=200,

@@ -3,9 +3,9 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
+import fork_server
 import numpy as np
 import pytest
 from ray import tune
@@ -60,7 +60,7 @@ def assert_no_actor_remains():
 
 def test_a_driver_leaves_no_actor_behind_however_it_ends(cluster, single):
     drivers = subprocess.Popen(
-        [sys.executable, "-c", DRIVERS, "exits", "raises", *SIGNALS],
+        [*fork_server.python(), "-c", DRIVERS, "exits", "raises", *SIGNALS],
         env={**os.environ, "RAY_ADDRESS": cluster},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
