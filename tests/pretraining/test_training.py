@@ -26,14 +26,6 @@ SHORT = Settings(
 TINY = Settings(num_frames=300, steps=6, batch_size=8, held_out_frames=300)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_resamples():
-    """How many resamples make an interval is no matter of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "REPEATS", 5)
-        yield
-
-
 @pytest.fixture(autouse=True, scope="module")
 def few_resamples():
     with pytest.MonkeyPatch.context() as patch:
