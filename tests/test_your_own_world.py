@@ -37,7 +37,7 @@ def run(command, folder, **changes):
     env = {key: it for key, it in os.environ.items() if key != "RAY_ADDRESS"}
     program = str(Path(sys.executable).with_name(words[0]))
     done = subprocess.run(
-        [program, *words[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=280
+        [program, *words[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=900
     )
     assert not done.returncode, done.stderr[-3000:]
     return done.stdout
