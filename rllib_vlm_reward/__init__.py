@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rllib_vlm_reward.connectors.callbacks import callbacks_of
     from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig
     from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
+    from rllib_vlm_reward.envs.captions import Captions, Statements
     from rllib_vlm_reward.errors import (
         AlarmError,
         CheckpointError,
@@ -51,6 +52,8 @@ _MODULES = {
     "Curriculum": "curriculum",
     "CurriculumConfig": "curriculum",
     "draw_tiles": "envs.babyai.tiles",
+    "Captions": "envs.captions",
+    "Statements": "envs.captions",
     "AlarmError": "errors",
     "CheckpointError": "errors",
     "ConfigError": "errors",
@@ -87,6 +90,7 @@ __all__ = [
     "Agent",
     "AlarmError",
     "CLIPEncoder",
+    "Captions",
     "CheckpointError",
     "ConfigError",
     "Curriculum",
@@ -110,6 +114,7 @@ __all__ = [
     "RewardPool",
     "Scorer",
     "ServingConfig",
+    "Statements",
     "Template",
     "VLMRewardConfig",
     "add_vlm_reward",

@@ -11,21 +11,45 @@ from rllib_vlm_reward import cli, offline, pretraining
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.pretraining.scores import FamilyScores
 
+SCORES = {"lift": FamilyScores(0.5, 0.25, 0.125, 0.0, 0.0, 0.0, 1, 1, 1)}
+
 
 def test_train_clip_passes_its_options_on(monkeypatch, tmp_path):
     calls = []
 
-    def train_clip(architecture, output, settings, *, report):
-        calls.append((architecture, output, settings))
-        report(pretraining.Progress("train", 1, {}))
-        return {"lift": FamilyScores(0.5, 0.25, 0.125, 0.0, 0.0, 0.0, 1, 1)}
+    def train_clip(encoder, source, output, settings, *, report):
+        calls.append((encoder, source.facts()["options"], output, settings))
+        report(pretraining.Progress("train", 1, 7))
+        return SCORES
 
     monkeypatch.setattr(pretraining, "train_clip", train_clip)
-    arguments = ["train-clip", "base", "--output", str(tmp_path), "--steps", "7", "--seed", "3"]
-    result = CliRunner().invoke(cli.app, arguments)
+    arguments = ["train-clip", "base/random", "--output", str(tmp_path), "--steps", "7"]
+    arguments += ["--env", "rllib_vlm_reward/Rooms-v0", "--env-config", "{max_steps: 9}"]
+    result = CliRunner().invoke(cli.app, [*arguments, "--seed", "3", "--held-out", "red key"])
     assert result.exit_code == 0, result.exception
-    assert calls == [("base", tmp_path, pretraining.Settings(steps=7, seed=3))]
+    source = """--env rllib_vlm_reward/Rooms-v0 --env-config '{"max_steps": 9}'"""
+    settings = pretraining.Settings(steps=7, seed=3, held_out_things=("red key",))
+    assert calls == [("base/random", source, tmp_path, settings)]
     assert all(number in result.output for number in ("0.5000", "0.2500", "0.1250"))
+
+
+def test_train_clip_scores_again(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(
+        pretraining,
+        "score_clip",
+        lambda source, folder, *, report: (
+            calls.append((source.facts()["options"], folder)) or SCORES
+        ),
+    )
+    arguments = ["train-clip", "base", "--output", str(tmp_path), "--score-only"]
+    arguments += ["--env", "rllib_vlm_reward/Rooms-v0"]
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert calls == [("--env rllib_vlm_reward/Rooms-v0", tmp_path)]
+    refused = CliRunner().invoke(cli.app, [*arguments, "--steps", "7"])
+    assert refused.exit_code == 2
+    assert "--score-only takes the settings" in refused.output
+    assert len(calls) == 1
 
 
 MINIMAL = "environment: {env: CartPole-v1}\nstop: {env_steps: 1}"

@@ -63,6 +63,7 @@ def reader(page, tmp_path, monkeypatch):
     )
     for folder in FOLDERS:
         Path(folder).mkdir(parents=True)
+    Path("clip").symlink_to(ROOT / "rllib_vlm_reward" / "reward_model" / "checkpoints" / "small")
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)

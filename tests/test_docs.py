@@ -14,6 +14,7 @@ ELSEWHERE = {
     "from-env-to-sweep": "tests/test_how_to.py",
     "offline": "tests/offline/test_offline_page.py",
     "your-own-parts": "tests/test_your_own_parts.py",
+    "your-own-world": "tests/test_your_own_world.py",
 }
 
 # One iteration of a tiny batch is trained, and one trial where a page tries several.

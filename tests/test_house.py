@@ -19,7 +19,7 @@ ROOMS = {
     "frames": {"errors"},
     "settings": {"errors"},
     "goals": {"errors", "settings"},
-    "reward_model": {"errors", "frames", "goals", "settings"},
+    "reward_model": {"files", "errors", "frames", "goals", "settings"},
     "config": {"files", "errors", "goals", "reward_model", "settings"},
     "curriculum": {"errors", "goals", "settings"},
     "serving": {"errors", "frames", "config", "goals", "reward_model"},
@@ -38,7 +38,17 @@ ROOMS = {
     "policies": {"errors", "settings"},
     "envs": {"errors", "frames", "goals"},
     "metrics": {"errors"},
-    "pretraining": {"files", "errors", "frames", "goals", "envs", "metrics", "reward_model"},
+    "pretraining": {
+        "files",
+        "errors",
+        "frames",
+        "settings",
+        "goals",
+        "envs",
+        "metrics",
+        "reward_model",
+        "evaluation",  # which reads images
+    },
     "plugin": {"errors", "config", "curriculum", "reward_model", "connectors", "policies"},
     "offline": {
         "files",
@@ -145,8 +155,8 @@ LIBRARIES = {
         "cli",
     },
     "android_env": {"envs"},
-    "minigrid": {"envs", "pretraining"},
-    "gymnasium": {"envs", "connectors", "plugin", "policies", "offline", "run"},
+    "minigrid": {"envs"},
+    "gymnasium": {"envs", "pretraining", "connectors", "plugin", "policies", "offline", "run"},
 }
 
 

@@ -21,11 +21,12 @@ from typing import Any
 import ray
 import torch
 
-from rllib_vlm_reward.pretraining import Settings, train_clip
+from rllib_vlm_reward.pretraining import EnvSource, Settings, train_clip
 from rllib_vlm_reward.serving.deployment import joined_cluster
 
 # A relative path, since model cards name it.
 CLIPS = Path(os.path.relpath(Path(__file__).parent / "paper_clips"))
+ENV = "rllib_vlm_reward/Rooms-v0"
 SIZES = ("xs", "s", "m", "l", "xl")
 HELD_OUT = ("red key", "green ball", "blue box", "purple key")
 OUTPUT = Path(__file__).parent.parent / "docs" / "findings" / "family.json"
@@ -35,7 +36,7 @@ OUTPUT = Path(__file__).parent.parent / "docs" / "findings" / "family.json"
 def train(size: str, settings: Settings) -> str:
     """Train one size, as `rllib-vlm-reward train-clip` would."""
     torch.set_num_threads(1)  # for such small models, two threads are slower than one
-    train_clip(str(CLIPS / size / "open_clip_config.json"), CLIPS / size, settings)
+    train_clip(f"{CLIPS / size}/random", EnvSource(ENV), CLIPS / size, settings)
     return size
 
 
@@ -64,7 +65,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="optimiser steps")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON file to write")
     args = parser.parse_args()
-    settings = Settings(steps=args.steps, held_out_things=HELD_OUT)
+    settings = Settings(
+        num_frames=100_000, steps=args.steps, held_out_frames=10_000, held_out_things=HELD_OUT
+    )
     missing = [size for size in SIZES if not (CLIPS / size / "metrics.json").exists()]
     with joined_cluster(include_dashboard=False):
         waiting = [train.remote(size, settings) for size in missing]

@@ -6,7 +6,7 @@ __all__ = ["register_envs"]
 
 
 def register_envs() -> None:
-    """Register BabyAI's levels, House, HouseRoom and Android under ``rllib_vlm_reward/``.
+    """Register BabyAI's levels, Rooms, House, HouseRoom and Android under ``rllib_vlm_reward/``.
 
     The entry points are import paths, so an env is imported only when it is created. House and
     HouseRoom need the extra ``[house]``, Android the extra ``[android]``.
@@ -20,6 +20,10 @@ def register_envs() -> None:
             id=f"rllib_vlm_reward/{level}-v0",
             entry_point=f"rllib_vlm_reward.envs.babyai.env:make_{level.lower()}",
         )
+    gym.register(
+        id="rllib_vlm_reward/Rooms-v0",
+        entry_point="rllib_vlm_reward.envs.babyai.rooms:make_rooms",
+    )
     gym.register(
         id="rllib_vlm_reward/Android-v0",
         entry_point="rllib_vlm_reward.envs.android.env:Android",

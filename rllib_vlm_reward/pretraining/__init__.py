@@ -1,14 +1,19 @@
-"""Trains the embedded CLIPs on frames for which the true statements are known.
+"""Trains a CLIP on frames for which the true statements are known, of any world.
 
-    dataset: play ─ statements: which hold ─ training: contrast ─ scores ─ card
+    world ─ play ─ sources: frames and captions ─ training: contrast ─ scores ─ card
 
-* :mod:`statements`: the statements that the CLIPs learn, and which of them hold in a view;
-* :mod:`dataset`: play in BabyAI rooms, and its distinct views;
+* :mod:`world`: an env that brings captions, and who plays it;
+* :mod:`play`: plays it, and keeps the frames;
+* :mod:`captioned`: frames, which statements hold in them, and draws from them;
+* :mod:`sources`: where a training's frames come from;
+* :mod:`image_folder`: frames from a folder of images with a table of captions;
 * :mod:`training`: the loss and the optimiser;
 * :mod:`scores`: held-out scores of the paper's reward, by family;
 * :mod:`card`: the model card.
 """
 
-from rllib_vlm_reward.pretraining.training import Progress, Settings, train_clip
+from rllib_vlm_reward.pretraining.image_folder import FolderSource
+from rllib_vlm_reward.pretraining.sources import EnvSource
+from rllib_vlm_reward.pretraining.training import Progress, Settings, score_clip, train_clip
 
-__all__ = ["Progress", "Settings", "train_clip"]
+__all__ = ["EnvSource", "FolderSource", "Progress", "Settings", "score_clip", "train_clip"]

@@ -1,25 +1,26 @@
 """The model card: the data that a checkpoint was trained on, and the scores that it reaches."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rllib_vlm_reward.files import write_text
-from rllib_vlm_reward.pretraining.statements import FAMILIES
 from rllib_vlm_reward.reward_model.spec import LAYOUT
 
 __all__ = ["write_card"]
 
-CARD = """# {name}: a small CLIP for BabyAI frames
+SHOWN = 6
+"""How many statements of a family the card lists."""
 
-This CLIP recognises what the agent faces and carries, and which objects lie side by side, in a
-frame of one BabyAI room: an egocentric view of 7 × 7 tiles, 56 × 56 pixels, as
-`rllib_vlm_reward.envs` draws it. There are 18 objects: ball, box and key in six colours. The CLIP
-learnt only these statements, and knows no other words:
+CARD = """# {name}: a CLIP for frames of {world}
+
+This CLIP says which of these statements hold in a frame of {world}, {width} × {height} pixels.
+{{a|b}} is a in one wording and b in another. {words}
 
 {statements}
 
-| | |
+{templates}| | |
 |---|---|
 | vision tower, parameters | {vision:,} |
 | text tower, parameters | {text:,} |
@@ -30,26 +31,23 @@ learnt only these statements, and knows no other words:
 
 ## Training
 
-    rllib-vlm-reward train-clip {architecture} --output DIR{options}
+    {command}
 
-Data: {num_frames:,} frames of random play that picks up and drops often, and of BabyAI's bot, in
-rooms of 5 to 8 tiles with 2 to 8 objects. Training uses the {distinct_frames:,} distinct ones, and
-draws frames with rare statements more often. Which statements hold is read from the env's state.
-Loss: cross entropy of each statement that holds against all statements of its family that do not.
-Time: {train_seconds} seconds on a CPU.
+Data: {data} Training uses the {distinct_frames:,} distinct ones, and draws frames with rare
+statements more often. Loss: cross entropy of each statement that holds against all statements of
+its family that do not. Time: {train_seconds} seconds.
 
 {settings}
 
-## Held-out scores
+{note}## Held-out scores
 
-The scores are those on {held_out_frames:,} frames of the same play, in layouts that training never
-saw. Still, {overlap:.1%} of these frames also occur in training: an agent in a corner sees the
-same in many layouts. Every frame is scored against every goal, once with "a" and once with "the".
-The score is the paper's probability (arXiv 2312.09187, equation 1) at the model's temperature: a
-goal against the other 17 objects (152 pairs) and the family's "nothing". Precision and recall are
-at β = 0.5. In brackets: the 95 % interval over episodes, by a bootstrap. Where no error was seen,
-the interval extends to three episodes with an error. Another seed of the training changes the
-scores too, which the intervals do not contain.
+The scores are those on {held_out_frames:,} frames of episodes that training never saw. Still,
+{overlap:.1%} of these frames also occur in training, pixel by pixel. Every frame is scored against
+every goal, in the first and in the last wording of the statement. The score is the paper's
+probability (arXiv 2312.09187, equation 1) at the model's temperature: a goal against all other
+statements of its family. Precision and recall are at β = 0.5. In brackets: the 95 % interval over
+episodes, by a bootstrap. Where no error was seen, the interval extends to three episodes with an
+error. Another seed of the training changes the scores too, which the intervals do not contain.
 
 {scores}
 
@@ -57,18 +55,39 @@ scores too, which the intervals do not contain.
 has one goal, so it meets a fraction of that. "true" and "false": 95 % of the true goals'
 probabilities lie above the first, 99.9 % of the false goals' probabilities lie below the second.
 
-If two pairs touch in one frame, they share the probability, and neither passes β = 0.5; the table
-leaves such frames out. Use all other pairs as the negatives of a pair. With few negatives, all
-statements may be false; then a pair that shares an object with a touching pair gets a high
-probability.
+If several goals of a family hold in a frame, they share the probability, and none passes β = 0.5;
+the table leaves such frames out, and frames of which a statement is unclear. Use all other goals of
+the family as the negatives of a goal. With few negatives, all statements may be false; then a goal
+that resembles what is there gets a high probability.
 
 ## Licence
 
-Apache-2.0, as the code. The weights were trained from random values by this project, on frames that
-it renders; no other model's weights are in them. Texts are split into tokens by open_clip, whose
-tokenizer comes with open_clip under the MIT licence.
+{licence}
 """
 
+WORDS = {
+    True: "It learnt only these statements, and knows no other words.",
+    False: "It was trained on other texts before.",
+}
+
+LICENCE = {
+    True: """Apache-2.0, as the code. The weights were trained from random values, on the frames
+named above; no other model's weights are in them. Texts are split into tokens by open_clip, whose
+tokenizer comes with open_clip under the MIT licence.""",
+    False: """That of the model that was fine-tuned, `{encoder}`, as far as it binds what is made
+of it.""",
+}
+
+TEMPLATES = """Use it with these templates:
+
+```yaml
+vlm_reward:
+  encoder: {name}
+  templates:
+{rows}
+```
+
+"""
 
 TABLE = """| family | frames | average precision | precision | recall | false, per 1,000 | true \
 | false |
@@ -78,46 +97,92 @@ TABLE = """| family | frames | average precision | precision | recall | false, p
 _WITH_INTERVAL = {"average_precision": 4, "precision": 4, "recall": 4, "false_per_1000": 2}
 """Digits after the point, by score."""
 
-UNSEEN = """The same scores for goals that name a thing which training neither showed nor named,
-although it showed the thing's colour and kind ({things}):
+UNSEEN = """The same scores for goals that name a thing which training neither showed nor named
+({things}):
 
 {table}
 
 """
 
 
-def write_card(folder: Path, metrics: dict[str, Any]) -> None:
+def write_card(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Write ``model_card.md`` from the content of ``metrics.json``, beside the configuration."""
     config = json.loads((folder / LAYOUT[0]).read_text())
-    unseen = metrics["settings"]["held_out_things"]
+    settings, encoder = metrics["settings"], metrics["encoder"]
+    unseen = settings.get("held_out_things", ())
+    is_new = encoder.endswith("/random")
+    name = folder.resolve().name
+    height, width = metrics["frame_size"]
     unseen_scores = UNSEEN.format(
         things=", ".join(unseen), table=_table(metrics["held_out_things"])
     )
     card = CARD.format(
-        name=metrics["architecture"].removesuffix(f"/{LAYOUT[0]}").rpartition("/")[2],
-        architecture=metrics["architecture"],
-        statements="\n".join(f"- {statement}" for statement in _statements()),
+        name=name,
+        world=metrics["source"]["name"],
+        height=height,
+        width=width,
+        words=WORDS[is_new],
+        statements="\n".join(_statements(metrics)),
+        templates=_templates(name, metrics["templates"]),
         **metrics["parameters"],
-        context_length=config["model_cfg"]["text_cfg"]["context_length"],
+        flops=metrics["flops_per_frame"],
+        context_length=config["model_cfg"]["text_cfg"].get("context_length", 77),
         temperature=1 / metrics["logit_scale"],
         logit_scale=metrics["logit_scale"],
         fingerprint=metrics["fingerprint"],
-        num_frames=metrics["settings"]["num_frames"],
+        command=_command(metrics),
+        data=metrics["source"]["data"],
         distinct_frames=metrics["distinct_frames"],
         train_seconds=metrics["train_seconds"],
         settings=", ".join(
-            f"{key} {value}"
-            for key, value in metrics["settings"].items()
-            if key != "held_out_things" or value
+            f"{key} {value}" for key, value in settings.items() if value not in (None, [], ())
         ),
-        options="".join(f' --held-out "{thing}"' for thing in unseen),
-        held_out_frames=metrics["settings"]["held_out_frames"],
+        held_out_frames=max(score["all_frames"] for score in metrics["held_out"].values()),
         overlap=metrics["held_out_frames_in_training"],
         scores=_table(metrics["held_out"]),
         unseen=unseen_scores if unseen else "",
-        flops=metrics["flops_per_frame"],
+        note=f"{metrics['note']}\n\n" if "note" in metrics else "",
+        licence=LICENCE[is_new].format(encoder=encoder),
     )
     write_text(folder / "model_card.md", card)
+
+
+def _command(metrics: Mapping[str, Any]) -> str:
+    settings = metrics["settings"]
+    words = [f"rllib-vlm-reward train-clip {metrics['encoder']} {metrics['source']['options']}"]
+    words.append("--output DIR")
+    for option, key in OPTIONS.items():
+        if settings.get(key) is not None:
+            words.append(f"--{option} {settings[key]}")
+    words += [f'--held-out "{thing}"' for thing in settings.get("held_out_things", ())]
+    return " ".join(words)
+
+
+OPTIONS = {
+    "frames": "num_frames",
+    "held-out-frames": "held_out_frames",
+    "steps": "steps",
+    "batch-size": "batch_size",
+    "learning-rate": "learning_rate",
+    "seed": "seed",
+}
+"""The options of ``train-clip`` and the settings that they set."""
+
+
+def _templates(name: str, templates: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = "\n".join(f"    - {json.dumps(template)}" for template in templates.values())
+    return TEMPLATES.format(name=name, rows=rows) if templates else ""
+
+
+def _statements(metrics: Mapping[str, Any]) -> list[str]:
+    """Return a line for each statement, of large families for some."""
+    lines = []
+    for family, every in metrics["statements"].items():
+        lines += [f'- {family}: "{text}"' for text in every[:SHOWN]]
+        rest = len(every) - SHOWN
+        if rest > 0:
+            lines.append(f"- {family}: and {rest} more, which `metrics.json` lists")
+    return lines
 
 
 def _table(scores: dict[str, dict[str, Any]]) -> str:
@@ -130,14 +195,3 @@ def _table(scores: dict[str, dict[str, Any]]) -> str:
         cells += [f"{score[name]:.3f}" for name in ("true_p05", "false_p999")]
         rows.append(f"| {' | '.join(cells)} |")
     return TABLE.format(rows="\n".join(rows))
-
-
-def _statements() -> list[str]:
-    return [
-        f'"{text}"'
-        for family in FAMILIES.values()
-        for text in (
-            family.template.prompt.replace("{}", "{a|the} COLOUR KIND"),
-            family.template.nothing,
-        )
-    ]

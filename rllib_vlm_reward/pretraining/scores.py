@@ -1,20 +1,17 @@
 """Scores a CLIP on held-out frames with the paper's reward, by family of statements."""
 
 import dataclasses
-import random
 from collections.abc import Callable, Sequence
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rllib_vlm_reward.envs.babyai.tiles import View, draw_tiles
+from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.precision_recall import average_precision
-from rllib_vlm_reward.pretraining.dataset import EPISODE_VIEWS
-from rllib_vlm_reward.pretraining.statements import ARTICLES, FAMILIES, NAMES, Family, truth
+from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 __all__ = ["FamilyScores", "Scores", "score_families"]
@@ -25,22 +22,24 @@ BATCH = 512
 
 @dataclasses.dataclass(frozen=True)
 class FamilyScores:
-    """Scores of one family: every goal is scored on every frame, with "a" and with "the".
+    """Scores of one family: every goal is scored on every frame, in two wordings.
 
-    A goal's probability is the paper's equation 1 at the model's temperature, against the
-    family's other objects (or pairs) and its "nothing". Frames in which several goals of a family
-    hold are left out: there the goals share the probability, however good the model is.
+    The wordings are a statement's first and its last one. A goal's probability is the paper's
+    equation 1 at the model's temperature, against the other statements of its family. Frames in
+    which several goals of a family hold are left out: there the goals share the probability,
+    however good the model is. So are frames of which a statement of the family is unclear.
 
     Attributes:
         average_precision: area under the precision-recall curve over all frames and goals.
         precision: precision at β = 0.5.
         recall: recall at β = 0.5.
-        false_per_1000: number of times that any goal fires wrongly in 1,000 frames, with one
-            article.
+        false_per_1000: number of times that any goal fires wrongly in 1,000 frames, in one
+            wording.
         true_p05: 95 % of the true pairs of frame and goal have a higher probability.
         false_p999: 99.9 % of the false pairs have a lower probability.
         frames: number of scored frames.
-        true: number of true pairs of frame and goal.
+        all_frames: number of frames with those that were left out.
+        true: number of true pairs of frame and goal, in both wordings.
         intervals: by name, the ends of the 95 % interval of the first four scores, from resampled
             episodes; empty without resamples. Where no error was seen, the interval extends to 3
             episodes with an error (the rule of three).
@@ -53,6 +52,7 @@ class FamilyScores:
     true_p05: float
     false_p999: float
     frames: int
+    all_frames: int
     true: int
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
@@ -62,56 +62,54 @@ Scores = dict[str, FamilyScores]
 
 
 def score_families(
-    encoder: CLIPEncoder, views: View, things: Sequence[str] = NAMES, *, repeats: int = 0
+    encoder: CLIPEncoder,
+    data: CaptionedFrames,
+    things: Sequence[str] | None = None,
+    *,
+    repeats: int = 0,
 ) -> Scores:
-    """Score a CLIP on views, whose true statements are computed from the view.
+    """Score a CLIP on frames with their captions.
+
+    A family without a frame in which one of the scored goals holds is left out.
 
     Args:
         encoder: the CLIP.
-        views: uint8 ``[N, V, V, 3]``, from :func:`.play`.
+        data: the frames.
         things: only goals that name one of these things are scored; other goals remain negatives.
+            None scores all.
         repeats: the number of resamples for the intervals; with 0 there are none.
     """
-    batches = np.array_split(views, -(-len(views) // BATCH))
-    images = torch.cat([encoder.encode_frames(draw_tiles(batch)) for batch in batches])
-    holds = truth(views)
+    batches = np.array_split(np.arange(len(data)), -(-len(data) // BATCH))
+    images = torch.cat([encoder.encode_frames(data.frames[batch]) for batch in batches])
     scores = {}
-    for name, family in FAMILIES.items():
-        columns = np.array([1 + family.objects.index(names) for names in _objects(family)])
-        is_scored = family.about(things)[columns]
-        held = holds[name][:, columns]
-        kept = held.sum(axis=1) <= 1
-        probabilities = np.stack(
-            [_probabilities(images[kept], encoder, family, article) for article in ARTICLES]
-        )
-        probabilities = probabilities[..., is_scored]
+    for name, family in data.families.items():
+        goals = family.goals
+        scored = goals if things is None else goals & family.about(things)
+        held, clear = data.holds[name], data.holds[name] | data.fails[name]
+        kept = (held[:, goals].sum(axis=1) <= 1) & clear.all(axis=1)
+        if not held[kept][:, scored].any():
+            continue
+        probabilities = _probabilities(images[torch.from_numpy(kept)], encoder, family)[..., scored]
         scores[name] = _score(
             probabilities,
-            np.broadcast_to(held[kept][:, is_scored], probabilities.shape),
-            np.flatnonzero(kept) // EPISODE_VIEWS,
+            np.broadcast_to(held[kept][:, scored], probabilities.shape),
+            data.episodes[kept],
             repeats,
+            all_frames=len(data),
         )
     return scores
 
 
-def _objects(family: Family) -> list[tuple[str, ...]]:
-    """Return a family's objects, each pair in one order only, since both orders mean the same."""
-    rng = random.Random(0)
-    chosen = combinations(NAMES, len(family.objects[0]))
-    return [tuple(rng.sample(names, len(names))) for names in chosen]
-
-
-def _probabilities(
-    images: Tensor, encoder: CLIPEncoder, family: Family, article: str
-) -> npt.NDArray[np.float32]:
-    """Return each goal's probability in each frame, float32 ``[N, G]``."""
-    prompt = family.template.prompt.replace("{}", f"{article} %s")
-    statements = [str(family.template.nothing), *(prompt % names for names in _objects(family))]
-    cosines = images @ encoder.encode_texts(statements).T
-    # Every goal with its negatives makes up the same set of statements: one softmax is enough.
-    probabilities: npt.NDArray[np.float32]
-    probabilities = (encoder.logit_scale * cosines).softmax(dim=1)[:, 1:].cpu().numpy()
-    return probabilities
+def _probabilities(images: Tensor, encoder: CLIPEncoder, family: Family) -> npt.NDArray[np.float32]:
+    """Return each statement's probability in each frame, float32 ``[2, N, S]``."""
+    each = []
+    for which in (0, -1):
+        cosines = (
+            images @ encoder.encode_texts([wordings(text)[which] for text in family.statements]).T
+        )
+        # Every goal with its negatives makes up the same set of statements: one softmax is enough.
+        each.append((encoder.logit_scale * cosines).softmax(dim=1).cpu().numpy())
+    return np.stack(each)
 
 
 def _score(
@@ -119,8 +117,10 @@ def _score(
     held: npt.NDArray[np.bool_],
     episodes: npt.NDArray[np.integer],
     repeats: int,
+    *,
+    all_frames: int,
 ) -> FamilyScores:
-    """Compute the scores; probabilities and truth are ``[articles, N, G]``, episodes ``[N]``."""
+    """Compute the scores; probabilities and truth are ``[wordings, N, G]``, episodes ``[N]``."""
     fires = probabilities > BETA
     # By frame, [N].
     right, wrong, true = (each.sum(axis=(0, 2)) for each in (fires & held, fires & ~held, held))
@@ -149,6 +149,7 @@ def _score(
         true_p05=float(np.quantile(probabilities[held], 0.05)),
         false_p999=float(np.quantile(probabilities[~held], 0.999)),
         frames=len(episodes),
+        all_frames=all_frames,
         true=int(true.sum()),
         intervals=intervals,
     )

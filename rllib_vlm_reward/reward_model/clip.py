@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import safetensors.torch
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rllib_vlm_reward.errors import CheckpointError, RewardError
+from rllib_vlm_reward.files import replaced_file, write_text
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction
@@ -47,7 +49,7 @@ from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct, unkn
 from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
 
-__all__ = ["CLIPEncoder", "check_clip", "check_clip_goals", "clip_embed_dim"]
+__all__ = ["CLIPEncoder", "check_clip", "check_clip_goals", "clip_embed_dim", "save_clip"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -468,6 +470,33 @@ def clip_embed_dim(spec: str) -> int:
     from_hub = parsed.model.startswith(HUB)
     with fetch_errors(spec, "its configuration cannot be fetched", from_hub=from_hub):
         return int(open_clip.get_model_config(parsed.model)["embed_dim"])
+
+
+def save_clip(encoder: CLIPEncoder, spec: str, folder: Path) -> None:
+    """Write a model in open_clip's folder layout, with weights in half precision.
+
+    Args:
+        encoder: the model.
+        spec: the spec that it was loaded by, which names its architecture.
+        folder: the folder; existing files are replaced.
+    """
+    parsed = _look_up(spec)
+    preprocess = encoder.model.visual.preprocess_cfg
+    config = {
+        "model_cfg": open_clip.get_model_config(parsed.model),
+        "preprocess_cfg": {
+            key: [*value] if isinstance(value, tuple) else value
+            for key, value in preprocess.items()
+            if key in _OF_THE_WEIGHTS
+        },
+    }
+    weights = {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in encoder.model.state_dict().items()
+    }
+    with replaced_file(folder / LAYOUT[1]) as fresh:
+        safetensors.torch.save_file(weights, fresh)
+    write_text(folder / LAYOUT[0], json.dumps(config, indent=2) + "\n")
 
 
 def _look_up(text: str) -> Spec:

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import Calibration, Target, VLMRewardConfig
-from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
-from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
+from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate, choose_threshold, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines
@@ -17,7 +17,8 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled, unseen_goals
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
-from rllib_vlm_reward.pretraining.dataset import STEPS, play
+from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.world import World
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
@@ -25,19 +26,25 @@ NOTHING = TEMPLATES["place"].nothing
 EPISODES = 240
 
 
+STEPS = 20
+
+
 @pytest.fixture(scope="module")
-def place():
+def place(tmp_path_factory):
     """Frames of objects side by side, most of them asked for what is there; and all the goals."""
     rng = np.random.default_rng(0)
-    views = play((STEPS + 1) * EPISODES, held_out=True)
-    said = [sorted(captions(view)["place"] - {NOTHING}) for view in views]
+    folder, number = tmp_path_factory.mktemp("place"), (STEPS + 1) * EPISODES
+    played = play(World("rllib_vlm_reward/Rooms-v0"), number, folder, held_out=True)
+    family = played.families["place"]
+    texts = np.array([wordings(statement)[0] for statement in family.statements])
+    said = [sorted(texts[held & family.goals]) for held in played.holds["place"]]
     goals = sorted({text for texts in said for text in texts})
     asked = [str(rng.choice(texts if texts and rng.random() < 0.9 else goals)) for texts in said]
     frames = LabelledFrames.of(
-        [encode(draw_tiles(view)) for view in views],
+        [encode(frame) for frame in played.frames],
         asked,
         [goal in texts for goal, texts in zip(asked, said, strict=True)],
-        episodes=[str(row // (STEPS + 1)) for row in range(len(views))],
+        episodes=[str(episode) for episode in played.episodes],
     )
     return frames, goals
 

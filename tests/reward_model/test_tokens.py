@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.envs.babyai.captions import STATEMENTS
+from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Goal, GoalSet, Template
-from rllib_vlm_reward.pretraining.statements import FAMILIES
 from rllib_vlm_reward.reward_model import clip
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder
@@ -167,8 +168,9 @@ def test_a_warning_about_many_words_names_ten(no_weights, caplog):
 
 @pytest.mark.parametrize("spec", ["base", "small"])
 def test_the_words_of_the_envs_are_known(no_weights, caplog, spec):
-    for family in FAMILIES.values():
-        check_encoder(spec, goals=[GoalSet.from_texts(family.without_articles(), num_negatives=0)])
+    for statements in STATEMENTS.all.values():
+        texts = [wordings(statement)[0] for statement in sorted(statements)]
+        check_encoder(spec, goals=[GoalSet.from_texts(texts, num_negatives=0)])
     check_encoder("small/random", goals=[GoalSet.from_texts(["anything goes"])])
     check_encoder("ViT-B-32/laion2b_s34b_b79k", goals=[GoalSet.from_texts(["anything goes"])])
     assert not caplog.records

@@ -1,10 +1,13 @@
-"""The statements that are true of a phone's screen, in the words of the prompts."""
+"""The statements about a phone's screen, in the words of the prompts."""
+
+from collections.abc import Sequence
 
 from rllib_vlm_reward.envs.android.apps import App
 from rllib_vlm_reward.envs.android.goal import FORM
+from rllib_vlm_reward.envs.captions import Captions, Statements
 from rllib_vlm_reward.goals import Template
 
-__all__ = ["TEMPLATES", "captions"]
+__all__ = ["TEMPLATES", "captions", "statements"]
 
 TEMPLATES: dict[str, Template] = {
     "open": Template(
@@ -15,18 +18,23 @@ TEMPLATES: dict[str, Template] = {
 of the paper's template for the success state, "Screenshot of X on Android"."""
 
 
-def captions(app: App | None) -> dict[str, set[str]]:
-    """Return the statement that is true of a screen, by family.
+def statements(apps: Sequence[App]) -> Statements:
+    """Return all statements about the screen of a phone with these apps."""
+    return Statements(TEMPLATES, [app.name for app in apps], articles="")
+
+
+def captions(known: Statements, app: App | None) -> Captions:
+    """Return the statements about a screen.
 
     Args:
+        known: all statements.
         app: the app that is open, or None while the launcher is shown.
 
     Example:
         >>> from rllib_vlm_reward.envs.android.apps import ALL
-        >>> captions(ALL["clock"]), captions(None)
+        >>> known = statements([ALL["clock"], ALL["maps"]])
+        >>> captions(known, ALL["clock"]).true, captions(known, None).true
         ({'open': {'screenshot of clock on android'}}, {'open': {'screenshot of the home screen \
 on android'}})
     """
-    template = TEMPLATES["open"]
-    statement = template.nothing if app is None else template.prompt.format(app.name)
-    return {"open": {str(statement)}}
+    return known.captions({"open": [] if app is None else [(app.name,)]})

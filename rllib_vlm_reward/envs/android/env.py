@@ -24,13 +24,14 @@ from PIL import Image
 
 from rllib_vlm_reward.envs.android.actions import REPEAT, Actions
 from rllib_vlm_reward.envs.android.apps import chosen_apps
-from rllib_vlm_reward.envs.android.captions import captions
+from rllib_vlm_reward.envs.android.captions import TEMPLATES, captions, statements
 from rllib_vlm_reward.envs.android.emulator import Emulator
 from rllib_vlm_reward.envs.android.goal import FORM, app_of
 from rllib_vlm_reward.envs.android.launcher import PLACES
 from rllib_vlm_reward.envs.android.phone import DrawnPhone
 from rllib_vlm_reward.envs.android.plan import shortest_plan
 from rllib_vlm_reward.envs.android.screens import HEIGHT, WIDTH
+from rllib_vlm_reward.envs.captions import Captions
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
 
@@ -93,6 +94,7 @@ class Android(gym.Env[Frames, int]):
 
     # gymnasium's own form
     metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012
+    templates = TEMPLATES
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class Android(gym.Env[Frames, int]):
     ) -> None:
         self.render_mode = render_mode
         self.apps = chosen_apps(apps, drawn=emulator is None)
+        self._statements = statements(self.apps)
         self.actions = Actions(taps)
         self.max_steps, self.end_on_success = max_steps, end_on_success
         if not all(isinstance(number, int) and number > 0 for number in (max_steps, scale)):
@@ -221,17 +224,17 @@ class Android(gym.Env[Frames, int]):
             return int(self.action_space.sample())
         return plan[0] if plan else self.actions.swipe("left")
 
-    def captions(self) -> dict[str, set[str]]:
-        """Return the statements that are true of the screen, see :func:`.captions.captions`.
+    def captions(self) -> Captions:
+        """Return the statements about the screen, see :func:`.captions.captions`.
 
-        There is none while an emulator shows an app that is not among :attr:`apps`.
+        All are unclear while an emulator shows an app that is not among :attr:`apps`.
         """
         activity = self._activity()
         package = activity.split("/")[0]
         app = next((app for app in self.apps if app.package == package), None)
         # An emulator may show an app that no goal names, of which no statement is known.
         known = app is not None or "launcher" in activity
-        return captions(app) if known else {family: set() for family in captions(app)}
+        return captions(self._statements, app) if known else self._statements.unknown()
 
     def _see(self, pixels: Frames) -> Result:
         height, width = self.observation_space.shape[:2]  # type: ignore[index]

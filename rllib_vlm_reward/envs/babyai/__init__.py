@@ -7,7 +7,8 @@
 * :mod:`level`: the rooms of Find, Lift, Place and Playroom;
 * :mod:`mission`: reads a mission's text;
 * :mod:`tiles`: draws the egocentric frame from MiniGrid's symbolic view;
-* :mod:`captions`: the statements that are true in a view;
+* :mod:`rooms`: rooms of all sizes in one env, for pretraining;
+* :mod:`captions`: the statements about a view;
 * :mod:`ground_truth`: success, and the number of steps to it;
 * :mod:`expert`: the actions that BabyAI's bot would take.
 """

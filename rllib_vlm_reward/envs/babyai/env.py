@@ -13,10 +13,12 @@ import numpy as np
 from minigrid.core.actions import Actions
 from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
 
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
 from rllib_vlm_reward.envs.babyai.expert import Expert
 from rllib_vlm_reward.envs.babyai.ground_truth import accomplished, steps_to_go
 from rllib_vlm_reward.envs.babyai.level import Find, Level, Lift, Place, Playroom
-from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
+from rllib_vlm_reward.envs.babyai.tiles import View, draw_tiles
+from rllib_vlm_reward.envs.captions import Captions
 from rllib_vlm_reward.frames import Frames
 
 __all__ = [
@@ -58,6 +60,8 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         True
     """
 
+    templates = TEMPLATES
+
     def __init__(
         self, env: gym.Env[Any, Any], *, tile_size: int = 8, end_on_success: bool = True
     ) -> None:
@@ -73,10 +77,12 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
         side = 7 * tile_size
         self.observation_space = gym.spaces.Box(0, 255, (side, side, 3), np.uint8)
         self._frame: Frames = np.zeros((side, side, 3), np.uint8)
+        self._view: View = np.zeros((7, 7, 3), np.uint8)
         self._expert: Expert | None = None
 
     def _observe(self, observation: dict[str, Any], info: dict[str, Any]) -> Result:
-        self._frame = draw_tiles(observation["image"], self.tile_size)
+        self._view = observation["image"]
+        self._frame = draw_tiles(self._view, self.tile_size)
         truth = {"goal": observation["mission"], "success": accomplished(self.unwrapped)}
         return self._frame, {**info, **truth}
 
@@ -101,6 +107,10 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     def render(self) -> Frames:  # type: ignore[override]
         """Return the frame of the last reset or step, uint8 ``[H, W, 3]``."""
         return self._frame
+
+    def captions(self) -> Captions:
+        """Return the statements about the present frame, see :func:`.captions.captions`."""
+        return captions(self._view)
 
     def steps_to_go(self) -> float:
         """Return the number of actions to success, see :func:`.ground_truth.steps_to_go`."""

@@ -1,19 +1,17 @@
-"""The statements that a frame of the house shows, in the words of the prompts."""
+"""The statements about a frame of the house, in the words of the prompts."""
 
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
 
+from rllib_vlm_reward.envs.captions import Captions, Statements
 from rllib_vlm_reward.envs.house.ground_truth import NEAR, is_near, is_next_to
 from rllib_vlm_reward.envs.house.mission import FORMS
 from rllib_vlm_reward.envs.house.renderer import Renderer
 from rllib_vlm_reward.envs.house.scene import Scene
 from rllib_vlm_reward.goals import Template
 
-__all__ = ["TEMPLATES", "Captions", "captions", "visible_pixels"]
-
-Statements = dict[str, set[str]]
+__all__ = ["TEMPLATES", "captions", "visible_pixels"]
 
 TEMPLATES: dict[str, Template] = {
     "find": Template(FORMS["find"], "the agent is near {}", "the agent is near nothing"),
@@ -28,24 +26,10 @@ SEEN = 100  # pixels of a frame of 64 by 64
 _FRAME = 64 * 64
 
 
-class Captions(NamedTuple):
-    """The statements about a frame, by family.
+def captions(scene: Scene, renderer: Renderer, known: Statements) -> Captions:
+    """Return the statements about the agent's frame.
 
-    Attributes:
-        true: what the frame shows; the family's ``nothing`` if it shows none of its statements.
-        unclear: what a frame may or may not show, such as a thing of which little is seen. Leave
-            frames with such a statement out of a training.
-    """
-
-    true: Statements
-    unclear: Statements
-
-
-def captions(scene: Scene, renderer: Renderer) -> Captions:
-    """Return the statements that the agent's frame shows.
-
-    The statements are the prompts of :data:`TEMPLATES`, filled in with the things' names ("red
-    ball", without an article). A pair of things gives two statements, one for each order. A thing
+    The statements are the prompts of :data:`TEMPLATES`, filled in with the things' names. A thing
     is seen if 100 pixels of a frame of 64 × 64 change when it is left out, or as large a share of
     another frame.
 
@@ -60,6 +44,7 @@ def captions(scene: Scene, renderer: Renderer) -> Captions:
     Args:
         scene: the state.
         renderer: draws it.
+        known: all statements.
     """
     pairs = [pair for pair in combinations(scene.lying(), 2) if is_next_to(scene, *pair)]
     close = [index for index in scene.lying() if _distance(scene, index) <= NEAR]
@@ -71,20 +56,15 @@ def captions(scene: Scene, renderer: Renderer) -> Captions:
     hardly = [pair for pair in pairs if pair not in beside and all(pixels[i] for i in pair)]
     held = [] if scene.carried is None else [(scene.carried,)]
     true = {
-        "find": _say(scene, "find", [(index,) for index in near & seen]),
-        "lift": _say(scene, "lift", held),
-        "place": _say(scene, "place", beside),
+        "find": _names(scene, [(index,) for index in near & seen]),
+        "lift": _names(scene, held),
+        "place": _names(scene, beside),
     }
     unclear = {
-        "find": _say(scene, "find", [(index,) for index in near ^ (seen & set(close))]),
-        "lift": set[str](),
-        "place": _say(scene, "place", hardly),
+        "find": _names(scene, [(index,) for index in near ^ (seen & set(close))]),
+        "place": _names(scene, hardly),
     }
-    for family, said in true.items():
-        nothing = TEMPLATES[family].nothing
-        if not said and nothing is not None:
-            said.add(nothing)
-    return Captions(true, unclear)
+    return known.captions(true, unclear)
 
 
 def visible_pixels(scene: Scene, renderer: Renderer, things: list[int]) -> dict[int, int]:
@@ -102,10 +82,8 @@ def visible_pixels(scene: Scene, renderer: Renderer, things: list[int]) -> dict[
     }
 
 
-def _say(scene: Scene, family: str, things: Sequence[tuple[int, ...]]) -> set[str]:
-    prompt = TEMPLATES[family].prompt.replace("{}", "%s")
-    names = [tuple(scene.kinds[index].name for index in group) for group in things]
-    return {prompt % order for group in names for order in {group, group[::-1]}}
+def _names(scene: Scene, things: Sequence[tuple[int, ...]]) -> list[tuple[str, ...]]:
+    return [tuple(scene.kinds[index].name for index in group) for group in things]
 
 
 def _distance(scene: Scene, index: int) -> float:

@@ -10,7 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rllib_vlm_reward.envs.house.captions import Captions, captions
+from rllib_vlm_reward.envs.captions import Captions, Statements
+from rllib_vlm_reward.envs.house.captions import TEMPLATES, captions
 from rllib_vlm_reward.envs.house.expert import Expert
 from rllib_vlm_reward.envs.house.ground_truth import accomplished
 from rllib_vlm_reward.envs.house.layout import MOST_A_ROOM, draw_scene
@@ -71,6 +72,7 @@ class House(gym.Env[Frames, np.int64]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
+    templates = TEMPLATES
 
     scene: Scene
     mission: Mission
@@ -90,6 +92,7 @@ class House(gym.Env[Frames, np.int64]):
     ) -> None:
         self.num_rooms = _within("num_rooms", num_rooms, 1, MOST_ROOMS)
         self.things = _some_of("things", things, KINDS)
+        self._statements = Statements(TEMPLATES, self.things)
         self.reserved = _some_of("reserved", reserved, self.things, empty=True)
         self._free = [name for name in self.things if name not in self.reserved]
         most = min(len(self._free), MOST_A_ROOM * num_rooms)
@@ -149,8 +152,8 @@ class House(gym.Env[Frames, np.int64]):
         self._renderer.close()
 
     def captions(self) -> Captions:
-        """Return the statements that the present frame shows, see :func:`.captions.captions`."""
-        return captions(self.scene, self._renderer)
+        """Return the statements about the present frame, see :func:`.captions.captions`."""
+        return captions(self.scene, self._renderer, self._statements)
 
     def steps_to_go(self) -> float:
         """Return the length of the expert's plan, see :meth:`.Expert.steps_to_go`."""

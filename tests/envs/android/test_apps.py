@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from rllib_vlm_reward.envs.android import screens
 from rllib_vlm_reward.envs.android.apps import ALL, COLORS, COMMON, DIVERSE, chosen_apps
-from rllib_vlm_reward.envs.android.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.android.captions import TEMPLATES, captions, statements
 from rllib_vlm_reward.envs.android.env import Android
 from rllib_vlm_reward.envs.android.goal import FORM, app_of
 from rllib_vlm_reward.envs.android.icons import GLYPHS, SHAPES, draw_icon
@@ -108,7 +108,8 @@ def test_users_packages_replace_ours():
 
 def test_a_goals_prompt_is_the_caption_of_its_success():
     """What an agent is paid for, and what a CLIP is trained on, have the same words."""
+    known = statements(tuple(ALL.values()))
     for text in map(FORM.format, ALL):
         app = app_of(text, tuple(ALL.values()))
-        assert captions(app) == {"open": {TEMPLATES["open"].fill(text)}}
-    assert captions(None) == {"open": {TEMPLATES["open"].nothing}}
+        assert captions(known, app).true == {"open": {TEMPLATES["open"].fill(text)}}
+    assert captions(known, None).true == {"open": {TEMPLATES["open"].nothing}}
