@@ -60,6 +60,10 @@ class OpenGL:
     def __init__(self) -> None:
         # Mesa's threads are not in a forked process, which would wait for them for ever.
         os.environ.setdefault("LP_NUM_THREADS", "0")
+        # torch imports triton when it makes an optimizer. Both triton 3.8 and Mesa bring LLVM, and
+        # triton's crashes if Mesa's was loaded first.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")
         pyglet = _import("pyglet")
         # Before `pyglet.gl` is imported, which opens a window otherwise.
         pyglet.options.update(headless=True, debug_gl=False, shadow_window=False, audio=("silent",))

@@ -1,6 +1,7 @@
 """OpenGL: what is missing is named, and nothing is printed, loaded late or too bright."""
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 import types
@@ -84,6 +85,18 @@ def test_the_core_imports_no_miniworld():
 def test_opening_prints_nothing(capfd):
     OpenGL().buffer(48)
     assert capfd.readouterr() == ("", "")
+
+
+@DRAWS
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="torch has no triton")
+def test_torch_makes_an_optimizer_in_the_process_that_draws():
+    """torch imports triton for it, and triton's LLVM crashes if Mesa's was loaded before."""
+    code = (
+        "from rllib_vlm_reward.envs.house.opengl import open_gl; open_gl();"
+        "import torch; torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]); print('made')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "made\n"), ran.stderr
 
 
 @DRAWS
