@@ -74,8 +74,8 @@ def add_vlm_reward(
         GoalError: the encoder reads only the beginning of a text, or two texts of a goal as the
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
-        RewardError: no env is set, the configuration already has a reward, or two settings
-            contradict each other.
+        RewardError: the arguments are no configurations, no env is set, the configuration already
+            has a reward, or two settings contradict each other.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
@@ -94,6 +94,7 @@ def add_vlm_reward(
     from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
 
     _check_ray()
+    _check_types(config, vlm)
     _check(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
@@ -182,6 +183,20 @@ def _check_ray() -> None:
         )
 
 
+def _check_types(config: object, vlm: object) -> None:
+    if isinstance(config, type):
+        raise RewardError(
+            f"add_vlm_reward: got the class {config.__name__}, expected an object. Write "
+            f"{config.__name__}()."
+        )
+    if not isinstance(config, AlgorithmConfig) or not isinstance(vlm, VLMRewardConfig):
+        remedy = " Write VLMRewardConfig(**reward)." if isinstance(vlm, dict) else ""
+        raise RewardError(
+            f"add_vlm_reward: got {type(config).__name__} and {type(vlm).__name__}, expected "
+            f"RLlib's AlgorithmConfig and then a VLMRewardConfig.{remedy}"
+        )
+
+
 def _check(config: AlgorithmConfig) -> None:
     if not config.enable_env_runner_and_connector_v2:
         raise RewardError(
@@ -239,7 +254,10 @@ def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "RLlib has no default policy. Before add_vlm_reward, set config.rl_module("
             "rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule)), or your own module; "
             "in a run's YAML, set policy: {module: "
-            "rllib_vlm_reward.policies.GoalConditionedModule}."
+            "rllib_vlm_reward.policies.GoalConditionedModule}. This module reads uint8 frames. If "
+            "the observation is a vector, set config.env_runners(env_to_module_connector=lambda "
+            "env, spaces, device: FlattenObservations()) of RLlib, or put the goal into the env's "
+            "observation and leave goal_embedding out."
         )
 
 

@@ -331,3 +331,16 @@ def test_an_env_that_cannot_be_made_here_fails_where_it_is_needed(vlm_config):
             raise OSError("there is no simulator on this machine")
 
     assert given_module(add_vlm_reward(PPOConfig().environment(Elsewhere), vlm_config())) is None
+
+
+@pytest.mark.parametrize(
+    ("swap", "says"),
+    [
+        (lambda config, vlm: (type(config), vlm), r"the class PPOConfig.*PPOConfig\(\)"),
+        (lambda config, vlm: (vlm, config), "got VLMRewardConfig and PPOConfig, expected RLlib's"),
+        (lambda config, vlm: (config, vlm.model_dump()), r"got PPOConfig and dict.*\*\*reward"),
+    ],
+)
+def test_what_is_no_configuration_is_named(swap, says, vlm_config):
+    with pytest.raises(RewardError, match=says):
+        add_vlm_reward(*swap(PPOConfig().environment("CartPole-v1"), vlm_config()))

@@ -326,7 +326,8 @@ def _await(refs: list[ray.ObjectRef], timeout_s: float, action: str) -> list[Any
         raise PoolError(
             f"reward pool: an actor did not {action} within {timeout_s:g} s. Free on the cluster: "
             f"{_free()}. If other processes use the resources, lower num_cpus_per_actor, "
-            "num_gpus_per_actor or num_env_runners."
+            "num_gpus_per_actor or num_env_runners. If enough is free, the actor's process is "
+            "still starting, as on a busy machine or a slow disk: try again."
         ) from error
     except RayActorError as error:
         raise PoolError(f"reward pool: an actor died before it could {action}. {error}") from error

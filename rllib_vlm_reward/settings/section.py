@@ -124,6 +124,10 @@ class Section(pydantic.BaseModel):
     @classmethod
     def _check_keys(cls, given: Any) -> Any:
         keys = cls.keys()
+        if isinstance(given, str | int | float | list):
+            raise ValueError(
+                f"got {given!r}, expected keys with values. The keys are {', '.join(keys)}."
+            )
         for key in given if isinstance(given, dict) else ():
             if key not in keys:
                 raise ValueError(f"unknown key {key!r}. {key_hint(key, keys, cls.place)}")
