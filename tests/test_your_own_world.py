@@ -82,7 +82,7 @@ def test_the_clip_knows_the_lamps(folder):
 
 
 def test_the_reward_is_measured_and_an_agent_trained(folder):
-    run(COMMANDS[1], folder, **{"--episodes": "20"})
+    run(COMMANDS[1], folder)
     (model,) = json.loads((folder / "runs/evaluation/evaluation.json").read_text())["candidates"]
     assert model["all"]["average_precision"]["value"] > 0.8
     run(COMMANDS[2], folder)

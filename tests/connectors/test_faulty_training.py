@@ -1,6 +1,7 @@
 """The envs of tests/cases under real training: PPO, a pool of real actors, and no policy given."""
 
 import logging
+import re
 import time
 
 import pytest
@@ -89,14 +90,14 @@ def test_frames_that_never_change_are_an_alarm_within_three_iterations(built, ca
     algorithm = built(envs.Frozen)
     train(algorithm, 3)
     assert "frozen" in in_force(algorithm)
-    assert "(sub-env 0 of env runner 0, sub-env 1 of env runner 0)" in caplog.text
+    assert re.search(r"have not changed for \d+ steps.*\(sub-env [01] of env runner 0", caplog.text)
 
 
 def test_a_reward_that_never_fires_is_an_alarm_without_ground_truth(built, caplog):
     algorithm = built(ShortMute, steps=240, threshold=0.9999)
     train(algorithm, 6)
     assert "silent" in in_force(algorithm)
-    assert "the reward fired nowhere in the last 5" in caplog.text
+    assert re.search(r"the reward fired nowhere in the last \d{3} episodes", caplog.text)
 
 
 def test_words_that_the_clip_was_never_taught_are_a_warning_when_it_is_built(caplog):

@@ -31,15 +31,22 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Frames of objects side by side, most of them asked for what is there; and all the goals."""
+    """Frames of objects side by side, some of them asked for what is there; and all the goals."""
     rng = np.random.default_rng(0)
     folder, number = tmp_path_factory.mktemp("place"), (STEPS + 1) * EPISODES
     played = play(World("rllib_vlm_reward/Rooms-v0"), number, folder, held_out=True)
     family = played.families["place"]
-    texts = np.array([wordings(statement)[0] for statement in family.statements])
-    said = [sorted(texts[held & family.goals]) for held in played.holds["place"]]
+    # In both orders, so that a goal is among the negatives of its twin, and the reward is a poor one.
+    texts = [
+        [text for text in wordings(statement) if "the " not in text]
+        for statement in family.statements
+    ]
+    said = [
+        sorted(text for row in np.flatnonzero(held & family.goals) for text in texts[row])
+        for held in played.holds["place"]
+    ]
     goals = sorted({text for texts in said for text in texts})
-    asked = [str(rng.choice(texts if texts and rng.random() < 0.9 else goals)) for texts in said]
+    asked = [str(rng.choice(texts if texts and rng.random() < 0.5 else goals)) for texts in said]
     frames = LabelledFrames.of(
         [encode(frame) for frame in played.frames],
         asked,
@@ -80,7 +87,7 @@ def test_a_precision_of_95_percent_holds_in_fresh_episodes(place, scores):
         inside.append(fresh.high >= 0.95)
     assert all(inside)
     assert np.mean(np.array(reached) >= 0.95) >= 0.8
-    assert (scores[labels] > found).mean() < 0.6  # the target bites
+    assert (scores[labels] > found).mean() < 0.8  # the target bites
 
 
 def test_its_figures_are_those_of_the_frames(place, reward, scores):
