@@ -61,7 +61,11 @@ MINIMAL = "environment: {env: CartPole-v1}\nstop: {env_steps: 1}"
         ("environment: {env: CartPole-v1}\nstop: {env_steps: 1}\n", "vlm_reward"),
         ("- a list\n", "expected a mapping"),
         ("a: [unclosed\n", "a: [unclosed"),
-        (f"{MINIMAL}\nvlm_reward: {{encoder: small, goals: [a], negatives: [b], threshold: 1.5}}\n", "got 1.5"),
+        (
+            f"{MINIMAL}\nvlm_reward: "
+            "{encoder: small, goals: [a], negatives: [b], threshold: 1.5}\n",
+            "got 1.5",
+        ),
         (f"{MINIMAL}\nvlm_reward: {{encoder: smalll, goals: [a, b]}}\n", "smalll"),
         (f"{MINIMAL.replace('v1', 'v9')}\nvlm_reward: {{encoder: small, goals: [a, b]}}\n", "v9"),
         ("enviroment: {}\n", "Did you mean 'environment'?"),

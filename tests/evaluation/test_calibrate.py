@@ -36,7 +36,7 @@ def place(tmp_path_factory):
     folder, number = tmp_path_factory.mktemp("place"), (STEPS + 1) * EPISODES
     played = play(World("rllib_vlm_reward/Rooms-v0"), number, folder, held_out=True)
     family = played.families["place"]
-    # In both orders, so that a goal is among the negatives of its twin, and the reward is a poor one.
+    # In both orders: a goal is among the negatives of its twin, and the reward is a poor one.
     texts = [
         [text for text in wordings(statement) if "the " not in text]
         for statement in family.statements
