@@ -317,9 +317,11 @@ def _env_spaces(config: AlgorithmConfig) -> tuple[gym.Space[Any], gym.Space[Any]
 
 def _stacked_frames(config: AlgorithmConfig) -> int:
     """Return the number of frames that the policy's ``model_config`` asks for."""
-    spec = config._rl_module_spec
-    settings = getattr(spec, "model_config", None) or config.model_config
-    frames: int = settings.get("stacked_frames", 1) if isinstance(settings, dict) else 1
+    given = config.model_config, getattr(config._rl_module_spec, "model_config", None)
+    settings: dict[str, Any] = {}
+    for each in given:  # RLlib merges them like this
+        settings |= each if isinstance(each, dict) else {}
+    frames: int = settings.get("stacked_frames", 1)
     if frames != 1 and config.is_multi_agent:
         raise RewardError(
             "stacked_frames: got a multi-agent configuration, expected a single-agent one. Stack "

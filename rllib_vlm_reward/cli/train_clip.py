@@ -65,7 +65,8 @@ def train_clip_command(
         list[str] | None,
         typer.Option(
             metavar="THING",
-            help='Thing that training neither shows nor names, such as "green ball". Repeatable.',
+            help='Thing that training does not name, such as "green ball". An env with the setting '
+            "reserved does not show it either. Repeatable.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of play, batches and wordings.")] = 0,

@@ -54,6 +54,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
 
     Attributes:
         monitor: the monitor of the rewards of all env runners; only the driver's instance uses it.
+        precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
     """
 
     def __init__(self, config: VLMRewardConfig) -> None:
@@ -61,7 +62,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._config = config
         self._pool: RewardPool | None = None
         self._encoder: str | None = None
-        self._precisions: dict[str, str] = {}
+        self.precisions: dict[str, str] = {}
         self._run = uuid.uuid4().hex[:12]
         self._sampling = Sampling(config, self._run)
         self._highlights = False
@@ -92,7 +93,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._encoder = next((a["encoder_fingerprint"] for a in self._pool.describe()), None)
         if self._encoder is not None:
             self._config.check_weights(self._encoder)
-        self._precisions = _chosen_precisions(algorithm, self._config, self._pool)
+        self.precisions = _chosen_precisions(algorithm, self._config, self._pool)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
         for reward in driver_pieces(algorithm, VLMReward):
@@ -102,7 +103,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
                 self._run,
                 gamma=gamma,
                 encoder=self._encoder,
-                precisions=self._precisions,
+                precisions=self.precisions,
             )
             reward.monitor = self.monitor  # so that checkpoints contain its state
         for embedding in driver_pieces(algorithm, GoalEmbedding):
@@ -194,7 +195,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             pool_name=self._pool.name,
             run=self._run,
             encoder=self._encoder,
-            precisions=self._precisions,
+            precisions=self.precisions,
             evaluates=evaluates,
             highlights=self._highlights and not evaluates,
         )

@@ -95,8 +95,8 @@ def attach_pieces(
     pool_name: str,
     run: str,
     *,
+    precisions: Mapping[str, str],
     encoder: str | None = None,
-    precisions: Mapping[str, str] | None = None,
     evaluates: bool = False,
     highlights: bool = False,
 ) -> None:

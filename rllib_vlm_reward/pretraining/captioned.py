@@ -95,6 +95,36 @@ class CaptionedFrames:
         distinct: npt.NDArray[np.intp] = rows[np.sort(first)]
         return distinct
 
+    def scorable(self, name: str) -> Mask:
+        """Return in which frames a family can be scored, bool ``[N]``.
+
+        At most one of its goals holds there, and no statement is unclear.
+        """
+        held, clear = self.holds[name], self.holds[name] | self.fails[name]
+        one = held[:, self.families[name].goals].sum(axis=1) <= 1
+        scorable: Mask = one & clear.all(axis=1)
+        return scorable
+
+    def check_scorable(self) -> None:
+        """Check that each family can be scored.
+
+        Raises:
+            LabelError: in no frame of a family one of its goals holds, alone and with nothing
+                unclear.
+        """
+        for name, family in self.families.items():
+            kept = self.scorable(name)
+            if not self.holds[name][kept][:, family.goals].any():
+                several = int((self.holds[name][:, family.goals].sum(axis=1) > 1).sum())
+                unclear = int((~(self.holds[name] | self.fails[name])).any(axis=1).sum())
+                raise LabelError(
+                    f"captions: of {len(self):,} held-out frames, {several:,} have several true "
+                    f"statements of the family {name!r} and {unclear:,} have unclear ones, "
+                    "expected a frame with one true statement and none unclear. Give statements "
+                    "that can hold together different families, and for each frame say of all "
+                    "statements whether they hold."
+                )
+
     def mentions(self, things: Sequence[str]) -> Mask:
         """Return in which frames a statement about these things holds or may hold, bool ``[N]``."""
         found = np.zeros(len(self), bool)

@@ -97,7 +97,7 @@ TABLE = """| family | frames | average precision | precision | recall | false, p
 _WITH_INTERVAL = {"average_precision": 4, "precision": 4, "recall": 4, "false_per_1000": 2}
 """Digits after the point, by score."""
 
-UNSEEN = """The same scores for goals that name a thing which training neither showed nor named
+UNSEEN = """The same scores for goals that name a thing which training did not name
 ({things}):
 
 {table}

@@ -1,6 +1,8 @@
 """Captioned frames from a folder of images and a table."""
 
 import csv
+import functools
+import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping
@@ -107,6 +109,7 @@ class FolderSource:
         return {
             "folder": name,
             "captions": len(self._rows),
+            "digest": self._digest,
             "name": f"the images of `{name}`",
             "options": f"--folder {name}",
             "data": (
@@ -114,6 +117,15 @@ class FolderSource:
                 "the episodes."
             ),
         }
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        """SHA-256 of the captions and of all images, so that changed data is noticed."""
+        digest = hashlib.sha256(repr(self._rows).encode())
+        for name in self._files:
+            if not _leaves_folder(name) and (self._folder / name).is_file():
+                digest.update((self._folder / name).read_bytes())
+        return digest.hexdigest()
 
     def templates(self) -> Mapping[str, Template]:
         """Return none: a table has statements and no goals."""

@@ -85,8 +85,7 @@ def score_families(
     for name, family in data.families.items():
         goals = family.goals
         scored = goals if things is None else goals & family.about(things)
-        held, clear = data.holds[name], data.holds[name] | data.fails[name]
-        kept = (held[:, goals].sum(axis=1) <= 1) & clear.all(axis=1)
+        held, kept = data.holds[name], data.scorable(name)
         if not held[kept][:, scored].any():
             continue
         probabilities = _probabilities(images[torch.from_numpy(kept)], encoder, family)[..., scored]

@@ -23,7 +23,7 @@ class Request(NamedTuple):
     Attributes:
         num_frames: number of frames to train on.
         held_out_frames: number of frames to score on.
-        held_out_things: things that no training frame should show.
+        held_out_things: things that training does not name, nor show if the env can leave them out.
         seed: seed of the frames.
     """
 

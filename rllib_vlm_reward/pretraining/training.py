@@ -63,7 +63,7 @@ class Settings:
         weight_decay: weight decay of the matrices; embeddings, biases and norms have none.
         max_gradient_norm: larger gradients are scaled down to this norm.
         held_out_frames: number of frames to score on, from layouts that training never sees.
-        held_out_things: things that training neither shows nor names, such as "green ball".
+        held_out_things: things that training does not name, such as "green ball".
         seed: seed of play, batches and wordings. CLIPEncoder seeds the initial weights.
 
     Raises:
@@ -154,6 +154,7 @@ def train_clip(
         )
         rows, unseen = _training_rows(data, settings.held_out_things), settings.held_out_things
         held_out.check("held-out")
+        held_out.check_scorable()
         losses, seconds = _optimise(model, encoder, data, rows, settings, work, report)
         report(Progress("score", 0, 1, losses))
         if _is_new(encoder):
@@ -193,6 +194,7 @@ def score_clip(source: Source, folder: Path, *, report: Report = lambda progress
     Raises:
         CheckpointError: the folder holds no CLIP that :func:`train_clip` wrote, or has other
             weights than those of its ``metrics.json``.
+        ConfigError: the CLIP was trained on another source.
         LabelError: the captions cannot be scored.
     """
     file = folder / METRICS
@@ -204,6 +206,12 @@ def score_clip(source: Source, folder: Path, *, report: Report = lambda progress
     facts = json.loads(file.read_text())
     facts["known_words"] = facts.get("vocabulary", [])
     facts.setdefault("encoder", f"{facts.get('architecture')}/random")  # of an older version
+    trained_on = facts.get("source", source.facts())
+    if trained_on != source.facts():
+        raise ConfigError(
+            f"{folder}: got {source.facts()['options']} to score on, expected the source of the "
+            f"training as it was, {trained_on['options']}. Name that one, with the same data."
+        )
     weights = CLIPEncoder.load(str(folder), precision="fp32").fingerprint
     if weights != facts["fingerprint"]:
         raise CheckpointError(
@@ -220,6 +228,7 @@ def score_clip(source: Source, folder: Path, *, report: Report = lambda progress
             settings.request, work.folder, lambda *parts: report(Progress(*parts))
         )
         held_out.check("held-out")
+        held_out.check_scorable()
         scores = _write_scores(folder, source, held_out, unseen, facts)
         work.finish()
     return scores

@@ -85,6 +85,9 @@ def largest_changes(exact: Tensor, low: Tensor) -> float:
         >>> scores = torch.tensor([[0.25, 0.5], [0.0, 1.0]])
         >>> largest_changes(scores, scores + torch.tensor([[0.5, 0.0], [0.25, 0.25]]))
         0.375
+        >>> largest_changes(scores, torch.full((2, 2), torch.nan))
+        inf
     """
-    # RewardModel.score raises an error for a score that is not finite.
-    return float((exact - low).float().abs().nan_to_num(0.0).amax(dim=1).mean())
+    changes = (exact - low).float().abs().nan_to_num(torch.inf)  # fp16 may overflow
+    changes[~exact.isfinite()] = 0.0  # RewardModel.score raises an error for such a score
+    return float(changes.amax(dim=1).mean())

@@ -16,6 +16,7 @@ from ray.rllib.utils import force_list
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import custom_data
+from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.pipeline import (
     attach_pieces,
     embedding_piece,
@@ -122,7 +123,10 @@ class Evaluator:
         self._algorithm = algorithm
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
-        attach_pieces(self._runner, piece.pool.name, piece.run, evaluates=True)
+        precisions = callbacks_of(algorithm).precisions
+        attach_pieces(
+            self._runner, piece.pool.name, piece.run, precisions=precisions, evaluates=True
+        )
         self._reports_success = False
         self._weights = weights_piece(self._runner)
         training, total = len(piece.config.training_goals), len(piece.config.goal_set)

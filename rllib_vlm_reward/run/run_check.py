@@ -70,7 +70,13 @@ def _score_a_step(algorithm: Algorithm) -> list[ScoredFrame]:
     runner = kind(config=config, worker_index=0)
     try:
         driver_piece, piece = reward_piece(algorithm.env_runner), reward_piece(runner)
-        attach_pieces(runner, driver_piece.pool.name, driver_piece.run, evaluates=True)
+        attach_pieces(
+            runner,
+            driver_piece.pool.name,
+            driver_piece.run,
+            precisions=callbacks_of(algorithm).precisions,
+            evaluates=True,
+        )
         recorder = Recorder()
         piece.record(recorder)
         runner.sample(num_timesteps=1, explore=False)

@@ -21,7 +21,7 @@ def env_runner(ppo, red_pool):
     def make(vlm, env=painted.PaintedEnv, **env_runners):
         config = add_vlm_reward(ppo(env, **env_runners), vlm)
         runner = SingleAgentEnvRunner(config=config)
-        attach_pieces(runner, "red", "this run")
+        attach_pieces(runner, "red", "this run", precisions={})
         return runner
 
     return make

@@ -54,7 +54,7 @@ def runner_of(vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", 
         .rl_module(model_config={"fcnet_hiddens": [8], "conv_filters": [[4, 16, 16]]})
     )
     runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
-    attach_pieces(runner, "red", "this run")
+    attach_pieces(runner, "red", "this run", precisions={})
     return runner
 
 

@@ -57,6 +57,6 @@ def test_a_registered_env_can_be_made_in_the_forks_of_an_async_vector_env(
     vlm = vlm_config(mode="synchronous", threshold=0.5, early_end=True)
     config = add_vlm_reward(ppo("painted", gym_env_vectorize_mode="async"), vlm)
     runner = SingleAgentEnvRunner(config=config)
-    attach_pieces(runner, "red", "this run")
+    attach_pieces(runner, "red", "this run", precisions={})
     assert runner.sample()
     runner.stop()

@@ -21,7 +21,7 @@ def sample(vlm_config, env_runner):
             vlm, env=env, num_envs_per_env_runner=sub_envs, rollout_fragment_length=60 // sub_envs
         )
         runner.worker_index = 2
-        attach_pieces(runner, "red", "this run")
+        attach_pieces(runner, "red", "this run", precisions={})
         return lambda: runner.sample(random_actions=True)
 
     return begin

@@ -83,7 +83,7 @@ def test_it_serves_several_agents_by_their_own_observations(vlm_config, red_pool
     )
     vlm = vlm_config(frames={"source": path("from_observations")})
     runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
-    attach_pieces(runner, "red", "this run")
+    attach_pieces(runner, "red", "this run", precisions={})
     for episode in runner.sample(random_actions=True):
         for chunk in episode.agent_episodes.values():
             _, _, _, _, frames, goals = np.array(chunk.get_observations()).astype(int)[1:].T

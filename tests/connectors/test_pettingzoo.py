@@ -77,7 +77,7 @@ def runner_of(vlm, kind, **given):
         .rl_module(model_config={"fcnet_hiddens": [4]})
     )
     runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
-    attach_pieces(runner, "red", "this run")
+    attach_pieces(runner, "red", "this run", precisions={})
     return runner
 
 

@@ -1,5 +1,6 @@
 """The frames on which precisions are compared: an env runner plays them before it samples."""
 
+import contextlib
 import logging
 
 import numpy as np
@@ -15,6 +16,7 @@ from rllib_vlm_reward.connectors.pipeline import driver_pieces, reward_piece
 from rllib_vlm_reward.connectors.played_frames import play_frames
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.run.evaluator import Evaluator
 
 ONE_GOAL = {"goals": ["a square at the right edge"], "negatives": ["a square at the left edge"]}
 
@@ -87,7 +89,9 @@ def test_the_driver_measures_once_and_every_scorer_carries_the_choice(
             lambda runner: reward_piece(runner)._streams[None].scorer.precision
         )
         found += [it._streams[None].scorer.precision for it in driver_pieces(algorithm, VLMReward)]
-        assert len(found) == 2 + runners
+        with contextlib.closing(Evaluator(algorithm)) as evaluator:
+            found.append(reward_piece(evaluator._runner)._streams[None].scorer.precision)
+        assert len(found) == 3 + runners
         assert set(found) == {"bf16"}
         (stats,) = callbacks_of(algorithm)._pool.stats()
         before = stats["frames"]

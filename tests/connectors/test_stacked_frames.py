@@ -33,7 +33,7 @@ def play(vlm, frames, fragments=6, **env_runners):
         .rl_module(rl_module_spec=GOAL_CONDITIONED, model_config={"stacked_frames": frames})
     )
     runner = SingleAgentEnvRunner(config=add_vlm_reward(config, vlm))
-    attach_pieces(runner, "red", "this run")
+    attach_pieces(runner, "red", "this run", precisions={})
     return runner, [episode for _ in range(fragments) for episode in runner.sample()]
 
 
@@ -97,6 +97,14 @@ def test_a_piece_that_rewrites_the_stack_is_an_error(vlm_config, red_pool):
     vlm = vlm_config(goal_embedding=True, frames={"source": "obs"})
     with pytest.raises(ConfigError, match="Remove the env-to-module connectors that rewrite"):
         play(vlm, 2, env_to_module_connector=lambda env, spaces, device: [Halved()])
+
+
+def test_a_number_beside_the_modules_own_settings_counts(vlm_config):
+    spec = RLModuleSpec(module_class=GoalConditionedModule, model_config={"patch_size": 8})
+    given = {"rl_module_spec": spec, "model_config": {"stacked_frames": 0}}
+    config = PPOConfig().environment(Filmed).rl_module(**given)
+    with pytest.raises(ConfigError, match="got stacked_frames 0"):
+        add_vlm_reward(config, vlm_config(goal_embedding=True, frames={"source": "obs"}))
 
 
 @pytest.mark.parametrize("frames", [0, "four", 2.0])

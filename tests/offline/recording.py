@@ -49,7 +49,7 @@ def record(folder, vlm=None, *, samples=8, mode="complete_episodes", **offline_d
         add_vlm_reward(config, vlm)
     runner = OfflineSingleAgentEnvRunner(config=config)
     if vlm is not None:
-        attach_pieces(runner, "local", "a run")
+        attach_pieces(runner, "local", "a run", precisions={})
     size = {"num_episodes": 3} if mode == "complete_episodes" else {"num_timesteps": 21}
     sampled = [e for _ in range(samples) for e in runner.sample(random_actions=True, **size)]
     runner.stop()

@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from rllib_vlm_reward.errors import FrameError, GoalError, LabelError
+from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.pretraining import FolderSource, Settings, score_clip, train_clip
 from rllib_vlm_reward.pretraining.sources import Request
@@ -121,6 +121,10 @@ def test_a_clip_learns_the_folder_and_is_scored_again(folder, tiny_clip, tmp_pat
     ]
     assert score_clip(source, output) == scores
     assert (output / "model_card.md").read_text() == card
+    table = (folder / "captions.csv").read_text()
+    (folder / "captions.csv").write_text(table.replace("red", "rot", 1))
+    with pytest.raises(ConfigError, match="expected the source of the training as it was"):
+        score_clip(FolderSource(folder), output)
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,12 @@ def test_frames_without_any_true_statement_are_an_error(data):
     nothing = {name: np.zeros_like(mask) for name, mask in data.holds.items()}
     with pytest.raises(LabelError, match="no statement holds in any of 2 frames"):
         dataclasses.replace(data, holds=nothing).weights(np.arange(2))
+
+
+def test_frames_that_cannot_be_scored_are_an_error_before_training(data):
+    data.check_scorable()
+    unclear = dataclasses.replace(
+        data, fails={name: np.zeros_like(mask) for name, mask in data.fails.items()}
+    )
+    with pytest.raises(LabelError, match=r"have unclear ones, expected a frame with one true"):
+        unclear.check_scorable()

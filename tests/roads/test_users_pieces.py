@@ -141,7 +141,7 @@ def shown(vlm_config, red_pool):
             .rl_module(model_config={"fcnet_hiddens": [8]})
         )
         runner = SingleAgentEnvRunner(config=add_vlm_reward(config, vlm_config(**changes)))
-        attach_pieces(runner, "red", "this run")
+        attach_pieces(runner, "red", "this run", precisions={})
         episodes = [episode for _ in range(fragments) for episode in runner.sample()]
         columns = [np.array(episode.get_observations())[:, -num_rewards:] for episode in episodes]
         for episode in episodes:
