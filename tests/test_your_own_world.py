@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 from pages import ROOT, code_of, commands, files_of
@@ -37,7 +38,12 @@ def run(command, folder, **changes):
     env = {key: it for key, it in os.environ.items() if key != "RAY_ADDRESS"}
     program = str(Path(sys.executable).with_name(words[0]))
     done = subprocess.run(
-        [program, *words[1:]], cwd=folder, env=env, capture_output=True, text=True, timeout=900
+        [*fork_server.python(), program, *words[1:]],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert not done.returncode, done.stderr[-3000:]
     return done.stdout
