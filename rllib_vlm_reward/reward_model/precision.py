@@ -88,6 +88,7 @@ def largest_changes(exact: Tensor, low: Tensor) -> float:
         >>> largest_changes(scores, torch.full((2, 2), torch.nan))
         inf
     """
-    changes = (exact - low).float().abs().nan_to_num(torch.inf)  # fp16 may overflow
+    changes = (exact - low).float().abs()
+    changes = changes.nan_to_num(nan=torch.inf, posinf=torch.inf)  # fp16 may overflow
     changes[~exact.isfinite()] = 0.0  # RewardModel.score raises an error for such a score
     return float(changes.amax(dim=1).mean())

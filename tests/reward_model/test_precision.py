@@ -57,6 +57,14 @@ def test_a_change_is_a_frames_largest_one_on_average():
     assert largest_changes(exact, exact) == 0
 
 
-def test_a_score_that_is_not_finite_is_not_a_change():
-    low = torch.tensor([[float("nan"), 0.0], [0.0, 0.5]])
-    assert largest_changes(torch.zeros(2, 2), low) == pytest.approx(0.5 / 2)
+def test_a_score_that_is_not_finite_in_fp32_is_not_a_change():
+    exact = torch.tensor([[float("nan"), 0.0], [0.0, 0.0]])
+    for odd in (float("nan"), float("inf"), 1.0):
+        low = torch.tensor([[odd, 0.0], [0.0, 0.5]])
+        assert largest_changes(exact, low) == pytest.approx(0.5 / 2)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_score_that_overflows_is_the_largest_change(odd):
+    low = torch.tensor([[odd, 0.0], [0.0, 0.5]])
+    assert largest_changes(torch.zeros(2, 2), low) == float("inf")
