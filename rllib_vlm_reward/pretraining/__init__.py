@@ -1,9 +1,9 @@
 """Trains a CLIP on frames for which the true statements are known, of any world.
 
-    world ─ play ─ sources: frames and captions ─ training: contrast ─ scores ─ card
+    world ─ recorded_play ─ sources: frames and captions ─ training: contrast ─ scores ─ card
 
 * :mod:`world`: an env that brings captions, and who plays it;
-* :mod:`play`: plays it, and keeps the frames;
+* :mod:`recorded_play`: plays it, and keeps the frames;
 * :mod:`captioned`: frames, which statements hold in them, and draws from them;
 * :mod:`sources`: where a training's frames come from;
 * :mod:`image_folder`: frames from a folder of images with a table of captions;

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.goals import Template
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.recorded_play import play
 from rllib_vlm_reward.pretraining.world import World
 
 __all__ = ["EnvSource", "Material", "Request", "Source"]

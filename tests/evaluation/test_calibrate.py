@@ -17,7 +17,7 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled, unseen_goals
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.recorded_play import play
 from rllib_vlm_reward.pretraining.world import World
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.model import RewardModel

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rllib_vlm_reward.pretraining.play import play
+from rllib_vlm_reward.pretraining.recorded_play import play
 from rllib_vlm_reward.pretraining.world import World
 
 ROOMS = "rllib_vlm_reward/Rooms-v0"

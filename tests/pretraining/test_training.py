@@ -183,7 +183,8 @@ def test_a_named_model_of_open_clip_is_fine_tuned(tmp_path):
     model = open_clip.create_model("ViT-S-32-alt", load_weights=False)
     torch.save(model.state_dict(), weights)
     settings = Settings(num_frames=60, steps=1, batch_size=2, held_out_frames=100)
-    lamp = EnvSource("test_play.Lamp")  # of two statements: open_clip's own texts have 77 tokens
+    # Of two statements: open_clip's own texts have 77 tokens.
+    lamp = EnvSource("test_recorded_play.Lamp")
     train_clip(f"ViT-S-32-alt/{weights}", lamp, tmp_path / "fine", settings)
     encoder = CLIPEncoder.load(str(tmp_path / "fine"), precision="fp32")
     assert (encoder.embed_dim, encoder.image_size) == (256, (224, 224))

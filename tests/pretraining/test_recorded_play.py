@@ -8,7 +8,7 @@ import pytest
 
 from rllib_vlm_reward import Captions, Template
 from rllib_vlm_reward.errors import ConfigError, FrameError, LabelError
-from rllib_vlm_reward.pretraining.play import CAPTIONS, FRAMES, play
+from rllib_vlm_reward.pretraining.recorded_play import CAPTIONS, FRAMES, play
 from rllib_vlm_reward.pretraining.world import World
 
 
