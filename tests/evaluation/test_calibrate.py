@@ -46,7 +46,7 @@ def place(tmp_path_factory):
         for held in played.holds["place"]
     ]
     goals = sorted({text for texts in said for text in texts})
-    asked = [str(rng.choice(texts if texts and rng.random() < 0.5 else goals)) for texts in said]
+    asked = [str(rng.choice(texts if texts and rng.random() < 0.46 else goals)) for texts in said]
     frames = LabelledFrames.of(
         [encode(frame) for frame in played.frames],
         asked,
@@ -87,7 +87,7 @@ def test_a_precision_of_95_percent_holds_in_fresh_episodes(place, scores):
         inside.append(fresh.high >= 0.95)
     assert all(inside)
     assert np.mean(np.array(reached) >= 0.95) >= 0.8
-    assert (scores[labels] > found).mean() < 0.8  # the target bites
+    assert (scores[labels] > found).mean() < 0.6  # the target bites
 
 
 def test_its_figures_are_those_of_the_frames(place, reward, scores):
