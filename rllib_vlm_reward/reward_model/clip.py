@@ -42,7 +42,7 @@ from rllib_vlm_reward.reward_model.spec import (
     METRICS,
     Spec,
     checkpoint_errors,
-    embedded_names,
+    shipped_names,
     without_warning,
 )
 from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct, unknown_words
@@ -158,7 +158,7 @@ class CLIPEncoder(Encoder):
         Args:
             spec: ``"ARCH/TAG"`` (open_clip's pretrained weights), ``"ARCH/PATH"`` (a local
                 ``.safetensors``, ``.pt``, ``.pth`` or ``.bin``), a folder in open_clip's layout,
-                the name of an embedded CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
+                the name of a shipped CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
                 (``"FOLDER/random"``), whose weights are drawn from a fixed seed.
             device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             precision: ``fp32``, ``bf16`` or ``fp16`` for the image tower's weights and
@@ -507,13 +507,13 @@ def _look_up(text: str) -> Spec:
     config = open_clip.get_model_config(spec.model)
     if config is None:
         _check_hub_id(text)
-        names = [*open_clip.list_models(), *embedded_names()]
+        names = [*open_clip.list_models(), *shipped_names()]
         close = difflib.get_close_matches(spec.model, names, n=3, cutoff=0.4)
         hint = f"Did you mean one of {close}?" if close else "Correct the name or the path."
         raise CheckpointError(
             f"encoder {text!r}: open_clip has no architecture {spec.model!r}, and there is no "
-            f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an "
-            f"embedded CLIP of {embedded_names()}. {hint} An architecture that "
+            f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or a "
+            f"shipped CLIP of {shipped_names()}. {hint} An architecture that "
             "open_clip.add_model_config added is known to that process alone, not to reward "
             f"actors: give a folder with {' and '.join(LAYOUT)}."
         )

@@ -64,7 +64,7 @@ def scores(place, reward):
 
 @pytest.fixture(scope="module")
 def reward(place):
-    """The poorer embedded CLIP's reward of these goals."""
+    """The poorer shipped CLIP's reward of these goals."""
     return VLMRewardConfig(
         encoder="small", goals=place[1], negatives=[NOTHING], num_negatives=50, threshold=0.5
     )
