@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,13 @@ class RunFolder:
             )
         write_text(self._config, experiment.to_yaml())
         self._board = SummaryWriter(str(self.path), purge_step=self._next_step())
+        self._report_failed_thread = threading.excepthook
+        threading.excepthook = self._report_other_thread
+
+    def _report_other_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """Leave out the thread that writes TensorBoard's file: the next call raises its error."""
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            self._report_failed_thread(failed)
 
     def _nothing_to_resume(self) -> FileNotFoundError:
         return FileNotFoundError(
@@ -207,6 +215,7 @@ class RunFolder:
         try:
             self._board.close()
         finally:
+            threading.excepthook = self._report_failed_thread
             self._lock.release()
 
 

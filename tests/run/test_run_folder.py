@@ -1,11 +1,14 @@
 import contextlib
 import copy
 import dataclasses
+import queue
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.monitoring import metric_names as names
@@ -252,3 +255,31 @@ def test_changes_name_the_key_with_what_it_was_and_is_now():
         "seed (was 0, now 1)",
         "training.gamma (was 0.9, now 0.8)",
     ]
+
+
+class FullDisk:
+    """Where TensorBoard's thread writes."""
+
+    def write(self, data):
+        raise OSError("File too large")
+
+
+def failed(thread):
+    thread.start()
+    thread.join()
+
+
+def test_the_error_of_tensorboards_thread_is_not_shown_twice(tmp_path, monkeypatch):
+    """The next call of the writer raises it; other threads' errors are shown."""
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    with opened(tmp_path / "run"):
+        items = queue.Queue()
+        items.put(b"event")
+        writer = event_file_writer._AsyncWriterThread(items, FullDisk(), flush_secs=1)
+        failed(writer)
+        assert isinstance(writer.exception, OSError)
+        assert not shown
+        failed(threading.Thread(target=lambda: {}["of a user"]))
+        assert [each.exc_type for each in shown] == [KeyError]
+    assert threading.excepthook == shown.append
