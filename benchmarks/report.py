@@ -38,7 +38,7 @@ def parser(
 
 
 def encoder_of(model: str) -> str:
-    """Return an encoder for VLMRewardConfig: an embedded CLIP, or one with random weights."""
+    """Return an encoder for VLMRewardConfig: a shipped CLIP, or one with random weights."""
     return model if model in SHAPES or "/" in model else f"{model}/random"
 
 

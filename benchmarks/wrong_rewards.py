@@ -20,11 +20,11 @@ Frames = npt.NDArray[np.uint8]
 Infos = Sequence[Mapping[str, Any]]
 CLIPS = Path(spec.__file__).parent / "checkpoints"
 Weights = dict[str, torch.Tensor]
-Wrong = Callable[[str, int], Weights]  # from the name of an embedded CLIP, and a seed
+Wrong = Callable[[str, int], Weights]  # from the name of a shipped CLIP, and a seed
 
 
 def trained(clip: str, seed: int = 0) -> Weights:
-    """Return the weights that an embedded CLIP ships with."""
+    """Return the weights that a shipped CLIP ships with."""
     return dict(safetensors.torch.load_file(CLIPS / clip / "open_clip_model.safetensors"))
 
 
@@ -58,7 +58,7 @@ def blind(clip: str, seed: int = 0) -> Weights:
 
 
 def save_clip(clip: str, weights: Weights, folder: Path) -> str:
-    """Write a CLIP with the architecture of an embedded one; return its folder."""
+    """Write a CLIP with the architecture of a shipped one; return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(CLIPS / clip / "open_clip_config.json", folder)
     given = {name: each.contiguous().clone() for name, each in weights.items()}

@@ -25,6 +25,7 @@ FEWER = {
     "grid_search([1e-3, 3e-4])": "grid_search([1e-3])",
     "num_samples=2": "num_samples=1",
     '"env_steps": 256': '"env_steps": 64',
+    '"RN50/random"': '"small/random"',  # as random, and smaller
 }
 
 

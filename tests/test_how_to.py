@@ -1,15 +1,11 @@
 """docs/from-env-to-sweep.md from top to bottom: its files in an empty folder, with fewer steps."""
 
 import csv
-import os
 import re
 import runpy
-import subprocess
-import sys
-from pathlib import Path
 
-import fork_server
 import pytest
+import readers
 from pages import ROOT, files_of
 
 from rllib_vlm_reward import CurriculumConfig, Experiment
@@ -83,16 +79,8 @@ def test_the_curriculum_prefers_what_is_half_known(folder):
 
 
 def test_the_run_leaves_what_the_page_lists(folder):
-    # In a process that finds the env and the curriculum by the folder alone.
-    found = {key: it for key, it in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
-    program = str(Path(sys.executable).with_name("rllib-vlm-reward"))
-    output = subprocess.run(
-        [*fork_server.python(), program, "train", "run.yaml", "--output", "runs/first"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=found,
-    ).stdout
+    words = ("train", "run.yaml", "--output", "runs/first")
+    output = readers.run("rllib-vlm-reward", *words, folder=folder)
     _, table = PAGE.split("| in `runs/first` | content |")
     named = re.findall(r"`([\w.]+\.(?:gif|png|json|jsonl|yaml)|checkpoint)/?`", table[:1500])
     assert len(named) >= 7

@@ -2,33 +2,14 @@
 
 import ast
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import fork_server
 import pytest
+import readers
 from pages import ROOT, files_of
 
 FILES = files_of(ROOT / "docs" / "your-own-parts.md")
+PROGRAM = "rllib-vlm-reward"
 PARTS = ("WeightedCosine", "ColorEncoder", "left_half", "ColorRoom", "LeastPlayed", "margin")
-
-
-def command(*words, cwd):
-    """Run a command in a process that finds the parts by the folder alone; return its output."""
-    env = {key: it for key, it in os.environ.items() if key != "RAY_ADDRESS"}
-    program = str(Path(sys.executable).with_name("rllib-vlm-reward"))
-    done = subprocess.run(
-        [*fork_server.python(), program, *words],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert not done.returncode, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +30,7 @@ def test_each_part_is_one_class_or_function_of_at_most_30_lines():
 
 
 def test_a_run_trains_on_all_of_them(folder):
-    command("train", "run.yaml", "--output", "runs/mine", cwd=folder)
+    readers.run(PROGRAM, "train", "run.yaml", "--output", "runs/mine", folder=folder)
     summary = json.loads((folder / "runs" / "mine" / "summary.json").read_text())
     assert summary["encoder"] == "my_parts.ColorEncoder"
     assert summary["env_steps"] >= 128
@@ -62,9 +43,8 @@ def test_a_run_trains_on_all_of_them(folder):
 
 
 def test_evaluate_tells_the_metric(folder):
-    command(
-        "evaluate", "run.yaml", "--metric", "my_parts.margin", "--output", "runs/eval", cwd=folder
-    )
+    words = ("evaluate", "run.yaml", "--metric", "my_parts.margin", "--output", "runs/eval")
+    readers.run(PROGRAM, *words, folder=folder)
     (model,) = json.loads((folder / "runs" / "eval" / "evaluation.json").read_text())["candidates"]
     margin = model["all"]["my_parts.margin"]
     assert 0.1 < margin["value"] < 1.0

@@ -1,15 +1,11 @@
 """docs/your-own-world.md from top to bottom: its files and commands, with fewer steps."""
 
 import json
-import os
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
-import fork_server
 import numpy as np
 import pytest
+import readers
 from pages import ROOT, code_of, commands, files_of
 from PIL import Image
 
@@ -28,25 +24,14 @@ SMALL = {"--frames": "2000", "--held-out-frames": "600", "--steps": "150", "--ba
 
 
 def run(command, folder, **changes):
-    """Run a command of the page in a process that finds the world by the folder alone."""
-    words = shlex.split(command)
+    """Run a command of the page, with other values of some options."""
+    program, *words = shlex.split(command)
     for option, value in changes.items():
         if option in words:
             words[words.index(option) + 1] = value
         else:
             words += [option, value]
-    env = {key: it for key, it in os.environ.items() if key != "RAY_ADDRESS"}
-    program = str(Path(sys.executable).with_name(words[0]))
-    done = subprocess.run(
-        [*fork_server.python(), program, *words[1:]],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert not done.returncode, done.stderr[-3000:]
-    return done.stdout
+    readers.run(program, *words, folder=folder)
 
 
 @pytest.fixture(scope="module")

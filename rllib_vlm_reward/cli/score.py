@@ -88,7 +88,8 @@ def score_command(
     Examples:
 
     ```
-    rllib-vlm-reward score a.png --encoder base --goal "a ball" --goal "a key"
+    rllib-vlm-reward score a.png --encoder base \\
+        --goal "the agent is carrying a ball" --negative "the agent is carrying nothing"
     rllib-vlm-reward score *.png --config quickstart --json
     ```
     """

@@ -24,7 +24,7 @@ def train_clip_command(
         str,
         typer.Argument(
             help="What is trained: NAME/random or FOLDER/random starts from nothing, with the "
-            "architecture of an embedded CLIP or of a folder with open_clip_config.json. Any other "
+            "architecture of a shipped CLIP or of a folder with open_clip_config.json. Any other "
             "encoder of a run, such as ViT-B-32/openai or a folder, is fine-tuned.",
             metavar="ENCODER",
         ),

@@ -15,7 +15,8 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import goal_text
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, GOAL_TEXT, SHOWN_GOAL
 from rllib_vlm_reward.errors import CheckpointError, GoalError
-from rllib_vlm_reward.reward_model.encoder import Encoder, checked, load_encoder
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder, checked, load_encoder
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["GoalEmbedding"]
@@ -188,6 +189,9 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def _encode(self, prompt: str) -> npt.NDArray[np.float32]:
         """Embed a prompt with the CLIP in this process."""
+        # Warns of a text that the CLIP was never taught.
+        goals = GoalSet.from_texts([prompt], num_negatives=0)
+        check_encoder(self.config.encoder, goals=[goals])
         if self._encoder is None:
             self._encoder = self._load_encoder(prompt)
         self._encoder.check_texts([prompt])

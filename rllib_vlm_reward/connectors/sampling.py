@@ -47,12 +47,14 @@ class Sampling:
         self._dropped = 0
         self._without = 0.0  # training seconds without a new step
         self._looked_at: float | None = None  # None between two iterations
+        self._lost_before: set[str] = set()  # nodes, by Ray's id
 
     def look_before_each_step(self, algorithm: Algorithm, pool: RewardPool) -> None:
         """Call :meth:`look` before each training step of the algorithm.
 
         RLlib 2.60 has no callback there. It calls the public ``restore_env_runners`` before each.
         """
+        self._lost_before = {*_lost_nodes()}
         restore = algorithm.restore_env_runners
 
         def look_and_restore(env_runner_group: EnvRunnerGroup) -> list[int]:
@@ -145,9 +147,10 @@ class Sampling:
             )
         except PoolError as error:
             missing.append(f"no reward actor answers ({error})")
-        lost = [node["NodeManagerAddress"] for node in ray.nodes() if not node["Alive"]]
+        lost = [at for node, at in _lost_nodes().items() if node not in self._lost_before]
         if lost:
-            missing.append(f"the cluster lost {len(lost)} nodes ({', '.join(lost)})")
+            nodes = "a node" if len(lost) == 1 else f"{len(lost)} nodes"
+            missing.append(f"the cluster lost {nodes} ({', '.join(lost)})")
         return (
             f"training stands still: nothing was sampled for {self._without:.0f} s of training, "
             f"after {self._steps} env steps, expected new steps within stalled_seconds="
@@ -156,6 +159,11 @@ class Sampling:
             "env is only slow, raise vlm_reward.stalled_seconds."
             + "".join(f"\nAn env runner failed:\n{text}" for text in self._failures)
         )
+
+
+def _lost_nodes() -> dict[str, str]:
+    """Return the addresses of the nodes that Ray's cluster ever lost, by the node's id."""
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if not node["Alive"]}
 
 
 def _answer(_: EnvRunner) -> bool:

@@ -3,6 +3,7 @@
 from rllib_vlm_reward.goals.goal_set import CURRICULUM_FIELDS, Goal, GoalSet, expand_goals
 from rllib_vlm_reward.goals.grammar import Grammar, HeldOut, Split
 from rllib_vlm_reward.goals.template import Template
+from rllib_vlm_reward.goals.wordings import wordings
 
 __all__ = [
     "CURRICULUM_FIELDS",
@@ -13,4 +14,5 @@ __all__ = [
     "Split",
     "Template",
     "expand_goals",
+    "wordings",
 ]

@@ -274,7 +274,8 @@ class GoalSet:
             near = f"The closest is {close[0]!r}." if close else f"The goals are {self.excerpt}."
             raise GoalError(
                 f"goal set: got the unknown goal {text!r}, expected one of {len(self)} goals. "
-                f"{near} Correct it, add it to the goals, or let the env choose among the goals."
+                f"{near} Correct it, add it to the goals, or make the env choose "
+                "among the goals, by its env_config or by a curriculum."
             ) from None
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.goals import wordings
 
 __all__ = ["CaptionedFrames", "Family", "Mask"]
 

@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow.parquet
 from pyarrow import ArrowException
 
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.evaluation.images import read_image
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.goals import Template
+from rllib_vlm_reward.goals import Template, wordings
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family, Mask
 from rllib_vlm_reward.pretraining.sources import Material, Report, Request
 

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rllib_vlm_reward.envs.captions import Captions, wordings
+from rllib_vlm_reward.envs.captions import Captions
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.goals import Template
+from rllib_vlm_reward.goals import Template, wordings
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family, Mask
 from rllib_vlm_reward.pretraining.world import World
 

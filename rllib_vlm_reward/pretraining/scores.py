@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rllib_vlm_reward.envs.captions import wordings
+from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.precision_recall import average_precision
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family

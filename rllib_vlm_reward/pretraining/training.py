@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 from torch.utils.flop_counter import FlopCounterMode
 
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import CheckpointError, ConfigError
 from rllib_vlm_reward.files import FolderLock, replaced_file, write_text
+from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family, Mask
 from rllib_vlm_reward.pretraining.card import write_card
 from rllib_vlm_reward.pretraining.scores import Scores, score_families

@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 from rllib_vlm_reward.errors import CheckpointError, RewardError
 from rllib_vlm_reward.files import replaced_file, write_text
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.goals import GoalSet, wordings
 from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction
 from rllib_vlm_reward.reward_model.fetching import (
     check_tokenizer,
@@ -42,7 +42,7 @@ from rllib_vlm_reward.reward_model.spec import (
     METRICS,
     Spec,
     checkpoint_errors,
-    embedded_names,
+    shipped_names,
     without_warning,
 )
 from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct, unknown_words
@@ -158,7 +158,7 @@ class CLIPEncoder(Encoder):
         Args:
             spec: ``"ARCH/TAG"`` (open_clip's pretrained weights), ``"ARCH/PATH"`` (a local
                 ``.safetensors``, ``.pt``, ``.pth`` or ``.bin``), a folder in open_clip's layout,
-                the name of an embedded CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
+                the name of a shipped CLIP, ``"hf-hub:ORG/NAME"``, or ``"ARCH/random"``
                 (``"FOLDER/random"``), whose weights are drawn from a fixed seed.
             device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             precision: ``fp32``, ``bf16`` or ``fp16`` for the image tower's weights and
@@ -365,7 +365,7 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     parsed = _look_up(spec)
     if not _tokenizes_alone(parsed):
         return
-    warning = _unknown_words(parsed, goals)
+    warning = _unknown_words(parsed, goals) or _unknown_statement(parsed, goals)
     if warning:
         _warn_once(warning)
     tokenizer = Tokenizer(_tokenizer(parsed))
@@ -387,6 +387,33 @@ def _unknown_words(spec: Spec, goals: GoalSet) -> str:
         "words of its model card, an open_clip model such as ViT-B-32/laion2b_s34b_b79k, or a CLIP "
         "of your own."
     )
+
+
+def _unknown_statement(spec: Spec, goals: GoalSet) -> str:
+    """Return a warning about a statement that the model was never taught; "" if there is none.
+
+    A small CLIP that learnt "the agent is carrying a red ball" gives any score to "a red ball".
+    """
+    families = _metrics(spec).get("statements")
+    if not isinstance(families, dict):
+        return ""
+    statements = (statement for family in families.values() for statement in family)
+    taught = {_read(text) for statement in statements for text in wordings(statement)}
+    unknown = [text for text in goals.statements if _read(text) not in taught]
+    if not unknown:
+        return ""
+    (close,) = difflib.get_close_matches(_read(unknown[0]), taught, n=1, cutoff=0)
+    more = f" and {len(unknown) - 1:,} more statements" if len(unknown) > 1 else ""
+    return (
+        f"encoder {spec.text!r} knows the words of {unknown[0]!r}{more}, but was never taught the "
+        "whole statement, so its scores may have no meaning. Write statements as its model card "
+        f"does, such as {close!r}, or use another encoder."
+    )
+
+
+def _read(text: str) -> str:
+    """Return a text without what the tokenizer does not read."""
+    return " ".join(text.lower().split())
 
 
 @functools.lru_cache  # a command checks goals before it plays an env, and again with the model
@@ -507,13 +534,13 @@ def _look_up(text: str) -> Spec:
     config = open_clip.get_model_config(spec.model)
     if config is None:
         _check_hub_id(text)
-        names = [*open_clip.list_models(), *embedded_names()]
+        names = [*open_clip.list_models(), *shipped_names()]
         close = difflib.get_close_matches(spec.model, names, n=3, cutoff=0.4)
         hint = f"Did you mean one of {close}?" if close else "Correct the name or the path."
         raise CheckpointError(
             f"encoder {text!r}: open_clip has no architecture {spec.model!r}, and there is no "
-            f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or an "
-            f"embedded CLIP of {embedded_names()}. {hint} An architecture that "
+            f"folder {text!r}. Expected 'ARCHITECTURE/TAG', 'ARCHITECTURE/FILE', a folder, or a "
+            f"shipped CLIP of {shipped_names()}. {hint} An architecture that "
             "open_clip.add_model_config added is known to that process alone, not to reward "
             f"actors: give a folder with {' and '.join(LAYOUT)}."
         )

@@ -19,7 +19,7 @@ __all__ = [
     "METRICS",
     "Spec",
     "checkpoint_errors",
-    "embedded_names",
+    "shipped_names",
     "without_warning",
 ]
 
@@ -27,7 +27,7 @@ HUB = "hf-hub:"
 METRICS = "metrics.json"  # what train-clip writes about its CLIP
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
 _CONFIG, _WEIGHTS = LAYOUT[0], (LAYOUT[1], "open_clip_pytorch_model.bin")
-_EMBEDDED = Path(__file__).parent / "checkpoints"
+_SHIPPED = Path(__file__).parent / "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ my/clip.pt in ...
             return cls(text, text, text)
         _refuse_config(text)
         bare = text.removesuffix("/random")
-        folder = _EMBEDDED / bare if bare in embedded_names() else _path(bare, text)
+        folder = _SHIPPED / bare if bare in shipped_names() else _path(bare, text)
         # os.path, unlike Path, accepts a name that is too long for a file.
         if bare != text and os.path.isfile(folder / _CONFIG):
             _check_config(folder, text)
@@ -84,9 +84,9 @@ my/clip.pt in ...
         return cls(text, model, weights)
 
 
-def embedded_names() -> list[str]:
+def shipped_names() -> list[str]:
     """Return the names of the CLIPs that ship with this package."""
-    return sorted(config.parent.name for config in _EMBEDDED.glob(f"*/{_CONFIG}"))
+    return sorted(config.parent.name for config in _SHIPPED.glob(f"*/{_CONFIG}"))
 
 
 def _path(given: str, text: str) -> Path:

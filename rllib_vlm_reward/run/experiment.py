@@ -90,9 +90,8 @@ class Policy(Section, place="policy"):
     """The RLModule.
 
     Attributes:
-        module: import path of the class; None takes RLlib's default for the observation space,
-            with ``model_config``, or that of this package for uint8 frames, which RLlib's do not
-            take.
+        module: import path of the class. None takes the one that a run without the section
+            ``policy`` has, with ``model_config``.
         model_config_: the ``model_config``, a mapping that the class reads. The classes of this
             package read ``hidden``, ``patch_size``, ``channels`` and ``stacked_frames``;
             ``GoalConditionedModule`` also reads ``memory``, ``lstm_size`` and ``max_seq_len``.
@@ -112,15 +111,16 @@ class Experiment(Section, place="the top level of a run"):
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
         seed: seed of envs, policy and learner.
-        environment, env_runners, training, learners, fault_tolerance, framework, reporting: keyword
-            arguments for the method with this name of RLlib's ``AlgorithmConfig``. ``env`` is a
+        environment: keyword arguments for ``AlgorithmConfig.environment`` of RLlib. ``env`` is a
             gymnasium id, or the import path of an env class or of a function that takes
             ``env_config`` and returns an env.
+        env_runners, training, learners, fault_tolerance, framework, reporting: keyword arguments
+            for the method with this name of RLlib's ``AlgorithmConfig``.
         multi_agent, evaluation, callbacks: keyword arguments for these methods. Give functions and
             classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, as
             import paths.
-        policy: the RLModule; None takes RLlib's default for the observation space, or that of this
-            package for uint8 frames.
+        policy: the RLModule. Without this section it is RLlib's default for the observation space,
+            or, for uint8 frames, which RLlib's modules do not take, one of this package.
         vlm_reward: the reward, see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
         curriculum: draws the goal of each episode, see :class:`.CurriculumConfig`; None lets the
             env choose.

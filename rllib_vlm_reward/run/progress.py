@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,6 +130,7 @@ def figures_of(runners: Mapping[str, Any]) -> tuple[Figures, dict[str, Figures]]
         >>> _, agents = figures_of({"vlm_reward": reward, "agent_episode_returns_mean": {"b": 1}})
         >>> agents["a"]["vlm_return_mean"], agents["b"]["ground_truth_return_mean"]
         (2.0, 1.0)
+        >>> figures_of({"vlm_reward": {"vlm_return_mean": float("nan")}})[0]["vlm_return_mean"]
     """
     reward = runners.get("vlm_reward", {})
     # RLlib 2.60 logs this for multi-agent envs only. It includes agents without a VLM reward.
@@ -142,8 +144,9 @@ def figures_of(runners: Mapping[str, Any]) -> tuple[Figures, dict[str, Figures]]
 
 
 def _figures(seen: Mapping[str, Any]) -> Figures:
-    values = {name: seen.get(name) for name in FIGURES}
-    return {name: None if value is None else float(value) for name, value in values.items()}
+    # RLlib 2.60 reports NaN where nothing was sampled.
+    values = {name: float(seen.get(name, math.nan)) for name in FIGURES}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, dict[str, Any]]:

@@ -34,6 +34,7 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
         title: title of the chart.
     """
     agents: list[str | None] = [*sorted({agent for row in history for agent in row.agents})]
+    drawn: list[float] = []
     figure, axes = plt.subplots(figsize=(8, 4.5 + 0.4 * len(agents)), layout="constrained")
     for index, agent in enumerate(agents or [None]):
         for name, style in _STYLES.items():
@@ -41,11 +42,14 @@ def save_curve(path: Path, history: Sequence[Progress], title: str) -> None:
             points = [(step, value) for step, value in values if value is not None]
             shade: dict[str, Any] = {"color": f"C{index}"} if agents else {}
             label = f"{agent or ''} {name.replace('_', ' ')}".strip()
+            drawn += [value for _, value in points]
             if points:
                 axes.plot(*zip(*points, strict=True), label=label, **style, **shade)
     axes.set(xlabel="env steps", ylabel="mean per episode", title=title)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.axhline(0, color="black", linewidth=0.5)
+    if drawn and min(drawn) >= 0 and max(drawn) <= 1:
+        axes.set_ylim(-0.03, 1.03)  # or noise around 0.1 would look like a trend
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=4 if len(agents) < 2 else 2, fontsize=8)
     with replaced_file(path) as fresh:

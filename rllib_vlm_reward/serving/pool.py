@@ -315,6 +315,15 @@ class RewardPool:
         answers = self._ask_all("failures").values()
         return list(dict.fromkeys(text for texts in answers for text in texts))
 
+    def cancel(self) -> None:
+        """Cancel all requests that are not answered. For a process that is about to end.
+
+        A process that Ray ends waits first for the answers to its calls (Ray 2.60). It would wait
+        for ever if an actor's node is lost, and no other node has room for the actor.
+        """
+        self._router.cancel()
+        self._roster.cancel()
+
     def close(self) -> None:
         """End the actors if this process started them. Idempotent.
 
@@ -393,7 +402,9 @@ class RewardPool:
         """Call a control method of all actors; return the answers by actor, if they come."""
         self._update_roster()
         refs = {getattr(actor, method).remote(*args): i for i, actor in self._roster.actors.items()}
-        ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
+        ready, late = ray.wait(list(refs), num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
+        for ref in late:
+            ray.cancel(ref)  # see cancel()
         answers, dead = {}, 0
         for ref in ready:
             try:

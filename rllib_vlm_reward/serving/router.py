@@ -159,15 +159,24 @@ class ActorClient:
         self._is_closed = False
         self._failures = 0
         self._location: Future[Any] | None = None
+        self._unanswered: dict[Future[Any], ray.ObjectRef] = {}
         self.is_local = False
         self.reported_waiting, self.reported_at = 0, 0.0
         self._locate()
 
     def call(self, method: str, *args: Any) -> Future[Any]:
         """Call a method of the actor through Ray."""
-        answer: Future[Any] = getattr(self.handle, method).remote(*args).future()
+        ref = getattr(self.handle, method).remote(*args)
+        answer: Future[Any] = ref.future()
+        self._unanswered[answer] = ref
+        answer.add_done_callback(self._unanswered.pop)
         answer.add_done_callback(self._wake)
         return answer
+
+    def cancel(self) -> None:
+        """Cancel the calls that the actor has not answered. They end with an error of Ray."""
+        for ref in [*self._unanswered.copy().values()]:
+            ray.cancel(ref)
 
     def score(self, request: Request, scorer: ray.ObjectRef) -> "ScoreAttempt":
         """Send one request.
@@ -326,6 +335,11 @@ class Router(LoadBalancer[ActorClient]):
         self.wake = Wake()
         self.retries = 0
 
+    def cancel(self) -> None:
+        """Cancel what was sent through Ray and is not answered."""
+        for client in self.clients.values():
+            client.cancel()
+
     def close(self) -> None:
         """Close the connections. Unanswered requests end with an error. Idempotent."""
         for client in self.clients.values():
@@ -348,10 +362,10 @@ class Roster:
         self._name, self._router = name, router
         self._node = ray.get_runtime_context().get_node_id()
         self._checked_at = time.monotonic()
-        self._loading: dict[int, tuple[ActorHandle, Future[Any]]] = {}
+        self._loading: dict[int, tuple[ActorClient, Future[Any]]] = {}
         self.actors: dict[int, ActorHandle] = {}
         for index, actor in enumerate(actors):
-            self._add(index, actor)
+            self._add(index, self._client(actor))
 
     def update(self) -> None:
         """Every few seconds, add new actors that have loaded their model, and remove dead ones."""
@@ -365,17 +379,25 @@ class Roster:
                 del self.actors[index]
         # An actor has its name before it has loaded its model.
         for index in running.keys() - self.actors.keys() - self._loading.keys():
-            self._loading[index] = running[index], running[index].describe.remote().future()
-        for index, (actor, loaded) in list(self._loading.items()):
+            client = self._client(running[index])
+            self._loading[index] = client, client.call("describe")
+        for index, (client, loaded) in list(self._loading.items()):
             if loaded.done():
                 del self._loading[index]
                 if loaded.exception() is None:
-                    self._add(index, actor)
+                    self._add(index, client)
 
-    def _add(self, index: int, actor: ActorHandle) -> None:
-        router = self._router
-        self.actors[index] = actor
-        router.add(index, ActorClient(actor, self._node, router.wake, router.located))
+    def cancel(self) -> None:
+        """Cancel what new actors were asked and have not answered."""
+        for client, _ in self._loading.values():
+            client.cancel()
+
+    def _client(self, actor: ActorHandle) -> ActorClient:
+        return ActorClient(actor, self._node, self._router.wake, self._router.located)
+
+    def _add(self, index: int, client: ActorClient) -> None:
+        self.actors[index] = client.handle
+        self._router.add(index, client)
 
 
 class Pending(Generic[T]):

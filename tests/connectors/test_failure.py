@@ -8,13 +8,16 @@ class Pool:
     """Keeps reports, as a pool's actors do."""
 
     def __init__(self):
-        self.reports = []
+        self.reports, self.is_cancelled = [], False
 
     def report_failure(self, text):
         self.reports.append(text)
 
     def failures(self):
         return self.reports
+
+    def cancel(self):
+        self.is_cancelled = bool(self.reports)  # after the report
 
 
 def raising(error):
@@ -30,6 +33,7 @@ def reported(error):
         ReportingSample(raising(error), lambda: pool, "this run")()
     assert Failure.of_run(pool, "another run") == []
     (failure,) = Failure.of_run(pool, "this run")
+    assert pool.is_cancelled
     return failure
 
 

@@ -100,3 +100,10 @@ def test_a_checkpoint_brings_the_embeddings_and_a_pool_takes_their_place(
     restored.restore_from_path(tmp_path / "piece")
     restored.embed(GOALS[0])
     assert len(red_pool.embedded) == asked + 4
+
+
+def test_a_new_goal_that_the_clip_was_never_taught_is_a_warning(vlm_config, caplog):
+    piece = GoalEmbedding(vlm_config(goal_embedding=True, encoder="small"), embed_dim=64)
+    assert piece.embed("pick up the striped ball").shape == (64,)
+    (record,) = caplog.records
+    assert "'small' was never taught the words ['pick', 'striped', 'up']" in record.getMessage()

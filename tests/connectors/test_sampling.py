@@ -25,9 +25,11 @@ class Training:
             num_healthy_remote_env_runners=lambda: self.healthy,
             foreach_env_runner=lambda *_, **options: [True] * self.answering,
         )
-        nodes = [{"Alive": True, "NodeManagerAddress": "10.0.0.1"}]
-        nodes += [{"Alive": False, "NodeManagerAddress": "10.0.0.2"}]
-        monkeypatch.setattr(sampling.ray, "nodes", lambda: nodes)
+        self.nodes = [
+            {"Alive": number > 1, "NodeID": f"{number}", "NodeManagerAddress": f"10.0.0.{number}"}
+            for number in (1, 2, 3)
+        ]
+        monkeypatch.setattr(sampling.ray, "nodes", lambda: self.nodes)
         self.sampling = sampling.Sampling(CONFIG, "run", lambda: self.now)
         self.sampling.look_before_each_step(self, self)
 
@@ -64,7 +66,7 @@ def training(monkeypatch):
 def test_a_stall_after_a_good_iteration_says_what_is_missing(training):
     training.iterate(5, sampled=64)
     training.iterate(60, dropped=1)
-    training.answering = 0
+    training.answering, training.nodes[1]["Alive"] = 0, False
     with pytest.raises(RewardError) as raised:
         training.iterate(60, dropped=2)
     for part in (
@@ -72,7 +74,7 @@ def test_a_stall_after_a_good_iteration_says_what_is_missing(training):
         "after 64 env steps",
         "1 of 2 env runners are healthy, and 0 answer",
         "1 of 2 reward actors answer (not pool/1)",
-        "lost 1 nodes (10.0.0.2)",
+        "lost a node (10.0.0.2)",  # the first had gone before the training
         "stalled_seconds=100",
     ):
         assert part in str(raised.value)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rllib_vlm_reward import Captions, Statements, Template
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.goals import wordings
 
 NAMES = ("cone", "duckie", "tree")
 TEMPLATES = {

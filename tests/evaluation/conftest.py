@@ -34,7 +34,7 @@ def few_resamples(monkeypatch):
 
 @pytest.fixture(scope="session")
 def quickstart():
-    """The quickstart's reward: Lift, 18 goals, the embedded CLIP "base"."""
+    """The quickstart's reward: Lift, 18 goals, the shipped CLIP "base"."""
     return Experiment.from_file(ROOT / "configs/quickstart.yaml").vlm_reward
 
 
@@ -53,7 +53,7 @@ def lift():
 
 @pytest.fixture(scope="session")
 def changed_clip(tmp_path_factory):
-    """Function of an embedded CLIP and other weights: the folder of a CLIP that has them."""
+    """Function of a shipped CLIP and other weights: the folder of a CLIP that has them."""
 
     def change(name, weights):
         return save_clip(name, weights, tmp_path_factory.mktemp("changed") / name)

@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import Calibration, Target, VLMRewardConfig
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.evaluation.calibrate import calibrate, choose_threshold, fit_temperature
 from rllib_vlm_reward.evaluation.cosines import Cosines
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled, unseen_goals
+from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.metrics.bootstrap import bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
 from rllib_vlm_reward.pretraining.recorded_play import play
@@ -64,7 +64,7 @@ def scores(place, reward):
 
 @pytest.fixture(scope="module")
 def reward(place):
-    """The poorer embedded CLIP's reward of these goals."""
+    """The poorer shipped CLIP's reward of these goals."""
     return VLMRewardConfig(
         encoder="small", goals=place[1], negatives=[NOTHING], num_negatives=50, threshold=0.5
     )

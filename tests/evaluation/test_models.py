@@ -99,8 +99,8 @@ def test_goals_are_checked_as_in_training_wherever_frames_are_scored(use, tmp_pa
     clip._warn_once.cache_clear()
     strange = SMALL.model_copy(update={"goals": ["a {ball|square}"]})
     USES[use](goal, strange, image)
-    (record,) = caplog.records
-    assert "'small' was never taught the words ['square']" in record.getMessage()
+    said = "'small' was never taught the words ['square']"
+    assert sum(said in record.getMessage() for record in caplog.records) == 1
     alike = SMALL.model_copy(update={"goals": ["a ball", "a Ball"]})
     with pytest.raises(GoalError, match="as the same tokens"):
         USES[use](goal, alike, image)

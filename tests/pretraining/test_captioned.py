@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import LabelError
+from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.pretraining.captioned import Family
 
 ALL = slice(None)

@@ -11,7 +11,7 @@ from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.pretraining.sources import Request
 from rllib_vlm_reward.pretraining.training import describe_texts
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
-from rllib_vlm_reward.reward_model.spec import embedded_names
+from rllib_vlm_reward.reward_model.spec import shipped_names
 from rllib_vlm_reward.reward_model.tokens import words_of
 
 FOLDER = Path(__file__).parents[2] / "rllib_vlm_reward" / "reward_model" / "checkpoints"
@@ -35,7 +35,7 @@ def claims(name):
 
 
 def test_small_base_and_house_ship():
-    assert {"small", "base", "house"} <= set(embedded_names())
+    assert {"small", "base", "house"} <= set(shipped_names())
     sizes = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     assert sizes < 25e6
 
@@ -44,7 +44,7 @@ def test_small_base_and_house_ship():
     "name",
     [
         pytest.param(name, marks=[pytest.mark.house] if name == "house" else [])
-        for name in embedded_names()
+        for name in shipped_names()
     ],
 )
 def test_scores_are_those_of_the_card(name, frames):
@@ -67,7 +67,7 @@ def test_base_can_be_paid_by():
     assert score["false_per_1000"] <= 0.1
 
 
-@pytest.mark.parametrize("name", embedded_names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_the_card_shows_the_metrics(name):
     card = (FOLDER / name / "model_card.md").read_text()
     for family, score in claims(name)["held_out"].items():
@@ -82,13 +82,13 @@ def test_the_card_shows_the_metrics(name):
     assert "Apache-2.0" in card
 
 
-@pytest.mark.parametrize("name", embedded_names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_the_card_says_how_long_a_text_may_be(name):
     length = CLIPEncoder.load(name, precision="fp32").context_length
     assert f"| longest text | {length} tokens" in (FOLDER / name / "model_card.md").read_text()
 
 
-ALL = [FOLDER / name for name in embedded_names()]
+ALL = [FOLDER / name for name in shipped_names()]
 ALL += sorted(FOLDER.parents[2].glob("tune_experiments/paper_clips/*/"))
 
 
@@ -102,7 +102,7 @@ def test_each_clip_carries_its_words_and_a_probe(folder):
     assert {*words_of([metrics["probe"]["text"]])} <= {*metrics["vocabulary"]}
 
 
-@pytest.mark.parametrize("name", embedded_names())
+@pytest.mark.parametrize("name", shipped_names())
 def test_the_vocabulary_is_that_of_the_statements(name):
     metrics = claims(name)
     families = {

@@ -8,8 +8,8 @@ import open_clip
 import pytest
 import torch
 
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import CheckpointError, ConfigError
+from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.pretraining import EnvSource, Settings, score_clip, train_clip, training
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder

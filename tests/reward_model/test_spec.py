@@ -5,7 +5,7 @@ import pytest
 
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model import spec as spec_module
-from rllib_vlm_reward.reward_model.spec import Spec, embedded_names
+from rllib_vlm_reward.reward_model.spec import Spec, shipped_names
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_folder_with_a_foreign_configuration(tmp_path, content):
         Spec.parse(str(tmp_path))
 
 
-def test_an_embedded_clip_is_found_by_name(tiny_clip, monkeypatch):
-    monkeypatch.setattr(spec_module, "_EMBEDDED", Path(tiny_clip).parent)
-    assert embedded_names() == ["tiny"]
+def test_a_shipped_clip_is_found_by_name(tiny_clip, monkeypatch):
+    monkeypatch.setattr(spec_module, "_SHIPPED", Path(tiny_clip).parent)
+    assert shipped_names() == ["tiny"]
     assert Spec.parse("tiny").model == f"local-dir:{tiny_clip}"
     assert Spec.parse("tiny/random") == Spec("tiny/random", f"local-dir:{tiny_clip}", None)
 

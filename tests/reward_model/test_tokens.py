@@ -7,9 +7,8 @@ import pytest
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.envs.babyai.captions import STATEMENTS
-from rllib_vlm_reward.envs.captions import wordings
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.goals import Goal, GoalSet, Template
+from rllib_vlm_reward.goals import Goal, GoalSet, Template, wordings
 from rllib_vlm_reward.reward_model import clip
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder
@@ -164,6 +163,19 @@ def test_a_warning_about_many_words_names_ten(no_weights, caplog):
     (record,) = caplog.records
     assert "'1005'] and 1,992 more (as in 'go to room 0')" in record.getMessage()
     assert len(record.getMessage()) < 500
+
+
+def test_a_statement_that_the_clip_was_never_taught_is_a_warning(no_weights, caplog):
+    taught = ["the agent is carrying a red ball", "The agent is  carrying the blue key"]
+    check_encoder("base", goals=[GoalSet.from_texts(taught)])
+    assert not caplog.records
+    check_encoder("base", goals=[GoalSet.from_texts([*taught, "a red ball", "a blue key"])])
+    (record,) = caplog.records
+    for part in (
+        "'base' knows the words of 'a red ball' and 1 more",
+        "'the agent is facing a red ball'",
+    ):
+        assert part in record.getMessage()
 
 
 @pytest.mark.parametrize("spec", ["base", "small"])

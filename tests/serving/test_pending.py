@@ -1,5 +1,7 @@
 """Late, dead and failing actors: small actors that are late, fail or answer on demand."""
 
+import os
+import sys
 import threading
 import time
 
@@ -34,7 +36,7 @@ def actor_class(cluster):
         def open(self):
             self.opened.set()
 
-    return ray.remote(Actor).options(num_cpus=0, max_concurrency=4)
+    return ray.remote(num_cpus=0, max_concurrency=4)(Actor)
 
 
 @pytest.fixture
@@ -168,3 +170,44 @@ def test_load_returns_to_zero_whatever_happened(actors_of):
     for pending in pendings:
         pending.wait()
     assert router._under_way == {0: 0, 1: 0, 2: 0}
+
+
+class Caller:
+    """Asks an actor that cannot answer, and then ends as an env runner that failed does."""
+
+    def __init__(self, actor):
+        self.router = router_to([actor])
+
+    def process(self):
+        return os.getpid()
+
+    def ask_and_leave(self, cancels):
+        with pytest.raises(PoolError, match="no answer"):
+            ask(self.router).result()
+        if cancels:
+            self.router.cancel()
+        sys.exit(1)
+
+
+def test_a_process_that_cancels_its_requests_can_end(actor_class):
+    """Of Ray 2.60: one that does not waits for their answers, here for ever."""
+    nowhere = actor_class.options(resources={"on no node": 1}).remote("nowhere")
+    caller_class = ray.remote(Caller).options(num_cpus=0)
+    callers = {cancels: caller_class.remote(nowhere) for cancels in (True, False)}
+    processes = {cancels: ray.get(each.process.remote()) for cancels, each in callers.items()}
+    left = {cancels: each.ask_and_leave.remote(cancels) for cancels, each in callers.items()}
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(left[True])
+    try:
+        assert wait_for_end(processes[True], seconds=20)
+        assert not wait_for_end(processes[False], seconds=1)
+    finally:
+        ray.kill(nowhere)
+    assert wait_for_end(processes[False], seconds=20)
+
+
+def wait_for_end(process, seconds):
+    deadline = time.monotonic() + seconds
+    while os.path.exists(f"/proc/{process}") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not os.path.exists(f"/proc/{process}")

@@ -15,7 +15,7 @@ from rllib_vlm_reward.envs.babyai import captions as babyai_captions
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
 from rllib_vlm_reward.envs.babyai.ground_truth import accomplished
 from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS, Find, Lift, Place
-from rllib_vlm_reward.envs.captions import wordings
+from rllib_vlm_reward.goals import wordings
 
 
 def captions(view):

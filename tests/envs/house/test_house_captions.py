@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from rllib_vlm_reward.envs.captions import Statements, wordings
+from rllib_vlm_reward.envs.captions import Statements
 from rllib_vlm_reward.envs.house import captions as house_captions
 from rllib_vlm_reward.envs.house.captions import TEMPLATES, visible_pixels
 from rllib_vlm_reward.envs.house.ground_truth import accomplished, is_near
 from rllib_vlm_reward.envs.house.mission import FORMS, Mission
 from rllib_vlm_reward.envs.house.renderer import Renderer
 from rllib_vlm_reward.envs.house.things import KINDS
+from rllib_vlm_reward.goals import wordings
 
 pytestmark = pytest.mark.house
 
