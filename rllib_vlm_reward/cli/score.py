@@ -41,7 +41,7 @@ def score_command(
     encoder: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="CLIP: small, base, or open_clip's ARCHITECTURE/PRETRAINED."
+            metavar="NAME", help="CLIP: small, base, house, or open_clip's ARCHITECTURE/PRETRAINED."
         ),
     ] = None,
     negative: Annotated[

@@ -1,5 +1,6 @@
 """The encoder of frame and goal: FiLM with CLIP's text embedding."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,13 +32,14 @@ class FilmEncoder(nn.Module):
             :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. C is 3, or 3 k with k
             stacked frames.
         model_config: ``patch_size`` (default 8; must divide H and W), ``channels`` (32), ``hidden``
-            (128).
+            (128). A list of patch sizes, such as ``[4, 2]``, reads a patch of 8 pixels as 2 × 2
+            parts of 4 pixels, with a layer for each.
         action_dim: A, to encode actions float32 ``[..., A]`` too, as the Q networks of SAC with
             continuous actions need; 0 encodes the observation only.
 
     Raises:
         GoalError: the observation space has another form.
-        ValueError: ``patch_size`` does not divide H and W.
+        ValueError: the patch does not divide H and W.
 
     Example:
         >>> import numpy as np
@@ -55,7 +57,9 @@ class FilmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         frame, goal = _parts(space)
-        patch = model_config.get("patch_size", 8)
+        size = model_config.get("patch_size", 8)
+        *parts, last = [size] if isinstance(size, int) else size
+        patch = math.prod([*parts, last])
         channels = model_config.get("channels", 32)
         hidden = model_config.get("hidden", HIDDEN)
         height, width, depth = frame.shape
@@ -66,7 +70,12 @@ class FilmEncoder(nn.Module):
             )
         tiles = (height // patch) * (width // patch)
         self.action_dim = action_dim
-        self.patches = nn.Conv2d(depth, channels, patch, stride=patch)
+        stem: list[nn.Module] = []
+        for part in parts:
+            stem += [nn.Conv2d(depth, channels, part, stride=part), nn.ReLU()]
+            depth = channels
+        self.stem = nn.Sequential(*stem)
+        self.patches = nn.Conv2d(depth, channels, last, stride=last)
         self.film = nn.Linear(goal.shape[0], 2 * channels)
         self.mix = nn.Conv2d(channels, channels, 1)
         self.trunk = nn.Sequential(
@@ -78,24 +87,39 @@ class FilmEncoder(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
-        image, goal = _inputs(batch[Columns.OBS])
-        leading, goal = goal.shape[:-1], goal.flatten(0, -2)
-        patches = self.patches(image)
-        scale, shift = self.film(goal)[:, :, None, None].chunk(2, dim=1)
-        modulated = torch.relu(self.mix(torch.relu(patches * (1 + scale) + shift)))
-        parts = [modulated.flatten(1), goal]
+        return {ENCODER_OUT: self.summarize(batch, self.patch_features(batch))}
+
+    def patch_features(self, batch: Mapping[str, Any]) -> Tensor:
+        """Return the features of each patch, given the goal: float32 ``[N, channels, h, w]``."""
+        image, goal = _image(batch[Columns.OBS]), _goal(batch[Columns.OBS])
+        patches = self.patches(self.stem(image))
+        scale, shift = self.film(goal.flatten(0, -2))[:, :, None, None].chunk(2, dim=1)
+        return torch.relu(self.mix(torch.relu(patches * (1 + scale) + shift)))
+
+    def summarize(self, batch: Mapping[str, Any], patches: Tensor) -> Tensor:
+        """Return the features of the whole frame, float32 ``[..., hidden]``."""
+        goal = _goal(batch[Columns.OBS])
+        parts = [patches.flatten(1), goal.flatten(0, -2)]
         if self.action_dim:
             parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
-        return {ENCODER_OUT: self.trunk(torch.cat(parts, dim=1)).unflatten(0, leading)}
+        features: Tensor = self.trunk(torch.cat(parts, dim=1)).unflatten(0, goal.shape[:-1])
+        return features
 
 
-def _inputs(observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the image float32 ``[N, C, H, W]`` in [-1, 1] and the goal float32 ``[..., D]``."""
-    frames, goal = observation["observation"], observation["goal"].float()
-    image = frames.flatten(0, -4).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    # The entries of a unit vector get smaller as D grows; torch's initialisation expects inputs
-    # with variance 1.
-    return image, goal * goal.shape[-1] ** 0.5
+def _image(observation: Mapping[str, Tensor]) -> Tensor:
+    """Return the image, float32 ``[N, C, H, W]`` in [-1, 1]."""
+    return observation["observation"].flatten(0, -4).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def _goal(observation: Mapping[str, Tensor]) -> Tensor:
+    """Return the goal, float32 ``[..., D]``, with a mean square of 1.
+
+    The entries of a unit vector get smaller as D grows, and torch's initialisation expects inputs
+    with variance 1.
+    """
+    goal = observation["goal"].float()
+    scaled: Tensor = goal * goal.shape[-1] ** 0.5
+    return scaled
 
 
 def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:

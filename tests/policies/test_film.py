@@ -49,6 +49,18 @@ def test_settings_size_the_network():
     assert encoder(batch())["encoder_out"].shape == (5, 7)
 
 
+def test_a_patch_is_read_in_parts():
+    """With 4 and 2, a patch of 8 pixels a side is read as 2 × 2 parts of 4 pixels."""
+    encoder, data = make(patch_size=[4, 2], channels=5), batch()
+    shapes = [layer.weight.shape for layer in (encoder.stem[0], encoder.patches)]
+    assert shapes == [(5, 3, 4, 4), (5, 5, 2, 2)]
+    before = encoder.patch_features(data)
+    assert before.shape == (5, 5, 3, 3)
+    data["obs"]["observation"][:, 8:16, 16:] = 0  # one patch
+    changed = (encoder.patch_features(data) != before).any(dim=1)
+    assert changed.any(dim=0).nonzero().tolist() == [[1, 2]]
+
+
 @pytest.mark.parametrize(
     ("observation_space", "error", "message"),
     [

@@ -34,13 +34,19 @@ def claims(name):
     return json.loads((FOLDER / name / "metrics.json").read_text())
 
 
-def test_small_and_base_ship():
-    assert {"small", "base"} <= set(shipped_names())
+def test_small_base_and_house_ship():
+    assert {"small", "base", "house"} <= set(shipped_names())
     sizes = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     assert sizes < 25e6
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.house] if name == "house" else [])
+        for name in shipped_names()
+    ],
+)
 def test_scores_are_those_of_the_card(name, frames):
     encoder, claimed = CLIPEncoder.load(name, precision="fp32"), claims(name)
     assert encoder.fingerprint == claimed["fingerprint"]
