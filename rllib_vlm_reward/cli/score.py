@@ -62,7 +62,9 @@ def score_command(
     head: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Head, which turns embeddings into a score; softmax by default."
+            metavar="NAME",
+            help="Head, which turns embeddings into a score; softmax by default. With settings: "
+            "'{kind: goal_baseline, alpha: 0.2}'.",
         ),
     ] = None,
     threshold: Annotated[
@@ -136,10 +138,10 @@ def _make(
     from rllib_vlm_reward.config import VLMRewardConfig
     from rllib_vlm_reward.goals import expand_goals
     from rllib_vlm_reward.reward_model.heads import make_head
-    from rllib_vlm_reward.settings import validated
+    from rllib_vlm_reward.settings import parse_settings, validated
 
     alone = len([text for goal in goals for text in expand_goals(goal)]) == 1
-    needs = make_head(head)
+    needs = make_head(parse_settings(head))
     if alone and not negatives and needs.needs_negatives:
         raise typer.BadParameter(
             f"the head {head} compares a goal with other statements, but there is one --goal and "
@@ -157,7 +159,7 @@ def _make(
         "goals": goals,
         "negatives": negatives,
         "baseline": baseline,
-        "head": head,
+        "head": needs,
     }
     return validated(VLMRewardConfig, settings, "score")
 

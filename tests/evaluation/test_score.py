@@ -157,6 +157,18 @@ def test_set_replaces_values_of_the_configuration(folder):
     assert (found["encoder"], found["threshold"]) == ("small", 0.3)
 
 
+def test_a_head_is_given_with_its_settings(folder):
+    def scores(head):
+        ran = run("0.png", *options(GOALS[:1], head=head, baseline="an empty room"), "--json")
+        assert ran.exit_code == 0, ran.output
+        return json.loads(ran.stdout)
+
+    weak, default = scores("{kind: goal_baseline, alpha: 0.2}"), scores("goal_baseline")
+    assert weak["head"] == {"kind": "goal_baseline", "alpha": 0.2}
+    assert weak["images"] != default["images"]
+    assert scores("{kind: goal_baseline, alpha: 0.5}")["images"] == default["images"]
+
+
 def test_a_configuration_brings_goals_head_and_threshold(folder):
     config = VLMRewardConfig(encoder="base", goals=GOALS, head="cosine", threshold=0.1)
     (folder / "run.yaml").write_text(config.to_yaml())
