@@ -344,8 +344,8 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     """Check what the model reads of a goal set, without the model's weights.
 
     A tokenizer that open_clip would have to download is not asked here. The reward actors check
-    its texts when they have loaded the model. Words that the model was never taught are logged as a
-    warning, once in a process.
+    its texts when they have loaded the model. Words and statements that the model was never taught
+    are logged as a warning, once in a process.
 
     Args:
         spec: see :meth:`CLIPEncoder.load`.
@@ -392,18 +392,25 @@ def _unknown_words(spec: Spec, goals: GoalSet) -> str:
 def _unknown_statement(spec: Spec, goals: GoalSet) -> str:
     """Return a warning about a statement that the model was never taught; "" if there is none.
 
-    A small CLIP that learnt "the agent is carrying a red ball" gives any score to "a red ball".
+    A small CLIP that learnt "the agent is carrying a red ball" gives any score to "a red ball". A
+    CLIP that was fine-tuned may know more than the statements of its last training.
     """
-    families = _metrics(spec).get("statements")
-    if not isinstance(families, dict):
+    metrics = _metrics(spec)
+    if "vocabulary" not in metrics or not metrics["encoder"].endswith("/random"):
         return ""
-    statements = (statement for family in families.values() for statement in family)
-    taught = {_read(text) for statement in statements for text in wordings(statement)}
+    held_out = metrics["settings"].get("held_out_things", ())
+    taught = {
+        _read(text)
+        for family in metrics["statements"].values()
+        for statement in family
+        if not any(thing in statement for thing in held_out)
+        for text in wordings(statement)
+    }
     unknown = [text for text in goals.statements if _read(text) not in taught]
     if not unknown:
         return ""
-    (close,) = difflib.get_close_matches(_read(unknown[0]), taught, n=1, cutoff=0)
-    more = f" and {len(unknown) - 1:,} more statements" if len(unknown) > 1 else ""
+    (close,) = difflib.get_close_matches(_read(unknown[0]), sorted(taught), n=1, cutoff=0)
+    more = f" (and of {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
     return (
         f"encoder {spec.text!r} knows the words of {unknown[0]!r}{more}, but was never taught the "
         "whole statement, so its scores may have no meaning. Write statements as its model card "

@@ -15,6 +15,7 @@ from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder
 from rllib_vlm_reward.reward_model.heads import Softmax
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.reward_model.spec import Spec
 from rllib_vlm_reward.reward_model.tokens import check_distinct
 from rllib_vlm_reward.settings import read_settings, shipped_configs
 
@@ -172,10 +173,28 @@ def test_a_statement_that_the_clip_was_never_taught_is_a_warning(no_weights, cap
     check_encoder("base", goals=[GoalSet.from_texts([*taught, "a red ball", "a blue key"])])
     (record,) = caplog.records
     for part in (
-        "'base' knows the words of 'a red ball' and 1 more",
+        "'base' knows the words of 'a red ball' (and of 1 more)",
         "'the agent is facing a red ball'",
     ):
         assert part in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("changes", "warns"),
+    [
+        ({}, False),
+        ({"settings": {"held_out_things": ["red ball"]}}, True),
+        ({"statements": {"lift": ["the agent holds a red ball"]}}, True),
+        # Fine-tuned: it may know more than it was taught last.
+        ({"statements": {"lift": ["the agent holds a red ball"]}, "encoder": "small"}, False),
+    ],
+)
+def test_what_the_last_training_named_was_taught(no_weights, caplog, monkeypatch, changes, warns):
+    metrics = clip._metrics(Spec.parse("small"))
+    assert metrics["encoder"] == "small/random"
+    monkeypatch.setattr(clip, "_metrics", lambda spec: {**metrics, **changes})
+    check_encoder("small", goals=[GoalSet.from_texts(["the agent is carrying a red ball"])])
+    assert bool(caplog.records) == warns
 
 
 @pytest.mark.parametrize("spec", ["base", "small"])
