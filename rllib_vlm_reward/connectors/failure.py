@@ -91,10 +91,10 @@ class ReportingSample:
                 raise
             if self._pool is not None:
                 Failure.of(original, self._run).report(self._pool)
-                self._cancel(self._pool)  # RLlib ends this process
+                self._cancel(self._pool)  # by default RLlib ends this process
         raise original  # outside of the except block, which would replace its context
 
     @staticmethod
     def _cancel(pool: Callable[[], RewardPool]) -> None:
-        with contextlib.suppress(PoolError):
+        with contextlib.suppress(PoolError, ray.exceptions.RayError):
             pool().cancel()

@@ -14,7 +14,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import goal_text
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, GOAL_TEXT, SHOWN_GOAL
-from rllib_vlm_reward.errors import CheckpointError, GoalError
+from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder, checked, load_encoder
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -77,7 +77,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     def embed_goals(self) -> None:
         """Request the embeddings of all goals, for checkpoints; the pool has computed them."""
         prompts = list(dict.fromkeys(goal.prompt for goal in self.config.goal_set.goals))
-        embeddings = self._pool().embed_texts(prompts).clip(-1.0, 1.0)
+        embeddings = self._embed_by_pool(prompts).clip(-1.0, 1.0)
         self._embeddings = dict(zip(prompts, embeddings, strict=True))
 
     def recompute_output_observation_space(
@@ -183,17 +183,17 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             if self._pool_name is None:
                 embedding = self._encode(prompt)
             else:
-                (embedding,) = self._pool().embed_texts([prompt])
+                (embedding,) = self._embed_by_pool([prompt])
             self._embeddings[prompt] = embedding.clip(-1.0, 1.0)
         return self._embeddings[prompt]
 
     def _encode(self, prompt: str) -> npt.NDArray[np.float32]:
         """Embed a prompt with the CLIP in this process."""
+        if self._encoder is None:
+            self._encoder = self._load_encoder(prompt)
         # Warns of a text that the CLIP was never taught.
         goals = GoalSet.from_texts([prompt], num_negatives=0)
         check_encoder(self.config.encoder, goals=[goals])
-        if self._encoder is None:
-            self._encoder = self._load_encoder(prompt)
         self._encoder.check_texts([prompt])
         embeddings = checked(self._encoder, "encode_texts", 1, [prompt])
         encoded: npt.NDArray[np.float32] = embeddings[0].detach().cpu().numpy()
@@ -220,6 +220,11 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             )
         return encoder
 
-    def _pool(self) -> RewardPool:
+    def _embed_by_pool(self, prompts: list[str]) -> npt.NDArray[np.float32]:
         assert self._pool_name is not None
-        return RewardPool.connect(self._pool_name, self.config)
+        pool = RewardPool.connect(self._pool_name, self.config)
+        try:
+            return pool.embed_texts(prompts)
+        except PoolError:
+            pool.cancel()  # or this process could not end
+            raise

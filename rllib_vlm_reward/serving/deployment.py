@@ -220,10 +220,12 @@ def find(name: str, count: int) -> list[ActorHandle]:
         first = ray.get_actor(f"{name}/0", namespace=NAMESPACE)
         if count == 1:
             return [first]
+        asked = first.peers.remote(count)
         with contextlib.suppress(GetTimeoutError, RayError):
-            (peers,) = fetch(first.peers.remote(count), _PEERS_TIMEOUT_S)
+            (peers,) = fetch(asked, _PEERS_TIMEOUT_S)
             handles: list[ActorHandle] = fetch(peers, _PEERS_TIMEOUT_S)
             return handles
+        ray.cancel(asked)  # see RewardPool.cancel
         # The first actor is restarting, or late.
         return [ray.get_actor(f"{name}/{i}", namespace=NAMESPACE) for i in range(count)]
     except ValueError as error:

@@ -302,7 +302,8 @@ class RewardPool:
     def report_failure(self, text: str) -> None:
         """Store a failure for the driver, since it never gets exceptions of remote env runners.
 
-        All actors keep the text in memory, so that it is not lost if one of several restarts.
+        All actors keep the text in memory, so that it is not lost if one of several restarts. An
+        actor that does not answer within 5 seconds does not get it.
         """
         self._ask_all("report_failure", text)
 
@@ -404,7 +405,7 @@ class RewardPool:
         refs = {getattr(actor, method).remote(*args): i for i, actor in self._roster.actors.items()}
         ready, late = ray.wait(list(refs), num_returns=len(refs), timeout=_CONTROL_TIMEOUT_S)
         for ref in late:
-            ray.cancel(ref)  # see cancel()
+            ray.cancel(ref)  # or this process could not end, see cancel
         answers, dead = {}, 0
         for ref in ready:
             try:

@@ -175,7 +175,7 @@ class ActorClient:
 
     def cancel(self) -> None:
         """Cancel the calls that the actor has not answered. They end with an error of Ray."""
-        for ref in [*self._unanswered.copy().values()]:
+        for ref in self._unanswered.copy().values():
             ray.cancel(ref)
 
     def score(self, request: Request, scorer: ray.ObjectRef) -> "ScoreAttempt":

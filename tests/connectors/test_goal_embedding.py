@@ -5,8 +5,10 @@ from painted import GOALS, PaintedEnv
 from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
+from rllib_vlm_reward.connectors import goal_embedding
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.pipeline import embedding_piece
+from rllib_vlm_reward.errors import PoolError
 
 PROMPTS = {"templates": [{"goal": "a {} wall", "prompt": "a wall painted {}"}]}
 
@@ -107,3 +109,25 @@ def test_a_new_goal_that_the_clip_was_never_taught_is_a_warning(vlm_config, capl
     assert piece.embed("pick up the striped ball").shape == (64,)
     (record,) = caplog.records
     assert "'small' was never taught the words ['pick', 'striped', 'up']" in record.getMessage()
+
+
+class Lost:
+    """A pool of which no actor answers."""
+
+    is_cancelled = False
+
+    def embed_texts(self, texts):
+        raise PoolError("no answer")
+
+    def cancel(self):
+        self.is_cancelled = True
+
+
+def test_requests_without_an_answer_are_cancelled(vlm_config, monkeypatch):
+    pool = Lost()
+    monkeypatch.setattr(goal_embedding.RewardPool, "connect", lambda name, config: pool)
+    piece = GoalEmbedding(vlm_config(goal_embedding=True), embed_dim=16)
+    piece.attach("pool")
+    with pytest.raises(PoolError, match="no answer"):
+        piece.embed_goals()
+    assert pool.is_cancelled

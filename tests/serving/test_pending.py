@@ -181,25 +181,31 @@ class Caller:
     def process(self):
         return os.getpid()
 
-    def ask_and_leave(self, cancels):
+    def ask_and_leave(self, cancels, leaves):
         with pytest.raises(PoolError, match="no answer"):
             ask(self.router).result()
         if cancels:
             self.router.cancel()
+        leaves.touch()
         sys.exit(1)
 
 
-def test_a_process_that_cancels_its_requests_can_end(actor_class):
+def test_a_process_that_cancels_its_requests_can_end(actor_class, tmp_path):
     """Of Ray 2.60: one that does not waits for their answers, here for ever."""
     nowhere = actor_class.options(resources={"on no node": 1}).remote("nowhere")
     caller_class = ray.remote(Caller).options(num_cpus=0)
     callers = {cancels: caller_class.remote(nowhere) for cancels in (True, False)}
     processes = {cancels: ray.get(each.process.remote()) for cancels, each in callers.items()}
-    left = {cancels: each.ask_and_leave.remote(cancels) for cancels, each in callers.items()}
+    left = {
+        cancels: each.ask_and_leave.remote(cancels, tmp_path / f"{cancels}")
+        for cancels, each in callers.items()
+    }
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(left[True])
     try:
         assert wait_for_end(processes[True], seconds=20)
+        while not (tmp_path / "False").exists():
+            time.sleep(0.05)
         assert not wait_for_end(processes[False], seconds=1)
     finally:
         ray.kill(nowhere)
