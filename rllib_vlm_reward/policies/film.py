@@ -1,6 +1,7 @@
 """The encoder of frame and goal: FiLM with CLIP's text embedding."""
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,24 +59,24 @@ class FilmEncoder(nn.Module):
         super().__init__()
         frame, goal = _parts(space)
         size = model_config.get("patch_size", 8)
-        *parts, last = [size] if isinstance(size, int) else size
-        patch = math.prod([*parts, last])
+        sizes = [int(size)] if isinstance(size, numbers.Integral) else [*map(int, size)]
+        patch = math.prod(sizes)
         channels = model_config.get("channels", 32)
         hidden = model_config.get("hidden", HIDDEN)
         height, width, depth = frame.shape
-        if height % patch or width % patch:
+        if not sizes or height % patch or width % patch:
             raise ValueError(
-                f"patch_size: got {patch}, expected a divisor of the frame's {height} × {width} "
+                f"patch_size: got {size}, expected a divisor of the frame's {height} × {width} "
                 "pixels. Set model_config={'patch_size': ...}, or resize the frame."
             )
         tiles = (height // patch) * (width // patch)
         self.action_dim = action_dim
         stem: list[nn.Module] = []
-        for part in parts:
+        for part in sizes[:-1]:
             stem += [nn.Conv2d(depth, channels, part, stride=part), nn.ReLU()]
             depth = channels
         self.stem = nn.Sequential(*stem)
-        self.patches = nn.Conv2d(depth, channels, last, stride=last)
+        self.patches = nn.Conv2d(depth, channels, sizes[-1], stride=sizes[-1])
         self.film = nn.Linear(goal.shape[0], 2 * channels)
         self.mix = nn.Conv2d(channels, channels, 1)
         self.trunk = nn.Sequential(
@@ -87,23 +88,19 @@ class FilmEncoder(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
-        return {ENCODER_OUT: self.summarize(batch, self.patch_features(batch))}
-
-    def patch_features(self, batch: Mapping[str, Any]) -> Tensor:
-        """Return the features of each patch, given the goal: float32 ``[N, channels, h, w]``."""
-        image, goal = _image(batch[Columns.OBS]), _goal(batch[Columns.OBS])
-        patches = self.patches(self.stem(image))
-        scale, shift = self.film(goal.flatten(0, -2))[:, :, None, None].chunk(2, dim=1)
-        return torch.relu(self.mix(torch.relu(patches * (1 + scale) + shift)))
-
-    def summarize(self, batch: Mapping[str, Any], patches: Tensor) -> Tensor:
-        """Return the features of the whole frame, float32 ``[..., hidden]``."""
         goal = _goal(batch[Columns.OBS])
-        parts = [patches.flatten(1), goal.flatten(0, -2)]
+        flat = goal.flatten(0, -2)
+        parts = [self._patch_features(_image(batch[Columns.OBS]), flat).flatten(1), flat]
         if self.action_dim:
             parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
-        features: Tensor = self.trunk(torch.cat(parts, dim=1)).unflatten(0, goal.shape[:-1])
-        return features
+        features = self.trunk(torch.cat(parts, dim=1)).unflatten(0, goal.shape[:-1])
+        return {ENCODER_OUT: features}
+
+    def _patch_features(self, image: Tensor, goal: Tensor) -> Tensor:
+        """Return the features of each patch, given the goal: float32 ``[N, channels, h, w]``."""
+        patches = self.patches(self.stem(image))
+        scale, shift = self.film(goal)[:, :, None, None].chunk(2, dim=1)
+        return torch.relu(self.mix(torch.relu(patches * (1 + scale) + shift)))
 
 
 def _image(observation: Mapping[str, Tensor]) -> Tensor:

@@ -54,10 +54,13 @@ def test_a_patch_is_read_in_parts():
     encoder, data = make(patch_size=[4, 2], channels=5), batch()
     shapes = [layer.weight.shape for layer in (encoder.stem[0], encoder.patches)]
     assert shapes == [(5, 3, 4, 4), (5, 5, 2, 2)]
-    before = encoder.patch_features(data)
-    assert before.shape == (5, 5, 3, 3)
+    features = []
+    encoder.mix.register_forward_hook(lambda *call: features.append(call[-1]))
+    encoder(data)
+    assert features[0].shape == (5, 5, 3, 3)
     data["obs"]["observation"][:, 8:16, 16:] = 0  # one patch
-    changed = (encoder.patch_features(data) != before).any(dim=1)
+    encoder(data)
+    changed = (features[1] != features[0]).any(dim=1)
     assert changed.any(dim=0).nonzero().tolist() == [[1, 2]]
 
 
