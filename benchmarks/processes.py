@@ -29,8 +29,12 @@ def tree(pid: int) -> dict[int, str]:
 
 
 def private_kib(pid: int) -> int:
-    """Return the KiB that a process shares with no other; 0 if it has ended."""
-    return _rollup_kib(pid, "Private_")
+    """Return the KiB that a process wrote and shares with no other; 0 if it has ended.
+
+    What it only read of a file, such as a library, is not counted: whether another process has
+    read it too changes with the other processes.
+    """
+    return _rollup_kib(pid, "Private_Dirty")
 
 
 def shared_memory_kib(pid: int) -> int:

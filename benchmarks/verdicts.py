@@ -2,7 +2,7 @@
 
     python benchmarks/verdicts.py --out runs/verdicts.json
 
-Evaluates both shipped CLIPs on sets of 1,000 frames of the quickstart's env:
+Evaluates `base` and `small` on sets of 1,000 frames of the quickstart's env:
 as shipped, with their weights in random order, and with the goals' prompts in
 random order. Prints one JSON object at the end: the extreme values of each
 figure by kind of reward, and the figures of every reward.
