@@ -23,7 +23,7 @@ def run(program, *words, folder):
         env={key: it for key, it in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=280,
     )
     assert not done.returncode, done.stderr[-3000:]
     return done.stdout

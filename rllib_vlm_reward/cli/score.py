@@ -91,7 +91,7 @@ def score_command(
 
     ```
     rllib-vlm-reward score a.png --encoder base \\
-        --goal "the agent is carrying a ball" --negative "the agent is carrying nothing"
+        --goal "the agent is carrying the red ball" --negative "the agent is carrying nothing"
     rllib-vlm-reward score *.png --config quickstart --json
     ```
     """
@@ -141,15 +141,15 @@ def _make(
     from rllib_vlm_reward.settings import parse_settings, validated
 
     alone = len([text for goal in goals for text in expand_goals(goal)]) == 1
-    needs = make_head(parse_settings(head))
-    if alone and not negatives and needs.needs_negatives:
+    made = make_head(parse_settings(head))
+    if alone and not negatives and made.needs_negatives:
         raise typer.BadParameter(
             f"the head {head} compares a goal with other statements, but there is one --goal and "
             "no --negative, so every image would score 1. Add --negative TEXT, which says what an "
             "image shows without the goal, or another --goal; or use --head cosine, which needs "
             "none."
         )
-    if baseline is None and needs.needs_baseline:
+    if baseline is None and made.needs_baseline:
         raise typer.BadParameter(
             f"the head {head} compares a goal with the state before success. Add --baseline TEXT, "
             "which describes that state; or use --head cosine, which needs none."
@@ -159,7 +159,7 @@ def _make(
         "goals": goals,
         "negatives": negatives,
         "baseline": baseline,
-        "head": needs,
+        "head": made,
     }
     return validated(VLMRewardConfig, settings, "score")
 

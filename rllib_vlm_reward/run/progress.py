@@ -145,8 +145,11 @@ def figures_of(runners: Mapping[str, Any]) -> tuple[Figures, dict[str, Figures]]
 
 def _figures(seen: Mapping[str, Any]) -> Figures:
     # RLlib 2.60 reports NaN where nothing was sampled.
-    values = {name: float(seen.get(name, math.nan)) for name in FIGURES}
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+    values = {name: seen.get(name) for name in FIGURES}
+    return {
+        name: None if value is None or math.isnan(value) else float(value)
+        for name, value in values.items()
+    }
 
 
 def iterate(algorithm: Algorithm, before: Progress | None) -> tuple[Progress, dict[str, Any]]:

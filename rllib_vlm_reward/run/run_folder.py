@@ -95,7 +95,10 @@ class RunFolder:
         threading.excepthook = self._report_other_thread
 
     def _report_other_thread(self, failed: threading.ExceptHookArgs) -> None:
-        """Leave out the thread that writes TensorBoard's file: the next call raises its error."""
+        """Leave out the thread that writes TensorBoard's file.
+
+        The writer's next call raises its error, or the ``flush`` with which ``close`` begins.
+        """
         if not type(failed.thread).__module__.startswith("tensorboard."):
             self._report_failed_thread(failed)
 
@@ -215,7 +218,8 @@ class RunFolder:
         try:
             self._board.close()
         finally:
-            threading.excepthook = self._report_failed_thread
+            if threading.excepthook == self._report_other_thread:
+                threading.excepthook = self._report_failed_thread
             self._lock.release()
 
 
