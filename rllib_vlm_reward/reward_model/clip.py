@@ -396,7 +396,8 @@ def _unknown_statement(spec: Spec, goals: GoalSet) -> str:
     CLIP that was fine-tuned may know more than the statements of its last training.
     """
     metrics = _metrics(spec)
-    if "vocabulary" not in metrics or not metrics["encoder"].endswith("/random"):
+    was_random = str(metrics.get("encoder")).endswith("/random")
+    if not was_random or not metrics.keys() >= {"vocabulary", "statements", "settings"}:
         return ""
     held_out = metrics["settings"].get("held_out_things", ())
     taught = {

@@ -35,3 +35,6 @@ class RedPool:
 
     def report_failure(self, text):
         self.failures.append(text)
+
+    def cancel(self):
+        """All requests were answered at once."""
