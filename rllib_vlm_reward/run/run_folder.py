@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +92,8 @@ class RunFolder:
             )
         write_text(self._config, experiment.to_yaml())
         self._board = SummaryWriter(str(self.path), purge_step=self._next_step())
-        self._report_failed_thread = threading.excepthook
-        threading.excepthook = self._report_other_thread
-
-    def _report_other_thread(self, failed: threading.ExceptHookArgs) -> None:
-        """Leave out the thread that writes TensorBoard's file.
-
-        The writer's next call raises its error, or the ``flush`` with which ``close`` begins.
-        """
-        if not type(failed.thread).__module__.startswith("tensorboard."):
-            self._report_failed_thread(failed)
+        if not isinstance(threading.excepthook, _OtherThreads):
+            threading.excepthook = _OtherThreads(threading.excepthook)
 
     def _nothing_to_resume(self) -> FileNotFoundError:
         return FileNotFoundError(
@@ -218,9 +211,23 @@ class RunFolder:
         try:
             self._board.close()
         finally:
-            if threading.excepthook == self._report_other_thread:
-                threading.excepthook = self._report_failed_thread
             self._lock.release()
+
+
+class _OtherThreads:
+    """Reports failed threads, but not the one that writes TensorBoard's file.
+
+    The writer's next call raises that error, or the ``flush`` with which its ``close`` begins. The
+    thread may fail after that, so this stays in place when the folder is closed.
+    """
+
+    def __init__(self, report: Callable[[threading.ExceptHookArgs], Any]) -> None:
+        self._report = report
+
+    def __call__(self, failed: threading.ExceptHookArgs) -> None:
+        """Be ``threading.excepthook``."""
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            self._report(failed)
 
 
 def _fixed(settings: dict[str, Any]) -> dict[str, Any]:

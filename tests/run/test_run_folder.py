@@ -282,4 +282,5 @@ def test_the_error_of_tensorboards_thread_is_not_shown_twice(tmp_path, monkeypat
         assert not shown
         failed(threading.Thread(target=lambda: {}["of a user"]))
         assert [each.exc_type for each in shown] == [KeyError]
-    assert threading.excepthook == shown.append
+    failed(threading.Thread(target=lambda: {}["after it"]))
+    assert len(shown) == 2
