@@ -39,7 +39,7 @@ CLIPS = ("base", "small")
 OTHERS: dict[str, tuple[dict[str, Any], int]] = {
     "frames turn black": ({"frames": {"source": "wrong_rewards.TurnsBlack"}}, 4),
     "one sub-env is frozen": ({"frames": {"source": "wrong_rewards.OneFrozen"}}, 3),
-    "threshold out of reach": ({"threshold": 0.9999}, 9),
+    "threshold out of reach": ({"threshold": 0.9999999}, 9),
     "no negatives but nothing": ({"num_negatives": 0}, 40),
 }
 
