@@ -91,9 +91,9 @@ class RunFolder:
                 "continue it, or choose another --output."
             )
         write_text(self._config, experiment.to_yaml())
-        self._board = SummaryWriter(str(self.path), purge_step=self._next_step())
         if not isinstance(threading.excepthook, _OtherThreads):
             threading.excepthook = _OtherThreads(threading.excepthook)
+        self._board = SummaryWriter(str(self.path), purge_step=self._next_step())
 
     def _nothing_to_resume(self) -> FileNotFoundError:
         return FileNotFoundError(
