@@ -17,7 +17,7 @@ from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.score import score_images
 from rllib_vlm_reward.reward_model import clip
 
-SMALL = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
+SMALL = VLMRewardConfig(encoder="small", goals=["the agent is carrying a red {ball|key}"])
 BASE = SMALL.model_copy(update={"encoder": "base"})
 EXACT = SMALL.model_copy(update={"serving": {"precision": "fp32"}})
 
@@ -94,13 +94,13 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 def test_goals_are_checked_as_in_training_wherever_frames_are_scored(use, tmp_path, caplog):
-    image, goal = tmp_path / "image.png", "a ball"
+    image, goal = tmp_path / "image.png", "the agent is carrying a red ball"
     Image.fromarray(FRAMES[0]).save(image)
     clip._warn_once.cache_clear()
-    strange = SMALL.model_copy(update={"goals": ["a {ball|square}"]})
+    strange = SMALL.model_copy(update={"goals": ["the agent is carrying a red {ball|square}"]})
     USES[use](goal, strange, image)
-    said = "'small' was never taught the words ['square']"
-    assert sum(said in record.getMessage() for record in caplog.records) == 1
-    alike = SMALL.model_copy(update={"goals": ["a ball", "a Ball"]})
+    (record,) = caplog.records
+    assert "'small' was never taught the words ['square']" in record.getMessage()
+    alike = SMALL.model_copy(update={"goals": [goal, goal.replace("ball", "Ball")]})
     with pytest.raises(GoalError, match="as the same tokens"):
         USES[use](goal, alike, image)
