@@ -6,13 +6,13 @@
 * :mod:`recorded_play`: plays it, and keeps the frames;
 * :mod:`captioned`: frames, which statements hold in them, and draws from them;
 * :mod:`sources`: where a training's frames come from;
-* :mod:`image_folder`: frames from a folder of images with a table of captions;
+* :mod:`captioned_folder`: frames from a folder of images with a table of captions;
 * :mod:`training`: the loss and the optimiser;
 * :mod:`scores`: held-out scores of the paper's reward, by family;
 * :mod:`card`: the model card.
 """
 
-from rllib_vlm_reward.pretraining.image_folder import FolderSource
+from rllib_vlm_reward.pretraining.captioned_folder import FolderSource
 from rllib_vlm_reward.pretraining.sources import EnvSource
 from rllib_vlm_reward.pretraining.training import Progress, Settings, score_clip, train_clip
 
