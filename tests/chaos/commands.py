@@ -71,8 +71,9 @@ class Commands:
         Args:
             *words: its arguments.
             log: file for its output.
-            full_at: the disk is full when it opens the file of this part and number, see
-                :func:`strikes.at_file`.
+            full_at: a part of a path, and a number: the disk is full when the command opens that
+                file, see :func:`strikes.at_file`; without a number (None), when RLlib saves that
+                component, see :func:`strikes.at_component`.
         """
         words = [str(word) for word in words]
         pid = self.ask({"start": words, "log": str(log), "full_at": full_at})
@@ -127,7 +128,11 @@ def become(main, request, log):
             os.dup2(log, here)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if request["full_at"] is not None:
-            sys.addaudithook(strikes.at_file(*request["full_at"], strikes.limit))
+            part, number = request["full_at"]
+            if number is None:
+                strikes.at_component(part, strikes.limit)
+            else:
+                sys.addaudithook(strikes.at_file(part, number, strikes.limit))
         sys.argv = ["rllib-vlm-reward", *request["start"]]
         main()
         status = 0

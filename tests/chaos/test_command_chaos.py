@@ -20,18 +20,20 @@ QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 PATIENCE_S = 600  # for a save; a run starts within a minute or two on a slow machine
 STEPS = 64  # of an iteration
 SAVE = "checkpoint.new/.new-"  # the progress, which is the last file of a save
-# What a run opens to write; the short form fills the disk at the first of them.
-FILES = [
-    SAVE,
-    "config.yaml",
-    "events.out.tfevents",
-    "-progress.jsonl",
-    "checkpoint.new/algorithm_state",
-    "checkpoint.new/learner_group",
-    "checkpoint.new/env_runner",
-    "returns.png",
-    "agent.gif",
-    "summary.json",
+# What a run opens to write, and the components that RLlib saves (None): where the disk is full. The
+# short form fills it at the first of them.
+FULL_AT = [
+    (SAVE, 1),
+    ("config.yaml", 0),
+    ("events.out.tfevents", 0),
+    ("-progress.jsonl", 0),
+    ("checkpoint.new", None),
+    ("checkpoint.new/learner_group", None),
+    ("checkpoint.new/learner_group/learner/rl_module/default_policy", None),
+    ("checkpoint.new/env_runner", None),
+    ("returns.png", 0),
+    ("agent.gif", 0),
+    ("summary.json", 0),
 ]
 
 
@@ -111,10 +113,10 @@ def test_a_run_is_doubled_killed_out_of_space_and_resumed(amount, run, configura
         )
         return command.wait(), enough
 
-    for name in FILES if amount.runs > 1 else FILES[:1]:
+    for name, number in FULL_AT if amount.runs > 1 else FULL_AT[:1]:
         log.write_text("")
         before = saved(output)
-        status, _ = resume(full_at=(name, 1 if name == SAVE else 0))
+        status, _ = resume(full_at=(name, number))
         shown = log.read_text()
         assert status == 1, shown[-3000:]
         assert "File too large. Free space on the disk" in shown, shown[-3000:]
