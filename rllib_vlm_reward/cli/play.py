@@ -40,7 +40,8 @@ def play_command(
     """Watch the trained agent of a run in the run's env.
 
     The command prints a line for each episode: success by ground truth, the env's own return, the
-    number of steps, and the goal. The agent does not explore. Ray and reward actors do not start,
+    number of steps, and the goal. The agent explores only if the run is evaluated with exploration
+    (`evaluation: {evaluation_config: {explore: true}}`). Ray and reward actors do not start,
     because no reward is computed. The CLIP is loaded only for a goal that the run did not have.
 
     Examples: `rllib-vlm-reward play runs/quickstart --gif runs/agent.gif`,

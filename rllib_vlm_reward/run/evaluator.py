@@ -77,10 +77,12 @@ class Moment:
 
 
 class Evaluator:
-    """Plays the algorithm's policy without exploration, with other seeds than in training.
+    """Plays the algorithm's policy in other layouts than those of training.
 
-    Every call plays the same episodes, and counts the first N that begin. (With several sub-envs,
-    the first N that *end* would be the short ones, which are successful more often.)
+    It plays without exploration, unless the ``evaluation_config`` of RLlib's configuration sets
+    ``explore: true``. Every call plays the same layouts, and counts the first N episodes that
+    begin. (With several sub-envs, the first N that *end* would be the short ones, which are
+    successful more often.)
 
     Args:
         algorithm: a built algorithm with a VLM reward. The evaluator uses its reward actors.
@@ -121,6 +123,7 @@ class Evaluator:
         config.debugging(seed=(algorithm.config.seed or 0) + 1_000_003)
         config.freeze()
         self._algorithm = algorithm
+        self._explore = bool((config.evaluation_config or {}).get("explore", False))
         self._runner = SingleAgentEnvRunner(config=config, worker_index=0)
         piece = reward_piece(algorithm.env_runner)
         precisions = callbacks_of(algorithm).precisions
@@ -205,7 +208,9 @@ class Evaluator:
         if self._weights is not None:
             self._weights.draw_uniformly(goals or self._training)
         self._begun.clear()
-        play = functools.partial(self._runner.sample, explore=False, random_actions=random_actions)
+        play = functools.partial(
+            self._runner.sample, explore=self._explore, random_actions=random_actions
+        )
         if self._runner.num_envs == 1:
             chunks = {episode.id_: [episode] for episode in play(num_episodes=episodes)}
         else:

@@ -104,9 +104,10 @@ class Policy(Section, place="policy"):
 class Experiment(Section, place="the top level of a run"):
     """The settings of a run of ``rllib-vlm-reward train``.
 
-    Every run is evaluated at its end. Use ``evaluation`` to add RLlib's own evaluation during
-    training, with results in TensorBoard. With several agents, RLlib's evaluation is also the one
-    at the end.
+    Every run is evaluated at its end, without exploration unless ``evaluation`` sets
+    ``evaluation_config: {explore: true}``. Use ``evaluation`` also to add RLlib's own evaluation
+    during training, with results in TensorBoard. With several agents, RLlib's evaluation is also
+    the one at the end.
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
@@ -118,7 +119,8 @@ class Experiment(Section, place="the top level of a run"):
             for the method with this name of RLlib's ``AlgorithmConfig``.
         multi_agent, evaluation, callbacks: keyword arguments for these methods. Give functions and
             classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, as
-            import paths.
+            import paths. ``evaluation: {evaluation_config: {explore: true}}`` draws the actions of
+            the evaluation at random, as in training; by default they are the best ones.
         policy: the RLModule. Without this section it is RLlib's default for the observation space,
             or, for uint8 frames, which RLlib's modules do not take, one of this package.
         vlm_reward: the reward, see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
@@ -199,6 +201,11 @@ class Experiment(Section, place="the top level of a run"):
                 f"environment, vlm_reward and stop. See {shipped_configs()['quickstart']}."
             )
         return cls.model_validate(settings)
+
+    @property
+    def evaluation_explores(self) -> bool:
+        """Whether the trained policy draws its actions at random where it is evaluated."""
+        return bool(self.evaluation.get("evaluation_config", {}).get("explore", False))
 
     def to_dict(self) -> Settings:
         """Return the given settings, without defaults, with the types and keys of YAML."""

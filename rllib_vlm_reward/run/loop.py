@@ -61,8 +61,9 @@ def train(
 
     Returns:
         The contents of ``summary.json``. Returns and success are means over the episodes of the
-        evaluation, which does not explore; for several agents also by agent, under ``agents``.
-        ``wall_seconds`` is the duration of the training iterations.
+        evaluation (without exploration, unless ``evaluation`` says otherwise); for several agents
+        also by agent, under ``agents``. ``wall_seconds`` is the duration of the training
+        iterations.
 
     Raises:
         FileExistsError, FileNotFoundError, ConfigError: see :class:`.RunFolder`.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import torch
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, goal_text
@@ -48,7 +49,7 @@ def play(
     pictures: bool = False,
     render: bool = False,
 ) -> Iterator[PlayedEpisode]:
-    """Play a run's agent without exploration.
+    """Play a run's agent, with exploration only if the run is evaluated with it.
 
     It does not start Ray. It loads the CLIP only for a goal that the run did not have.
 
@@ -88,7 +89,7 @@ def play(
                 "window. Let the env take render_mode from env_config, or make a GIF."
             )
         for index in range(episodes):
-            yield _play(agent, vector_env, experiment.vlm_reward, goal, seed + index, pictures)
+            yield _play(agent, vector_env, experiment, goal, seed + index, pictures)
 
 
 def _read(folder: Path) -> Experiment:
@@ -111,12 +112,13 @@ def _in_a_window(experiment: Experiment) -> Experiment:
 def _play(
     agent: Agent,
     vector_env: gym.vector.SyncVectorEnv,
-    reward: VLMRewardConfig,
+    experiment: Experiment,
     goal: str | None,
     seed: int,
     pictures: bool,
 ) -> PlayedEpisode:
-    env = vector_env.envs[0]
+    env, reward = vector_env.envs[0], experiment.vlm_reward
+    torch.manual_seed(seed)  # of the actions, where the agent explores
     agent.reset()
     options = None if goal is None else {"goal": goal}
     observation, info = env.reset(seed=seed, options=options)
@@ -133,9 +135,8 @@ def _play(
     moments: list[Moment] = []
     done = False
     while not done:
-        observation, paid, terminated, truncated, info = env.step(
-            agent.act(observation, goal_input)
-        )
+        action = agent.act(observation, goal_input, explore=experiment.evaluation_explores)
+        observation, paid, terminated, truncated, info = env.step(action)
         rewards.append(float(paid))
         success = None
         if pursued == chosen and reward.success_key in info:

@@ -1,4 +1,4 @@
-"""Records a rollout of a run's policy from its checkpoint, without exploration."""
+"""Records a rollout of a run's policy from its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ __all__ = ["record_rollout"]
 def record_rollout(
     folder: Path, environment: dict[str, Any], *, episodes: int, seed: int, held_out: bool = False
 ) -> list[Moment]:
-    """Play a trained policy without exploration, until the env itself ends each episode.
+    """Play a trained policy until the env itself ends each episode.
+
+    The policy explores only if the run is evaluated with exploration.
 
     The function joins the Ray cluster of ``RAY_ADDRESS`` or starts a local one.
 
@@ -80,7 +82,8 @@ def _config(experiment: Experiment, environment: dict[str, Any], seed: int) -> A
                 "num_env_runners": 0,
                 "num_envs_per_env_runner": 1,
             },
-            "evaluation": {},  # creates no evaluation env runners
+            # Without the rest, which would create evaluation env runners.
+            "evaluation": {"evaluation_config": {"explore": experiment.evaluation_explores}},
             "vlm_reward": experiment.vlm_reward.model_copy(update=every_frame),
         }
     ).to_algorithm_config()

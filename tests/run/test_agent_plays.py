@@ -26,13 +26,20 @@ class Remembered(Filmed):
             options = None
         known = options and options["goal"] in painted.GOALS
         shown = super().reset(options=options if known else None)
-        self.mine = {"goal": painted.GOALS[self.goal], "seed": seed, "frames": [], "success": False}
+        self.mine = {
+            "goal": painted.GOALS[self.goal],
+            "seed": seed,
+            "frames": [],
+            "actions": [],
+            "success": False,
+        }
         self.played.append(self.mine)
         return shown
 
     def step(self, action):
         result = super().step(action)
         self.mine["frames"].append(painted.BANK[self.frame])
+        self.mine["actions"].append(int(action))
         self.mine["success"] |= result[-1]["success"]
         return result
 
@@ -95,14 +102,28 @@ def test_episodes_are_what_the_env_remembers(folder):
     assert {episode.success for episode in episodes} == {True, False}
 
 
+def test_the_agent_explores_where_its_run_is_evaluated_with_exploration(folder):
+    def actions(run):
+        Remembered.played.clear()
+        assert len([*play(run, episodes=3)]) == 3
+        return [action for it in Remembered.played for action in it["actions"]]
+
+    explores = {"evaluation": {"evaluation_config": {"explore": True}}}
+    best, drawn = actions(folder()), actions(folder(**explores))
+    assert actions(folder(**explores)) == drawn, "the seed is also that of the actions"
+    assert len(best) == len(drawn) > 20
+    assert best != drawn
+    assert 0.2 < np.mean(drawn) < 0.8, "an untrained policy draws both actions alike"
+
+
 @pytest.fixture
 def shown_goals(monkeypatch):
     """Return the goals that an agent is given, one a step."""
     goals, act = [], Agent.act
 
-    def noted(self, observation, goal=None):
+    def noted(self, observation, goal=None, **how):
         goals.append(goal)
-        return act(self, observation, goal)
+        return act(self, observation, goal, **how)
 
     monkeypatch.setattr(Agent, "act", noted)
     return goals

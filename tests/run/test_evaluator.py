@@ -19,6 +19,7 @@ class Played:
     length: int
     success: bool
     ended: bool = False
+    actions: list[int] = dataclasses.field(default_factory=list)
 
 
 class RememberedEnv(painted.PaintedEnv):
@@ -40,6 +41,7 @@ class RememberedEnv(painted.PaintedEnv):
     def step(self, action):
         result = super().step(action)
         self.mine.ended = self.t == self.length
+        self.mine.actions.append(int(action))
         return result
 
 
@@ -59,12 +61,13 @@ def evaluator(vlm_config, shared_pool):
     """Returns a function: an evaluator of four sub-envs."""
     opened = []
 
-    def make(env=RememberedEnv, episodes=32, fault_tolerance=None, **vlm):
+    def make(env=RememberedEnv, episodes=32, fault_tolerance=None, evaluation=None, **vlm):
         config = (
             PPOConfig()
             .environment(env)
             .env_runners(num_env_runners=0, num_envs_per_env_runner=4)
             .fault_tolerance(**fault_tolerance or {})
+            .evaluation(**evaluation or {})
             .rl_module(model_config={"fcnet_hiddens": [8]})
         )
         reward = vlm_config(serving={"pool_name": shared_pool}, **vlm)
@@ -119,6 +122,19 @@ def test_each_call_plays_the_same_layouts(evaluator):
         play(32)
         seen.append([each.length for each in RememberedEnv.played[:32]])
     assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("explore", [None, False, True])
+def test_actions_are_drawn_only_if_the_evaluation_of_rllib_explores(explore, evaluator):
+    given = {} if explore is None else {"evaluation_config": {"explore": explore}}
+    evaluator = evaluator(evaluation=given)
+    seen = []
+    for play in (evaluator.trained, evaluator.trained):
+        RememberedEnv.played.clear()
+        play(32)
+        seen.append([each.actions for each in RememberedEnv.played[:32]])
+    assert [*map(len, seen[0])] == [*map(len, seen[1])]
+    assert (seen[0] != seen[1]) is bool(explore)
 
 
 def test_where_sub_envs_are_restarted_no_long_episode_is_lost_for_a_short_one(evaluator):
