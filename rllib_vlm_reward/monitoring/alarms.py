@@ -293,8 +293,9 @@ class Alarms:
         for each in (start, recent):
             wrong, number = each.fired[FAILURE].item(), each.episodes[1].item()
             rates.append(wrong / number)
-            # Twice the error of independent fires, since those of one episode are not.
-            ends.append(2 * Z * math.sqrt(wrong) / number)
+            # From the variance between episodes, with one fire more, or it may be 0 by chance.
+            variance = (each.moments[4].item() + 1) / number - rates[-1] ** 2
+            ends.append(Z * math.sqrt(max(variance, 0.0) / number))
             shares.append(wrong / max(each.counts[FAILURE].sum().item(), 1))
             precisions.append(each.fired[SUCCESS].item() / max(each.fired.sum().item(), 1))
         high = rates[0] + ends[0]

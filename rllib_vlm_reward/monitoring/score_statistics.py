@@ -21,8 +21,8 @@ __all__ = [
 
 BINS = 512
 _TRUTHS = (FAILURE, SUCCESS, UNKNOWN)
-# The number of scores that an episode has so far, and their mean.
-SoFar = tuple[int, float]
+# What an episode has so far: number of scores, their mean, number of false fires.
+SoFar = tuple[int, float, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +33,9 @@ class ScoreStatistics:
         counts: int64 ``[3, BINS]``: number of steps by truth (FAILURE, SUCCESS, UNKNOWN) and
             score, in equal bins from the head's lowest score to its highest.
         fired: int64 ``[3]``: number of steps whose reward fired, by truth.
-        moments: float64 ``[4]``: number of steps; sum of their scores; sum of the squared
-            deviations from the mean of their episode; degrees of freedom of that sum.
+        moments: float64 ``[5]``: number of steps; sum of their scores; sum of the squared
+            deviations from the mean of their episode; degrees of freedom of that sum; sum over
+            episodes of the squared number of false fires (steps that fired without a success).
         episodes: int64 ``[4]``: number of episodes that ended; of those with ground truth; of
             those that succeeded; of those whose reward fired but that never succeeded.
         seen_in: for each of the three truths, the episodes with such a step, as the CRC-32 of
@@ -54,7 +55,7 @@ class ScoreStatistics:
         default_factory=lambda: np.zeros((3, BINS), np.int64)
     )
     fired: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(3, np.int64))
-    moments: npt.NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(4))
+    moments: npt.NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(5))
     episodes: npt.NDArray[np.int64] = dataclasses.field(
         default_factory=lambda: np.zeros(4, np.int64)
     )
@@ -84,21 +85,24 @@ class ScoreStatistics:
             high: the head's highest score.
             ended: for each episode that ended, (success, fired); success is None if the env has
                 no ground truth.
-            before: for each episode with earlier steps, the number and mean of their scores.
+            before: for each episode with earlier steps, the number and mean of their scores, and
+                the number of their false fires.
         """
         scores, truths = np.asarray(scores, np.float64), np.asarray(truths, np.int64)
+        fires = np.asarray(fired, np.bool_)
         number: dict[str, int] = {}
         owner = np.array([number.setdefault(id_, len(number)) for id_ in ids], np.int64)
         bins = ((scores - low) / (high - low) * BINS).astype(np.int64).clip(0, BINS - 1)
-        with_truth = [(success, fires) for success, fires in ended if success is not None]
-        false_positives = sum(fires and not success for success, fires in with_truth)
+        with_truth = [(success, paid) for success, paid in ended if success is not None]
+        false_positives = sum(paid and not success for success, paid in with_truth)
         succeeded = sum(success for success, _ in with_truth)
         names = np.array([zlib.crc32(id_.encode()) for id_ in number], np.int64)
-        earlier = [(before or {}).get(id_, (0, 0.0)) for id_ in number]
+        earlier = [(before or {}).get(id_, (0, 0.0, 0)) for id_ in number]
+        wrong = fires & (truths == FAILURE)
         return cls(
             counts=np.bincount(truths * BINS + bins, minlength=3 * BINS).reshape(3, BINS),
-            fired=np.bincount(truths[np.asarray(fired, np.bool_)], minlength=3),
-            moments=_moments(scores, owner, earlier),
+            fired=np.bincount(truths[fires], minlength=3),
+            moments=_moments(scores, owner, wrong, earlier),
             episodes=np.array([len(ended), len(with_truth), succeeded, false_positives]),
             seen_in=tuple(frozenset(names[owner[truths == truth]].tolist()) for truth in _TRUTHS),
         )
@@ -127,7 +131,7 @@ class ScoreStatistics:
     @property
     def spread(self) -> float | None:
         """Standard deviation of the scores within an episode; None if no episode has two scores."""
-        _, _, squares, freedom = self.moments.tolist()
+        _, _, squares, freedom, _ = self.moments.tolist()
         return (squares / freedom) ** 0.5 if freedom else None
 
     def episodes_with(self, truth: int) -> int:
@@ -204,36 +208,44 @@ class ScoreCounter:
             ended=ended,
             before=self._so_far,
         )
-        self._update_means(ids, scores, ongoing)
+        wrong = steps.fired[rows] & (steps.truths[rows] == FAILURE)
+        self._update_episodes(ids, scores, wrong, ongoing)
         return statistics
 
-    def _update_means(
-        self, ids: Sequence[str], scores: npt.NDArray[np.float64], ongoing: Collection[str]
+    def _update_episodes(
+        self,
+        ids: Sequence[str],
+        scores: npt.NDArray[np.float64],
+        wrong: npt.NDArray[np.bool_],
+        ongoing: Collection[str],
     ) -> None:
-        added = {id_: [0, 0.0] for id_ in {*ids} & {*ongoing}}
-        for id_, score in zip(ids, scores.tolist(), strict=True):
-            if id_ in added:
-                added[id_][0] += 1
-                added[id_][1] += score
         self._so_far = {id_: each for id_, each in self._so_far.items() if id_ in ongoing}
-        for id_, (number, total) in added.items():
-            before, mean = self._so_far.get(id_, (0, 0.0))
-            whole = before + int(number)
-            self._so_far[id_] = whole, (before * mean + total) / whole
+        for id_, score, fires in zip(ids, scores.tolist(), wrong.tolist(), strict=True):
+            if id_ in ongoing:
+                number, mean, false_fires = self._so_far.get(id_, (0, 0.0, 0))
+                mean += (score - mean) / (number + 1)
+                self._so_far[id_] = number + 1, mean, false_fires + fires
 
 
 def _moments(
-    scores: npt.NDArray[np.float64], owner: npt.NDArray[np.int64], before: Sequence[SoFar]
+    scores: npt.NDArray[np.float64],
+    owner: npt.NDArray[np.int64],
+    wrong: npt.NDArray[np.bool_],
+    before: Sequence[SoFar],
 ) -> npt.NDArray[np.float64]:
     """Return the moments of the steps of some chunks; the chunks of an episode sum to its moments.
 
     This is the update of Chan, Golub and LeVeque (1979): the squared deviations within a chunk,
-    and a term for the difference between its mean and the mean of the earlier steps.
+    and a term for the difference between its mean and the mean of the earlier steps. The square of
+    an episode's false fires grows by (a + b)² - a².
     """
-    number, mean = np.array(before, np.float64).reshape(-1, 2).T
+    number, mean, earlier = np.array(before, np.float64).reshape(-1, 3).T
     sizes = np.bincount(owner, minlength=len(before))
     means = np.bincount(owner, scores, minlength=len(before)) / np.maximum(sizes, 1)
     within = ((scores - means[owner]) ** 2).sum()
     between = number * sizes / np.maximum(number + sizes, 1) * (means - mean) ** 2
     freedom = sizes - (number == 0)
-    return np.array([len(scores), scores.sum(), within + between.sum(), freedom.sum()])
+    fires = np.bincount(owner[wrong], minlength=len(before))
+    squares = fires * (fires + 2 * earlier)
+    deviations = within + between.sum()
+    return np.array([len(scores), scores.sum(), deviations, freedom.sum(), squares.sum()])

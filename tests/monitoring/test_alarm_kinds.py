@@ -184,25 +184,28 @@ def test_an_agent_that_is_paid_for_nothing_is_noticed():
     assert "0.0% at the start" in said[0].text
 
 
-def test_an_agent_that_succeeds_and_exploits_its_reward_is_noticed():
+@pytest.mark.parametrize("episodes", [8, 20, 200])
+def test_an_agent_that_succeeds_and_exploits_its_reward_is_noticed(episodes):
     def play_on(false, seed):
         def score(rng, number, truths):
             wrong = ~truths & (rng.random(number) < false)
             return np.where(truths | wrong, 0.97, 1e-4)
 
-        return play(score, seed=seed, success=0.95, episodes=200)
+        return play(score, seed=seed, success=0.95, episodes=episodes)
 
     alarms, said = Alarms(low=0.0, threshold=BETA), []
-    for iteration in range(1, 9):
-        false = 0.007 if iteration < 5 else 0.07  # 0.1 and 1.0 an episode
+    for iteration in range(1, 25):
+        false = 0.007 if iteration < 10 else 0.07  # 0.1 and 1.0 an episode
         said += alarms.update(play_on(false, iteration), iteration)
+        assert iteration > 9 or not said
     assert "gap" in {alarm.kind for alarm in said}
     exploited = next(alarm for alarm in said if alarm.kind == "gap")
     assert "times an episode without a success" in exploited.text
     assert "at the start; precision" in exploited.text
-    quiet = Alarms(low=0.0, threshold=BETA)
-    for iteration in range(1, 9):
-        assert quiet.update(play_on(0.07, iteration), iteration) == []
+    for false in (0.007, 0.07, 0.3):
+        quiet = Alarms(low=0.0, threshold=BETA)
+        for iteration in range(1, 25):
+            assert quiet.update(play_on(false, iteration), iteration) == []
 
 
 def test_longer_episodes_with_the_same_share_of_false_fires_are_no_exploit():

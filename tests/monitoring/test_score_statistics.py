@@ -96,6 +96,8 @@ def test_every_step_is_counted_where_its_score_and_its_truth_are(chunks, low):
         assert statistics.fired[kind] == sum(fired for _, fired, it in steps if it is truth)
         holding = sum(any(step[2] is truth for step in chunk) for chunk in chunks)
         assert statistics.episodes_with(kind) == holding
+    false_fires = [sum(fired and truth is False for _, fired, truth in each) for each in chunks]
+    assert statistics.moments[4] == sum(number**2 for number in false_fires)
 
 
 @settings(deadline=None)
