@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -14,6 +15,7 @@ from rllib_vlm_reward.pretraining import EnvSource, Settings, score_clip, train_
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
+PACKAGE = Path(training.__file__).parents[1]
 ROOMS = "rllib_vlm_reward/Rooms-v0"
 SHORT = Settings(
     num_frames=3000,
@@ -96,6 +98,24 @@ def test_the_card_says_how_and_how_well(run):
         assert f"| {family} | {score.frames:,} | {score.average_precision:.4f} (" in card
         low, high = score.intervals["precision"]
         assert f"{score.precision:.4f} ({low:.4f} to {high:.4f})" in card
+
+
+def test_flops_are_those_of_a_count_by_hand(run):
+    """An even number of heads (small, m, l) and an odd one (base, xs) take other paths in torch."""
+    shipped = PACKAGE / "reward_model" / "checkpoints"
+    family = PACKAGE.parent / "tune_experiments" / "paper_clips"
+    for folder in (run[0], shipped / "small", shipped / "base", *sorted(family.glob("*/"))):
+        model = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+        vision, embed_dim = model["vision_cfg"], model["embed_dim"]
+        width, patch = vision["width"], vision["patch_size"]
+        patches = (vision["image_size"] // patch) ** 2
+        tokens = patches + 1
+        convolution = patches * 3 * patch**2 * width
+        matrices = tokens * 12 * width**2  # query, key, value and output: 4; an MLP 4 wide: 8
+        attention = 2 * tokens**2 * width  # queries with keys, weights with values
+        products = convolution + vision["layers"] * (matrices + attention) + width * embed_dim
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["flops_per_frame"] == 2 * products, folder.name
 
 
 def test_scored_again_it_has_the_same_card_and_a_card_without_intervals_gets_them(
