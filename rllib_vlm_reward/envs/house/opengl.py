@@ -43,9 +43,9 @@ def open_gl() -> "OpenGL":
 class OpenGL:
     """The context, and a display list of each kind of thing.
 
-    MiniWorld gives each env a window, and with it 37 MB that closing does not free. Its envs also
-    share the number 1 for the display list of their walls, so that one env draws another's. Here
-    all envs of a process draw in one context, with lists of their own.
+    MiniWorld gives each env a window, and with it tens of MB that closing does not free. Its envs
+    also share the number 1 for the display list of their walls, so that one env draws another's.
+    Here all envs of a process draw in one context, with lists of their own.
 
     Attributes:
         gl: the module ``pyglet.gl``.

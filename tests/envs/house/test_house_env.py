@@ -198,7 +198,7 @@ def resident():
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="only Linux has it")
 def test_memory_is_flat(long_form):
-    """MiniWorld loses 37 MB for each env that is closed."""
+    """MiniWorld loses tens of MB for each env that is closed."""
     warm, episodes, envs = (600, 2000, 200) if long_form else (50, 50, 30)
     kept = make_house_room()
 
