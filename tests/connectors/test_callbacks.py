@@ -1,4 +1,6 @@
 import gc
+import logging
+import re
 import time
 
 import broken
@@ -55,6 +57,18 @@ def test_a_broken_env_stops_the_build_before_the_pool_starts(
     with pytest.raises(error, match=says):
         add_vlm_reward(ppo(env), vlm_config()).build_algo()
     assert actors() == before
+
+
+def test_a_goal_that_the_single_one_hides_is_a_warning_when_it_is_built(
+    vlm_config, ppo, shared_pool, caplog
+):
+    vlm = vlm_config(
+        goals=["a white wall"], negatives=["a black wall"], serving={"pool_name": shared_pool}
+    )
+    with caplog.at_level(logging.WARNING, logger="rllib_vlm_reward"):
+        add_vlm_reward(ppo(), vlm).build_algo().stop()
+    (said,) = [record.getMessage() for record in caplog.records if "single" in record.getMessage()]
+    assert re.search("asks for 'a (red|blue|green) wall'.* the single goal 'a white wall'", said)
 
 
 def test_a_remote_env_runner_tells_the_driver(vlm_config, ppo, cluster):
