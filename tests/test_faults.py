@@ -39,3 +39,13 @@ def test_every_file_that_is_named_is_there():
 def test_each_row_stands_once():
     inputs = [(row[0], row[2]) for row in ROWS]
     assert len({*inputs}) == len(inputs)
+
+
+def test_every_case_is_read_by_a_test():
+    tests = [path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py")]
+    kinds = ("folders", "tables", "yaml")
+    cases = [path for kind in kinds for path in (ROOT / "tests" / "cases" / kind).iterdir()]
+    assert len(cases) > 20
+    for case in cases:
+        named = re.compile(f'"({case.name}|{case.stem})"')
+        assert any(named.search(text) for text in tests), case

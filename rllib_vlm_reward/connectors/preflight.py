@@ -116,8 +116,7 @@ def _check_step(
     infos: Any  # a list, since RLlib wraps the env in DictInfoToList
     observations, infos = env.reset()
     if isinstance(env, VectorMultiAgentEnv):
-        _check_agents(env, config, evaluates, observations, infos)
-        return None
+        return _check_agents(env, config, evaluates, observations, infos)
     warning = None
     for observation, info in zip(unbatch(observations), infos, strict=True):
         episode_goal(config, observation, info, evaluation=evaluates)
@@ -168,7 +167,8 @@ def _check_agents(
     evaluates: bool,
     observations: list[dict[Any, Any]],
     infos: list[dict[Any, Any]],
-) -> None:
+) -> str | None:
+    """Do what :func:`_check_step` does for each agent, and return a warning that names one."""
     spaces = env.single_action_space
     unknown = [agent for agent in config.agents if agent not in spaces.spaces]
     if unknown:
@@ -176,11 +176,15 @@ def _check_agents(
             f"agents: got {unknown}, expected agents of the env: {sorted(spaces, key=str)}. "
             "Correct the names; the number 1 and the text '1' are different names."
         )
+    warning = None
     for row in range(env.num_envs):
         for agent, observation in observations[row].items():
             reward = config.for_agent(agent)
             if reward is not None:
-                episode_goal(reward, observation, infos[row].get(agent, {}), evaluation=evaluates)
+                info = infos[row].get(agent, {})
+                episode_goal(reward, observation, info, evaluation=evaluates)
+                ignored = None if evaluates else ignored_goal(reward, observation, info)
+                warning = warning or (ignored and f"agent {agent!r}: {ignored}")
     acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]
     observations, _, _, _, infos = env.step(acting)
     for row in range(env.num_envs):
@@ -190,3 +194,4 @@ def _check_agents(
                 info = infos[row].get(agent, {})
                 success_of(info, reward.success_key)
                 collect_frames(reward.frames.source, env, [row], [observation], [info])
+    return warning

@@ -65,9 +65,9 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"checkpoint {path}: refused, since it holds more than tensors, and unpickling it can "
-            "run code. If you trust the file, save its state_dict() as .safetensors. "
-            f"({_first_line(error)})"
+            f"checkpoint {path}: refused, since it is damaged or holds more than tensors, and "
+            "unpickling it can run code. Copy it again; if it is whole and you trust it, save its "
+            f"state_dict() as .safetensors. ({_first_line(error)})"
         ) from error
     except Exception as error:  # an incomplete pickle may raise any error
         raise CheckpointError(

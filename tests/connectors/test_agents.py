@@ -176,6 +176,18 @@ def test_what_is_missing_is_told_before_training(changes, error, says, vlm_confi
     assert says in str(found)
 
 
+def test_a_warning_names_the_agent_whose_single_goal_hides_the_envs(vlm_config, red_pool):
+    single = {"goals": ["a white wall"], "negatives": ["a red wall"]}
+    vlm = agents_of(vlm_config, agents={"a1": single})
+    runner = runner_of(vlm, red_pool, goals={"a1": ["a black wall"]})
+    warning = preflight(runner, vlm)
+    for part in ("agent 'a1'", "asks for 'a black wall'", "the single goal 'a white wall'"):
+        assert part in warning
+    assert preflight(runner, vlm, evaluates=True) is None
+    assert preflight(runner, agents_of(vlm_config, agents={"a1": None})) is None
+    assert preflight(runner_of(vlm, red_pool, goals={"a1": single["goals"]}), vlm) is None
+
+
 def test_agents_share_what_is_rendered(vlm_config, red_pool):
     class Counted(OneScene):
         rendered = 0

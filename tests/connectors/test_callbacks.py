@@ -1,4 +1,6 @@
 import gc
+import logging
+import re
 import time
 
 import broken
@@ -9,9 +11,12 @@ import recount
 from painted import PaintedEnv
 from ray import tune
 from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.utils import flatten_dict
 
+from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.plugin import add_vlm_reward
@@ -55,6 +60,35 @@ def test_a_broken_env_stops_the_build_before_the_pool_starts(
     with pytest.raises(error, match=says):
         add_vlm_reward(ppo(env), vlm_config()).build_algo()
     assert actors() == before
+
+
+@pytest.mark.parametrize(
+    ("model_config", "keys", "says"),
+    [
+        ({"fcnet_hiddens": [8]}, {}, r"uint8 \[64, 64, 3\].*module_class=GoalConditionedModule"),
+        ({}, {"goal_embedding": False}, r"uint8 \[64, 64, 3\].*module_class=GoalConditionedModule"),
+        ({}, {}, "None"),  # the module of this package is used
+    ],
+)
+def test_frames_for_a_module_of_rllib_are_an_error_that_names_ours(
+    model_config, keys, says, vlm_config
+):
+    vlm = vlm_config(**keys)
+    config = PPOConfig().environment(broken.PictureEnv).rl_module(model_config=model_config)
+    runner = SingleAgentEnvRunner(config=add_vlm_reward(config, vlm))
+    assert re.search(says, str(preflight(runner, vlm)))
+
+
+def test_a_goal_that_the_single_one_hides_is_a_warning_when_it_is_built(
+    vlm_config, ppo, shared_pool, caplog
+):
+    vlm = vlm_config(
+        goals=["a white wall"], negatives=["a black wall"], serving={"pool_name": shared_pool}
+    )
+    with caplog.at_level(logging.WARNING, logger="rllib_vlm_reward"):
+        add_vlm_reward(ppo(), vlm).build_algo().stop()
+    (said,) = [record.getMessage() for record in caplog.records if "single" in record.getMessage()]
+    assert re.search("asks for 'a (red|blue|green) wall'.* the single goal 'a white wall'", said)
 
 
 def test_a_remote_env_runner_tells_the_driver(vlm_config, ppo, cluster):

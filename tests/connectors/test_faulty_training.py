@@ -107,6 +107,8 @@ def test_words_that_the_clip_was_never_taught_are_a_warning_when_it_is_built(cap
     with caplog.at_level(logging.WARNING, logger="rllib_vlm_reward"):
         add_vlm_reward(PPOConfig().environment(envs.Mute), vlm)
     assert "never taught the words ['edge', 'move', 'square', 'stays'" in caplog.text
+    for way_out in ("the words of its model card", "an open_clip model", "a CLIP of your own"):
+        assert way_out in caplog.text
 
 
 @pytest.mark.parametrize(

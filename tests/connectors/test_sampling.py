@@ -76,6 +76,8 @@ def test_a_stall_after_a_good_iteration_says_what_is_missing(training):
         "1 of 2 reward actors answer (not pool/1)",
         "lost a node (10.0.0.2)",  # the first had gone before the training
         "stalled_seconds=100",
+        "What was collected since is lost.",
+        "continue from the last checkpoint",
     ):
         assert part in str(raised.value)
 

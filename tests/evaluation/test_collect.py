@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 from typer.testing import CliRunner
 
@@ -233,6 +234,28 @@ def test_the_command_plays_the_quickstart_and_counts(tmp_path):
     refused = invoke(LIFT, "--output", output).exception
     assert isinstance(refused, FileExistsError)
     assert "Choose another --output" in str(refused)
+
+
+def test_no_command_needs_a_policy(tmp_path):
+    """RLlib has none for a mapping of frames, and calibrate needs goals and frames alone."""
+    goal = {"text": GOALS[0], "prompt": "a black wall", "negatives": ["a white wall"]}
+    experiment = corridor(goals=[goal], negatives=[], threshold=0.5)
+    with pytest.raises(ValueError, match="No default encoder config"):
+        SingleAgentEnvRunner(config=experiment.to_algorithm_config())
+    run, frames = tmp_path / "run.yaml", tmp_path / "frames.parquet"
+    run.write_text(experiment.to_yaml())
+    assert "policy" not in yaml.safe_load(run.read_text())
+    for command, *options in (
+        ("collect", "--output", frames, "--episodes", 30),
+        ("calibrate", "--frames", frames, "--false-positives", 9, "--output", tmp_path / "c.yaml"),
+        ("landscape", "--player", "random", "--output", tmp_path / "landscape"),
+    ):
+        result = CliRunner().invoke(app, [command, str(run), *map(str, options)])
+        assert result.exit_code == 0, (command, result.exception)
+    assert {*LabelledFrames.load(frames).players} == {"random", "expert"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *(run.name, frames.name, "c.yaml", "landscape")
+    }
 
 
 def test_the_command_says_where_nothing_can_be_measured(tmp_path):

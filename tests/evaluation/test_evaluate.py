@@ -136,9 +136,10 @@ def test_the_command_writes_a_report_and_says_the_verdicts(quickstart, some, tmp
     }
 
 
-def test_without_frames_the_env_is_played(tmp_path, monkeypatch):
+def test_without_frames_the_env_is_played_and_needs_no_policy(tmp_path, monkeypatch):
     run = yaml.safe_load((ROOT / "configs/quickstart.yaml").read_text())
     run["vlm_reward"]["encoder"] = "small"
+    del run["policy"]  # and RLlib has none for frames with a goal
     monkeypatch.chdir(tmp_path)
     Path("run.yaml").write_text(yaml.safe_dump(run))
     ran = CliRunner().invoke(app, ["evaluate", "run.yaml", "--output", "out"])

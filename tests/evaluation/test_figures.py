@@ -131,6 +131,16 @@ def test_only_probabilities_have_a_calibration_error():
     assert figures(made_up())["calibration_error"].value == pytest.approx(expected, abs=2e-3)
 
 
+def test_a_calibration_error_lies_within_its_interval():
+    """Each draw from a sample that is calibrated exactly has a larger error than the sample."""
+    scores = np.repeat(np.arange(0.05, 1, 0.1), 20)
+    labels = [row % 20 < round(20 * score) for row, score in enumerate(scores)]
+    found = figures(made_up_scores(CONFIG, scores, labels))["calibration_error"]
+    assert found.value == pytest.approx(0, abs=1e-6)
+    assert 0 <= found.low <= found.value <= found.high
+    assert found.high > 0.01
+
+
 def test_an_episode_that_is_drawn_twice_counts_twice():
     # All draws have the same false positives an episode, so the interval is one point.
     scored = made_up_scores(

@@ -86,6 +86,8 @@ def test_the_card_shows_the_metrics(name):
 def test_the_card_says_how_long_a_text_may_be(name):
     length = CLIPEncoder.load(name, precision="fp32").context_length
     assert f"| longest text | {length} tokens" in (FOLDER / name / "model_card.md").read_text()
+    goals = (FOLDER.parents[2] / "docs" / "goals.md").read_text(encoding="utf-8")
+    assert f"The CLIPs of this package read at most {length} tokens" in " ".join(goals.split())
 
 
 ALL = [FOLDER / name for name in shipped_names()]

@@ -150,8 +150,10 @@ def test_preprocessing_that_open_clip_would_not_write_is_refused(case, says, tmp
 def test_text_settings_of_the_same_shapes_are_found_by_a_stored_embedding(heads, tmp_path):
     shutil.copytree(CHECKPOINTS / "small", tmp_path / "clip")
     file = tmp_path / "clip" / "open_clip_config.json"
-    config = json.loads(file.read_text())
-    config["model_cfg"]["text_cfg"]["heads"] = heads
+    config = json.loads((CASES / "other_heads.json").read_text())
+    for settings in (config, json.loads(file.read_text())):
+        settings["model_cfg"]["text_cfg"]["heads"] = heads
+    assert config == settings  # nothing else differs
     file.write_text(json.dumps(config))
     with pytest.raises(
         CheckpointError, match=r"has the cosine 0\.\d+ with the one in metrics.json"

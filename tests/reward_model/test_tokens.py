@@ -1,6 +1,7 @@
 """What a tokenizer makes of the texts of a goal, found before any weights are read."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.reward_model.spec import Spec
 from rllib_vlm_reward.reward_model.tokens import check_distinct
+from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.settings import read_settings, shipped_configs
 
+CASES = Path(__file__).parents[1] / "cases" / "yaml"
 PROMPT = "a red ball"
 TWINS = [
     "a Red ball",
@@ -28,6 +31,11 @@ TWINS = [
     "a \uff52\uff45\uff44 ball",  # full width, which ftfy normalises
     "a red\u00a0ball",
 ]
+WAYS_OUT = (
+    "Use the words of its model card, ",
+    "an open_clip model such as ViT-B-32/laion2b_s34b_b79k, ",
+    "or a CLIP of your own.",
+)
 
 
 @pytest.fixture
@@ -89,9 +97,35 @@ def test_equal_tokens_of_other_groups_cost_no_more_time():
 
 def test_a_prompt_past_the_context_is_refused_before_the_weights(no_weights):
     goals = GoalSet.from_texts([PROMPT, "the ball and " * 6])
-    with pytest.raises(GoalError, match="the model reads only the first 16"):
+    # 18 words, and the tokens of start and end.
+    with pytest.raises(GoalError, match=r"text 'the ball and .*20 tokens, .*only the first 16"):
         check_encoder("base", goals=[goals])
     check_encoder("ViT-B-32-quickgelu/openai", goals=[goals])  # reads 77
+
+
+@pytest.mark.parametrize(
+    ("case", "parts"),
+    [
+        (
+            "past_the_context",
+            ("text 'in the small room with the grey ", "it has 26 tokens", "only the first 16"),
+        ),
+        (
+            "negatives_twin",
+            (
+                "goal 'pick up the red ball'",
+                "its prompt 'the agent is carrying a red ball'",
+                "its negative 'The agent is carrying a Red ball'",
+            ),
+        ),
+    ],
+)
+def test_a_case_is_refused_before_the_weights(no_weights, case, parts):
+    reward = Experiment.from_file(CASES / f"{case}.yaml").vlm_reward
+    with pytest.raises(GoalError) as caught:
+        check_encoder(reward.encoder, goals=reward.goal_sets)
+    for part in parts:
+        assert part in str(caught.value)
 
 
 def test_goals_that_differ_pass_even_if_others_share_a_prompt(no_weights):
@@ -144,19 +178,21 @@ def test_an_encoder_of_ones_own_says_what_it_reads():
 
 
 def test_words_that_the_clip_was_never_taught_are_a_warning(no_weights, caplog):
+    reward = Experiment.from_file(CASES / "foreign_words.yaml").vlm_reward
     goals = GoalSet.from_texts(
         ["a red ball", "move the Square to the left edge"], negatives=["the agent is lost"]
     )
     for _ in range(2):
         check_encoder("base", goals=[goals])
-    (record,) = caplog.records
-    for part in (
-        "'base'",
-        "['edge', 'left', 'lost', 'move', 'square']",
-        "'move the Square",
-        "open_c",
+        check_encoder(reward.encoder, goals=reward.goal_sets)
+    for record, unknown, first in zip(
+        caplog.records,
+        (["edge", "left", "lost", "move", "square"], ["edge", "left", "move", "right", "square"]),
+        ("move the Square to the left edge", "move the square to the left edge"),
+        strict=True,
     ):
-        assert part in record.getMessage()
+        for part in ("encoder 'base'", f"the words {unknown} ", f"{first!r}", *WAYS_OUT):
+            assert part in record.getMessage()
 
 
 def test_a_warning_about_many_words_names_ten(no_weights, caplog):

@@ -71,8 +71,24 @@ def test_a_torch_archive_that_would_run_code_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04 torn"])
 def test_a_damaged_file_is_an_error(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=name):
+    with pytest.raises(CheckpointError, match=rf"^checkpoint .*{name}: .*Copy it again"):
         read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "zipped.pt", "pickled.pt"])
+def test_a_file_that_ends_too_early_is_an_error(tmp_path, name):
+    path = tmp_path / name
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(linear().state_dict(), path)
+    else:
+        zipped = name == "zipped.pt"
+        torch.save(linear().state_dict(), path, _use_new_zipfile_serialization=zipped)
+    assert_same(read_weights(path), linear())
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 20):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=rf"^checkpoint .*{name}: .*Copy it again"):
+            read_weights(path)
 
 
 @pytest.mark.filterwarnings("ignore")

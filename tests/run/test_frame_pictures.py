@@ -1,5 +1,6 @@
 import numpy as np
-from PIL import Image
+import pytest
+from PIL import Image, ImageDraw
 
 from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 from rllib_vlm_reward.run.evaluator import Moment
@@ -68,6 +69,40 @@ def test_the_edge_says_what_ground_truth_says_of_the_reward():
     assert edge(draw_moment(moment(score=0.9, success=False), 0.5)) == RED
     for nothing in (moment(score=0.1, success=False), moment(score=0.9)):
         assert edge(draw_moment(nothing, 0.5)) not in (GREEN, RED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "threshold", "below"),
+    [
+        (
+            {"score": 0.9, "success": True},
+            0.5,
+            ["step 1  score 0.900  β 0.5", "ground truth: success"],
+        ),
+        (
+            {"score": 0.8125, "success": False},
+            0.75,
+            ["step 1  score 0.812  β 0.75", "ground truth: false positive"],
+        ),
+        (
+            {"score": 0.25, "success": False},
+            0.5,
+            ["step 1  score 0.250  β 0.5", "ground truth: no success"],
+        ),
+        ({"score": 0.25}, None, ["step 1  score 0.250", "ground truth: unknown"]),
+        ({"score": None}, 0.5, ["step 1", "ground truth: unknown"]),
+    ],
+)
+def test_a_frame_of_the_video_says_score_beta_and_ground_truth(
+    changes, threshold, below, tmp_path, monkeypatch
+):
+    written = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda pen, place, text, **how: written.append(text)
+    )
+    save_video(tmp_path / "agent.gif", [moment(**changes)], threshold)
+    assert written[-2:] == below
+    assert " ".join(written[:-2]) == GOAL
 
 
 def test_what_stands_below_a_frame_is_not_cut():

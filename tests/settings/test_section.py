@@ -19,6 +19,10 @@ vlm_reward:
 stop: {env_steps: 1000}
 """
 GOALS = "[a red ball, a blue key]"
+CHOICES = (
+    "Write choices as {red|blue}, in quotes; for blanks such as {color}, give a grammar with "
+    "`words`; for a text with these characters, give {text: ...}."
+)
 
 
 def said(make):
@@ -65,6 +69,27 @@ def said(make):
         (
             "threshold_outside",
             ["unknown key 'threshold'. It belongs in vlm_reward. Move it there."],
+        ),
+        (
+            "threshold_yes",
+            [
+                "vlm_reward.threshold: got True, a boolean, expected a number. YAML reads yes, no, "
+                "on and off as booleans."
+            ],
+        ),
+        (
+            "pattern_unexpanded",
+            [
+                "vlm_reward: goals: got 'pick up the {color} {kind}', of which '{color}' expands "
+                f"to nothing. {CHOICES}"
+            ],
+        ),
+        (
+            "pattern_with_commas",
+            [
+                "vlm_reward: goals: got 'pick up the {red,green} {ball,box}', of which "
+                f"'{{red,green}}' expands to nothing. {CHOICES}"
+            ],
         ),
     ],
 )
