@@ -58,6 +58,11 @@ uint8 [B, H, W, 3]. If they lie in [0, 1], convert them with (255 * frames).asty
     expected = "expected uint8 [B, H, W, 3]"
     if not isinstance(frames, np.ndarray):
         raise FrameError(f"{source}: got {_describe(frames)}, {expected}. {_convert(frames)}")
+    if frames.ndim < 3:
+        raise FrameError(
+            f"{source}: got {_describe(frames)}, {expected}. These are no pictures. Choose another "
+            'source, such as frames={"source": "render"}, or frames={"source": "info:KEY"}.'
+        )
     if frames.dtype != np.uint8:
         raise FrameError(
             f"{source}: got {_describe(frames)}, {expected}. "

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import ray
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
@@ -99,6 +100,7 @@ def add_vlm_reward(
     _check_agents(config, vlm)
     _check_merging(config, vlm)
     vlm = _with_default_module(config, vlm)
+    _warn_of_unseen_goals(config, vlm)
     check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
     _check_policy(config, vlm)
     if curriculum is not None:
@@ -190,7 +192,11 @@ def _check_types(config: object, vlm: object) -> None:
             f"{config.__name__}()."
         )
     if not isinstance(config, AlgorithmConfig) or not isinstance(vlm, VLMRewardConfig):
-        remedy = " Write VLMRewardConfig(**reward)." if isinstance(vlm, dict) else ""
+        remedy = ""
+        if isinstance(vlm, dict):
+            remedy = " Write VLMRewardConfig(**reward)."
+        elif isinstance(config, Algorithm):
+            remedy = " Call it with the configuration, before build_algo()."
         raise RewardError(
             f"add_vlm_reward: got {type(config).__name__} and {type(vlm).__name__}, expected "
             f"RLlib's AlgorithmConfig and then a VLMRewardConfig.{remedy}"
@@ -198,6 +204,13 @@ def _check_types(config: object, vlm: object) -> None:
 
 
 def _check(config: AlgorithmConfig) -> None:
+    try:
+        config.debugging(seed=config.seed)
+    except AttributeError as error:
+        raise RewardError(
+            "add_vlm_reward: got the configuration of an algorithm that is built, expected one "
+            "that can be changed. Call add_vlm_reward before build_algo()."
+        ) from error
     if not config.enable_env_runner_and_connector_v2:
         raise RewardError(
             "add_vlm_reward: got a configuration of RLlib's old API stack, expected the new one. "
@@ -270,8 +283,8 @@ def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
     Returns:
         The reward, with ``goal_embedding`` if a module was set.
     """
-    is_set = config._rl_module_spec or config._env_to_module_connector
-    if is_set or config.is_multi_agent or "goal_embedding" in vlm.model_fields_set:
+    given_embedding = "goal_embedding" in vlm.model_fields_set
+    if config._rl_module_spec or config.is_multi_agent or given_embedding:
         return vlm
     given = config.model_config.keys() - type(config)().model_config.keys()
     spaces = None if given - SETTINGS else _env_spaces(config)
@@ -280,6 +293,15 @@ def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
     if spaces is None or found is None:
         return vlm
     module, needed = found
+    if config._env_to_module_connector is not None:
+        _LOG.warning(
+            "policy: the env observes uint8 frames %s. RLlib has no policy for them, and none is "
+            "set here, since you have an env-to-module connector, which may change the frames. If "
+            "it does not, call config.rl_module(rl_module_spec=RLModuleSpec(module_class=%s)) and "
+            "set goal_embedding=True; if it does, set goal_embedding=False.",
+            *(list(spaces[0].shape or ()), module.__name__),
+        )
+        return vlm
     missing = {key: value for key, value in needed.items() if key not in config.model_config}
     spec = RLModuleSpec(module_class=module, model_config=missing or None)
     config.rl_module(rl_module_spec=spec)
@@ -290,6 +312,20 @@ def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
         *(list(spaces[0].shape or ()), module.__name__),
     )
     return vlm.model_copy(update={"goal_embedding": True})
+
+
+def _warn_of_unseen_goals(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    """Warn where the policy perhaps does not observe which of several goals it has."""
+    goals = len(vlm.training_goals)
+    is_said = "goal_embedding" in vlm.model_fields_set or vlm.goal_embedding
+    if goals < 2 or is_said or config.is_multi_agent or vlm.goal_source.startswith("obs:"):
+        return
+    _LOG.warning(
+        "policy: there are %d goals, and the policy sees which one it has only if the env's "
+        "observation contains it. If it does, set goal_embedding=False; otherwise set "
+        "goal_embedding=True, and see docs/your-own-env.md for the policy that it needs.",
+        goals,
+    )
 
 
 def _env_spaces(config: AlgorithmConfig) -> tuple[gym.Space[Any], gym.Space[Any]] | None:

@@ -4,6 +4,7 @@ import pytest
 import ray
 from gymnasium.wrappers import RecordEpisodeStatistics
 from ray import tune
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -292,22 +293,57 @@ def test_its_patches_fit_the_frames_unless_they_are_given(vlm_config):
 
 
 @pytest.mark.parametrize(
-    ("changes", "rl_module", "connector"),
+    ("changes", "rl_module"),
     [
-        ({"goal_embedding": False}, {}, None),
-        ({}, {"model_config": {"fcnet_hiddens": [8]}}, None),
-        ({}, {"model_config": DefaultModelConfig(use_lstm=True)}, None),
-        ({}, {"rl_module_spec": RLModuleSpec()}, None),
-        ({}, {}, lambda env, spaces, device: MeanStdFilter()),
+        ({"goal_embedding": False}, {}),
+        ({}, {"model_config": {"fcnet_hiddens": [8]}}),
+        ({}, {"model_config": DefaultModelConfig(use_lstm=True)}),
+        ({}, {"rl_module_spec": RLModuleSpec()}),
     ],
 )
-def test_what_was_chosen_is_kept(vlm_config, caplog, changes, rl_module, connector):
+def test_what_was_chosen_is_kept(vlm_config, caplog, changes, rl_module):
     config = PPOConfig().environment(Pictures).rl_module(**rl_module)
-    config.env_runners(env_to_module_connector=connector)
     add_vlm_reward(config, vlm_config(frames={"source": "obs"}, **changes))
     assert given_module(config) is None
     assert not reward_of(config).goal_embedding
     assert "no policy" not in caplog.text
+
+
+@pytest.mark.parametrize("said", [{}, {"goal_embedding": False}])
+def test_a_connector_that_may_change_the_frames_leaves_the_module_to_its_user(
+    vlm_config, caplog, said
+):
+    config = PPOConfig().environment(Pictures)
+    config.env_runners(env_to_module_connector=lambda env, spaces, device: MeanStdFilter())
+    add_vlm_reward(config, vlm_config(frames={"source": "obs"}, **said))
+    assert given_module(config) is None
+    assert not reward_of(config).goal_embedding
+    warned = "module_class=GoalConditionedModule)) and set goal_embedding=True" in caplog.text
+    assert warned is not bool(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, True),
+        ({"goal_embedding": False}, False),
+        ({"goal_source": "obs:goal"}, False),
+        ({"goals": ["a red wall"]}, False),
+    ],
+)
+def test_goals_that_the_policy_perhaps_does_not_see_are_a_warning(
+    vlm_config, caplog, changes, warned
+):
+    two = {"goals": ["a red wall", "a green wall"]}
+    add_vlm_reward(PPOConfig().environment("CartPole-v1"), vlm_config(**{**two, **changes}))
+    assert ("sees which one it has only if the env's observation" in caplog.text) is warned
+
+
+def test_a_configuration_that_is_built_is_refused(vlm_config):
+    config = PPOConfig().environment("CartPole-v1")
+    config.freeze()
+    with pytest.raises(RewardError, match=r"Call add_vlm_reward before build_algo\(\)"):
+        add_vlm_reward(config, vlm_config())
 
 
 def test_an_env_that_declares_its_spaces_is_not_made_for_them(vlm_config):
@@ -339,6 +375,7 @@ def test_an_env_that_cannot_be_made_here_fails_where_it_is_needed(vlm_config):
         (lambda config, vlm: (type(config), vlm), r"the class PPOConfig.*PPOConfig\(\)"),
         (lambda config, vlm: (vlm, config), "got VLMRewardConfig and PPOConfig, expected RLlib's"),
         (lambda config, vlm: (config, vlm.model_dump()), r"got PPOConfig and dict.*\*\*reward"),
+        (lambda config, vlm: (object.__new__(Algorithm), vlm), r"configuration, before build_algo"),
     ],
 )
 def test_what_is_no_configuration_is_named(swap, says, vlm_config):

@@ -693,3 +693,14 @@ def test_private_names_stand_only_where_the_table_says():
         found.setdefault(name, set()).add(file)
     assert found == {name: files for name, (files, _) in PRIVATE_NAMES.items()}
     assert {fact for _, fact in PRIVATE_NAMES.values()} <= set(globals())
+
+
+def test_a_window_does_not_outlive_the_iteration():
+    """What docs/alarms.md says of the figures of episodes."""
+    runner, driver, seen = MetricsLogger(), MetricsLogger(root=True), []
+    for values in ([1.0, 1.0], [3.0], [5.0, 7.0]):
+        for value in values:
+            runner.log_value("success", value, window=100)
+        driver.aggregate([runner.reduce(compile=False)])
+        seen.append(float(driver.reduce()["success"].peek()))
+    assert seen == [1.0, 3.0, 6.0]

@@ -10,10 +10,12 @@ A world brings its captions with two members of its env class:
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Template
 
 __all__ = ["Captions", "Said", "Statements"]
@@ -55,6 +57,9 @@ class Statements:
         names: the names that fill a template's blanks, without articles.
         articles: what stands before a name; "" if nothing does.
 
+    Raises:
+        GoalError: a template has an article before a blank, and ``articles`` would add another.
+
     Example:
         >>> doors = Template("open the {} door", "the {} door is open", "all doors are closed")
         >>> statements = Statements({"open": doors}, ["red", "blue"], articles="")
@@ -67,6 +72,15 @@ class Statements:
     templates: Mapping[str, Template]
     names: Sequence[str]
     articles: str = ARTICLES
+
+    def __post_init__(self) -> None:
+        for template in self.templates.values():
+            if self.articles and (doubled := re.search(r"\b(a|an|the) \{\}", template.prompt)):
+                raise GoalError(
+                    f"statements: got {doubled[0]!r} in the prompt {template.prompt!r}, expected "
+                    f"no article before a blank, since {self.articles!r} is added to each name. "
+                    'Remove it, or give articles="".'
+                )
 
     @cached_property
     def all(self) -> dict[str, frozenset[str]]:

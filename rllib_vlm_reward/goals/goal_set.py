@@ -271,7 +271,9 @@ class GoalSet:
             return self._indices[text]
         except KeyError:
             close = difflib.get_close_matches(text, self.texts, n=1)
-            near = f"The closest is {close[0]!r}." if close else f"The goals are {self.excerpt}."
+            near = f"The goals are {self.excerpt}."
+            if close:
+                near = f"The closest is {close[0]!r}. {near}"
             raise GoalError(
                 f"goal set: got the unknown goal {text!r}, expected one of {len(self)} goals. "
                 f"{near} Correct it, add it to the goals, or make the env choose "

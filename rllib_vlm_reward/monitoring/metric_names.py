@@ -18,7 +18,7 @@ ENV_RUNNERS, EVALUATION = "env_runners", "evaluation"
 GROUP = "vlm_reward"
 AGENTS = "agents"
 
-# Over the last 100 episodes.
+# Over the episodes that ended in an iteration, of each env runner at most the last 100.
 VLM_RETURN = "vlm_return_mean"
 GROUND_TRUTH_RETURN = "ground_truth_return_mean"
 GROUND_TRUTH_SUCCESS = "ground_truth_success"

@@ -41,7 +41,10 @@ _SAMPLED = (names.ENV_RUNNERS, "num_env_steps_sampled_lifetime")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """The state of a run after an iteration; means of returns are over the last 100 episodes.
+    """The state of a run after an iteration.
+
+    Means of returns are over the episodes that ended in the iteration, of each env runner at most
+    the last 100.
 
     Attributes:
         iteration: number of the iteration, from 1.

@@ -263,8 +263,8 @@ def await_loaded(actors: Sequence[ActorHandle], config: VLMRewardConfig) -> None
     waiting = ray.wait(placed, num_returns=len(placed), timeout=_PATIENCE_S)[1]
     if waiting:
         _LOG.warning(
-            "reward pool: asked for %s. After %g s, %d have not started; waiting up to %g s. "
-            "Free on the cluster now: %s.",
+            "reward pool: asked for %s. After %g s, %d have not started, since they still import "
+            "PyTorch or wait for room; waiting up to %g s. Free on the cluster now: %s.",
             dataclasses.replace(Demand.of(config, living_nodes()), actors=len(actors)),
             *(_PATIENCE_S, len(waiting), _PLACE_TIMEOUT_S),
             _free(),

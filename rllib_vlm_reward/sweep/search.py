@@ -34,7 +34,7 @@ def search(
     output: Path,
     *,
     num_samples: int,
-    scheduler: TrialScheduler,
+    scheduler: TrialScheduler | None = None,
     searcher: Searcher | None = None,
     seed: int = 0,
 ) -> SweepResults:
@@ -52,7 +52,7 @@ def search(
         output: folder for Tune's files, and for those that :meth:`.SweepResults.save` writes.
         num_samples: number of trials; with a grid, number of repetitions of the grid.
         scheduler: decides which trials stop early or continue from others, by ``objective`` over
-            ``env_steps``.
+            ``env_steps``; None lets each trial train to its end.
         searcher: draws the trials, such as ``OptunaSearch()``; None draws them at random.
         seed: seed of the random draws.
 
@@ -175,7 +175,7 @@ def _tuner(
     space: dict[str, Any],
     output: Path,
     num_samples: int,
-    scheduler: TrialScheduler,
+    scheduler: TrialScheduler | None,
     searcher: Searcher | None,
     seed: int,
 ) -> tune.Tuner:

@@ -91,3 +91,11 @@ def test_rooms_have_several_sizes_and_only_time_ends_an_episode():
     assert {*steps} == {5, 6, 7, 8}
     assert env.reset(seed=3)[0].tolist() == env.reset(seed=3)[0].tolist()
     env.close()
+
+
+@pytest.mark.parametrize("prompt", ["in the {} corner", "a {} on a desk", "near an {}"])
+def test_an_article_before_a_name_that_gets_one_is_refused(prompt):
+    template = Template("go {}", prompt)
+    with pytest.raises(GoalError, match=r"no article before a blank.*Remove it, or give articles"):
+        Statements({"near": template}, NAMES)
+    assert Statements({"near": template}, NAMES, articles="").all["near"]

@@ -211,7 +211,7 @@ def test_a_template_with_a_named_blank_is_refused(key):
         (lambda: Template(family=""), "family is empty"),
         (
             lambda: GoalSet.from_texts(["a red ball"]).index("a red bal"),
-            "The closest is 'a red ball'",
+            "The closest is 'a red ball'. The goals are 'a red ball'",
         ),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
 def test_another_search_in_the_same_folder_is_refused(tmp_path):
     (tmp_path / "search.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"holds another search, .*Choose another output"):
-        search(RUN, tmp_path, num_samples=1, scheduler=FIFOScheduler())
+        search(RUN, tmp_path, num_samples=1)
 
 
 def test_one_pool_for_several_models_is_refused(cluster, tmp_path):
