@@ -58,11 +58,6 @@ uint8 [B, H, W, 3]. If they lie in [0, 1], convert them with (255 * frames).asty
     expected = "expected uint8 [B, H, W, 3]"
     if not isinstance(frames, np.ndarray):
         raise FrameError(f"{source}: got {_describe(frames)}, {expected}. {_convert(frames)}")
-    if frames.ndim < 3:
-        raise FrameError(
-            f"{source}: got {_describe(frames)}, {expected}. These are no pictures. Choose another "
-            'source, such as frames={"source": "render"}, or frames={"source": "info:KEY"}.'
-        )
     if frames.dtype != np.uint8:
         raise FrameError(
             f"{source}: got {_describe(frames)}, {expected}. "
@@ -130,5 +125,10 @@ expected one [H, W, 3]. Resize the frames in the env.
     # One frame of each dtype is enough, since all have one size. Hashing the dtype's letter takes
     # a fifth of the time that hashing the dtype takes.
     for index in {frame.dtype.char: index for index, frame in enumerate(frames)}.values():
+        if frames[index].ndim < 2:
+            raise FrameError(
+                f"{where(index)}: got {_describe(frames[index])}, expected uint8 [H, W, 3]. This "
+                'is no picture. Choose another source, such as frames={"source": "render"}.'
+            )
         check_frames(frames[index][None], source=where(index))
     return frames

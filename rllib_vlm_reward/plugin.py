@@ -52,8 +52,9 @@ def add_vlm_reward(
 
     If the env observes uint8 frames, for which RLlib has no policy, and you have set no RLModule
     and no connector of your own, then the policy is one of :mod:`rllib_vlm_reward.policies`, with
-    ``goal_embedding``; a line of the log says so. To find out, the env is made and closed once. Set
-    ``goal_embedding=False`` to prevent this.
+    ``goal_embedding``; a line of the log says so. With a connector of your own, a warning says what
+    to set instead. To find out, the env is made and closed once. Set ``goal_embedding`` to prevent
+    this.
 
     If frames are rendered, the env is a gymnasium id, and ``env_config`` has no render mode, then
     ``render_mode="rgb_array"`` is added to ``env_config``.
@@ -75,8 +76,8 @@ def add_vlm_reward(
         GoalError: the encoder reads only the beginning of a text, or two texts of a goal as the
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
-        RewardError: the arguments are no configurations, no env is set, the configuration already
-            has a reward, or two settings contradict each other.
+        RewardError: the arguments are no configurations, the configuration is frozen, no env is
+            set, the configuration already has a reward, or two settings contradict each other.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
@@ -100,7 +101,7 @@ def add_vlm_reward(
     _check_agents(config, vlm)
     _check_merging(config, vlm)
     vlm = _with_default_module(config, vlm)
-    _warn_of_unseen_goals(config, vlm)
+    _warn_of_unobserved_goals(config, vlm)
     check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
     _check_policy(config, vlm)
     if curriculum is not None:
@@ -205,10 +206,10 @@ def _check_types(config: object, vlm: object) -> None:
 
 def _check(config: AlgorithmConfig) -> None:
     try:
-        config.debugging(seed=config.seed)
+        config.debugging(seed=config.seed)  # RLlib has no public test for a frozen configuration
     except AttributeError as error:
         raise RewardError(
-            "add_vlm_reward: got the configuration of an algorithm that is built, expected one "
+            "add_vlm_reward: got a frozen configuration, such as algorithm.config, expected one "
             "that can be changed. Call add_vlm_reward before build_algo()."
         ) from error
     if not config.enable_env_runner_and_connector_v2:
@@ -270,7 +271,7 @@ def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "rllib_vlm_reward.policies.GoalConditionedModule}. This module reads uint8 frames. If "
             "the observation is a vector, set config.env_runners(env_to_module_connector=lambda "
             "env, spaces, device: FlattenObservations()) of RLlib, or put the goal into the env's "
-            "observation and leave goal_embedding out."
+            "observation and set goal_embedding=False."
         )
 
 
@@ -298,10 +299,11 @@ def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
             "policy: the env observes uint8 frames %s. RLlib has no policy for them, and none is "
             "set here, since you have an env-to-module connector, which may change the frames. If "
             "it does not, call config.rl_module(rl_module_spec=RLModuleSpec(module_class=%s)) and "
-            "set goal_embedding=True; if it does, set goal_embedding=False.",
+            "set goal_embedding=True; if it does, set goal_embedding=False, and with several goals "
+            "let the observation contain the goal.",
             *(list(spaces[0].shape or ()), module.__name__),
         )
-        return vlm
+        return vlm.model_copy(update={"goal_embedding": False})
     missing = {key: value for key, value in needed.items() if key not in config.model_config}
     spec = RLModuleSpec(module_class=module, model_config=missing or None)
     config.rl_module(rl_module_spec=spec)
@@ -314,11 +316,11 @@ def _with_default_module(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
     return vlm.model_copy(update={"goal_embedding": True})
 
 
-def _warn_of_unseen_goals(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+def _warn_of_unobserved_goals(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
     """Warn where the policy perhaps does not observe which of several goals it has."""
     goals = len(vlm.training_goals)
-    is_said = "goal_embedding" in vlm.model_fields_set or vlm.goal_embedding
-    if goals < 2 or is_said or config.is_multi_agent or vlm.goal_source.startswith("obs:"):
+    is_chosen = "goal_embedding" in vlm.model_fields_set
+    if goals < 2 or is_chosen or config.is_multi_agent or vlm.goal_source.startswith("obs:"):
         return
     _LOG.warning(
         "policy: there are %d goals, and the policy sees which one it has only if the env's "

@@ -24,7 +24,7 @@ def test_frames_are_neither_copied_nor_changed():
         ([None], "NoneType.*render_mode"),
         ([FRAME, FRAME[:2]], "mixed sizes.*Resize"),
         ([FRAME.astype(np.float32)], "float32.*astype"),
-        ([np.zeros(8, np.float32)], "no pictures. Choose another source"),
+        ([np.zeros(8, np.float32)], "no picture. Choose another source"),
         ([FRAME[..., 0]], "grey frames"),
         ([FRAME[..., :1]], "grey frames"),
         ([np.zeros((4, 6, 4), np.uint8)], "RGBA"),

@@ -331,7 +331,7 @@ def test_a_connector_that_may_change_the_frames_leaves_the_module_to_its_user(
         ({"goals": ["a red wall"]}, False),
     ],
 )
-def test_goals_that_the_policy_perhaps_does_not_see_are_a_warning(
+def test_goals_that_the_policy_perhaps_does_not_observe_are_a_warning(
     vlm_config, caplog, changes, warned
 ):
     two = {"goals": ["a red wall", "a green wall"]}

@@ -74,8 +74,9 @@ class Statements:
     articles: str = ARTICLES
 
     def __post_init__(self) -> None:
+        article = re.compile(r"\b(a|an|the) \{\}", re.IGNORECASE)
         for template in self.templates.values():
-            if self.articles and (doubled := re.search(r"\b(a|an|the) \{\}", template.prompt)):
+            if self.articles and (doubled := article.search(template.prompt)):
                 raise GoalError(
                     f"statements: got {doubled[0]!r} in the prompt {template.prompt!r}, expected "
                     f"no article before a blank, since {self.articles!r} is added to each name. "

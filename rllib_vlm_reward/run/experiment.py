@@ -120,7 +120,7 @@ class Experiment(Section, place="the top level of a run"):
         multi_agent, evaluation, callbacks: keyword arguments for these methods. Give functions and
             classes, such as ``policy_mapping_fn``, ``callbacks_class`` and ``on_episode_end``, as
             import paths. ``evaluation: {evaluation_config: {explore: true}}`` draws the actions of
-            the evaluation at random, as in training; by default they are the best ones.
+            the evaluation at the end at random, as in training; by default they are the best ones.
         policy: the RLModule. Without this section it is RLlib's default for the observation space,
             or, for uint8 frames, which RLlib's modules do not take, one of this package.
         vlm_reward: the reward, see :class:`~rllib_vlm_reward.config.VLMRewardConfig`.
@@ -205,7 +205,7 @@ class Experiment(Section, place="the top level of a run"):
     @property
     def evaluation_explores(self) -> bool:
         """Whether the trained policy draws its actions at random where it is evaluated."""
-        return bool(self.evaluation.get("evaluation_config", {}).get("explore", False))
+        return bool((self.evaluation.get("evaluation_config") or {}).get("explore", False))
 
     def to_dict(self) -> Settings:
         """Return the given settings, without defaults, with the types and keys of YAML."""

@@ -59,7 +59,8 @@ def play(
         goal: text of the goal, requested by ``reset(options={"goal": goal})``. A policy with an
             input for a goal pursues this goal even if the env chooses another one. None leaves the
             choice to the env.
-        seed: seed of the first episode's layout; each further episode has the next seed.
+        seed: seed of the first episode's layout, and of its actions if the agent explores; each
+            further episode has the next seed.
         pictures: whether to keep the frames, which come from ``frames.source``.
         render: whether to open the env's window, with ``render_mode="human"``.
 
@@ -118,7 +119,8 @@ def _play(
     pictures: bool,
 ) -> PlayedEpisode:
     env, reward = vector_env.envs[0], experiment.vlm_reward
-    torch.manual_seed(seed)  # of the actions, where the agent explores
+    if experiment.evaluation_explores:
+        torch.manual_seed(seed)  # of the actions
     agent.reset()
     options = None if goal is None else {"goal": goal}
     observation, info = env.reset(seed=seed, options=options)

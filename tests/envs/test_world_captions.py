@@ -93,7 +93,9 @@ def test_rooms_have_several_sizes_and_only_time_ends_an_episode():
     env.close()
 
 
-@pytest.mark.parametrize("prompt", ["in the {} corner", "a {} on a desk", "near an {}"])
+@pytest.mark.parametrize(
+    "prompt", ["The {} door", "in the {} corner", "a {} on a desk", "near an {}"]
+)
 def test_an_article_before_a_name_that_gets_one_is_refused(prompt):
     template = Template("go {}", prompt)
     with pytest.raises(GoalError, match=r"no article before a blank.*Remove it, or give articles"):

@@ -184,8 +184,8 @@ def test_an_agent_that_is_paid_for_nothing_is_noticed():
     assert "0.0% at the start" in said[0].text
 
 
-@pytest.mark.parametrize("episodes", [8, 20, 200])
-def test_an_agent_that_succeeds_and_exploits_its_reward_is_noticed(episodes):
+@pytest.mark.parametrize(("episodes", "patience"), [(8, 14), (20, 8), (200, 4)])
+def test_an_agent_that_succeeds_and_exploits_its_reward_is_noticed(episodes, patience):
     def play_on(false, seed):
         def score(rng, number, truths):
             wrong = ~truths & (rng.random(number) < false)
@@ -194,7 +194,7 @@ def test_an_agent_that_succeeds_and_exploits_its_reward_is_noticed(episodes):
         return play(score, seed=seed, success=0.95, episodes=episodes)
 
     alarms, said = Alarms(low=0.0, threshold=BETA), []
-    for iteration in range(1, 25):
+    for iteration in range(1, 10 + patience):
         false = 0.007 if iteration < 10 else 0.07  # 0.1 and 1.0 an episode
         said += alarms.update(play_on(false, iteration), iteration)
         assert iteration > 9 or not said
