@@ -113,7 +113,9 @@ def raise_(error):
     raise error
 
 
-HEAVY = [f"rllib_vlm_reward.{name}" for name in ("evaluation.labelled", "offline", "run")]
+# PyTorch and Ray, and what of ours imports them: this process has imported all of them already.
+HEAVY = ["torch", "ray", *(f"rllib_vlm_reward.{name}" for name in ("evaluation.evaluate", "run"))]
+HEAVY += [f"rllib_vlm_reward.{name}" for name in ("evaluation.calibrate", "offline")]
 
 
 @pytest.fixture
@@ -188,11 +190,37 @@ def test_a_wrong_reward_is_found_before_anything_is_imported(
     assert says in str(refused)
 
 
-@pytest.mark.parametrize("command", ["collect", "train", "bench"])
+PLAYING = {"collect": ["--output", "new"], "train": ["--output", "new"], "bench": []}
+
+
+@pytest.mark.parametrize("command", PLAYING)
+@pytest.mark.parametrize(
+    ("reward", "words", "says"),
+    [
+        ("threshold: yes", [], "vlm_reward.threshold: got True, a boolean"),
+        ("beta: 0.5", [], "It is called 'threshold' here. Rename it."),
+        ("negatives: room", [], "vlm_reward.negatives: got the text 'room'"),
+        ("seed: 1", [], "vlm_reward: unknown key 'seed'. It belongs in the top level of a run"),
+        ("threshold: 0.5", ["vlm_reward.threshold=2"], "vlm_reward: threshold: got 2"),
+    ],
+)
+def test_a_wrong_reward_of_a_run_is_found_before_anything_is_imported(
+    light, tmp_path, command, reward, words, says
+):
+    (tmp_path / "run.yaml").write_text(
+        f"{MINIMAL}\nvlm_reward: {{encoder: small, goals: [a, b], {reward}}}"
+    )
+    sets = [word for each in words for word in ("--set", each)]
+    refused = light(command, "run.yaml", *PLAYING[command], *sets).exception
+    assert isinstance(refused, ConfigError)
+    assert str(refused).startswith("run.yaml: ")
+    assert says in str(refused)
+
+
+@pytest.mark.parametrize("command", PLAYING)
 def test_a_wrong_assignment_is_found_before_anything_is_imported(light, tmp_path, command):
     (tmp_path / "run.yaml").write_text("{seed: 0}")
-    output = {"collect": ["--output", "new"], "train": ["--output", "new"], "bench": []}[command]
-    refused = light(command, "run.yaml", *output, "--set", "seed.of=1").exception
+    refused = light(command, "run.yaml", *PLAYING[command], "--set", "seed.of=1").exception
     assert isinstance(refused, ConfigError)
     assert "'seed' is 0, expected a mapping" in str(refused)
 

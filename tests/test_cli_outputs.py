@@ -1,43 +1,143 @@
 """What is wrong with files and folders is known before PyTorch is imported, without a traceback."""
 
+import json
+import os
+import shutil
+import struct
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import pytest
 
 from rllib_vlm_reward import cli
-from rllib_vlm_reward.cli.app import say_loading
 from rllib_vlm_reward.cli.arguments import check_output, check_writable
-from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+
+TABLES = Path(__file__).parent / "cases" / "tables"
+# Runs commands in a process in which PyTorch and Ray cannot be imported.
+WITHOUT_TORCH = """
+import contextlib, io, json, sys
+sys.modules.update(torch=None, ray=None)
+from rllib_vlm_reward.cli import main
+ended = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["rllib-vlm-reward", *words]
+    with contextlib.redirect_stderr(io.StringIO()) as shown, contextlib.redirect_stdout(shown):
+        try:
+            main()
+        except SystemExit as end:
+            ended.append((end.code, shown.getvalue()))
+print(json.dumps(ended))
+"""
 
 
-def run(*words):
-    code = (
-        "import sys; from rllib_vlm_reward.cli import main\n"
-        "try: main()\n"
-        "finally: print('torch' in sys.modules, file=sys.stderr)"
+def without_torch(*commands):
+    """Return exit code and output of each command; fails if one imports PyTorch or Ray."""
+    words = json.dumps([[*map(str, command)] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, words], capture_output=True, text=True, check=False
     )
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
-    )
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout)
+    assert len(ended) == len(commands)
+    return ended
+
+
+def assert_refused(ended, message):
+    code, shown = ended
+    assert code == 1
+    assert shown.startswith("error: ")
+    assert message in shown
+    assert "Traceback" not in shown
 
 
 def test_an_output_that_is_a_file_is_refused_before_pytorch(tmp_path):
     (tmp_path / "out").write_text("mine")
-    done = run("train", "quickstart", "--output", tmp_path / "out")
-    assert done.returncode == 1
-    assert "is a file, expected a folder. Choose another --output" in done.stderr
-    assert done.stderr.rstrip().endswith("False")
-    assert "Traceback" not in done.stderr
+    (ended,) = without_torch(["train", "quickstart", "--output", tmp_path / "out"])
+    assert_refused(ended, "is a file, expected a folder. Choose another --output")
 
 
-@pytest.mark.parametrize("content", [b"goals: [a {b|c}]", b"\xff\xfea\x00", b"a: 1\na: 2"])
-def test_a_file_that_is_no_yaml_is_refused_before_pytorch(tmp_path, content, capsys):
-    path = tmp_path / "run.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"run\.yaml: "):
-        say_loading(path)
-    assert capsys.readouterr().err == ""
+def test_a_file_that_is_no_yaml_is_refused_before_pytorch(tmp_path):
+    contents = [b"goals: [a {b|c}]", b"\xff\xfea\x00", b"a: 1\na: 2"]
+    commands = []
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.yaml").write_bytes(content)
+        commands.append(["train", tmp_path / f"{number}.yaml", "--output", tmp_path / "new"])
+    for number, ended in enumerate(without_torch(*commands)):
+        assert_refused(ended, f"{number}.yaml: ")
+
+
+def test_a_wrong_reward_is_refused_before_pytorch_by_every_command_that_reads_one(tmp_path):
+    run, frames, new = tmp_path / "run.yaml", tmp_path / "frames.parquet", tmp_path / "new"
+    run.write_text(
+        "environment: {env: CartPole-v1}\nstop: {env_steps: 1}\n"
+        "vlm_reward: {encoder: small, goals: [a, b], negatives: room}"
+    )
+    frames.touch()
+    ends = without_torch(
+        ["train", run, "--output", new],
+        ["train", run, "--check"],
+        ["collect", run, "--output", new],
+        ["bench", run],
+        ["evaluate", run, "--output", new],
+        ["landscape", run, "--output", new],
+        ["calibrate", run, "--output", new, "--frames", frames, "--precision", "0.9"],
+        ["score", frames, "--config", run],
+        ["relabel", tmp_path, new, "--config", run],
+    )
+    for ended in ends:
+        assert_refused(ended, "negatives: got the text 'room', expected a list. Write [room].")
+    assert not new.exists()
+
+
+def test_a_wrong_folder_is_refused_before_pytorch_and_a_good_one_is_imported(tmp_path):
+    says = {
+        "header_only": "metadata.csv: got a header without rows",
+        "cp1252": "metadata.csv, line 2: got text that is not UTF-8",
+        "torn_jpeg": "metadata.csv, line 2, file_name: ",
+        "utf_16": 'save the table as "CSV UTF-8"',
+        "bomb": "line 3, file_name: ",
+    }
+    for name in ("header_only", "cp1252", "torn_jpeg"):
+        shutil.copytree(TABLES / name, tmp_path / name)
+    for name, encoding in (("utf_16", "utf-16"), ("bomb", "utf-8"), ("good", "utf-8")):
+        (tmp_path / name).mkdir()
+        table = "file_name,goal,label\nwhite.png,a wall,true\nblack.png,a wall,false\n"
+        (tmp_path / name / "metadata.csv").write_text(table, encoding=encoding)
+        for image, shade in (("white.png", 255), ("black.png", 0)):
+            (tmp_path / name / image).write_bytes(png(8, shade))
+    (tmp_path / "bomb" / "black.png").write_bytes(png(60_000))
+    commands = [
+        ["collect", "--folder", tmp_path / name, "--output", tmp_path / f"{name}.parquet"]
+        for name in (*says, "good")
+    ]
+    *refused, imported = without_torch(*commands)
+    for ended, message in zip(refused, says.values(), strict=True):
+        assert_refused(ended, message)
+    assert imported[0] == 0, imported[1]
+    assert LabelledFrames.load(tmp_path / "good.parquet").labels.tolist() == [True, False]
+
+
+def png(side, shade=None):
+    """A grey square as PNG; without a shade it has no pixels, only a header that promises them."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    found = b"\x89PNG\r\n\x1a\n" + chunk(
+        b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    )
+    if shade is None:
+        return found
+    return (
+        found
+        + chunk(b"IDAT", zlib.compress(bytes([0, *[shade] * side]) * side))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_a_tilde_is_the_home_folder_where_the_shell_leaves_it(tmp_path, monkeypatch, capsys):

@@ -45,15 +45,18 @@ def say_loading(config: Path | None = None, assignments: Sequence[str] | None = 
     """Print that PyTorch and Ray are imported now, which takes some seconds.
 
     Args:
-        config: the YAML of a run, which the command reads later. It is read here too, so that its
-            mistakes are reported first.
+        config: the YAML of a run, which the command reads later. It is read here too, with its
+            reward, so that their mistakes are reported first.
         assignments: values of ``--set``.
 
     Raises:
-        ConfigError: see :func:`.read_settings` and :func:`.assign_settings`.
+        ConfigError: see :func:`.read_settings`, :func:`.assign_settings` and
+            :func:`.check_reward`.
     """
     if config is not None:
-        assign_settings(read_settings(config), assignments or ())
+        from rllib_vlm_reward.config import check_reward
+
+        check_reward(assign_settings(read_settings(config), assignments or ()), str(config))
     Console(stderr=True).print("loading PyTorch and Ray")
 
 

@@ -80,20 +80,22 @@ def collect_command(
     if config is None and assignments:
         raise typer.BadParameter("--set replaces a value of CONFIG: leave it out with --folder.")
     check_output(output)
-    say_loading(config, assignments)
-    from rllib_vlm_reward.evaluation.collect import check_labels
-    from rllib_vlm_reward.evaluation.image_folder import read_folder
-    from rllib_vlm_reward.run import Experiment
+    from rllib_vlm_reward.evaluation.labelled import check_labels
 
-    quiet()
     families = {}
-    if config is not None:
+    if folder is not None:
+        from rllib_vlm_reward.evaluation.image_folder import read_folder
+
+        frames = read_folder(folder, allow_outside=allow_outside)
+    else:
+        say_loading(config, assignments)
+        from rllib_vlm_reward.run import Experiment
+
+        quiet()
+        assert config is not None
         experiment = Experiment.from_file(config, assignments or ())
         families = {goal.text: goal.family for goal in experiment.vlm_reward.goal_set.goals}
         frames = _play(experiment, player, episodes, seed, held_out=held_out)
-    else:
-        assert folder is not None
-        frames = read_folder(folder, allow_outside=allow_outside)
     check_labels(frames)
     frames.save(output)
     Console().print(_table(frames, families))

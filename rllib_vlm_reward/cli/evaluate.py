@@ -163,11 +163,11 @@ def _frames(
     config: Path, assignments: list[str], path: Path | None, output: Path
 ) -> "LabelledFrames":
     """Read the frames, or play the run's env and save the frames."""
-    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames, check_labels
 
     if path is not None:
         return LabelledFrames.load(path)
-    from rllib_vlm_reward.evaluation.collect import check_labels, collect
+    from rllib_vlm_reward.evaluation.collect import collect
     from rllib_vlm_reward.run import Experiment
 
     played = collect(Experiment.from_file(config, assignments))

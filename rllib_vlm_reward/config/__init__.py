@@ -11,7 +11,7 @@ from rllib_vlm_reward.config.calibration import Calibration, Estimate, Target
 from rllib_vlm_reward.config.frame_config import FrameConfig
 from rllib_vlm_reward.config.goal_config import GoalConfig, GoalFile, TemplateConfig
 from rllib_vlm_reward.config.reward_config import VLMRewardConfig
-from rllib_vlm_reward.config.reward_file import read_config
+from rllib_vlm_reward.config.reward_file import check_reward, read_config
 from rllib_vlm_reward.config.serving_config import ServingConfig
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Target",
     "TemplateConfig",
     "VLMRewardConfig",
+    "check_reward",
     "read_config",
 ]

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rllib_vlm_reward.config.reward_config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.settings import (
+    Section,
     assign_settings,
     find_config,
     key_hint,
@@ -13,7 +15,7 @@ from rllib_vlm_reward.settings import (
     validated,
 )
 
-__all__ = ["read_config"]
+__all__ = ["check_reward", "read_config"]
 
 _SECTION = VLMRewardConfig.place
 
@@ -59,3 +61,31 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> VLMRewardC
                 f"{key_hint(key, [*settings])}"
             )
     return validated(VLMRewardConfig, changed[_SECTION], str(path))
+
+
+class _Run(Section):
+    """The section of a run that is read here, with its name for the error message."""
+
+    vlm_reward: VLMRewardConfig
+
+
+def check_reward(run: Any, where: str) -> None:
+    """Check the reward in the settings of a run, without PyTorch and Ray.
+
+    Args:
+        run: the settings. Whatever is no mapping with a reward is left to :class:`.Experiment`.
+        where: where they come from, such as a file, for the error message.
+
+    Raises:
+        ConfigError: the reward has an unknown key, or a value outside its range.
+
+    Example:
+        >>> reward = {"encoder": "small", "goals": ["a ball"], "negatives": "a room"}
+        >>> check_reward({"vlm_reward": reward}, "run.yaml")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: run.yaml: vlm_reward.negatives: got the text \
+'a room', expected a list. Write [a room].
+    """
+    if isinstance(run, dict) and _SECTION in run:
+        validated(_Run, {_SECTION: run[_SECTION]}, where)

@@ -15,7 +15,7 @@ from rllib_vlm_reward.evaluation.players import Act, PlayedEnv
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.run.recorded_rollout import record_rollout
 
-__all__ = ["check_labels", "collect"]
+__all__ = ["collect"]
 
 # The share of random actions, so that an expert's failures and recoveries are seen too.
 DETOURS = 0.2
@@ -90,31 +90,6 @@ def collect(
                 _check_size(parts)
                 report(player, index + 1)
     return LabelledFrames.join(parts)
-
-
-def check_labels(frames: LabelledFrames) -> None:
-    """Check that there are both successes and other frames: a measurement needs both.
-
-    Raises:
-        LabelError: every frame shows its goal, or none does.
-
-    Example:
-        >>> black = encode(np.zeros((8, 8, 3), np.uint8))
-        >>> check_labels(LabelledFrames.of([black], ["lift"], [False]))
-        Traceback (most recent call last):
-        ...
-        rllib_vlm_reward.errors.LabelError: labelled frames: got 0 successes among 1 frames, \
-expected some of both. Collect more, or with another player: expert, the folder of a run that \
-succeeds.
-    """
-    successes = int(frames.labels.sum())
-    if successes in (0, len(frames)):
-        wanted = ["random"] if successes else ["expert", "the folder of a run that succeeds"]
-        others = ", ".join(player for player in wanted if player not in frames.players)
-        raise LabelError(
-            f"labelled frames: got {successes} successes among {len(frames)} frames, expected "
-            f"some of both. Collect more{others and f', or with another player: {others}'}."
-        )
 
 
 def _goals_to_request(config: VLMRewardConfig, *, held_out: bool) -> Sequence[str | None]:

@@ -17,7 +17,7 @@ from rllib_vlm_reward.evaluation.images import decode
 from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["FRAMES_AT_ONCE", "LabelledFrames"]
+__all__ = ["FRAMES_AT_ONCE", "LabelledFrames", "check_labels"]
 
 FRAMES_AT_ONCE = 256
 """Number of frames that are decoded and encoded together; it bounds the memory they need."""
@@ -218,6 +218,32 @@ class LabelledFrames:
             )
         except LabelError as error:
             raise LabelError(f"{path}: {error}") from error
+
+
+def check_labels(frames: LabelledFrames) -> None:
+    """Check that there are both successes and other frames: a measurement needs both.
+
+    Raises:
+        LabelError: every frame shows its goal, or none does.
+
+    Example:
+        >>> from rllib_vlm_reward.evaluation.images import encode
+        >>> black = encode(np.zeros((8, 8, 3), np.uint8))
+        >>> check_labels(LabelledFrames.of([black], ["lift"], [False]))
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.LabelError: labelled frames: got 0 successes among 1 frames, \
+expected some of both. Collect more, or with another player: expert, the folder of a run that \
+succeeds.
+    """
+    successes = int(frames.labels.sum())
+    if successes in (0, len(frames)):
+        wanted = ["random"] if successes else ["expert", "the folder of a run that succeeds"]
+        others = ", ".join(player for player in wanted if player not in frames.players)
+        raise LabelError(
+            f"labelled frames: got {successes} successes among {len(frames)} frames, expected "
+            f"some of both. Collect more{others and f', or with another player: {others}'}."
+        )
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(LabelledFrames))

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.envs.babyai.env import make_playroom
 from rllib_vlm_reward.errors import FrameError, GoalError, LabelError
-from rllib_vlm_reward.evaluation.collect import check_labels, collect
+from rllib_vlm_reward.evaluation.collect import collect
 from rllib_vlm_reward.evaluation.images import encode
-from rllib_vlm_reward.evaluation.labelled import LabelledFrames
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames, check_labels
 from rllib_vlm_reward.run.experiment import Experiment
 
 LIFT = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
