@@ -101,6 +101,7 @@ def test_a_full_disk_is_one_message_without_a_traceback(monkeypatch, capsys, err
     shown = capsys.readouterr().err
     assert message in shown
     assert "--resume" in shown
+    assert "Traceback" not in shown
 
 
 def test_another_error_of_the_system_has_its_traceback(monkeypatch):

@@ -158,7 +158,30 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     check_writable(tmp_path / "new" / "deep")
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root
-    with pytest.raises(PermissionError, match=r"cannot be written. Change its permissions"):
-        check_writable(tmp_path / "out")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "quickstart", "--output", "out"],
+        ["collect", "quickstart", "--output", "out"],
+        ["evaluate", "quickstart", "--output", "out"],
+        ["landscape", "quickstart", "--output", "out"],
+        ["calibrate", "quickstart", "--output", "out", "--frames", "frames", "--precision", "0.9"],
+        ["play", ".", "--gif", "out"],
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys, words):
+    (tmp_path / "frames").touch()
+    monkeypatch.chdir(tmp_path)
+    # The tests may run as root, who may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: mode != os.W_OK)
+    monkeypatch.setitem(sys.modules, "rllib_vlm_reward.run", None)  # so nothing can be played
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    shown = capsys.readouterr().err
+    assert end.value.code == 1
+    assert shown.startswith("error: out: ")
+    assert "cannot be written. Change its permissions, or choose another path." in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "out").exists()
