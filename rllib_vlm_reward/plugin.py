@@ -30,6 +30,7 @@ from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.policies import SETTINGS, default_module
+from rllib_vlm_reward.rllib_settings import check_settings
 
 __all__ = ["add_vlm_reward", "reward_of"]
 
@@ -71,8 +72,8 @@ def add_vlm_reward(
     Raises:
         CheckpointError: the encoder is unknown, or its file is missing.
         FrameError: gymnasium cannot make the env.
-        ConfigError: the curriculum does not suit the goals, or ``stacked_frames`` is not a
-            positive integer.
+        ConfigError: a setting of RLlib has a wrong type or is too small, the curriculum does not
+            suit the goals, or ``stacked_frames`` is not a positive integer.
         GoalError: the encoder reads only the beginning of a text, or two texts of a goal as the
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
@@ -98,6 +99,7 @@ def add_vlm_reward(
     _check_ray()
     _check_types(config, vlm)
     _check(config)
+    check_settings(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
     vlm = _with_default_module(config, vlm)

@@ -38,6 +38,7 @@ ROOMS = {
     "policies": {"errors", "settings"},
     "envs": {"errors", "frames", "goals"},
     "metrics": {"errors"},
+    "rllib_settings": {"errors"},
     "pretraining": {
         "files",
         "errors",
@@ -49,7 +50,15 @@ ROOMS = {
         "reward_model",
         "evaluation",  # which reads images
     },
-    "plugin": {"errors", "config", "curriculum", "reward_model", "connectors", "policies"},
+    "plugin": {
+        "errors",
+        "config",
+        "curriculum",
+        "reward_model",
+        "connectors",
+        "policies",
+        "rllib_settings",
+    },
     "offline": {
         "files",
         "errors",
@@ -72,6 +81,7 @@ ROOMS = {
         "serving",
         "connectors",
         "plugin",
+        "rllib_settings",
     },
     "evaluation": {
         "files",
@@ -120,6 +130,7 @@ LIBRARIES = {
         "connectors",
         "policies",
         "plugin",
+        "rllib_settings",
         "run",
         "sweep",
         "offline",
@@ -130,6 +141,7 @@ LIBRARIES = {
         "connectors",
         "policies",
         "plugin",
+        "rllib_settings",
         "run",
         "sweep",
         "offline",

@@ -1,7 +1,6 @@
 """One training run: its YAML file, its loop, its evaluation, and its output folder.
 
 * :mod:`experiment`: the YAML file, which becomes an RLlib configuration with the reward added;
-* :mod:`rllib_settings`: checks the types of RLlib's settings in that file;
 * :mod:`loop`: trains, saves, evaluates; :mod:`run_check`: checks whether a run can start;
 * :mod:`progress`: the progress after each iteration, and the names of its figures;
 * :mod:`console`, :mod:`training_charts`, :mod:`frame_pictures`: show a run;

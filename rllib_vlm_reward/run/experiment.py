@@ -21,8 +21,8 @@ from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.rllib_settings import arguments, check_setting
 from rllib_vlm_reward.run.progress import Progress
-from rllib_vlm_reward.run.rllib_settings import arguments, check_setting
 from rllib_vlm_reward.settings import (
     Section,
     assign_settings,

@@ -11,9 +11,9 @@ from remedies import any_example, assert_helps
 from written import REWARD, keys, look_up, places, values
 
 from rllib_vlm_reward.errors import ERRORS
+from rllib_vlm_reward.rllib_settings import arguments
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.experiment import SECTIONS
-from rllib_vlm_reward.run.rllib_settings import arguments
 
 RUN = {
     "algorithm": "PPO",

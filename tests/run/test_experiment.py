@@ -100,7 +100,7 @@ AUTO = {
         ({"training": {"self": 1}}, "unknown setting 'self'"),
         ({"callbacks": {"on_episode_and": "x.y"}}, "Did you mean 'on_episode_end'"),
         ({"callbacks": {"on_episode_end": "x.y"}}, "callbacks.on_episode_end: cannot import 'x.y'"),
-        ({"evaluation": {"evaluation_duration": 0}}, "must be an int and >0"),
+        ({"evaluation": {"evaluation_duration": "ten"}}, "must be an int and >0"),
         ({"multi_agent": {"policies": ["a", "b"]}}, "without policy_mapping_fn"),
         (
             {"multi_agent": {**AGENTS, "policies_to_train": "a"}},

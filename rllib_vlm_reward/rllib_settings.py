@@ -10,7 +10,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_vlm_reward.errors import ConfigError
 
-__all__ = ["arguments", "check_setting"]
+__all__ = ["arguments", "check_setting", "check_settings"]
 
 _SCALARS = {
     int: "a whole number",
@@ -19,16 +19,45 @@ _SCALARS = {
     str: "a text",
 }
 _CONTAINERS = (list, tuple, dict, set)
-# The sizes that must be whole numbers, and their minima. For other settings, RLlib's annotations do
-# not tell whole numbers from others: DQN's grad_clip is an int (Ray 2.60).
-_SIZES = {
-    "num_env_runners": 0,
-    "num_envs_per_env_runner": 1,
-    "num_epochs": 1,
-    "minibatch_size": 1,
-    "rollout_fragment_length": 1,
-    "train_batch_size": 1,
-    "train_batch_size_per_learner": 1,
+# What RLlib annotates as an int, though it takes any number (Ray 2.55 to 2.60).
+_ANY_NUMBER = {
+    "grad_clip",  # of DQN
+    "num_cpus_per_env_runner",
+    "num_cpus_per_offline_eval_runner",
+    "num_gpus_per_offline_eval_runner",
+}
+# No number of these sections is negative, and no whole number of any section. The others of
+# training may be, such as DQN's v_min.
+_NOT_NEGATIVE = ("env_runners", "learners", "evaluation", "fault_tolerance", "reporting")
+# The smallest values of single settings.
+_LEAST = {
+    **dict.fromkeys(
+        (
+            "num_envs_per_env_runner",
+            "max_requests_in_flight_per_env_runner",
+            "env_runner_state_server_max_concurrency",
+            "rollout_fragment_length",
+            "train_batch_size",
+            "train_batch_size_per_learner",
+            "num_epochs",
+            "minibatch_size",
+            "n_step",
+            "num_atoms",
+            "broadcast_interval",
+            "circular_buffer_num_batches",
+            "circular_buffer_iterations_per_batch",
+            "max_requests_in_flight_per_learner",
+            "max_requests_in_flight_per_aggregator_actor",
+            "evaluation_duration",
+            "offline_eval_batch_size_per_runner",
+            "max_requests_in_flight_per_offline_eval_runner",
+            "metrics_num_episodes_for_smoothing",
+        ),
+        1,
+    ),
+    **dict.fromkeys(("lr", "gamma", "lambda_", "grad_clip", "clip_param", "tau"), 0),
+    # -1 restarts for ever.
+    **dict.fromkeys(("max_num_env_runner_restarts", "max_num_offline_eval_runner_restarts"), -1),
 }
 
 
@@ -48,6 +77,27 @@ def arguments(config: type[AlgorithmConfig], section: str) -> dict[str, Any]:
     return {name: hint for name, hint in found.items() if name not in ("self", "kwargs")}
 
 
+def check_settings(config: AlgorithmConfig) -> None:
+    """Check the settings of a configuration, which may have been made in Python.
+
+    Raises:
+        ConfigError: see :func:`check_setting`.
+
+    Example:
+        >>> from ray.rllib.algorithms.ppo import PPOConfig
+        >>> check_settings(PPOConfig().learners(num_learners=-1))
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.ConfigError: learners.num_learners: got -1, expected 0 or more. \
+Correct it.
+    """
+    given = vars(config)
+    for section in (*_NOT_NEGATIVE, "training"):
+        for name, annotation in arguments(type(config), section).items():
+            # A property of RLlib has its value under the name with an underscore.
+            check_setting(section, name, given.get(name, given.get(f"_{name}")), annotation)
+
+
 def check_setting(section: str, name: str, value: Any, annotation: Any) -> None:
     """Refuse a number, text or boolean of another type than the annotation of RLlib's method.
 
@@ -60,7 +110,7 @@ def check_setting(section: str, name: str, value: Any, annotation: Any) -> None:
         annotation: the annotation of the method's argument.
 
     Raises:
-        ConfigError: the value has another type or is NaN, or a size is too small.
+        ConfigError: the value has another type or is NaN, or is too small.
 
     Example:
         >>> check_setting("training", "minibatch_size", "4,000", int | None)
@@ -74,7 +124,8 @@ expected a whole number. Write it without quotes and commas.
     leaves = list(_leaves(annotation))
     if any(leaf not in _SCALARS and leaf not in _CONTAINERS for leaf in leaves):
         return
-    if float in leaves or (int in leaves and name not in _SIZES):
+    is_whole = int in leaves and float not in leaves and name not in _ANY_NUMBER
+    if not is_whole and {int, float} & {*leaves}:
         leaves += [int, float]
     allowed = [leaf for leaf in (float, int, bool, str) if leaf in leaves]
     if allowed and type(value) not in allowed:
@@ -87,7 +138,7 @@ expected a whole number. Write it without quotes and commas.
         )
     if isinstance(value, float) and math.isnan(value):
         raise ConfigError(f"{section}.{name}: got nan, expected a number. Correct it.")
-    least = _SIZES.get(name)
+    least = _LEAST.get(name, 0 if is_whole or section in _NOT_NEGATIVE else None)
     if least is not None and not isinstance(value, str) and value < least:
         raise ConfigError(f"{section}.{name}: got {value!r}, expected {least} or more. Correct it.")
 
