@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 
 import open_clip
 import pytest
@@ -15,8 +16,10 @@ from rllib_vlm_reward.serving import RewardPool, deployment
 
 def test_a_load_error_reaches_the_caller_as_itself_and_leaves_no_actor(cluster, config):
     bad = config.model_copy(update={"encoder": "no-such-clip", "serving": {"num_actors": 1}})
+    begin = time.monotonic()
     with pytest.raises(CheckpointError, match="no-such-clip") as caught:
         RewardPool.start(bad, name="bad")
+    assert time.monotonic() - begin < 20  # when the actor knows it; to load, it may take 30 minutes
     assert type(caught.value) is CheckpointError
     with pytest.raises(PoolError, match="expected 1 actors"):
         RewardPool.connect("bad", bad)
