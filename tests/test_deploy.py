@@ -1,7 +1,9 @@
 """What deploy/ holds is valid, fits together, and trains on the nodes that it describes."""
 
+import hashlib
 import itertools
 import json
+import math
 import re
 import shlex
 import time
@@ -14,13 +16,16 @@ import ray
 import yaml
 from ray.cluster_utils import Cluster
 
-from rllib_vlm_reward import Experiment
+from rllib_vlm_reward import Experiment, ServingConfig
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
+from rllib_vlm_reward.serving import deployment
 from rllib_vlm_reward.serving.deployment import Demand
 from rllib_vlm_reward.serving.router import present
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
+KUBERAY = ROOT / "tests" / "kuberay"
+GUIDE = (ROOT / "docs" / "cluster.md").read_text()
 
 
 def read(name):
@@ -46,7 +51,7 @@ def closed(schema):
 
 
 def kuberay(kind):
-    path = ROOT / "tests" / "kuberay" / f"{kind.lower()}s-v1.schema.json"
+    path = KUBERAY / f"{kind.lower()}s-v1.schema.json"
     return jsonschema.Draft202012Validator(closed(json.loads(path.read_text())))
 
 
@@ -72,6 +77,21 @@ def test_a_field_that_kuberay_does_not_know_is_refused_at_any_depth(kind):
         del place["minReplica"]
     group["minReplicas"] = "2"
     assert len(list(kuberay(kind).iter_errors(manifest))) == 1
+
+
+def test_kuberays_schemas_are_unchanged_copies_with_their_licence_beside_them():
+    readme = (KUBERAY / "README.md").read_text()
+    sums = dict(re.findall(r"^\| `(\S+)` \| `([0-9a-f]{64})` \|$", readme, re.MULTILINE))
+    files = {path.name: path for path in KUBERAY.glob("*.json")}
+    assert len(files) == 2
+    assert sums == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+    }
+    assert "github.com/ray-project/kuberay" in readme
+    assert "[LICENSE](LICENSE" in readme
+    licence = (KUBERAY / "LICENSE").read_text()
+    assert re.match(r"\s+Apache License\s+Version 2\.0, January 2004\s", licence)
+    assert "END OF TERMS AND CONDITIONS" in licence
 
 
 def test_the_job_makes_the_cluster_of_the_other_manifest():
@@ -133,11 +153,69 @@ def test_the_run_fits_the_nodes_that_are_there_from_the_start():
 
 
 def test_the_guide_submits_what_the_job_runs():
-    page = (ROOT / "docs" / "cluster.md").read_text()
-    (command,) = re.findall(r"ray job submit (?:.*\\\n)*.*", page)
+    (command,) = re.findall(r"ray job submit (?:.*\\\n)*.*", GUIDE)
     words = shlex.split(command.replace("\\\n", " "))
     sets = [after for word, after in itertools.pairwise(words) if word == "--set"]
     assert sets == assignments()
+
+
+# What the sections say to which docs/faults.md sends its readers.
+SECTIONS = {
+    "From one machine to a cluster": ["`rllib-vlm-reward bench CONFIG.yaml`", "`n × e ÷ a ÷ 0.7`"],
+    "Weights without internet": ["need no download", "`HF_HUB_OFFLINE=1`", "on the shared disk"],
+    "Autoscaling": ["`max_actors` lets the pool grow", "`minReplicas`", "`idleTimeoutSeconds`"],
+    "Spot nodes": ["| an env runner, or its", "| a reward actor, or its", "| the head node |"],
+    "Security": [
+        "| port | opened by |",
+        "RLlib checkpoints",
+        "recorded episodes",
+        "a run's YAML",
+        "opens no port",
+    ],
+}
+
+
+def section_of_the_guide(title):
+    return GUIDE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_the_guide_has_the_section_that_the_table_of_faults_names(title):
+    section = section_of_the_guide(title)
+    for words in SECTIONS[title]:
+        assert words in section
+    anchor = title.lower().replace(" ", "-")
+    assert f"(cluster.md#{anchor})" in (ROOT / "docs" / "faults.md").read_text()
+
+
+def test_the_guides_figures_are_those_of_the_code():
+    (runners, produced, scored, exact, actors) = re.findall(
+        r"need (\d+) × (\d+) ÷ ([\d,]+) ÷ 0\.7 = ([\d.]+), so (\d+) actors",
+        section_of_the_guide("From one machine to a cluster"),
+    )[0]
+    needed = int(runners) * int(produced) / int(scored.replace(",", "")) / 0.7
+    assert needed == pytest.approx(float(exact), abs=0.05)
+    assert math.ceil(needed) == int(actors)
+    spot = " ".join(section_of_the_guide("Spot nodes").split())
+    assert f"`timeout_s` ({ServingConfig().timeout_s:g} s by default)" in spot
+    pending = f"after {deployment._PLACE_TIMEOUT_S:g} s the pool gives up"
+    assert pending in section_of_the_guide("Autoscaling")
+    assert "ENV HF_HUB_OFFLINE=1" in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_every_port_of_the_manifests_is_in_the_guide():
+    spec = read("ray-cluster.yaml")["spec"]
+    pods = [
+        group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])
+    ]
+    given = {
+        port["containerPort"]
+        for pod in pods
+        for container in pod["containers"]
+        for port in container["ports"]
+    }
+    named = re.findall(r"^\| (\d+)\b", section_of_the_guide("Security"), re.MULTILINE)
+    assert {6379, 8265, 10001, 8080} == given <= {int(port) for port in named}
 
 
 def test_the_image_has_the_ray_of_the_manifests():
