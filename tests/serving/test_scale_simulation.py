@@ -169,3 +169,37 @@ def test_a_pool_that_may_grow_grows_to_what_the_load_needs():
     step_s = 16 * 8 / (0.7 * 4 * 640)  # what keeps four actors busy for 0.7 of the time
     found = simulate([640.0] * 8, 16, Settings(8, step_s, until=120.0), need=Need(1, 8), load_s=2.0)
     assert 3 <= found["actors"] <= 5
+
+
+SMALL = SimpleNamespace(
+    speed=640.0, request=32, seconds=20.0, restart=5.0, actors=[3, 8], runners=[5, 80]
+)
+
+
+def test_devices_of_different_speed_keep_env_runners_waiting():
+    run = scale_simulation.scenarios(SMALL, actors=8, runners=80)
+    uneven = run["a quarter at half speed, load 0.8"]()
+    even = run["even, load 0.9"]()
+    # The load is a share of what all devices score: 6 at full speed and 2 at half of it.
+    assert uneven["frames_per_s"] < 0.8 * 640 * (6 + 2 / 2)
+    assert even["frames_per_s"] == pytest.approx(0.9 * 640 * 8, rel=0.1)
+    assert uneven["share_that_runners_waited"] > 0.1 > 0.05 > even["share_that_runners_waited"]
+    assert uneven["p99_ms"] > 3 * even["p99_ms"]
+
+
+def test_what_an_iteration_asks_of_the_driver_is_counted(monkeypatch):
+    costs = {"call_us": 100.0, "name_us": 2000.0}
+    monkeypatch.setattr(scale_simulation, "ray_costs", lambda: costs)
+    found = scale_simulation.driver(SMALL)
+    assert found["costs"] == costs
+    assert list(found["at"]) == ["3 actors, 5 env runners", "8 actors, 80 env runners"]
+    small, large = found["at"].values()
+    assert small["calls_to_actors_an_iteration"] == 6  # each is asked for its figures and failures
+    assert small["seconds_of_them"] == 0.001  # 6 times 100 us, rounded
+    assert small["names_looked_up_at_the_start"] == 8  # by 5 env runners, and of 3 actors
+    assert small["seconds_of_them_at_one_head_node"] == 0.02
+    assert small["names_listed_a_second_with_max_actors"] == 3  # 5 env runners, 3 names, every 5 s
+    assert large["reports_of_env_runners_an_iteration"] == 80
+    frames = np.zeros((32, 56, 56, 3), np.uint8)  # of a vector step, of which a fragment has 32
+    gigabytes = 80 * 32 * frames.nbytes / 1e9
+    assert large["gigabytes_of_frames_an_iteration"] == pytest.approx(gigabytes, abs=0.005)
