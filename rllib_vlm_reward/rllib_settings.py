@@ -26,8 +26,8 @@ _ANY_NUMBER = {
     "num_cpus_per_offline_eval_runner",
     "num_gpus_per_offline_eval_runner",
 }
-# No number of these sections is negative, and no whole number of any section. The others of
-# training may be, such as DQN's v_min.
+# No number of these sections is negative, and no whole number of any section. In the section
+# training other numbers may be negative, such as v_min of DQN.
 _NOT_NEGATIVE = ("env_runners", "learners", "evaluation", "fault_tolerance", "reporting")
 # The smallest values of single settings.
 _LEAST = {
@@ -43,7 +43,6 @@ _LEAST = {
             "minibatch_size",
             "n_step",
             "num_atoms",
-            "broadcast_interval",
             "circular_buffer_num_batches",
             "circular_buffer_iterations_per_batch",
             "max_requests_in_flight_per_learner",
