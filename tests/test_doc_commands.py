@@ -35,7 +35,14 @@ PROGRAM = "rllib-vlm-reward"
 # What the reader has already: from an earlier command, or of their own.
 FILES = ("runs/frames.parquet", "runs/my_frames.parquet", "frame.png", "other.jpg")
 FOLDERS = ("recorded", "my_frames", "runs/quickstart", "runs/house", "RUN")
-RUNS = ("a.yaml", "b.yaml", "CONFIG.yaml", "runs/goal_curriculum/best.yaml", "runs/sweep/best.yaml")
+RUNS = (
+    "a.yaml",
+    "balls.yaml",
+    "b.yaml",
+    "CONFIG.yaml",
+    "runs/goal_curriculum/best.yaml",
+    "runs/sweep/best.yaml",
+)
 PLACEHOLDERS = {"N": "0"}  # for a seed
 # What CI has not, or does itself before it runs the tests.
 NEEDS_A_CLUSTER = ("docker", "kubectl", "ray", "benchmarks/gpu.sh", "emulator")

@@ -43,7 +43,8 @@ def decode(image: bytes, name: str) -> Frames:
         name: the image's name in error messages.
 
     Raises:
-        FrameError: the image cannot be read, is too large, or its pixels have more than 8 bits.
+        FrameError: the image cannot be read, is too large, its pixels have more than 8 bits, or
+            the file has several pictures.
 
     Example:
         >>> decode(encode(np.zeros((8, 6, 3), np.uint8)), "black").shape
@@ -51,7 +52,12 @@ def decode(image: bytes, name: str) -> Frames:
     """
     try:
         with Image.open(io.BytesIO(image)) as opened:
-            mode = opened.mode
+            mode, pictures = opened.mode, getattr(opened, "n_frames", 1)
+            if pictures > 1:
+                raise FrameError(
+                    f"{name}: got a file of {pictures} pictures, expected one. Save the picture "
+                    "that you mean as PNG."
+                )
             if mode[0] not in "IF":
                 return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
     except Image.DecompressionBombError as error:

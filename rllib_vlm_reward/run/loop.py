@@ -215,7 +215,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Evaluate a single agent, random actions and a goal-blind agent, and draw some episodes."""
     episodes = experiment.evaluation_episodes
-    report(f"evaluating: {episodes} episodes each of the agent, chance and a goal-blind agent")
+    report(f"evaluating: {episodes} episodes each of the agent, random actions and wrong goals")
     with contextlib.closing(Evaluator(algorithm, episodes=episodes)) as evaluator:
         trained, chance = evaluator.trained(episodes), evaluator.random(episodes)
         blind, held_out = evaluator.goal_blind(episodes), evaluator.held_out(episodes)

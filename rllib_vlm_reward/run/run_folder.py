@@ -111,19 +111,20 @@ class RunFolder:
         # A resumed run may train longer and on other machines; all else must stay the same.
         was, now = _fixed(before), _fixed(experiment.to_dict())
         changed = _changes(was, now)
-        reward = experiment.vlm_reward
+        reward, remedy = experiment.vlm_reward, ""
         old_reward = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
-        if not reward.may_change:
-            changed += [
-                f"vlm_reward.{key} (was {old_reward[key]!r}, now {value!r})"
-                for key, value in reward.reward_settings.items()
-                if old_reward[key] != value
-            ]
-        if changed:
+        rewards = [
+            f"vlm_reward.{key} (was {old_reward[key]!r}, now {value!r})"
+            for key, value in reward.reward_settings.items()
+            if old_reward[key] != value and not reward.may_change
+        ]
+        if rewards:
+            remedy = " To change the reward, set vlm_reward: {may_change: true}."
+        if changed := changed + rewards:
             raise ConfigError(
-                f"resume: {', '.join(changed)} differ from the run in {self.path}, expected the "
-                "same settings. Restore the old settings, or start a new run in another --output. "
-                "To change the reward, set vlm_reward: {may_change: true}."
+                f"resume: got other settings than the run in {self.path}: {', '.join(changed)}; "
+                "expected the same settings. Restore the old settings, or start a new run in "
+                f"another --output.{remedy}"
             )
 
     def save_checkpoint(self, algorithm: Algorithm) -> None:

@@ -198,6 +198,13 @@ def test_a_cell_that_never_ends_names_its_line(folder):
         read_folder(folder)
 
 
+def test_a_file_of_several_pictures_is_refused(folder):
+    pictures = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
+    pictures[0].save(folder / "a.gif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(FrameError, match=r"file of 2 pictures, expected one.*as PNG"):
+        read_folder(write(folder, HEAD, "a.gif,a,true"))
+
+
 def test_an_image_bomb_is_refused(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # the images have 48 pixels
     with pytest.raises(FrameError, match=r"line 2, file_name: .*too large"):
