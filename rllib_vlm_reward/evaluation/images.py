@@ -53,12 +53,7 @@ def decode(image: bytes, name: str) -> Frames:
     try:
         with Image.open(io.BytesIO(image)) as opened:
             mode, pictures = opened.mode, getattr(opened, "n_frames", 1)
-            if pictures > 1:
-                raise FrameError(
-                    f"{name}: got a file of {pictures} pictures, expected one. Save the picture "
-                    "that you mean as PNG."
-                )
-            if mode[0] not in "IF":
+            if pictures == 1 and mode[0] not in "IF":
                 return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
     except Image.DecompressionBombError as error:
         raise FrameError(
@@ -73,6 +68,11 @@ def decode(image: bytes, name: str) -> Frames:
             "expected PNG, JPEG or another format that Pillow reads. Save the image again, or "
             "leave it out."
         ) from error
+    if pictures > 1:
+        raise FrameError(
+            f"{name}: got a file of {pictures} pictures, expected one. Save the picture that you "
+            "mean as PNG."
+        )
     raise FrameError(
         f"{name}: got pixels of the mode {mode!r}, expected 8 bits a channel, such as RGB or grey. "
         "Convert the image."

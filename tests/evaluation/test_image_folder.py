@@ -201,8 +201,9 @@ def test_a_cell_that_never_ends_names_its_line(folder):
 def test_a_file_of_several_pictures_is_refused(folder):
     pictures = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     pictures[0].save(folder / "a.gif", save_all=True, append_images=pictures[1:])
-    with pytest.raises(FrameError, match=r"file of 2 pictures, expected one.*as PNG"):
+    with pytest.raises(FrameError, match=r"file of 2 pictures, expected one.*as PNG\.$") as raised:
         read_folder(write(folder, HEAD, "a.gif,a,true"))
+    assert "cannot be read" not in str(raised.value)
 
 
 def test_an_image_bomb_is_refused(folder, monkeypatch):
