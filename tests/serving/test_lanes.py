@@ -1,5 +1,8 @@
+import platform
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +36,24 @@ def test_a_lane_keeps_its_threads_when_others_set_theirs_before_its_first_batch(
         torch.set_num_threads(3)
         assert executor.submit(torch.get_num_threads).result() == 1
     torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_lane_keeps_the_memory_of_a_batch_for_the_next_one():
+    def lane():
+        with Lanes("cpu", 2, torch.get_num_threads(), splits=True).lane():
+            blocks = [torch.ones(2**21) for _ in range(5)]  # 8 MiB each
+            held = memory()
+            blocks.clear()
+            return held - memory()
+
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(lane).result() < 2**23
+
+
+def memory():
+    """Return how many bytes of this process are in main memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
