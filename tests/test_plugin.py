@@ -234,7 +234,7 @@ def test_a_plain_cartpole_trains_with_the_users_own_filter_and_callbacks(cluster
         .training(train_batch_size_per_learner=8, minibatch_size=8, num_epochs=1)
         .callbacks(SeesRewards)
     )
-    algorithm = add_vlm_reward(config, vlm_config(encoder="ViT-B-32/random")).build_algo()
+    algorithm = add_vlm_reward(config, vlm_config(encoder="ViT-S-32-alt/random")).build_algo()
     try:
         results = [algorithm.train() for _ in range(3)]
     finally:
