@@ -26,8 +26,7 @@ RESTORE = """
     from ray.rllib.algorithms.algorithm import Algorithm
     from test_checkpoint import account_of
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
-             object_store_memory=100_000_000)
+    ray.init(address={address!r}, log_to_driver=False)
     algorithm = Algorithm.from_checkpoint({path!r})
     print("ACCOUNT", json.dumps(account_of(algorithm), default=bytes.hex))
     for _ in range(2):
@@ -78,8 +77,9 @@ def test_it_goes_on_in_a_new_process_as_it_was(num_env_runners, vlm_config, ppo,
     algorithm.stop()
 
     paths = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    code = textwrap.dedent(RESTORE.format(path=str(path), address=cluster))
     output = subprocess.run(
-        [*fork_server.python(), "-c", textwrap.dedent(RESTORE.format(path=str(path)))],
+        [*fork_server.python(), "-c", code],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
