@@ -31,7 +31,9 @@ class Seen(MARWILTorchLearner):
         )
 
 
-def test_the_learner_sees_the_relabelled_rewards_and_no_others(unrewarded, vlm_config, tmp_path):
+def test_the_learner_sees_the_relabelled_rewards_and_no_others(
+    in_this_process, unrewarded, vlm_config, tmp_path
+):
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     relabel(vlm_config(), unrewarded, tmp_path / "out")
     config = (
