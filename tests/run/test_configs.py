@@ -21,6 +21,8 @@ RUNS = [
     for path in sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
     if path.stem not in ELSEWHERE and "stop" in yaml.safe_load(path.read_text())
 ]
+ASYNCHRONOUS = ("APPO", "IMPALA")
+MAX_STEPS = 15  # of an episode: evaluation, video and pictures play some 20 to their ends
 # RLlib's settings of size; only those that a config sets are made small.
 SMALL = {
     "env_runners": {"num_envs_per_env_runner": 8, "rollout_fragment_length": 16},
@@ -50,9 +52,9 @@ def cut(path, pools):
         pools: the name of a pool by its encoder; the last stands in for all other encoders.
     """
     settings = yaml.safe_load(path.read_text())
-    if not settings["environment"]["env"].startswith("rllib_vlm_reward/"):
-        # At the end a GIF shows a whole episode.
-        settings["environment"].setdefault("env_config", {})["max_episode_steps"] = 40
+    ours = settings["environment"]["env"].startswith("rllib_vlm_reward/")
+    limit = "max_steps" if ours else "max_episode_steps"
+    settings["environment"].setdefault("env_config", {})[limit] = MAX_STEPS
     # Without the start of a process; quickstart.yaml, APPO and IMPALA train with a remote one.
     if settings["algorithm"] == "PPO":
         settings["env_runners"]["num_env_runners"] = 0
@@ -64,7 +66,12 @@ def cut(path, pools):
     if reward["encoder"] not in pools:
         reward["encoder"] = list(pools)[-1]
     reward["serving"] |= {"pool_name": pools[reward["encoder"]], "precision": "fp32"}
-    settings["reporting"] = {"min_time_s_per_iteration": 1, "min_sample_timesteps_per_iteration": 0}
+    # One iteration; of an asynchronous algorithm, those of a second, by when it has learnt.
+    waits = settings["algorithm"] in ASYNCHRONOUS
+    settings["reporting"] = {
+        "min_time_s_per_iteration": 1 if waits else 0,
+        "min_sample_timesteps_per_iteration": 0 if waits else 300,
+    }
     return Experiment.model_validate(
         {**settings, "stop": {"env_steps": 300}, "evaluation_episodes": 2}
     )
