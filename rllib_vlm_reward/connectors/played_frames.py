@@ -19,7 +19,7 @@ _MOST_FRAMES, _MOST_BYTES, _MOST_SECONDS = 64, 2**26, 10.0  # for each scorer
 
 
 def play_frames(env_runner: EnvRunner, config: VLMRewardConfig) -> dict[str, Frames]:
-    """Reset the env runner's envs, play random steps, and return the frames.
+    """Reset the env runner's envs, play random steps, and return all frames from the reset on.
 
     RLlib resets the envs again (with the env runner's seed) when sampling begins.
 
@@ -53,8 +53,9 @@ class _Played:
         reward = self.config.for_agent(agent)
         if reward is None:
             return
+        found = collect_frames(reward.frames.source, env, rows, observations, infos)
         kept = self.frames.setdefault(reward.scorer.fingerprint, [])
-        for frame in collect_frames(reward.frames.source, env, rows, observations, infos):
+        for frame in found:
             room = len(kept) < _MOST_FRAMES and (len(kept) + 1) * frame.nbytes <= _MOST_BYTES
             if not kept or (room and frame.shape == kept[0].shape):
                 kept.append(frame.copy())  # the env may reuse its memory
@@ -68,19 +69,28 @@ class _Played:
 
 
 def _play(env: Any, played: _Played) -> None:
-    observations, _ = env.reset()
-    rows, steps = list(range(env.num_envs)), 0
+    observations, infos = env.reset()
+    with contextlib.suppress(Exception):  # a reset has no reward, so it may have no frame
+        _add(env, played, observations, infos)
+    steps = 0
     while not played.is_enough(steps):
         if isinstance(env, VectorMultiAgentEnv):
             spaces = env.single_action_space
             acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]
             observations, _, _, _, infos = env.step(acting)
-            rendered = RenderedOnce(env)
-            for row in rows:
-                for agent, observation in observations[row].items():
-                    info = infos[row].get(agent, {})
-                    played.add(agent, rendered, [row], [observation], [info])
         else:
             observations, _, _, _, infos = env.step(env.action_space.sample())
-            played.add(None, env, rows, unbatch(observations), infos)
+        _add(env, played, observations, infos)
         steps += 1
+
+
+def _add(env: Any, played: _Played, observations: Any, infos: Any) -> None:
+    """Add the frames that the envs show now."""
+    rows = list(range(env.num_envs))
+    if not isinstance(env, VectorMultiAgentEnv):
+        played.add(None, env, rows, unbatch(observations), infos)
+        return
+    rendered = RenderedOnce(env)
+    for row in rows:
+        for agent, observation in observations[row].items():
+            played.add(agent, rendered, [row], [observation], [infos[row].get(agent, {})])

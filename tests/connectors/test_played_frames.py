@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import recount
 from cases import envs
-from painted import BANK
+from painted import BANK, PaintedEnv
 from painted_agents import AGENTS, PaintedAgents
 from test_agents import runner_of
 
@@ -35,6 +35,49 @@ def test_they_are_64_of_the_env(vlm_config, env_runner):
     assert len({frame.tobytes() for frame in frames}) > 16
 
 
+class Counted(PaintedEnv):
+    """Each frame is as bright as its step's number."""
+
+    def render(self):
+        return np.full((16, 16, 3), self.t, np.uint8)
+
+
+def test_those_of_the_first_reset_come_first(vlm_config, env_runner):
+    vlm = vlm_config(**ONE_GOAL)
+    (frames,) = play_frames(env_runner(vlm, env=Counted), vlm).values()  # of three sub-envs
+    assert frames[:9, 0, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+class CountedAgents(PaintedAgents):
+    def _show(self, agents):
+        observations, infos = super()._show(agents)
+        for agent in agents:
+            infos[agent]["rgb"] = np.full((16, 16, 3), self.t[agent], np.uint8)
+        return observations, infos
+
+
+def test_those_of_the_first_reset_come_first_for_several_agents_too(vlm_config, red_pool):
+    vlm = vlm_config(frames={"source": "info:rgb"}, agents={"a1": None, "a2": None})
+    (frames,) = play_frames(runner_of(vlm, red_pool, env=CountedAgents), vlm).values()
+    assert frames[:6, 0, 0, 0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+class NoFrameAtReset(PaintedEnv):
+    def __init__(self, config):
+        super().__init__({**config, "info_key": "rgb"})
+
+    def reset(self, **kwargs):
+        observation, info = super().reset(**kwargs)
+        return observation, {key: value for key, value in info.items() if key != "rgb"}
+
+
+def test_a_reset_may_have_no_frame(vlm_config, env_runner):
+    vlm = vlm_config(frames={"source": "info:rgb"})
+    (frames,) = play_frames(env_runner(vlm, env=NoFrameAtReset), vlm).values()
+    assert len(frames) >= 6  # of two steps or more
+    assert in_bank(frames)
+
+
 def test_each_scorer_gets_those_of_its_agents(vlm_config, red_pool):
     vlm = vlm_config(
         frames={"source": "info:rgb"},
@@ -50,7 +93,7 @@ def test_each_scorer_gets_those_of_its_agents(vlm_config, red_pool):
     ("env", "number"),
     [
         (envs.RaisesAtStepSeven, None),  # of the first episode that is so long
-        (envs.RenderGivesNone, 2),
+        (envs.RenderGivesNone, 3),
         (envs.RenderGivesList, 0),
         (envs.SizeChanges, 4),
     ],
