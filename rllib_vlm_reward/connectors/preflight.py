@@ -186,8 +186,12 @@ def _check_agents(
                 ignored = None if evaluates else ignored_goal(reward, observation, info)
                 warning = warning or (ignored and f"agent {agent!r}: {ignored}")
     acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]
-    observations, _, _, _, infos = env.step(acting)
+    observations, env_rewards, _, _, infos = env.step(acting)
     for row in range(env.num_envs):
+        for agent, env_reward in env_rewards[row].items():
+            reward = config.for_agent(agent)
+            if reward is not None:
+                check_env_reward(float(env_reward), reward.env_reward_weight)
         for agent, observation in observations[row].items():
             reward = config.for_agent(agent)
             if reward is not None:

@@ -2,6 +2,8 @@
 
 import broken
 import pytest
+from painted_agents import PaintedAgents
+from test_agents import runner_of
 
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.errors import RewardError
@@ -12,6 +14,28 @@ def test_a_nan_that_the_learner_would_see_is_found_before_training(vlm_config, e
     error = preflight(env_runner(vlm, env=broken.NaNEnv), vlm)
     assert isinstance(error, RewardError)
     assert "env_reward_weight 0.5: the env returned the reward nan" in str(error)
+
+
+class NaNAgents(PaintedAgents):
+    """The first reward of the agent ``a2`` is not finite."""
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        return observations, {**rewards, "a2": float("inf")}, *rest
+
+
+@pytest.mark.parametrize("weights", [{"a2": 0.5}, {"a1": 0.5}])
+def test_one_of_several_agents_is_checked_if_its_learner_would_see_it(
+    weights, vlm_config, red_pool
+):
+    agents = {agent: {"env_reward_weight": weight} for agent, weight in weights.items()}
+    vlm = vlm_config(frames={"source": "info:rgb"}, agents=agents)
+    found = preflight(runner_of(vlm, red_pool, env=NaNAgents, goals={}), vlm)
+    if "a2" in weights:
+        assert isinstance(found, RewardError)
+        assert "env_reward_weight 0.5: the env returned the reward inf" in str(found)
+    else:
+        assert found is None
 
 
 @pytest.mark.parametrize("mode", ["synchronous", "deferred"])
