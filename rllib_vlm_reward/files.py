@@ -9,11 +9,19 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FolderLock", "remove_unfinished", "replace_file", "replaced_file", "write_text"]
+__all__ = [
+    "FolderLock",
+    "remove_unfinished",
+    "replace_file",
+    "replaced_file",
+    "reserve_file",
+    "write_text",
+]
 
 _LOG = logging.getLogger(__name__)
 _FRESH = ".new-"  # how the name of a file begins that is still being written
 _LOCK = ".lock"
+_ZEROS = 2**20  # bytes that are written at once
 
 
 @contextlib.contextmanager
@@ -62,6 +70,39 @@ def write_text(path: Path, text: str) -> None:
         return
     with replaced_file(path) as fresh:
         fresh.write_bytes(content)
+
+
+def reserve_file(path: Path, size: int) -> None:
+    """Create a file of zeros, all of whose space on the disk is taken.
+
+    A memory map writes into such a file. Into one that only has a length, a write on a full disk
+    would end the process with SIGBUS.
+
+    Args:
+        path: the file; replaced if it exists.
+        size: number of bytes.
+
+    Raises:
+        OSError: the disk, the quota or the largest size of a file does not suffice.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "frames.bin")
+        >>> reserve_file(path, 3)
+        >>> path.read_bytes()
+        b'\\x00\\x00\\x00'
+    """
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS
+                for start in range(0, size, _ZEROS):
+                    file.write(bytes(min(_ZEROS, size - start)))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        reason = f"{os.strerror(error.errno or 0)} for {size:,} bytes"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -1,5 +1,7 @@
+import errno
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -7,7 +9,7 @@ import sys
 
 import pytest
 
-from rllib_vlm_reward.files import FolderLock, replaced_file, write_text
+from rllib_vlm_reward.files import FolderLock, replaced_file, reserve_file, write_text
 
 HOLDS = """
 import sys, time
@@ -101,3 +103,32 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     finally:
         end.set()
         child.join()
+
+
+@pytest.mark.parametrize("has_fallocate", [True, False])
+def test_a_reserved_file_has_its_space_on_the_disk(tmp_path, monkeypatch, has_fallocate):
+    if not has_fallocate:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    path, size = tmp_path / "frames.bin", 3_000_001
+    path.write_bytes(b"of an earlier process")
+    reserve_file(path, size)
+    assert path.read_bytes() == bytes(size)
+    assert path.stat().st_blocks * 512 >= size  # a file that only has a length has no blocks
+
+
+@pytest.mark.parametrize("has_fallocate", [True, False])
+def test_space_that_is_missing_is_an_error_that_leaves_no_file(
+    tmp_path, monkeypatch, has_fallocate
+):
+    if not has_fallocate:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large for 3,000,000 bytes") as raised:
+            reserve_file(tmp_path / "frames.bin", 3_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.errno == errno.EFBIG
+    assert raised.value.filename == str(tmp_path / "frames.bin")
+    assert [*tmp_path.iterdir()] == []

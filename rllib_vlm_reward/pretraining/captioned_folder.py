@@ -4,6 +4,7 @@ import csv
 import functools
 import hashlib
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyarrow import ArrowException
 
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.evaluation.images import read_image
+from rllib_vlm_reward.files import reserve_file
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import Template, wordings
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family, Mask
@@ -171,7 +173,8 @@ class FolderSource:
             _, frame = read_image(self._folder / name)
             if frames is None:
                 shape = (len(self._files), *frame.shape)
-                frames = np.memmap(work / "frames.bin", np.uint8, "w+", shape=shape)
+                reserve_file(work / "frames.bin", math.prod(shape))
+                frames = np.memmap(work / "frames.bin", np.uint8, "r+", shape=shape)
             if frame.shape != frames.shape[1:]:
                 height, width = frames.shape[1:3]
                 raise FrameError(

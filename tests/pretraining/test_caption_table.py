@@ -1,6 +1,8 @@
 """A folder of images with a table of captions: read as it is meant, and trained on."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pyarrow
@@ -156,3 +158,20 @@ def test_a_table_that_is_wrong_is_an_error(folder, tmp_path, table, error, messa
 def test_a_folder_without_a_table_is_an_error(folder):
     with pytest.raises(FileNotFoundError, match=r"got no captions\.csv or captions\.parquet"):
         FolderSource(folder)
+
+
+def test_a_full_disk_is_an_error_before_all_images_are_read(folder, tmp_path, monkeypatch):
+    write(folder, paint(folder), "csv")
+    asked = []
+
+    def full(file, offset, size):
+        asked.append((offset, size))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    for index in range(1, 40):
+        (folder / f"{index}.png").unlink()  # they are not read yet
+    with pytest.raises(OSError, match="No space left on device for 30,720 bytes") as raised:
+        material(folder, tmp_path / "work")
+    assert asked == [(0, 40 * 16 * 16 * 3)]
+    assert raised.value.filename == str(tmp_path / "work" / "frames.bin")
