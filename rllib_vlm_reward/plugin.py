@@ -31,6 +31,7 @@ from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.policies import SETTINGS, default_module
 from rllib_vlm_reward.rllib_settings import check_settings
+from rllib_vlm_reward.warnings import warn_once
 
 __all__ = ["add_vlm_reward", "reward_of"]
 
@@ -324,11 +325,11 @@ def _warn_of_unobserved_goals(config: AlgorithmConfig, vlm: VLMRewardConfig) -> 
     is_chosen = "goal_embedding" in vlm.model_fields_set
     if goals < 2 or is_chosen or config.is_multi_agent or vlm.goal_source.startswith("obs:"):
         return
-    _LOG.warning(
-        "policy: there are %d goals, and the policy sees which one it has only if the env's "
+    warn_once(
+        _LOG,
+        f"policy: there are {goals} goals, and the policy sees which one it has only if the env's "
         "observation contains it. If it does, set goal_embedding=False; otherwise set "
         "goal_embedding=True, and see docs/your-own-env.md for the policy that it needs.",
-        goals,
     )
 
 

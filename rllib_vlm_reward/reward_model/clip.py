@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import functools
 import json
 import logging
 import re
@@ -48,6 +47,7 @@ from rllib_vlm_reward.reward_model.spec import (
 from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct, unknown_words
 from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
+from rllib_vlm_reward.warnings import warn_once
 
 __all__ = ["CLIPEncoder", "check_clip", "check_clip_goals", "clip_embed_dim", "save_clip"]
 
@@ -367,7 +367,7 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
         return
     warning = _unknown_words(parsed, goals) or _unknown_statement(parsed, goals)
     if warning:
-        _warn_once(warning)
+        warn_once(_LOG, warning)
     tokenizer = Tokenizer(_tokenizer(parsed))
     check_distinct(goals, tokenizer.checked_ids(goals.statements), spec)
 
@@ -422,11 +422,6 @@ def _unknown_statement(spec: Spec, goals: GoalSet) -> str:
 def _read(text: str) -> str:
     """Return a text without what the tokenizer does not read."""
     return " ".join(text.lower().split())
-
-
-@functools.lru_cache  # a command checks goals before it plays an env, and again with the model
-def _warn_once(text: str) -> None:
-    _LOG.warning("%s", text)
 
 
 def _metrics(spec: Spec) -> dict[str, Any]:

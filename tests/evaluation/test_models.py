@@ -15,7 +15,7 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.landscape import lines
 from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.score import score_images
-from rllib_vlm_reward.reward_model import clip
+from rllib_vlm_reward.warnings import warn_once
 
 SMALL = VLMRewardConfig(encoder="small", goals=["the agent is carrying a red {ball|key}"])
 BASE = SMALL.model_copy(update={"encoder": "base"})
@@ -96,7 +96,7 @@ USES = {
 def test_goals_are_checked_as_in_training_wherever_frames_are_scored(use, tmp_path, caplog):
     image, goal = tmp_path / "image.png", "the agent is carrying a red ball"
     Image.fromarray(FRAMES[0]).save(image)
-    clip._warn_once.cache_clear()
+    warn_once.cache_clear()
     strange = SMALL.model_copy(update={"goals": ["the agent is carrying a red {ball|square}"]})
     USES[use](goal, strange, image)
     (record,) = caplog.records

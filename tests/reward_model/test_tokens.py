@@ -20,6 +20,7 @@ from rllib_vlm_reward.reward_model.spec import Spec
 from rllib_vlm_reward.reward_model.tokens import check_distinct
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.settings import read_settings, shipped_configs
+from rllib_vlm_reward.warnings import warn_once
 
 CASES = Path(__file__).parents[1] / "cases" / "yaml"
 PROMPT = "a red ball"
@@ -49,7 +50,7 @@ def no_weights(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def nothing_was_warned_yet():
-    clip._warn_once.cache_clear()
+    warn_once.cache_clear()
 
 
 @pytest.mark.parametrize("twin", TWINS)
