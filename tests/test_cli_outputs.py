@@ -9,6 +9,8 @@ import sys
 import zlib
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from rllib_vlm_reward import cli
@@ -118,6 +120,38 @@ def test_a_wrong_folder_is_refused_before_pytorch_and_a_good_one_is_imported(tmp
         assert_refused(ended, message)
     assert imported[0] == 0, imported[1]
     assert LabelledFrames.load(tmp_path / "good.parquet").labels.tolist() == [True, False]
+
+
+def test_wrong_labelled_frames_are_refused_before_pytorch_by_every_command(tmp_path):
+    image = {"bytes": png(8, 255), "path": None}
+    row = {"image": image, "goal": "a wall", "label": True}
+    tables = {
+        "no_labels": ([{"image": image, "goal": "a wall"}], "Add ['label']."),
+        "wrong_label": ([{**row, "label": 2}], "got the label 2 in row 0"),
+        "wrong_type": ([{**row, "image": 7}], "the column 'image' has the type int64"),
+        "empty_cell": ([row, {**row, "goal": None}], "1 rows have an empty 'goal'"),
+    }
+    for name, (rows, _) in tables.items():
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    says = {name: message for name, (_, message) in tables.items()}
+    says |= {"header_only": "got the lengths", "csv": "cannot be read as Parquet"}
+    none = pyarrow.Table.from_pylist([row]).slice(0, 0)
+    pyarrow.parquet.write_table(none, tmp_path / "header_only")
+    (tmp_path / "csv").write_text("image,goal,label\n")
+    new = ["--output", tmp_path / "new"]
+    commands = [
+        words
+        for name in says
+        for words in (
+            ["evaluate", "quickstart", "--frames", tmp_path / name, *new],
+            ["calibrate", "quickstart", "--frames", tmp_path / name, "--precision", "0.9", *new],
+            ["landscape", "quickstart", "--frames", tmp_path / name, "--episode", "0", *new],
+        )
+    ]
+    ends = without_torch(*commands)
+    for words, ended in zip(commands, ends, strict=True):
+        assert_refused(ended, says[words[3].name])
+    assert not (tmp_path / "new").exists()
 
 
 def png(side, shade=None):

@@ -23,7 +23,7 @@ EXCEPTIONS = {
     "cli/calibrate.py calibrate_command": OURS,
     "cli/collect.py collect_command": OURS,
     "cli/evaluate.py _evaluate": OURS,
-    "cli/evaluate.py _frames": OURS,
+    "cli/evaluate.py _play": OURS,
     "sweep/search.py search": OURS,
     "pretraining/training.py _optimise": OURS,
     "connectors/goal_embedding.py save_to_path": RLLIB,

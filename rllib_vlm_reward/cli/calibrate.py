@@ -66,13 +66,14 @@ def calibrate_command(
     ```
     """
     from rllib_vlm_reward.config import Target, read_config
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     check_output(output)
     target = Target(precision=precision, false_positives=false_positives)
     reward = read_config(config, assignments or ())
+    labelled = LabelledFrames.load(frames)
     say_loading()
     from rllib_vlm_reward.evaluation.calibrate import calibrate
-    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.scored_frames import with_encoder
     from rllib_vlm_reward.reward_model.encoder import check_device
 
@@ -80,13 +81,7 @@ def calibrate_command(
     check_device(device)
     if encoder is not None:
         reward = with_encoder(reward, encoder)
-    calibration = calibrate(
-        reward,
-        LabelledFrames.load(frames),
-        target,
-        temperature=temperature,
-        device=device,
-    )
+    calibration = calibrate(reward, labelled, target, temperature=temperature, device=device)
     calibration.save(output)
     say = Console(soft_wrap=True).print
     if temperature:

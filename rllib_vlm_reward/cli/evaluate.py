@@ -83,8 +83,10 @@ def evaluate_command(
     refuse_twice("--encoder", encoder or [])
     refuse_twice("--metric", metric or [])
     from rllib_vlm_reward.config import read_config
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     read = {path: read_config(path, assignments or ()) for path in configs}
+    labelled = None if frames is None else LabelledFrames.load(frames)
     say_loading()
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.user_metrics import load_metrics
@@ -97,7 +99,8 @@ def evaluate_command(
         check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
     load_metrics(metric or [])
     try:
-        labelled = _frames(configs[0], assignments or [], frames, output)
+        if labelled is None:
+            labelled = _play(configs[0], assignments or [], output)
         assessments = _evaluate(rewards, labelled, metric or [], output, device)
     except BaseException:
         path = output / "frames.parquet"
@@ -159,15 +162,10 @@ def _say(line: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
 
 
-def _frames(
-    config: Path, assignments: list[str], path: Path | None, output: Path
-) -> "LabelledFrames":
-    """Read the frames, or play the run's env and save the frames."""
-    from rllib_vlm_reward.evaluation.labelled import LabelledFrames, check_labels
-
-    if path is not None:
-        return LabelledFrames.load(path)
+def _play(config: Path, assignments: list[str], output: Path) -> "LabelledFrames":
+    """Play the run's env, and save the frames."""
     from rllib_vlm_reward.evaluation.collect import collect
+    from rllib_vlm_reward.evaluation.labelled import check_labels
     from rllib_vlm_reward.run import Experiment
 
     played = collect(Experiment.from_file(config, assignments))

@@ -106,10 +106,11 @@ def landscape_command(
     refuse_twice("CONFIG", configs)
     refuse_twice("--encoder", encoder or [])
     from rllib_vlm_reward.config import read_config
+    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     read = {path: read_config(path, assignments or ()) for path in configs}
+    labelled = None if frames is None else LabelledFrames.load(frames)
     say_loading()
-    from rllib_vlm_reward.evaluation.labelled import LabelledFrames
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.run import Experiment
 
@@ -119,8 +120,8 @@ def landscape_command(
         run = Experiment.from_file(configs[0], assignments or ())
         summary = _grid(run, grid, rewards, output, goal, seed or 0, device)
     else:
-        if frames is not None and episode is not None:
-            trajectory = Trajectory.of(LabelledFrames.load(frames), episode)
+        if labelled is not None and episode is not None:
+            trajectory = Trajectory.of(labelled, episode)
         else:
             run = Experiment.from_file(configs[0], assignments or ())
             trajectory = play(run, player=player, seed=seed, goal=goal)
