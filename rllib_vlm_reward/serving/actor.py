@@ -151,14 +151,20 @@ class RewardActor:
         """Return how far the device's precision moves scores, see :meth:`.RewardModel.drift`.
 
         Args:
-            frames: uint8 ``[P, H, W, 3]``.
+            frames: uint8 ``[P, H, W, 3]``, encoded in batches that the device's memory holds.
             scorer: see :meth:`score`.
         """
         use_threads(self._lanes.cores)
         known, embeddings = ray.get(scorer[0])
-        model = self._loaded_model()
+        model, total = self._loaded_model(), 0.0
         model.admit(known.goals, embeddings)
-        return model.drift(frames, known)
+        size = self._batcher.max_batch_size
+        for part in (frames[start : start + size] for start in range(0, len(frames), size)):
+            drift = model.drift(part, known)
+            if drift is None:
+                return None
+            total += drift * len(part)
+        return total / len(frames)
 
     @_control
     def describe(self) -> dict[str, Any]:
