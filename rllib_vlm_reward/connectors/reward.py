@@ -1,5 +1,6 @@
 """The connector piece that writes CLIP's rewards into the episodes."""
 
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,6 +23,8 @@ from rllib_vlm_reward.monitoring.scored_steps import Recorder
 from rllib_vlm_reward.serving.pool import RewardPool
 
 __all__ = ["VLMReward", "changed", "differences"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class VLMReward(ConnectorV2):  # type: ignore[misc]
@@ -223,6 +226,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 for agent, stream in self._streams.items()
             },
             "encoder": self._encoder,
+            "precisions": {
+                str(agent): stream.scorer.precision for agent, stream in self._streams.items()
+            },
             "epoch": self._epoch,
             "moments": {
                 str(agent): stream.normalizer.get_state()
@@ -235,7 +241,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """Set the moments of the normaliser and the monitor's state.
 
         With ``may_change``, a state of another reward is accepted, but its moments and the
-        monitor's state are ignored.
+        monitor's state are ignored. On the driver, another choice of ``precision: auto`` is logged.
 
         Raises:
             RewardError: the state belongs to another reward; the error names the settings that
@@ -261,6 +267,21 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._restored = state
         if self.monitor is not None and "monitor" in state:
             self.monitor.set_state({} if differs else state["monitor"])
+            if not differs:
+                self._compare_precisions(state.get("precisions", {}))
+
+    def _compare_precisions(self, before: Mapping[str, str | None]) -> None:
+        for agent, now in self._state()["precisions"].items():
+            was = before.get(agent)
+            if None not in (was, now) and was != now:
+                _LOG.warning(
+                    "checkpoint: the rewards before it were computed in %s, and those from here on "
+                    "are computed in %s, since precision: auto is measured whenever training "
+                    "begins. Scores change a little. To prevent this, resume on devices like those "
+                    "before; for a new run, set serving.precision.",
+                    *(was, now),
+                )
+                return  # one agent's is enough
 
     def restore_from_path(self, path: Any, **kwargs: Any) -> None:
         """Replace the present state by that of a checkpoint (RLlib's hook)."""

@@ -16,6 +16,7 @@ from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.plugin import add_vlm_reward
 
 # To the last bit, a score depends on the batch that its frame was encoded in, and so on the cache.
@@ -254,6 +255,28 @@ def test_weights_count_and_not_their_name(vlm_config):
     attached("w1", encoder="ViT-B-32/random").set_state(state)
     with pytest.raises(RewardError, match="other weights under the same name"):
         attached("w2").set_state(state)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "warned"),
+    [("bf16", "fp32", True), ("fp32", "fp32", False), ("bf16", None, False), (None, "bf16", False)],
+)
+def test_another_precision_than_before_is_a_warning(was, now, warned, vlm_config, caplog):
+    def on_the_driver(precision):
+        vlm = vlm_config(serving={"precision": "auto"})
+        piece = VLMReward(vlm)
+        chosen = {} if precision is None else {vlm.scorer.fingerprint: precision}
+        piece.attach("red", encoder="w1", precisions=chosen)
+        piece.monitor = RewardMonitor(vlm)
+        return piece
+
+    state, piece = on_the_driver(was).get_state(), on_the_driver(now)
+    piece.set_state({key: each for key, each in state.items() if key != "monitor"})
+    assert not caplog.records  # what env runners send while they train
+    piece.set_state(state)
+    says = "before it were computed in bf16, and those from here on are computed in fp32"
+    assert (says in caplog.text) == warned
+    assert len(caplog.records) == int(warned)
 
 
 @pytest.mark.parametrize(
