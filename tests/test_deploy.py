@@ -18,6 +18,7 @@ from ray.cluster_utils import Cluster
 
 from rllib_vlm_reward import Experiment, ServingConfig
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
+from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.serving import deployment
 from rllib_vlm_reward.serving.deployment import Demand
 from rllib_vlm_reward.serving.router import present
@@ -228,8 +229,8 @@ def test_the_image_has_the_ray_of_the_manifests():
 
 
 @pytest.fixture(scope="module")
-def nodes(own_ray):
-    """The nodes of deploy/ on this machine, as large on paper, with two CPU nodes; ids by group."""
+def cluster_of_nodes(own_ray):
+    """The nodes of deploy/ on this machine, as large on paper, two of each kind; also by group."""
 
     def compute_on_cpu():  # within, so that Ray sends it whole
         """Let reward actors that Ray gave a GPU on paper compute on the CPU."""
@@ -240,23 +241,30 @@ def nodes(own_ray):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=":")
         options = {"object_store_memory": 100_000_000, "include_dashboard": False}
-        head = {"_system_config": {"metrics_report_interval_ms": 500}, **options}
+        quick = {"metrics_report_interval_ms": 500, "health_check_period_ms": 1000}
+        head = {"_system_config": quick, **options}
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **head})
         try:
-            ids = {"gpu": [], "cpu": []}
+            nodes = {"gpu": [], "cpu": []}
             for group in ("gpu", "gpu", "cpu", "cpu"):
                 (cpus, gpus), _, _ = nodes_of_kuberay()[group]
-                node = cluster.add_node(num_cpus=cpus, num_gpus=gpus, **options)
-                ids[group].append(node.node_id)
+                nodes[group].append(cluster.add_node(num_cpus=cpus, num_gpus=gpus, **options))
             ray.init(
                 address=cluster.address,
                 runtime_env={"worker_process_setup_hook": compute_on_cpu},
                 log_to_driver=False,
             )
-            yield ids
+            yield cluster, nodes
         finally:
             ray.shutdown()
             cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes(cluster_of_nodes):
+    """The ids of the nodes by group."""
+    _, nodes = cluster_of_nodes
+    return {group: [node.node_id for node in each] for group, each in nodes.items()}
 
 
 def scrape():
@@ -285,6 +293,7 @@ def trained(nodes, tiny_clip):
     small = [
         f"vlm_reward.encoder={tiny_clip}",
         "vlm_reward.serving.precision=fp32",
+        "vlm_reward.stalled_seconds=5",
         "env_runners.num_env_runners=2",
         "env_runners.num_envs_per_env_runner=2",
         "training.train_batch_size_per_learner=64",
@@ -321,3 +330,28 @@ def test_every_metric_of_the_dashboard_is_exported_by_a_run(trained):
     while missing := shown() - scrape():
         assert time.monotonic() < deadline, f"shown, but not exported: {missing}"
         time.sleep(1)
+
+
+def train_on(algorithm):
+    for _ in range(20):
+        algorithm.train()
+
+
+def test_a_run_whose_cpu_nodes_are_lost_ends_with_an_error_that_names_them(
+    cluster_of_nodes, trained
+):
+    """The last test, since it takes the nodes of the others."""
+    cluster, nodes = cluster_of_nodes
+    algorithm, _ = trained
+    for node in nodes["cpu"]:
+        cluster.remove_node(node, allow_graceful=False)
+    deadline = time.monotonic() + 60
+    while sum(not node["Alive"] for node in ray.nodes()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with pytest.raises(RewardError, match="training stands still") as raised:
+        train_on(algorithm)
+    assert "0 of 2 env runners are healthy" in str(raised.value)
+    assert "2 of 2 reward actors answer" in str(raised.value)
+    address = nodes["cpu"][0].node_ip_address
+    assert f"the cluster lost 2 nodes ({address}, {address})" in str(raised.value)

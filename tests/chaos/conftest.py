@@ -7,7 +7,8 @@ HOUR = 3600
 LONG_FORM_S = 60
 PATIENCE_S = 1500  # for a test, on a machine that is busy with other things
 # They start a cluster or a run for each test, which takes minutes on two cores. Their short form
-# runs if they are named: pytest -n 0 tests/chaos/test_training_chaos.py
+# runs if they are named: pytest -n 0 tests/chaos/test_training_chaos.py. Without them, each event
+# happens once: see test_recount.py, test_callbacks.py, test_train.py and test_deploy.py.
 ONLY_LONG = {"test_command_chaos.py", "test_node_chaos.py", "test_training_chaos.py"}
 
 

@@ -1,6 +1,8 @@
 import gc
 import logging
+import os
 import re
+import signal
 import time
 
 import broken
@@ -16,10 +18,13 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.utils import flatten_dict
 
+from rllib_vlm_reward.connectors import sampling
+from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.errors import FrameError, GoalError, PoolError, RewardError
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.serving import pool
 
 
 def actors():
@@ -225,6 +230,33 @@ def test_a_restarted_env_runner_finds_the_pool(vlm_config, ppo, shared_pool):
     chunks = recount.Witness.chunks
     got, expected = [chunk.rewards for chunk in chunks], recount.expected_rewards(chunks, vlm)
     assert recount.mismatches(got, expected) == 0
+
+
+def test_processes_that_stand_still_end_training(vlm_config, ppo, shared_pool, monkeypatch):
+    for module, name in ((sampling, "_PATIENCE_S"), (pool, "_CONTROL_TIMEOUT_S")):
+        monkeypatch.setattr(module, name, 1.0)
+    vlm = vlm_config(stalled_seconds=2.0, serving={"pool_name": shared_pool})
+    config = ppo(num_env_runners=1, batch=51, sample_timeout_s=5)
+    algorithm = add_vlm_reward(config, vlm).build_algo()
+    algorithm.train()
+    pids = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: os.getpid(), local_env_runner=False
+    )
+    pids += [actor["pid"] for actor in callbacks_of(algorithm)._pool.describe()]
+    assert len(pids) == 2
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    try:
+        with pytest.raises(RewardError, match="training stands still") as raised:
+            train(algorithm, iterations=3)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    assert time.monotonic() - begin < 30
+    algorithm.stop()
+    assert "1 of 1 env runners are healthy, and 0 answer" in str(raised.value)
+    assert "0 of 1 reward actors answer (not shared/0)" in str(raised.value)
 
 
 def test_samples_that_are_all_dropped_are_told(vlm_config, ppo, shared_pool):

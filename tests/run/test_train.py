@@ -1,9 +1,14 @@
 """One tiny run through the command line, and what it leaves in its folder."""
 
 import json
+import os
+import re
 import signal
+import subprocess
+import time
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import yaml
@@ -136,6 +141,42 @@ def test_resume_without_a_checkpoint_says_so(write_config, tmp_path):
     result = run("train", write_config(tmp_path / "c.yaml"), "--output", tmp_path / "o", "--resume")
     assert isinstance(result.exception, FileNotFoundError)
     assert "no checkpoint" in str(result.exception)
+
+
+def test_a_run_that_was_killed_is_resumed(cluster, write_config, tmp_path):
+    """A process of its own: what a kill leaves is all that the next one gets."""
+
+    def config(env_steps):
+        settings = {"stop": {"env_steps": env_steps}, "evaluation_episodes": 1}
+        return write_config(tmp_path / "config.yaml", **settings)
+
+    out = tmp_path / "out"
+    code = "from rllib_vlm_reward.cli import main; main()"
+    with (tmp_path / "log").open("w") as log:
+        command = subprocess.Popen(
+            [*fork_server.python(), "-c", code, "train", config(10**6), "--output", out],
+            env={**os.environ, "RAY_ADDRESS": cluster},
+            stdout=log,
+            stderr=log,
+        )
+        while not (out / "checkpoint" / "progress.jsonl").exists():
+            assert command.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            time.sleep(0.05)
+        # The process that was forked, which the lock names.
+        pid = int(re.search(r"process (\d+) on", (out / ".lock").read_text())[1])
+        os.kill(pid, signal.SIGKILL)
+        assert command.wait(timeout=60) == -signal.SIGKILL
+    killed = read_progress(out / "progress.jsonl")
+    enough = killed[-1].env_steps + 1
+    result = run("train", config(enough), "--output", out, "--resume")
+    assert result.exit_code == 0, (result.output, result.exception)
+    after = read_progress(out / "progress.jsonl")
+    assert after[: len(killed) - 1] == killed[:-1]  # the last one may not have been saved
+    assert [row.iteration for row in after] == list(range(1, len(after) + 1))
+    steps = [row.env_steps for row in after]
+    assert steps == sorted({*steps})
+    assert steps[-1] >= enough
+    assert not [*out.rglob(".new-*")]
 
 
 SAVED = "saved after iteration 1: resume with --resume"
