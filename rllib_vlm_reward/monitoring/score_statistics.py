@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class ScoreStatistics:
         low: float = 0.0,
         high: float = 1.0,
         ended: Sequence[tuple[bool | None, bool]] = (),
-        before: Mapping[str, SoFar] | None = None,
+        so_far: MutableMapping[str, SoFar] | None = None,
     ) -> "ScoreStatistics":
         """Return the statistics of N steps that have a score.
 
@@ -85,8 +85,8 @@ class ScoreStatistics:
             high: the head's highest score.
             ended: for each episode that ended, (success, fired); success is None if the env has
                 no ground truth.
-            before: for each episode with earlier steps, the number and mean of their scores, and
-                the number of their false fires.
+            so_far: for each episode with earlier steps, the number and mean of their scores, and
+                the number of their false fires. The steps are added to it.
         """
         scores, truths = np.asarray(scores, np.float64), np.asarray(truths, np.int64)
         fires = np.asarray(fired, np.bool_)
@@ -97,12 +97,11 @@ class ScoreStatistics:
         false_positives = sum(paid and not success for success, paid in with_truth)
         succeeded = sum(success for success, _ in with_truth)
         names = np.array([zlib.crc32(id_.encode()) for id_ in number], np.int64)
-        earlier = [(before or {}).get(id_, (0, 0.0, 0)) for id_ in number]
         wrong = fires & (truths == FAILURE)
         return cls(
             counts=np.bincount(truths * BINS + bins, minlength=3 * BINS).reshape(3, BINS),
             fired=np.bincount(truths[fires], minlength=3),
-            moments=_moments(scores, owner, wrong, earlier),
+            moments=_moments(scores, owner, wrong, [*number], {} if so_far is None else so_far),
             episodes=np.array([len(ended), len(with_truth), succeeded, false_positives]),
             seen_in=tuple(frozenset(names[owner[truths == truth]].tolist()) for truth in _TRUTHS),
         )
@@ -197,55 +196,48 @@ class ScoreCounter:
             if steps.episodes[row].id_ in leaving
         ]
         ids = [steps.episodes[row].id_ for row in rows]
-        scores = steps.scores[rows]
         statistics = ScoreStatistics.of(
             ids,
-            scores,
+            steps.scores[rows],
             steps.fired[rows],
             steps.truths[rows],
             low=self._low,
             high=self._high,
             ended=ended,
-            before=self._so_far,
+            so_far=self._so_far,
         )
-        wrong = steps.fired[rows] & (steps.truths[rows] == FAILURE)
-        self._update_episodes(ids, scores, wrong, ongoing)
-        return statistics
-
-    def _update_episodes(
-        self,
-        ids: Sequence[str],
-        scores: npt.NDArray[np.float64],
-        wrong: npt.NDArray[np.bool_],
-        ongoing: Collection[str],
-    ) -> None:
         self._so_far = {id_: each for id_, each in self._so_far.items() if id_ in ongoing}
-        for id_, score, fires in zip(ids, scores.tolist(), wrong.tolist(), strict=True):
-            if id_ in ongoing:
-                number, mean, false_fires = self._so_far.get(id_, (0, 0.0, 0))
-                mean += (score - mean) / (number + 1)
-                self._so_far[id_] = number + 1, mean, false_fires + fires
+        return statistics
 
 
 def _moments(
     scores: npt.NDArray[np.float64],
     owner: npt.NDArray[np.int64],
     wrong: npt.NDArray[np.bool_],
-    before: Sequence[SoFar],
+    names: Sequence[str],
+    so_far: MutableMapping[str, SoFar],
 ) -> npt.NDArray[np.float64]:
     """Return the moments of the steps of some chunks; the chunks of an episode sum to its moments.
+
+    The chunks are added to what their episodes have so far.
 
     This is the update of Chan, Golub and LeVeque (1979): the squared deviations within a chunk,
     and a term for the difference between its mean and the mean of the earlier steps. The square of
     an episode's false fires grows by (a + b)² - a².
     """
+    before = [so_far.get(name, (0, 0.0, 0)) for name in names]
     number, mean, earlier = np.array(before, np.float64).reshape(-1, 3).T
-    sizes = np.bincount(owner, minlength=len(before))
-    means = np.bincount(owner, scores, minlength=len(before)) / np.maximum(sizes, 1)
+    sizes = np.bincount(owner, minlength=len(names))
+    means = np.bincount(owner, scores, minlength=len(names)) / np.maximum(sizes, 1)
+    shares = sizes / np.maximum(number + sizes, 1)
     within = ((scores - means[owner]) ** 2).sum()
-    between = number * sizes / np.maximum(number + sizes, 1) * (means - mean) ** 2
+    between = number * shares * (means - mean) ** 2
     freedom = sizes - (number == 0)
-    fires = np.bincount(owner[wrong], minlength=len(before))
+    fires = np.bincount(owner[wrong], minlength=len(names))
+    fires_so_far = (earlier + fires).astype(int)
+    columns = (number + sizes).astype(int), mean + shares * (means - mean), fires_so_far
+    after = zip(*(each.tolist() for each in columns), strict=True)
+    so_far.update(zip(names, after, strict=True))
     squares = fires * (fires + 2 * earlier)
     deviations = within + between.sum()
     return np.array([len(scores), scores.sum(), deviations, freedom.sum(), squares.sum()])
