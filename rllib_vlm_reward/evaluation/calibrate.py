@@ -13,7 +13,7 @@ from rllib_vlm_reward.config.calibration import VERSION
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.cosines import Cosines
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.models import load_model
+from rllib_vlm_reward.evaluation.models import check_precision, load_model
 from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, unseen_goals
 from rllib_vlm_reward.metrics.bootstrap import REPEATS, Interval, bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
@@ -69,6 +69,7 @@ def calibrate(
         head = dataclasses.replace(config.head, **{"temperature": fitted})
         config = config.model_copy(update={"calibration": None, "head": head})
     scorer = config.scorer
+    check_precision(model, config, frames)
     scores = score_frames(model, scorer, frames, goals)
     episodes = frames.episode_indices
     threshold = choose_threshold(scores, frames.labels, episodes, target)

@@ -5,10 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.reward_model.encoder import check_encoder, load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.precision import check_drift
 
-__all__ = ["load_model", "with_each_model"]
+__all__ = ["check_precision", "load_model", "with_each_model"]
+
+_FRAMES_COMPARED = 64
 
 _Found = TypeVar("_Found")
 
@@ -38,6 +42,25 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
 def _check(config: VLMRewardConfig) -> None:
     check_encoder(config.encoder, config.serving.precision, config.goal_sets)
+
+
+def check_precision(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> None:
+    """Check that a precision that the reward names changes the scores of frames little enough.
+
+    Args:
+        model: the reward's CLIP.
+        config: the reward.
+        frames: N frames, of which the first 64 are scored in fp32 too.
+
+    Raises:
+        RewardError: see :func:`.check_drift`.
+    """
+    named, scorer = config.serving.precision, config.scorer
+    if named in ("auto", "fp32"):
+        return
+    _, pixels = next(frames.batches(_FRAMES_COMPARED))
+    drift = model.drift(pixels, scorer)
+    check_drift(drift or 0.0, named, scorer.head, f"{len(pixels)} labelled frames")
 
 
 def with_each_model(

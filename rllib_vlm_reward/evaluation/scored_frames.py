@@ -11,7 +11,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy, measure_goal_accuracy
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.models import load_model
+from rllib_vlm_reward.evaluation.models import check_precision, load_model
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
 from rllib_vlm_reward.reward_model.heads import head_summary
@@ -108,6 +108,7 @@ def score_with_model(
     config.check_weights(model.encoder.fingerprint)
     scorer = config.scorer
     goals = indices_of(frames, scorer.goals)
+    check_precision(model, config, frames)
     scores = score_frames(model, scorer, frames, goals)
     threshold = config.threshold_in_force
     return ScoredFrames(

@@ -29,8 +29,10 @@ from rllib_vlm_reward.reward_model.fetching import (
     fetch_errors,
     uses_transformers,
 )
+from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches
 from rllib_vlm_reward.reward_model.precision import (
     TOLERANCE,
+    check_drift,
     largest_changes,
     probe_frames,
     resolve,
@@ -124,6 +126,7 @@ class CLIPEncoder(Encoder):
         self.embed_dim = self.encode_texts([""]).shape[1]
         self.tower = self._tower(model.visual, "fp32")
         self.image_size = self.tower.preprocess.size
+        self._spec: str | None = None
         self.exact: ImageTower | None = None
         self.probes: tuple[Tensor, Tensor] | None = None
         self._towers = {"fp32": self.tower}
@@ -186,6 +189,7 @@ class CLIPEncoder(Encoder):
         if path is not None:
             load_weights(model, _to_open_clip(read_weights(path), model), source=str(path))
         encoder = cls(model, tokenizer, device=device, precision=precision)
+        encoder._spec = spec
         _check_probe(encoder, parsed)
         return encoder
 
@@ -258,21 +262,18 @@ with a longer context.
         if self.probes is None:
             return self.tower
         drift = largest_changes(*map(score, self.probes))
-        if drift <= TOLERANCE:
-            return self.tower
+        made_up = f"{len(self.probes[0])} made-up frames"
         if self.exact is None:
-            raise RewardError(
-                f"precision drift: {self.precision} changes scores of {name} by {drift:.3f} "
-                f"compared with fp32, expected at most {TOLERANCE} (mean over the probe frames of "
-                "the largest change). Set precision: auto or fp32, or a higher temperature."
-            )
+            check_drift(drift, self.precision, name, made_up)
+        if self.exact is None or drift <= TOLERANCE:
+            return self.tower
         _LOG.warning(
-            "precision auto: %s changes the scores of %s by %.3f on %d made-up frames, so fp32 is "
+            "precision auto: %s changes the scores of %s by %.3f on %s, so fp32 is "
             "used unless frames of an env are measured",
             self.precision,
             name,
             drift,
-            len(self.probes[0]),
+            made_up,
         )
         return self.exact
 
@@ -298,20 +299,27 @@ with a longer context.
                     torch.cuda.synchronize(self.device)  # other threads have streams of their own
             return self._towers[precision]
 
-    def drift(self, frames: Frames, score: ScoreFunction) -> float | None:
+    def drift(self, frames: Frames | Sequence[Frames], score: ScoreFunction) -> float | None:
         """Return how far the encoder's precision moves the scores of frames, compared with fp32.
 
+        If the model was not loaded with ``auto``, its weights are loaded once more for this.
+
         Args:
-            frames: uint8 ``[P, H, W, 3]``.
+            frames: uint8 ``[P, H, W, 3]``, or batches of them, which are encoded one by one.
             score: see :meth:`tower_for`.
 
         Returns:
-            See :func:`.largest_changes`. None if the encoder computes in fp32, or was not loaded
-            with ``auto``.
+            See :func:`.largest_changes`. None if the encoder computes in fp32, or was not made by
+            :meth:`load`.
         """
-        if self.exact is None:
+        exact = self.exact
+        if exact is None and self.precision != "fp32" and self._spec is not None:
+            exact = type(self).load(self._spec, device=str(self.device), precision="fp32").tower
+        if exact is None:
             return None
-        return largest_changes(score(self.exact(frames)), score(self.tower(frames)))
+        batches = as_frame_batches(frames)
+        embedded = (torch.cat([*map(tower, batches)]) for tower in (exact, self.tower))
+        return largest_changes(*map(score, embedded))
 
     def tokenize(self, texts: Sequence[str], context_length: int | None = None) -> Tensor:
         """Tokenize N texts: int64 ``[N, context_length]``, by default of the model's length."""

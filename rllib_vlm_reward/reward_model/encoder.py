@@ -125,13 +125,13 @@ class Encoder:
         """
         return _WholeEncoder(self)
 
-    def drift(self, frames: Frames, score: ScoreFunction) -> float | None:
+    def drift(self, frames: Frames | Sequence[Frames], score: ScoreFunction) -> float | None:
         """Return how far :attr:`precision` moves the scores of frames, compared with fp32.
 
         The base class has one precision, and returns None.
 
         Args:
-            frames: uint8 ``[P, H, W, 3]``.
+            frames: uint8 ``[P, H, W, 3]``, or batches of them, which are encoded one by one.
             score: see :meth:`tower_for`.
 
         Returns:

@@ -150,11 +150,11 @@ class RewardModel:
         """
         return self._tower(scorer).precision
 
-    def drift(self, frames: Frames, scorer: Scorer) -> float | None:
+    def drift(self, frames: Frames | Sequence[Frames], scorer: Scorer) -> float | None:
         """Return how far the encoder's precision moves the scores of frames, see Encoder.drift.
 
         Args:
-            frames: uint8 ``[P, H, W, 3]``.
+            frames: uint8 ``[P, H, W, 3]``, or batches of them, which are encoded one by one.
             scorer: the goals, of which up to 64 are compared, and the head.
         """
         return self.encoder.drift(frames, self._probe(scorer))

@@ -4,10 +4,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_vlm_reward.errors import CheckpointError
+from rllib_vlm_reward.errors import CheckpointError, RewardError
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["DTYPES", "TOLERANCE", "best_precision", "largest_changes", "probe_frames", "resolve"]
+__all__ = [
+    "DTYPES",
+    "TOLERANCE",
+    "best_precision",
+    "check_drift",
+    "largest_changes",
+    "probe_frames",
+    "resolve",
+]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOLERANCE = 0.02
@@ -68,6 +76,34 @@ def probe_frames(size: tuple[int, int]) -> Frames:
         rows, columns = (np.arange(side) * blocks // side for side in size)
         kinds.append(colours[:, rows][:, :, columns])
     return np.concatenate(kinds)
+
+
+def check_drift(drift: float, precision: str, head: object, frames: str) -> None:
+    """Check how far a precision that the user named moves scores.
+
+    Args:
+        drift: see :func:`largest_changes`.
+        precision: such as ``bf16``.
+        head: the head of the scores.
+        frames: what the frames were.
+
+    Raises:
+        RewardError: the drift is more than :data:`TOLERANCE`.
+
+    Example:
+        >>> check_drift(0.03, "bf16", "Softmax", "16 made-up frames")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.RewardError: precision drift: bf16 changes scores of Softmax by \
+0.030 compared with fp32, expected at most 0.02 (mean over 16 made-up frames of the largest \
+change). Set precision: auto or fp32, or a higher temperature.
+    """
+    if drift > TOLERANCE:
+        raise RewardError(
+            f"precision drift: {precision} changes scores of {head} by {drift:.3f} compared with "
+            f"fp32, expected at most {TOLERANCE} (mean over {frames} of the largest change). Set "
+            "precision: auto or fp32, or a higher temperature."
+        )
 
 
 def largest_changes(exact: Tensor, low: Tensor) -> float:

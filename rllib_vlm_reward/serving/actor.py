@@ -156,15 +156,11 @@ class RewardActor:
         """
         use_threads(self._lanes.cores)
         known, embeddings = ray.get(scorer[0])
-        model, total = self._loaded_model(), 0.0
+        model = self._loaded_model()
         model.admit(known.goals, embeddings)
         size = self._batcher.max_batch_size
-        for part in (frames[start : start + size] for start in range(0, len(frames), size)):
-            drift = model.drift(part, known)
-            if drift is None:
-                return None
-            total += drift * len(part)
-        return total / len(frames)
+        batches = [frames[start : start + size] for start in range(0, len(frames), size)]
+        return model.drift(batches, known)
 
     @_control
     def describe(self) -> dict[str, Any]:

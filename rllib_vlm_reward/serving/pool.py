@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.reward_model.precision import TOLERANCE
+from rllib_vlm_reward.reward_model.precision import TOLERANCE, check_drift
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.autoscale import Autoscaler, start_autoscaler
 from rllib_vlm_reward.serving.deployment import (
@@ -239,9 +239,16 @@ class RewardPool:
 
         Raises:
             PoolError: an actor died, or is late.
-            RewardError: the head does not suit the model.
+            RewardError: the head does not suit the model, or the configuration names a precision
+                that changes the scores of these frames too much.
         """
-        if self._config.serving.precision != "auto":
+        named = self._config.serving.precision
+        if named != "auto":
+            played = None if named == "fp32" else frames()
+            if played is not None and len(played):
+                actor = next(iter(self._roster.actors.values()))
+                drift = await_drift(actor, played, self._share(scorer))
+                check_drift(drift or 0.0, named, scorer.head, f"{len(played)} frames of the env")
             return None
         fastest = sorted({str(actor["precision"]) for actor in self.describe()})
         if not fastest:  # all actors are restarting

@@ -7,14 +7,15 @@ import pytest
 from PIL import Image
 
 from rllib_vlm_reward.config import Target, VLMRewardConfig
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import GoalError, RewardError
 from rllib_vlm_reward.evaluation.calibrate import calibrate
 from rllib_vlm_reward.evaluation.evaluate import evaluate
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.landscape import lines
-from rllib_vlm_reward.evaluation.models import with_each_model
+from rllib_vlm_reward.evaluation.models import load_model, with_each_model
 from rllib_vlm_reward.evaluation.score import score_images
+from rllib_vlm_reward.reward_model import precision
 from rllib_vlm_reward.warnings import warn_once
 
 SMALL = VLMRewardConfig(encoder="small", goals=["the agent is carrying a red {ball|key}"])
@@ -90,6 +91,26 @@ USES = {
     "score": lambda goal, config, image: score_images(config, [image]),
     "landscape": lambda goal, config, image: lines({"a": SMALL, "b": config}, FRAMES, goal),
 }
+
+
+@pytest.mark.parametrize("use", ["evaluate", "calibrate"])
+def test_a_named_precision_is_checked_on_the_labelled_frames(use, monkeypatch):
+    bf16 = SMALL.model_copy(update={"serving": {"precision": "bf16"}})
+    goal = SMALL.goal_set.texts[0]
+    scorer, models = (
+        SMALL.scorer,
+        [load_model(each, frames=1, device="cpu") for each in (EXACT, bf16)],
+    )
+    scores = [
+        np.stack([each.score(FRAMES, np.full(40, goal), scorer) for goal in (0, 1)])
+        for each in models
+    ]
+    drift = np.abs(scores[0] - scores[1]).max(axis=0).mean()
+    USES[use](goal, bf16, None)
+    monkeypatch.setattr(precision, "TOLERANCE", drift * 0.9)
+    says = rf"bf16 changes scores of Softmax.* by {drift:.3f} .*mean over 40 labelled frames"
+    with pytest.raises(RewardError, match=says):
+        USES[use](goal, bf16, None)
 
 
 @pytest.mark.parametrize("use", USES)

@@ -5,7 +5,7 @@ import pytest
 import ray
 
 from rllib_vlm_reward.config import ServingConfig
-from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.serving.actor import RewardActor
 
 
@@ -17,18 +17,19 @@ def test_it_measures_the_batch_size_unless_it_is_given(given, sizes, cluster, ti
 
 
 def test_it_measures_its_precision_in_batches_of_its_size(cluster, scorer, monkeypatch):
-    measure, sizes = RewardModel.drift, []
+    embed, sizes = ImageTower.__call__, []
 
-    def counted(model, frames, scorer):
+    def counted(tower, frames):
         sizes.append(len(frames))
-        return measure(model, frames, scorer)
+        return embed(tower, frames)
 
-    monkeypatch.setattr(RewardModel, "drift", counted)
     actor = RewardActor("lowered.Lowered", ServingConfig(max_batch_size=8), num_cpus=1)
     frames = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
     shared = ray.put((scorer, actor.embed_texts(scorer.goals.statements)))
+    model = actor._loaded_model()
+    monkeypatch.setattr(ImageTower, "__call__", counted)
     found = actor.drift(frames, [shared])
-    assert sizes == [8, 8, 4]
-    assert 0 < found == pytest.approx(measure(actor._loaded_model(), frames, scorer), rel=0.02)
+    assert sizes == [8, 8, 4] * 2  # in both precisions
+    assert 0 < found == pytest.approx(model.drift(frames, scorer), rel=0.02)
     exact = RewardActor("small", ServingConfig(precision="fp32", max_batch_size=8), num_cpus=1)
     assert exact.drift(frames, [shared]) is None

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from weighted import Weighted
 
+from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Cosine, Softmax
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.precision import TOLERANCE
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool
+from rllib_vlm_reward.serving import pool as pools
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (24, 64, 64, 3), np.uint8)
 INDICES = np.zeros(4, np.int64)
@@ -85,6 +87,23 @@ def test_a_pool_without_a_lower_precision_has_nothing_to_measure(pool, cluster, 
     auto = config.serving.model_copy(update={"precision": "auto"})
     client = RewardPool.connect("pool", config.model_copy(update={"serving": auto}))
     assert client.choose_precision(scorer, lambda: pytest.fail("nothing to measure")) == "fp32"
+
+
+@pytest.mark.parametrize("drift", [0.019, 0.03])
+def test_a_named_precision_is_checked_on_the_envs_frames(pool, config, scorer, monkeypatch, drift):
+    measured = []
+    monkeypatch.setattr(pools, "await_drift", lambda *given: measured.append(given) or drift)
+    named = config.serving.model_copy(update={"precision": "bf16"})
+    client = RewardPool.connect("pool", config.model_copy(update={"serving": named}))
+    if drift > TOLERANCE:
+        says = r"bf16 changes scores of Softmax.* by 0\.030 .*mean over 24 frames of the env"
+        with pytest.raises(RewardError, match=says):
+            client.choose_precision(scorer, lambda: FRAMES)
+    else:
+        assert client.choose_precision(scorer, lambda: FRAMES) is None
+    ((_, frames, _),) = measured
+    assert frames is FRAMES
+    assert client.choose_precision(scorer, lambda: None) is None
 
 
 def test_what_is_measured_decides(cluster, config, models, scorer, caplog):
