@@ -25,6 +25,7 @@ from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.config.calibration import Calibration
 from rllib_vlm_reward.evaluation import image_folder
 from rllib_vlm_reward.evaluation.grid import Axis
+from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.user_metrics import load_metrics
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.reward_model.heads import head_summary
@@ -97,7 +98,9 @@ def stopped(monkeypatch):
         module = sys.modules[f"rllib_vlm_reward.cli.{name.replace('-', '_')}"]
         if hasattr(module, "say_loading"):
             monkeypatch.setattr(module, "say_loading", stop)
-    monkeypatch.setattr(image_folder, "read_folder", stop)  # collect --folder loads nothing
+    # These files are read before PyTorch is loaded.
+    monkeypatch.setattr(image_folder, "read_folder", stop)
+    monkeypatch.setattr(LabelledFrames, "load", stop)
 
 
 def words_of(command):
