@@ -41,7 +41,8 @@ def score_command(
     encoder: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="CLIP: small, base, house, or open_clip's ARCHITECTURE/PRETRAINED."
+            metavar="NAME",
+            help="CLIP: small, base, house, android, or open_clip's ARCHITECTURE/PRETRAINED.",
         ),
     ] = None,
     negative: Annotated[

@@ -15,6 +15,7 @@ from rllib_vlm_reward.reward_model.spec import shipped_names
 from rllib_vlm_reward.reward_model.tokens import words_of
 
 FOLDER = Path(__file__).parents[2] / "rllib_vlm_reward" / "reward_model" / "checkpoints"
+EXTRAS = ("android", "house")  # the worlds' extras, and the markers of the tests that need them
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def claims(name):
     return json.loads((FOLDER / name / "metrics.json").read_text())
 
 
-def test_small_base_and_house_ship():
-    assert {"small", "base", "house"} <= set(shipped_names())
+def test_small_base_house_and_android_ship():
+    assert {"small", "base", "house", "android"} <= set(shipped_names())
     sizes = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     assert sizes < 25e6
 
@@ -43,7 +44,7 @@ def test_small_base_and_house_ship():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.house] if name == "house" else [])
+        pytest.param(name, marks=[getattr(pytest.mark, name)] if name in EXTRAS else [])
         for name in shipped_names()
     ],
 )
