@@ -125,7 +125,11 @@ ROOMS = {
     },
 }
 LIBRARIES = {
-    "open_clip": {"reward_model/clip.py", "reward_model/fetching.py"},
+    "open_clip": {
+        "reward_model/clip.py",
+        "reward_model/fetching.py",
+        "reward_model/patches.py",
+    },
     "ray": {
         "serving",
         "monitoring",

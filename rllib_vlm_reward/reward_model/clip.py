@@ -30,6 +30,7 @@ from rllib_vlm_reward.reward_model.fetching import (
     uses_transformers,
 )
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches
+from rllib_vlm_reward.reward_model.patches import has_patches
 from rllib_vlm_reward.reward_model.precision import (
     TOLERANCE,
     check_drift,
@@ -51,7 +52,14 @@ from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
 from rllib_vlm_reward.warnings import warn_once
 
-__all__ = ["CLIPEncoder", "check_clip", "check_clip_goals", "clip_embed_dim", "save_clip"]
+__all__ = [
+    "CLIPEncoder",
+    "check_clip",
+    "check_clip_goals",
+    "clip_embed_dim",
+    "clip_has_patches",
+    "save_clip",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -508,6 +516,25 @@ def clip_embed_dim(spec: str) -> int:
     from_hub = parsed.model.startswith(HUB)
     with fetch_errors(spec, "its configuration cannot be fetched", from_hub=from_hub):
         return int(open_clip.get_model_config(parsed.model)["embed_dim"])
+
+
+def clip_has_patches(spec: str) -> bool:
+    """Return whether a model may have patch embeddings, read from its configuration.
+
+    Args:
+        spec: see :meth:`CLIPEncoder.load`.
+
+    Raises:
+        CheckpointError: :func:`check_clip` refuses the spec.
+
+    Example:
+        >>> clip_has_patches("ViT-B-32/random"), clip_has_patches("RN50/random")
+        (True, False)
+    """
+    parsed = _look_up(spec)
+    if parsed.model.startswith(HUB):  # its configuration would have to be fetched
+        return True
+    return has_patches(open_clip.get_model_config(parsed.model)["vision_cfg"])
 
 
 def save_clip(encoder: CLIPEncoder, spec: str, folder: Path) -> None:

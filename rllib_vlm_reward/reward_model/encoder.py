@@ -18,10 +18,12 @@ __all__ = [
     "Tower",
     "check_device",
     "check_encoder",
+    "check_patches",
     "checked",
     "embed_dim",
     "is_import_path",
     "load_encoder",
+    "no_patches",
 ]
 
 # Maps the embeddings of P frames, float32 [P, D], to their scores for G goals, float32 [P, G].
@@ -42,6 +44,13 @@ class Tower(Protocol):
 
     def __call__(self, frames: Sequence[Frames]) -> Tensor:
         """Embed batches of frames of one size, uint8 ``[b, H, W, 3]``, as float32 ``[B, D]``."""
+
+    def with_patches(self, frames: Sequence[Frames]) -> tuple[Tensor, Tensor]:
+        """Embed frames, ``[B, D]``, and their patches, ``[B, h, w, D]``: float32, unit norm.
+
+        Raises:
+            RewardError: the tower has no patches.
+        """
 
 
 class Encoder:
@@ -153,6 +162,10 @@ class _WholeEncoder:
         joined = frames[0] if len(frames) == 1 else np.concatenate(frames)
         return checked(self._encoder, "encode_frames", len(joined), joined)
 
+    def with_patches(self, frames: Sequence[Frames]) -> tuple[Tensor, Tensor]:
+        """Refuse, since the encoder embeds whole frames."""
+        raise no_patches(type(self._encoder).__name__)
+
 
 def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
     """Call an encoder's method, and check the embeddings that it returns.
@@ -185,6 +198,15 @@ def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
             "torch.nn.functional.normalize(embeddings, dim=1)."
         )
     return embeddings
+
+
+def no_patches(name: str) -> RewardError:
+    """Return the error of a readout of patches with an encoder that has none."""
+    return RewardError(
+        f"bonus: got the encoder {name}, which has no patch embeddings, expected a ViT of "
+        "open_clip or timm with at least two layers, such as ViT-B-16/openai. Choose one, or "
+        "remove `bonus`."
+    )
 
 
 def load_encoder(name: str, *, device: str = "cpu", precision: str = "auto") -> Encoder:
@@ -262,6 +284,36 @@ from rllib_vlm_reward.Encoder.
             f"encoder {name!r}: got precision {precision!r}, expected auto, since an encoder of "
             "your own chooses its precision. Remove serving.precision."
         )
+
+
+def check_patches(name: str) -> None:
+    """Check that an encoder has patch embeddings, without its weights.
+
+    An encoder of Hugging Face's hub is not asked here. The reward actors check it when they have
+    loaded it.
+
+    Args:
+        name: see :func:`load_encoder`; :func:`check_encoder` accepts it.
+
+    Raises:
+        RewardError: it has none.
+
+    Example:
+        >>> check_patches("small")
+        >>> check_patches("RN50/openai")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.RewardError: bonus: got the encoder 'RN50/openai', which has no \
+patch embeddings, expected a ViT ...
+    """
+    if is_import_path(name):
+        has_patches = _encoder_class(name).tower_for is not Encoder.tower_for
+    else:
+        from rllib_vlm_reward.reward_model.clip import clip_has_patches
+
+        has_patches = clip_has_patches(name)
+    if not has_patches:
+        raise no_patches(repr(name))
 
 
 def embed_dim(name: str) -> int:

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize, pad
 
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, join
+from rllib_vlm_reward.reward_model.patches import with_patches
 from rllib_vlm_reward.reward_model.precision import DTYPES
 from rllib_vlm_reward.reward_model.preprocess import Preprocess
 
@@ -82,6 +83,21 @@ class ImageTower:
         if isinstance(features, tuple):  # CoCa's tower returns its tokens too
             features = features[0]
         return normalize(features[:given].float(), dim=1)
+
+    @torch.inference_mode()
+    def with_patches(self, frames: Frames | Sequence[Frames]) -> tuple[Tensor, Tensor]:
+        """Embed frames and their patches, float32 ``[B, D]`` and ``[B, h, w, D]``, unit norm.
+
+        Raises:
+            RewardError: the tower has no patches, see :func:`.patches.with_patches`.
+        """
+        pixels = self.pixels(frames)
+        given = len(pixels)
+        if not given:
+            empty = torch.empty(0, self._embed_dim, device=self._device)
+            return empty, empty[:, None, None]
+        features, patches = with_patches(self._visual, self._filled(pixels))
+        return normalize(features[:given].float(), dim=1), patches[:given]
 
     def _filled(self, pixels: Tensor) -> Tensor:
         missing = computed_size(len(pixels)) - len(pixels)
