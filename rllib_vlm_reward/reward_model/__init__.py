@@ -7,6 +7,7 @@
 * :mod:`preprocess`: open_clip's image transform, batched, on the device;
 * :mod:`weights`: reads weights without running code, and loads all of them or none;
 * :mod:`precision`: chooses a precision, and measures how much it changes scores;
+* :mod:`patches`: what each patch of a frame shows, from the last block of a ViT;
 * :mod:`tower`: a CLIP's image encoder in one precision;
 * :mod:`encoder`: the base class of encoders, and how to load one by name;
 * :mod:`tokens`: what a model reads of a text;
@@ -15,12 +16,14 @@
 * :mod:`cache`: keeps embeddings, so that no frame or text is encoded twice;
 * :mod:`bank`: the embeddings of the goals' texts;
 * :mod:`heads`: compute scores from embeddings;
-* :mod:`scorer`: goals and head together, and the step from score to reward;
+* :mod:`readouts`: what else a frame's patches say, beside the score;
+* :mod:`scorer`: goals, head and readouts together, and the step from score to reward;
 * :mod:`model`: joins all of these: frames and goals in, scores out;
 * :mod:`batch_size`: finds a good batch size for a model and device.
 
-Import from these modules. Only :mod:`clip` and :mod:`fetching` load open_clip, which takes 200 MB
-and which an env runner does not need; :mod:`heads` and :mod:`scorer` do not import torch either.
+Import from these modules. Only :mod:`clip`, :mod:`fetching`, :mod:`patches` and :mod:`tower` load
+open_clip, which takes 200 MB and which an env runner does not need; :mod:`heads`, :mod:`readouts`
+and :mod:`scorer` do not import torch either.
 
 Letters in shapes: B frames, D length of an embedding, G goals, K negatives of a goal,
 N statements.

@@ -56,11 +56,14 @@ class RewardModel:
     def __init__(self, encoder: Encoder, *, cache_frames: int = CACHE_FRAMES) -> None:
         self.encoder = encoder
         self._frames = EmbeddingCache(cache_frames, encoder.embed_dim) if cache_frames else None
+        self._cache_frames = cache_frames
+        self._answers: OrderedDict[str, EmbeddingCache] = OrderedDict()  # of scorers with readouts
+        self._words: OrderedDict[str, list[Tensor]] = OrderedDict()
         self._texts = EmbeddingCache(_TEXTS_KEPT, encoder.embed_dim)
         self._banks: OrderedDict[str, TextBank] = OrderedDict()
         self._towers: OrderedDict[str, Tower] = OrderedDict()
         self._counts = {"frames_encoded": 0, "cache_hits": 0, "texts_encoded": 0}
-        self._lock = threading.Lock()  # guards banks, towers and counts; held only briefly
+        self._lock = threading.Lock()  # guards the dicts above; held only briefly
 
     @torch.inference_mode()
     def score(
@@ -95,6 +98,56 @@ class RewardModel:
         return scores
 
     @torch.inference_mode()
+    def answer(
+        self, frames: Frames | Sequence[Frames], goals: npt.NDArray[np.integer], scorer: Scorer
+    ) -> Scores:
+        """Score frames as :meth:`score` does, and read what the scorer's readouts say of them.
+
+        A frame's patches take 100 times the memory of its embedding, so with readouts the cache
+        keeps answers: an equal frame with the same goal is not encoded again.
+
+        Args:
+            frames: see :meth:`score`.
+            goals: see :meth:`score`.
+            scorer: the goals, the head and the readouts.
+
+        Returns:
+            The scores, float32 ``[B]``; with readouts, float32 ``[B, C]``: the scores, and the
+            numbers of each readout.
+
+        Raises:
+            FrameError: see :meth:`score`.
+            GoalError: see :meth:`score`.
+            RewardError: see :meth:`score`; or the encoder has no patches, or a readout is not
+                finite.
+        """
+        if not scorer.readouts:
+            return self.score(frames, goals, scorer)
+        batches = as_frame_batches(frames)
+        size = sum(map(len, batches))
+        _check_indices(goals, size, scorer.goals)
+        tower, indices = self._tower(scorer), torch.from_numpy(goals.astype(np.int64))
+        encoded = 0
+
+        def read(positions: Sequence[int]) -> Tensor:
+            nonlocal encoded
+            encoded += len(positions)
+            chosen = batches if len(positions) == size else select(batches, positions)
+            return self._read(tower.with_patches(chosen), indices[list(positions)], scorer)
+
+        cache = self._answers_of(scorer)
+        if cache is None or not size:
+            found = read(range(size))
+        else:
+            content = content_keys(batches, tower.fingerprint)
+            found = cache.embed(list(zip(content, goals.tolist(), strict=True)), read)
+        self._count(frames_encoded=encoded, cache_hits=size - encoded)
+        answers: Scores = found.cpu().numpy()
+        _check_scores(answers[:, 0], goals, scorer)
+        _check_readouts(answers, scorer)
+        return answers
+
+    @torch.inference_mode()
     def embed_frames(
         self, frames: Frames | Sequence[Frames], scorer: Scorer
     ) -> npt.NDArray[np.float32]:
@@ -115,18 +168,22 @@ class RewardModel:
         """
         return self._embed_texts(texts).cpu().numpy()
 
-    def admit(self, goals: GoalSet, embeddings: npt.NDArray[np.float32]) -> None:
+    def admit(
+        self, goals: GoalSet, embeddings: npt.NDArray[np.float32], words: Sequence[str] = ()
+    ) -> None:
         """Add a goal set's embeddings that another process computed with the same model.
 
         Args:
             goals: the goal set.
             embeddings: float32 ``[N, D]``, unit norm: the embeddings of ``goals.statements``, in
-                order.
+                order, and of ``words``.
+            words: :attr:`.Scorer.words`.
 
         Raises:
             RewardError: the embeddings have another type or shape, or their norms are not 1.
         """
-        expected = (len(goals.statements), self.encoder.embed_dim)
+        number = len(goals.statements)
+        expected = (number + len(words), self.encoder.embed_dim)
         if embeddings.dtype != np.float32 or embeddings.shape != expected:
             raise RewardError(
                 f"admit: got {embeddings.dtype} {list(embeddings.shape)}, expected float32 "
@@ -139,8 +196,8 @@ class RewardModel:
                 f"admit: got norms from {norms.min()} to {norms.max()}, expected 1. Pass the "
                 "embeddings as RewardModel.embed_texts returns them."
             )
-        self._texts.put(goals.statements, embeddings)
-        self._keep_bank(goals, torch.from_numpy(embeddings.copy()))
+        self._texts.put([*goals.statements, *words], embeddings)
+        self._keep_bank(goals, torch.from_numpy(embeddings[:number].copy()))
 
     def precision(self, scorer: Scorer) -> str:
         """Return the precision that encodes a scorer's frames: ``fp32``, ``bf16`` or ``fp16``.
@@ -193,6 +250,42 @@ class RewardModel:
             return torch.stack([scorer.head(images, bank, goals) for goals in columns], dim=1)
 
         return score
+
+    def _read(self, seen: tuple[Tensor, Tensor], goals: Tensor, scorer: Scorer) -> Tensor:
+        """Return the answers of encoded frames, float32 ``[M, C]``; goals are int64 ``[M]``."""
+        images, patches = seen
+        goals = goals.to(images.device)
+        scores = scorer.head(images, self._bank(scorer.goals), goals).float()
+        _check_shape(scores.shape, goals.shape, scorer)
+        numbers = [
+            readout(patches, texts, goals, self.encoder.logit_scale)
+            for readout, texts in zip(scorer.readouts, self._readout_texts(scorer), strict=True)
+        ]
+        return torch.cat([scores[:, None], *numbers], dim=1)
+
+    def _readout_texts(self, scorer: Scorer) -> list[Tensor]:
+        """Return the embeddings of each readout's texts, on the device."""
+        with self._lock:
+            embedded = _get(self._words, scorer.fingerprint)
+        if embedded is None:
+            embedded = [
+                self._embed_texts(readout.texts).to(self.encoder.device)
+                for readout in scorer.readouts
+            ]
+            with self._lock:
+                _put(self._words, scorer.fingerprint, embedded)
+        return embedded
+
+    def _answers_of(self, scorer: Scorer) -> EmbeddingCache | None:
+        """Return the cache of a scorer's answers; None if nothing is to be kept."""
+        if not self._cache_frames:
+            return None
+        with self._lock:
+            cache = _get(self._answers, scorer.fingerprint)
+            if cache is None:
+                cache = EmbeddingCache(self._cache_frames, scorer.columns)
+                _put(self._answers, scorer.fingerprint, cache)
+        return cache
 
     def _embed(self, batches: Sequence[Frames], tower: Tower) -> Tensor:
         """Embed batches of frames, uint8 ``[b, H, W, 3]``: float32 ``[B, D]``."""
@@ -258,12 +351,26 @@ def _put(cache: OrderedDict[str, Value], key: str, value: Value) -> None:
         cache.popitem(last=False)
 
 
-def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer) -> None:
-    if scores.shape != goals.shape:
+def _check_shape(got: Sequence[int], expected: Sequence[int], scorer: Scorer) -> None:
+    if tuple(got) != tuple(expected):
         raise RewardError(
-            f"head {type(scorer.head).__name__}: it returned scores {list(scores.shape)} for "
-            f"{len(goals)} frames, expected {list(goals.shape)}. Return one score for each frame."
+            f"head {type(scorer.head).__name__}: it returned scores {list(got)} for "
+            f"{expected[0]} frames, expected {list(expected)}. Return one score for each frame."
         )
+
+
+def _check_readouts(answers: Scores, scorer: Scorer) -> None:
+    names = ["score", *(name for readout in scorer.readouts for name in readout.names)]
+    finite = np.isfinite(answers).all(axis=0)
+    if not finite.all():
+        raise RewardError(
+            f"readout {names[int(np.argmin(finite))]!r}: got a number that is not finite. Try "
+            "precision fp32."
+        )
+
+
+def _check_scores(scores: Scores, goals: npt.NDArray[np.integer], scorer: Scorer) -> None:
+    _check_shape(scores.shape, goals.shape, scorer)
     finite = np.isfinite(scores)
     if not finite.all():
         first = int(np.argmin(finite))

@@ -1,4 +1,7 @@
-"""The scorer, which joins goals and head, and the step from score to reward. Needs no torch."""
+"""The scorer, which joins goals, head and readouts, and the step from score to reward.
+
+Needs no torch.
+"""
 
 import dataclasses
 import hashlib
@@ -10,6 +13,7 @@ import numpy.typing as npt
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.heads import Head
+from rllib_vlm_reward.reward_model.readouts import Readout
 
 __all__ = ["Scorer", "Scores", "pay"]
 
@@ -18,7 +22,7 @@ Scores = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """The goals that frames are scored against, and the head that computes the scores.
+    """The goals that frames are scored against, the head that scores, and readouts beside it.
 
     A scorer is small and picklable, so that clients can send it to the actors, which hold the
     :class:`~rllib_vlm_reward.reward_model.model.RewardModel`.
@@ -28,6 +32,7 @@ class Scorer:
         head: see :mod:`rllib_vlm_reward.reward_model.heads`.
         precision: the precision in which frames are encoded for this scorer, ``fp32``, ``bf16`` or
             ``fp16``; None lets each reward model choose, see :meth:`.CLIPEncoder.tower_for`.
+        readouts: what else is read from a frame, see :mod:`rllib_vlm_reward.reward_model.readouts`.
 
     Raises:
         RewardError: ``head`` is not a head.
@@ -42,6 +47,7 @@ class Scorer:
     goals: GoalSet
     head: Head
     precision: str | None = None
+    readouts: tuple[Readout, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.head, Head):
@@ -51,9 +57,23 @@ class Scorer:
             )
 
     @cached_property
+    def columns(self) -> int:
+        """How many numbers answer a frame: its score, and those of the readouts."""
+        return 1 + sum(len(readout.names) for readout in self.readouts)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The texts of the readouts, without those that are statements of the goals."""
+        texts = dict.fromkeys(text for readout in self.readouts for text in readout.texts)
+        known = set(self.goals.statements) if texts else set()
+        return tuple(text for text in texts if text not in known)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of goals, head and precision, in hexadecimal; the same in every process."""
+        """SHA-256 of goals, head, readouts and precision; the same in every process."""
         parts = f"{self.goals.fingerprint} {self.head.digest()}"
+        for readout in self.readouts:
+            parts += f" {readout.digest()}"
         if self.precision is not None:
             parts += f" {self.precision}"
         return hashlib.sha256(parts.encode()).hexdigest()

@@ -104,7 +104,8 @@ class RewardActor:
                 Ray does not fetch it; it is fetched only if the scorer's fingerprint is new.
 
         Returns:
-            The scores, float32 ``[B]``, and the number of waiting frames.
+            The scores, float32 ``[B]``, or ``[B, C]`` if the scorer has readouts, and the number
+            of waiting frames.
 
         Raises:
             CheckpointError: the model cannot be loaded.
@@ -157,7 +158,7 @@ class RewardActor:
         use_threads(self._lanes.cores)
         known, embeddings = ray.get(scorer[0])
         model = self._loaded_model()
-        model.admit(known.goals, embeddings)
+        model.admit(known.goals, embeddings, known.words)
         size = self._batcher.max_batch_size
         batches = [frames[start : start + size] for start in range(0, len(frames), size)]
         return model.drift(batches, known)
@@ -202,7 +203,7 @@ class RewardActor:
         return list(self._failures)
 
     def _forward(self, batches: list[Frames], goals: Goals, scorer: Scorer) -> Scores:
-        return self._loaded_model().score(batches, goals, scorer)
+        return self._loaded_model().answer(batches, goals, scorer)
 
     def _loaded_model(self) -> RewardModel:
         with self._loading:
@@ -250,7 +251,7 @@ class RewardActor:
 
     def _admit(self, fingerprint: str, ref: ray.ObjectRef) -> Scorer:
         scorer, embeddings = ray.get(ref)
-        self._loaded_model().admit(scorer.goals, embeddings)
+        self._loaded_model().admit(scorer.goals, embeddings, scorer.words)
         with self._scorers_lock:
             scorer = self._scorers.setdefault(fingerprint, scorer)
             if len(self._scorers) > _MAX_SCORERS:

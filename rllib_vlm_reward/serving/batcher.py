@@ -52,7 +52,7 @@ class _Queued(Generic[S]):
         self.arrived = time.perf_counter()
         self.future: Future[Scores] = Future()
         self.future.set_running_or_notify_cancel()  # so nobody can cancel it
-        self._scores = np.empty(len(self.goals), np.float32)
+        self._scores: Scores | None = None  # made when it is known how many numbers a frame gets
         self._error: Exception | None = None
         self._missing = max(len(self.goals), 1)  # an empty request has one empty part
         self._lock = threading.Lock()
@@ -67,6 +67,8 @@ class _Queued(Generic[S]):
     def add_scores(self, part: slice, scores: Scores) -> bool:
         """Store a part's scores; return whether it was the last missing part."""
         with self._lock:
+            if self._scores is None:
+                self._scores = np.empty((len(self.goals), *scores.shape[1:]), np.float32)
             self._scores[part] = scores
             return self._one_less(part)
 
@@ -79,7 +81,7 @@ class _Queued(Generic[S]):
     def finish(self) -> None:
         """Set the result. No lane may read the frames any more, since their memory is reused."""
         if self._error is None:
-            self.future.set_result(self._scores)
+            self.future.set_result(cast(Scores, self._scores))
         else:
             self.future.set_exception(self._error)
 
@@ -112,7 +114,8 @@ class Batcher(Generic[S]):
     Args:
         score: gets a list of frame batches, each uint8 ``[b, H, W, 3]`` (possibly read-only), their
             goals, int64 ``[sum of b]``, and the scorer; returns the scores, float32
-            ``[sum of b]``. Several lanes call it at the same time.
+            ``[sum of b]``, or ``[sum of b, C]`` if the scorer has readouts. Several lanes call it
+            at the same time.
         max_batch_size: the largest number of frames in a batch; may be set later.
         lanes: how many batches run at once.
         splits: whether to divide the waiting frames among the idle lanes. Useful if each lane has
@@ -172,7 +175,8 @@ class Batcher(Generic[S]):
             scorer: passed to ``score``. Only requests with the same object are joined.
 
         Returns:
-            A future of the scores, float32 ``[B]``, or of the error that ``score`` raised.
+            A future of the scores, float32 ``[B]`` or ``[B, C]``, or of the error that ``score``
+            raised.
 
         Raises:
             PoolError: the batcher is closed.
@@ -248,7 +252,7 @@ class Batcher(Generic[S]):
     def _forward(self, batch: list[_Part[S]]) -> Scores:
         goals = batch[0].goals if len(batch) == 1 else np.concatenate([p.goals for p in batch])
         scores = self._score([part.frames for part in batch], goals, batch[0].request.scorer)
-        if scores.shape != goals.shape:
+        if scores.shape[:1] != goals.shape:
             raise RewardError(
                 f"scores: got the shape {list(scores.shape)}, expected {list(goals.shape)}, one "
                 "score for each frame. Correct the function that scores."

@@ -177,14 +177,14 @@ class RewardPool:
             checked: whether frames and goals have been checked as by :meth:`.Request.check`.
 
         Returns:
-            The pending scores, float32 ``[B]``.
+            The pending scores, float32 ``[B]``; ``[B, C]`` if the scorer has readouts.
 
         Raises:
             FrameError: see :meth:`.Request.check`.
             GoalError: see :meth:`.Request.check`.
             PoolError: the oldest request is late, no actor is left, or the pool is closed.
         """
-        request = Request(frames, goals, scorer.fingerprint, self._run)
+        request = Request(frames, goals, scorer.fingerprint, self._run, scorer.columns)
         if not checked:
             request.check()
         self._update_roster()
@@ -380,7 +380,7 @@ class RewardPool:
 
     def _share(self, scorer: Scorer) -> ray.ObjectRef:
         if scorer.fingerprint not in self._shared:
-            embeddings = self.embed_texts(scorer.goals.statements)
+            embeddings = self.embed_texts((*scorer.goals.statements, *scorer.words))
             self._shared[scorer.fingerprint] = ray.put((scorer, embeddings))
         return self._shared[scorer.fingerprint]
 

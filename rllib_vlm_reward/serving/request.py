@@ -30,12 +30,14 @@ class Request:
         goals: int64 ``[B]``, indices into the scorer's goals.
         fingerprint: fingerprint of the scorer, SHA-256 as a hexadecimal text.
         run: a 64-bit number that identifies the run. Runs that share an actor take turns.
+        columns: C, how many numbers answer a frame: :attr:`.Scorer.columns`.
     """
 
     frames: Frames | Sequence[Frames]
     goals: Goals
     fingerprint: str
     run: int = 0
+    columns: int = 1
 
     def __len__(self) -> int:
         return len(self.goals)
@@ -81,7 +83,7 @@ class Answer(NamedTuple):
     """An actor's answer to a request.
 
     Attributes:
-        scores: float32 ``[B]``.
+        scores: float32 ``[B]``, or ``[B, C]`` if the scorer has readouts.
         waiting: how many frames wait in the actor's queue.
     """
 

@@ -302,7 +302,7 @@ class ScoreAttempt:
         return self._answer.exception()
 
     def result(self) -> Scores:
-        """Return the scores, float32 ``[B]``."""
+        """Return the scores, float32 ``[B]`` or ``[B, C]``."""
         assert self._answer is not None
         answer = self._answer.result()
         self._client.answered(self._request.fingerprint, answer)

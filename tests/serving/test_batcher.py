@@ -132,6 +132,20 @@ def test_only_the_guilty_request_of_a_joined_batch_fails():
     batcher.close()
 
 
+def test_a_frame_may_be_answered_by_several_numbers():
+    """As with readouts; also by a request that lanes share."""
+
+    def score(batches, goals, scorer):
+        return np.stack([arithmetic(batches, goals, scorer), -goals.astype(np.float32)], axis=1)
+
+    batcher = batcher_of(score, max_batch_size=2, lanes=2, splits=True)
+    goals = np.arange(7)
+    found = batcher.submit(request_of(goals, goals), 0).result(10)
+    np.testing.assert_array_equal(found, np.stack([goals * 1001, -goals], axis=1))
+    assert found.dtype == np.float32
+    batcher.close()
+
+
 def test_scores_of_a_wrong_length_are_an_error_not_a_shift():
     batcher = batcher_of(lambda batches, goals, scorer: np.zeros(len(goals) + 1, np.float32))
     with pytest.raises(RewardError, match=r"got the shape \[3\], expected \[2\]"):

@@ -17,6 +17,7 @@ from weighted import Weighted
 from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Head
+from rllib_vlm_reward.reward_model.readouts import Focal
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool, deployment
 from rllib_vlm_reward.serving import pool as pool_module
@@ -200,6 +201,19 @@ def test_two_heads_whose_arrays_differ_get_different_scores(pool, config, reques
         assert_right(scores[-1], request, model, scorer)
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
     np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_readouts_come_with_the_scores_through_ray_and_in_shared_memory(
+    client, config, requests, model
+):
+    nouns = ("a red ball", "a red key", "a blue ball", "a blue key")
+    scorer = dataclasses.replace(config.scorer, readouts=(Focal(nouns, (*nouns, "nothing")),))
+    one = client(serving={"num_actors": 1})
+    for request in requests(3):  # the first through Ray
+        found = one.score(*request, scorer)
+        np.testing.assert_allclose(found, model.answer(*request, scorer), atol=1e-5)
+        assert found.shape == (3, 2)
+    assert (found[:, 1] > 0).all()
 
 
 def test_an_actor_forgets_old_scorers_and_fetches_them_again(client, config, requests, model):

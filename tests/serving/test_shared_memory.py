@@ -101,6 +101,26 @@ def test_every_request_gets_its_own_scores_whatever_their_sizes(server, sizes):
     client.close()
 
 
+def test_readouts_lie_behind_the_scores_and_move_nothing_else():
+    def score(batches, goals, scorer):
+        scores = arithmetic(batches, goals, scorer)
+        return np.stack([scores, scores + 1, 2 * scores], axis=1)
+
+    rng = np.random.default_rng(0)
+    with listening(score) as server:
+        client = SharedMemoryClient(server.address)
+        # The last two in one segment, which is larger than a page.
+        for size, side in ((3, 8), (60, 20), (60, 20)):
+            request = draw(rng, size, side)
+            request.columns, right = 3, expected(request)
+            found = scores_of(client, request)
+            np.testing.assert_array_equal(found, np.stack([right, right + 1, 2 * right], axis=1))
+        client.close()
+    shape = (60, 20, 21)
+    assert Segment.size_of(shape, 1) == Segment.size_of(shape)
+    assert Segment.size_of(shape, 3) == Segment.size_of(shape) + 60 * 2 * 4
+
+
 def test_single_frames_are_sent_as_a_batch(client):
     request = draw(np.random.default_rng(0), 5)
     right = expected(request)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rllib_vlm_reward.reward_model.bank import TextBank
 
-__all__ = ["Head", "field_types"]
+__all__ = ["Head", "digest_of", "field_types"]
 
 
 def field_types(head_class: Any) -> dict[str, Any]:
@@ -121,17 +121,26 @@ class Head:
         Raises:
             RewardError: a field holds neither plain data nor an array.
         """
-        content = hashlib.sha256(import_path_of(type(self)).encode())
-        for field in dataclasses.fields(self):
-            content.update(f"\n{field.name}=".encode())
-            _add(content, getattr(self, field.name), f"{type(self).__name__}.{field.name}")
-        return content.hexdigest()
+        return digest_of(self)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.digest() == other.digest()
 
     def __hash__(self) -> int:
         return hash(self.digest())
+
+
+def digest_of(settings: Any) -> str:
+    """Return the SHA-256 of a frozen dataclass: see :meth:`Head.digest`.
+
+    Raises:
+        RewardError: a field holds neither plain data nor an array.
+    """
+    content = hashlib.sha256(import_path_of(type(settings)).encode())
+    for field in dataclasses.fields(settings):
+        content.update(f"\n{field.name}=".encode())
+        _add(content, getattr(settings, field.name), f"{type(settings).__name__}.{field.name}")
+    return content.hexdigest()
 
 
 def _add(content: Any, value: Any, where: str) -> None:

@@ -28,14 +28,19 @@ class Exchange:
     Attributes:
         segment: the shared memory of the request, or None if it could not be sent.
         shape: B, H and W of the frames.
+        columns: C, how many numbers answer a frame.
     """
 
-    __slots__ = ("_answer", "_error", "_lost", "segment", "shape")
+    __slots__ = ("_answer", "_error", "_lost", "columns", "segment", "shape")
 
     def __init__(
-        self, segment: Segment | None, shape: tuple[int, int, int], lost: Callable[[], None]
+        self,
+        segment: Segment | None,
+        shape: tuple[int, int, int],
+        columns: int,
+        lost: Callable[[], None],
     ) -> None:
-        self.segment, self.shape = segment, shape
+        self.segment, self.shape, self.columns = segment, shape, columns
         self._lost: Callable[[], None] | None = lost
         self._answer: Answer | None = None
         self._error: Exception | None = None
@@ -109,16 +114,16 @@ class SharedMemoryClient:
         Returns:
             The exchange, which is done when the reply has been received.
         """
-        shape = request.shape
+        shape, columns = request.shape, request.columns
         if self.is_broken:
-            exchange = Exchange(None, shape, lost)
+            exchange = Exchange(None, shape, columns, lost)
             exchange.settle(error=_ended())
             return exchange
-        segment = self._take(Segment.size_of(shape))
-        exchange = Exchange(segment, shape, lost)
+        segment = self._take(Segment.size_of(shape, columns))
+        exchange = Exchange(segment, shape, columns, lost)
         number = next(self._numbers)
         self._under_way[number] = exchange
-        place = segment.views(shape)
+        place = segment.views(shape, columns)
         if isinstance(request.frames, list | tuple):
             np.concatenate(request.frames, out=place.frames.reshape(-1, shape[2], 3))
         elif len(request):
@@ -165,7 +170,7 @@ class SharedMemoryClient:
         segment = exchange.segment
         assert segment is not None
         if reply.error is None:
-            scores = segment.views(exchange.shape).scores.copy()
+            scores = segment.views(exchange.shape, exchange.columns).scores.copy()
             exchange.settle(Answer(scores, reply.waiting))
         else:
             exchange.settle(error=reply.error)

@@ -47,7 +47,7 @@ class Views(NamedTuple):
     Attributes:
         frames: uint8 ``[B, H, W, 3]``.
         goals: int64 ``[B]``.
-        scores: float32 ``[B]``, written by the actor.
+        scores: float32 ``[B]``, or ``[B, C]`` if C > 1, written by the actor.
     """
 
     frames: Frames
@@ -73,18 +73,18 @@ class Segment:
         self._memory_fd: int | None = os.memfd_create("rllib_vlm_reward")
         os.ftruncate(self._memory_fd, size)
         self._memory = mmap.mmap(self._memory_fd, size)
-        self._shape: tuple[int, int, int] | None = None
+        self._shape: tuple[int, int, int, int] | None = None
         self._views: Views
 
     @staticmethod
-    def size_of(shape: tuple[int, int, int]) -> int:
+    def size_of(shape: tuple[int, int, int], columns: int = 1) -> int:
         """Return the bytes that a request with frames of shape (B, H, W) needs."""
-        return max(_goals_at(shape) + shape[0] * (_GOAL + _SCORE), mmap.PAGESIZE)
+        return max(_goals_at(shape) + shape[0] * (_GOAL + columns * _SCORE), mmap.PAGESIZE)
 
-    def views(self, shape: tuple[int, int, int]) -> Views:
-        """Return the parts of a request with frames of shape (B, H, W)."""
-        if shape != self._shape:  # it rarely changes
-            self._shape, self._views = shape, view(self._memory, shape)
+    def views(self, shape: tuple[int, int, int], columns: int = 1) -> Views:
+        """Return the parts of a request with frames of shape (B, H, W), and C columns."""
+        if (*shape, columns) != self._shape:  # it rarely changes
+            self._shape, self._views = (*shape, columns), view(self._memory, shape, columns)
         return self._views
 
     def send(self, connection: socket.socket, message: bytes) -> None:
@@ -103,8 +103,13 @@ class Segment:
             self._memory_fd = None
 
 
-def view(memory: mmap.mmap, shape: tuple[int, int, int]) -> Views:
+def view(memory: mmap.mmap, shape: tuple[int, int, int], columns: int = 1) -> Views:
     """Return the parts of a request with frames of shape (B, H, W) in a segment's memory.
+
+    Args:
+        memory: the memory.
+        shape: B, H and W.
+        columns: C, how many numbers answer a frame. It moves neither frames nor goals.
 
     Raises:
         ValueError: the memory is too small for the request.
@@ -113,7 +118,9 @@ def view(memory: mmap.mmap, shape: tuple[int, int, int]) -> Views:
     goals_at = _goals_at(shape)
     frames = np.frombuffer(memory, np.uint8, batch * height * width * 3)
     goals = np.frombuffer(memory, np.int64, batch, goals_at)
-    scores = np.frombuffer(memory, np.float32, batch, goals_at + goals.nbytes)
+    scores = np.frombuffer(memory, np.float32, batch * columns, goals_at + goals.nbytes)
+    if columns > 1:
+        scores = scores.reshape(batch, columns)
     return Views(frames.reshape(batch, height, width, 3), goals, scores)
 
 

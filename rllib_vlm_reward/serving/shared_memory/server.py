@@ -136,19 +136,28 @@ class SharedMemoryServer:
             finally:
                 os.close(fd)
         try:
-            place = view(connection.segments[ask.segment], ask.shape)
+            memory = connection.segments[ask.segment]
+            place = view(memory, ask.shape)
             answer = self._serve(Request(place.frames, place.goals, ask.fingerprint, ask.run))
         except Exception as error:
             connection.reply(Reply(ask.number, self._batcher.waiting, error))
             return
         answer.add_done_callback(
-            functools.partial(self._answer, connection, ask.number, place.scores)
+            functools.partial(self._answer, connection, ask, memory, place.scores)
         )
 
     def _answer(
-        self, connection: _Connection, number: int, scores: Scores, answer: Future[Scores]
+        self,
+        connection: _Connection,
+        ask: Ask,
+        memory: mmap.mmap,
+        scores: Scores,
+        answer: Future[Scores],
     ) -> None:
         error = answer.exception()
         if error is None:
-            scores[:] = answer.result()
-        connection.reply(Reply(number, self._batcher.waiting, cast(Exception | None, error)))
+            found = answer.result()
+            if found.ndim > 1:  # only the scorer says how many columns there are
+                scores = view(memory, ask.shape, found.shape[1]).scores
+            scores[:] = found
+        connection.reply(Reply(ask.number, self._batcher.waiting, cast(Exception | None, error)))

@@ -1,0 +1,9 @@
+"""Readouts say of a frame what else it shows, beside the score of the head.
+
+Each readout has its own file. Importing one does not import torch.
+"""
+
+from rllib_vlm_reward.reward_model.readouts.base import Readout
+from rllib_vlm_reward.reward_model.readouts.focal import Focal
+
+__all__ = ["Focal", "Readout"]

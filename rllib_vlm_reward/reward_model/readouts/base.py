@@ -1,0 +1,50 @@
+"""The base class of readouts."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from rllib_vlm_reward.reward_model.heads.base import digest_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Readout"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Readout:
+    """Reads numbers with names from the patches of a frame, in the forward pass of its score.
+
+    A readout is a frozen dataclass; its fields are its settings. A module with a readout must not
+    import torch at its top; import torch in :meth:`__call__`.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the k numbers."""
+        raise NotImplementedError(f"{type(self).__name__} must override names.")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The N distinct texts whose embeddings the readout compares with the patches."""
+        raise NotImplementedError(f"{type(self).__name__} must override texts.")
+
+    def __call__(
+        self, patches: "Tensor", texts: "Tensor", goals: "Tensor", logit_scale: float
+    ) -> "Tensor":
+        """Return the numbers of B frames. Those of a frame must not depend on the other frames.
+
+        Args:
+            patches: float32 ``[B, h, w, D]``, unit norm: the embeddings of each frame's patches.
+            texts: float32 ``[N, D]``, unit norm: the embeddings of :attr:`texts`.
+            goals: int64 ``[B]``, the index of each frame's goal in the scorer's goals.
+            logit_scale: the factor by which the model multiplies a cosine.
+
+        Returns:
+            float32 ``[B, k]``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override __call__.")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the class and its fields' contents, see :meth:`.Head.digest`."""
+        return digest_of(self)
