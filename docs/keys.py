@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from pydantic.fields import FieldInfo
 
 from rllib_vlm_reward import VLMRewardConfig
-from rllib_vlm_reward.config import FrameConfig, GoalConfig, ServingConfig, TemplateConfig
+from rllib_vlm_reward.config import (
+    BonusConfig,
+    FrameConfig,
+    GoalConfig,
+    ServingConfig,
+    TemplateConfig,
+)
 from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Template
 from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
@@ -23,6 +29,7 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
     ("The policy", "`policy`", Policy, Policy),
     ("The reward", "`vlm_reward`", VLMRewardConfig, VLMRewardConfig),
     ("Which frames are scored", "`vlm_reward.frames`", FrameConfig, FrameConfig),
+    ("What is paid beside the goal's reward", "`vlm_reward.bonus`", BonusConfig, BonusConfig),
     ("Where rewards are computed", "`vlm_reward.serving`", ServingConfig, ServingConfig),
     (
         "A goal in full",
@@ -103,6 +110,8 @@ def _default(field: FieldInfo) -> str:
         return "none"
     if value == (TemplateConfig(),):
         return "the text itself"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
     return f"`{value}`".lower() if isinstance(value, bool) else f"`{value}`"
 
 

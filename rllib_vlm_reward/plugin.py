@@ -18,7 +18,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.utils import force_list
 
-from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.config import VLMRewardConfig, position
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
 from rllib_vlm_reward.connectors.drawn_goal import DrawnGoal
 from rllib_vlm_reward.connectors.early_end import ExternalReset
@@ -79,7 +79,8 @@ def add_vlm_reward(
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
         RewardError: the arguments are no configurations, the configuration is frozen, no env is
-            set, the configuration already has a reward, or two settings contradict each other.
+            set, the configuration already has a reward, two settings contradict each other, or a
+            bonus lacks the encoder's patches or the env's ``agent_position``.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
@@ -95,7 +96,7 @@ def add_vlm_reward(
         {'render_mode': 'rgb_array'}
     """
     # Imported here, since env runners import this module too and only actors need open_clip.
-    from rllib_vlm_reward.reward_model.encoder import check_encoder, embed_dim
+    from rllib_vlm_reward.reward_model.encoder import check_encoder, check_patches, embed_dim
 
     _check_ray()
     _check_types(config, vlm)
@@ -106,10 +107,13 @@ def add_vlm_reward(
     vlm = _with_default_module(config, vlm)
     _warn_of_unobserved_goals(config, vlm)
     check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
+    if any(reward.bonus is not None for reward in vlm.rewards):
+        check_patches(vlm.encoder)
     _check_policy(config, vlm)
     if curriculum is not None:
         _check_curriculum(config, vlm, curriculum)
     _prepare_env(config, vlm, curriculum)
+    vlm = _with_agent_position(config, vlm)
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
     frames = _stacked_frames(config)
     factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
@@ -333,6 +337,41 @@ def _warn_of_unobserved_goals(config: AlgorithmConfig, vlm: VLMRewardConfig) -> 
     )
 
 
+def _with_agent_position(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRewardConfig:
+    """Replace the centre ``agent`` of a bonus by the place at which the env says its agent is."""
+    if not any(reward.bonus and reward.bonus.centre == "agent" for reward in vlm.rewards):
+        return vlm
+    remedy = (
+        "Give the env's class the attribute agent_position = (x, y), shares of the frame's width "
+        "and height, such as (0.5, 1.0) where the agent looks out of the frame's lower edge; or "
+        "set bonus.centre to centre, or to [x, y]."
+    )
+    if config.is_multi_agent:
+        raise RewardError(
+            "bonus.centre: got 'agent' with a multi-agent configuration, expected a place, since "
+            "each agent has one of its own. Set centre: [x, y]."
+        )
+    create = registered_env(config.env) or config.env
+    try:
+        if callable(create):
+            env: Any = create(EnvContext(config.env_config, worker_index=0))
+        else:
+            env = gym.make(create, **_make_settings(config.env_config))
+        get = getattr(env, "get_wrapper_attr", lambda name: getattr(env, name))
+        given = get("agent_position")
+        env.close()
+    except Exception as error:
+        raise RewardError(
+            f"bonus.centre: got 'agent', but the env does not say where that is "
+            f"({type(error).__name__}: {error}). {remedy}"
+        ) from error
+    try:
+        centre = position(given)
+    except ValueError as error:
+        raise RewardError(f"bonus.centre: the env's agent_position: {error}") from error
+    return vlm.model_copy(update={"bonus": {"centre": centre}})
+
+
 def _env_spaces(config: AlgorithmConfig) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
     """Return the spaces of observations and actions; None if the env cannot be made here.
 
@@ -451,10 +490,15 @@ def _wrappers(
     return wrappers
 
 
+def _make_settings(env_config: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``gymnasium.make`` takes of the settings for ``gymnasium.make_vec``."""
+    make_vec_only = ("vector_kwargs", "wrappers")
+    return {key: value for key, value in env_config.items() if key not in make_vec_only}
+
+
 def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
     """Make the env once, since RLlib 2.60 raises an unclear IndexError if it cannot be made."""
-    make_vec_only = ("vector_kwargs", "wrappers")
-    kwargs = {key: value for key, value in env_config.items() if key not in make_vec_only}
+    kwargs = _make_settings(env_config)
     try:
         env: gym.Env[Any, Any] = gym.make(env_id, **kwargs)
         env.close()  # type: ignore[no-untyped-call]

@@ -385,3 +385,62 @@ def test_an_env_that_cannot_be_made_here_fails_where_it_is_needed(vlm_config):
 def test_what_is_no_configuration_is_named(swap, says, vlm_config):
     with pytest.raises(RewardError, match=says):
         add_vlm_reward(*swap(PPOConfig().environment("CartPole-v1"), vlm_config()))
+
+
+class Seen(OwnEnv):
+    agent_position = (0.25, 1)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(4, np.float32), {}
+
+
+class Outside(Seen):
+    agent_position = (14, 26)
+
+
+def focal(vlm_config, **changes):
+    bonus = {"kind": "focal", "weight": 0.5, "centre": "agent", **changes}
+    return vlm_config(bonus=bonus, templates=[{"noun": "the pole"}], frames={"source": "info:rgb"})
+
+
+@pytest.mark.parametrize(
+    ("env", "centre"),
+    [
+        (Seen, (0.25, 1.0)),
+        ("rllib_vlm_reward/Lift-v0", (0.5, 6.5 / 7)),  # below gymnasium's wrappers
+    ],
+    ids=str,
+)
+def test_the_env_says_where_its_agent_is(env, centre, vlm_config):
+    vlm = reward_of(add_vlm_reward(PPOConfig().environment(env), focal(vlm_config)))
+    assert vlm.bonus.centre == centre
+    assert vlm.scorer.readouts[0].centre == centre
+    assert vlm.bonus.weight == 0.5
+
+
+@pytest.mark.parametrize(
+    ("env", "error"),
+    [
+        (OwnEnv, r"the env does not say where that is .*agent_position = \(x, y\), shares of"),
+        ("CartPole-v1", r"the env does not say where that is .* or to \[x, y\]"),
+        (Outside, r"the env's agent_position: got \(14, 26\), expected x and y: .* Divide pixels"),
+    ],
+    ids=str,
+)
+def test_an_agent_that_is_nowhere_in_the_frame(env, error, vlm_config):
+    with pytest.raises(RewardError, match=error):
+        add_vlm_reward(PPOConfig().environment(env), focal(vlm_config))
+    # With a place, nobody asks the env.
+    add_vlm_reward(PPOConfig().environment(env), focal(vlm_config, centre=[0.5, 1.0]))
+
+
+def test_several_agents_have_no_common_place(vlm_config):
+    config = PPOConfig().environment(OwnEnv).multi_agent(policies={"p"})
+    with pytest.raises(RewardError, match=r"bonus.centre: got 'agent' with a multi-agent"):
+        add_vlm_reward(config, focal(vlm_config))
+
+
+def test_a_bonus_needs_a_tower_with_patches(vlm_config):
+    vlm = focal(vlm_config, centre="centre").model_copy(update={"encoder": "RN50/random"})
+    with pytest.raises(RewardError, match=r"encoder 'RN50/random', which has no patch .* ViT"):
+        add_vlm_reward(PPOConfig().environment(OwnEnv), vlm)

@@ -23,6 +23,7 @@ class TemplateConfig(Section):
     nothing: str | None = None
     symmetric: bool = False
     family: str | None = None
+    noun: str | None = None
 
 
 class GoalConfig(Section):
@@ -38,6 +39,7 @@ class GoalConfig(Section):
     baseline: str | None = None
     family: Annotated[str, Field(min_length=1)] | None = None
     difficulty: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    noun: str | None = None
 
     def complete(self, drawn: Goal) -> Goal:
         """Return ``drawn``, made from template and goal set, with the fields that are set here."""
@@ -47,6 +49,7 @@ class GoalConfig(Section):
             baseline=drawn.baseline if self.baseline is None else self.baseline,
             family=drawn.family if self.family is None else self.family,
             difficulty=self.difficulty,
+            noun=drawn.noun if self.noun is None else self.noun,
         )
 
 

@@ -1,5 +1,6 @@
 """The settings of a run's reward."""
 
+import dataclasses
 import json
 import re
 from functools import cached_property
@@ -9,6 +10,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from rllib_vlm_reward.config.bonus_config import BonusConfig
 from rllib_vlm_reward.config.calibration import Calibration, inline_calibration
 from rllib_vlm_reward.config.frame_config import FrameConfig, path_of
 from rllib_vlm_reward.config.goal_config import GoalConfig, TemplateConfig, resolve_goals
@@ -85,6 +87,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             discounted return, as gymnasium's NormalizeReward does. Evaluation does not divide them.
         env_reward_weight: factor of the env's reward that is added to the VLM's reward; with 0 the
             learner does not see the env's reward.
+        bonus: what is paid beside the goal's reward, see :class:`.BonusConfig`; None pays nothing.
         goal_source: where to find an episode's goal text, ``info:KEY`` or ``obs:KEY``. It is not
             read if there is a single goal.
         success_key: info key of ground-truth success, which is reported if the env has it.
@@ -139,6 +142,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     early_end: Annotated[bool, RUN] = False
     normalize_rewards: bool = False
     env_reward_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    bonus: BonusConfig | None = None
     goal_source: Annotated[str, Field(pattern=r"^(info:.+|obs:.+)$")] = "info:goal"
     success_key: Annotated[str, AGENT] = "success"
     goal_embedding: Annotated[bool, RUN] = False
@@ -195,7 +199,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             )
         head = self.head_in_force
         nothings = (template.nothing for template in self.templates)
-        for text in (*self.negatives, self.baseline, *nothings):
+        words = () if self.bonus is None else self.bonus.nothing
+        for text in (*self.negatives, self.baseline, *nothings, *words):
             if text is not None and _CHOICE.search(text):
                 raise ValueError(
                     f"got {text!r}, which CLIP would read as it is, since choices expand only in "
@@ -217,6 +222,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 "'last', so no earlier step is scored. Set early_end: false, or another "
                 "frames.scored_steps."
             )
+        if self.bonus is not None:
+            self._check_bonus(self.bonus)
         for agent in self.agents:
             self.for_agent(agent)  # raises an error if the agent's settings are invalid
         goals = self.goal_set
@@ -243,6 +250,25 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 "description of the state before success."
             )
         return self
+
+    def _check_bonus(self, bonus: BonusConfig) -> None:
+        if self.frames.scored_steps != "all":
+            raise ValueError(
+                f"bonus: got frames.scored_steps {self.frames.scored_steps!r}, expected 'all', "
+                "since the bonus is paid in every frame. Remove frames.scored_steps, or `bonus`."
+            )
+        for goal in self.goal_set.goals:
+            if goal.noun is None:
+                raise ValueError(
+                    f"bonus: goal {goal.text!r} has no noun, so nobody knows what to look for. Add "
+                    "`noun` to its template, as in {goal: 'pick up the {}', prompt: 'the agent is "
+                    "carrying the {}', noun: 'a {}'}, or to the goal in full."
+                )
+            if goal.noun in bonus.nothing:
+                raise ValueError(
+                    f"bonus: got {goal.noun!r} both in `nothing` and as the noun of the goal "
+                    f"{goal.text!r}, expected other words. Remove it from `nothing`."
+                )
 
     @cached_property
     def training_goals(self) -> GoalSet:
@@ -282,10 +308,15 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         return [Template(**template.model_dump()) for template in self.templates]
 
     @property
+    def rewards(self) -> "tuple[VLMRewardConfig, ...]":
+        """This reward, and those of the agents whose rewards differ."""
+        rewards = (self, *self._of_agents.values())
+        return tuple(reward for reward in rewards if reward is not None)
+
+    @property
     def goal_sets(self) -> tuple[GoalSet, ...]:
         """The goal set of this reward, and those of the agents whose rewards differ."""
-        rewards = (self, *self._of_agents.values())
-        return tuple(reward.goal_set for reward in rewards if reward is not None)
+        return tuple(reward.goal_set for reward in self.rewards)
 
     @cached_property
     def head_in_force(self) -> Head:
@@ -312,13 +343,17 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The goals and the head with which frames are scored.
+        """The goals, the head and, with a bonus, the readout with which frames are scored.
 
         Example:
             >>> VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine").scorer.head
             Cosine()
         """
-        return Scorer(self.goal_set, self.head_in_force)
+        scorer = Scorer(self.goal_set, self.head_in_force)
+        if self.bonus is None:
+            return scorer
+        readout = self.bonus.readout(self.goal_set, len(self.training_goals))
+        return dataclasses.replace(scorer, readouts=(readout,))
 
     def for_agent(self, agent: str | int | None) -> "VLMRewardConfig | None":
         """Return the reward of one agent of a multi-agent env; None if it keeps the env's reward.
@@ -367,10 +402,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         Raises:
             LabelError: see :meth:`.Calibration.check_weights`.
         """
-        rewards = (self, *self._of_agents.values())
         calibrations: list[Calibration] = []
-        for reward in rewards:
-            calibration = None if reward is None else reward.calibration
+        for reward in self.rewards:
+            calibration = reward.calibration
             if calibration is not None and calibration not in calibrations:
                 calibrations.append(calibration)
         for calibration in calibrations:
@@ -385,7 +419,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         are those that are used.
         """
         settings = _reward_settings(self)
-        settings |= {key: [*map(_without_curriculum, settings[key])] for key in _GOAL_KEYS}
+        settings |= {key: [*map(_of_rewards, settings[key])] for key in _GOAL_KEYS}
+        if self.bonus is None:  # as in checkpoints from before there was one
+            del settings["bonus"]
         settings |= {"head": head_summary(self.head_in_force), "threshold": self.threshold_in_force}
         agents = {
             str(agent): config and config.reward_settings
@@ -495,9 +531,11 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _without_curriculum(given: str | dict[str, Any]) -> str | dict[str, Any]:
+def _of_rewards(given: str | dict[str, Any]) -> str | dict[str, Any]:
     """Remove fields that affect no reward; a goal with only a text left becomes that text."""
     if isinstance(given, str):
         return given
     kept = {key: value for key, value in given.items() if key not in CURRICULUM_FIELDS}
+    if kept.get("noun") is None:  # as in checkpoints from before there were nouns
+        kept.pop("noun", None)
     return kept["text"] if all(kept[key] is None for key in kept.keys() - {"text"}) else kept

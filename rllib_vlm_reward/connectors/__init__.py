@@ -13,6 +13,7 @@ The reward:
 * :mod:`frame_selection`: selects the steps to score, and reduces a window of scores to one;
 * :mod:`ledger`: records which reward belongs to which step;
 * :mod:`normalizer`: scales rewards by running moments;
+* :mod:`bonus`: computes what is paid beside them;
 * :mod:`episode_metrics`: computes and logs the returns of the VLM reward and of the env reward;
 * :mod:`custom_data`: the keys under which an episode stores them.
 

@@ -5,6 +5,7 @@ into chunks, so its values are numbers, bools and short texts only.
 """
 
 __all__ = [
+    "BONUS_RETURN",
     "ENV_RETURN",
     "ENV_REWARD",
     "FIRES",
@@ -22,10 +23,11 @@ SHOWN_GOAL = "shown_goal"  # index of the wrong goal that a goal-blind policy is
 ENV_RETURN = "env_return"  # sum of the env's rewards so far
 SUCCESS = "success"  # whether any step was a success; missing if the env has no ground truth
 VLM_RETURN = "vlm_return"  # sum of the VLM rewards, over the fragments that ended
+BONUS_RETURN = "bonus_return"  # sum of the bonuses, over the same fragments
 FIRES = "fires"  # number of steps with a VLM reward above 0, over the same fragments
 
 # Keys that depend on the reward, so they do not hold for an episode that is relabelled.
-REWARD_KEYS = (ENV_RETURN, VLM_RETURN, FIRES, SHOWN_GOAL)
+REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL)
 
 # A key of the info of each step: the env's own reward.
 ENV_REWARD = "env_reward"

@@ -86,6 +86,7 @@ def add_rewards(
     successor: SingleAgentEpisode | None,
     paid: npt.NDArray[np.float32],
     threshold: float | None,
+    bonus: npt.NDArray[np.float32] | None = None,
 ) -> None:
     """Add a chunk's VLM rewards to the return of its episode; log the episode if it has ended.
 
@@ -96,9 +97,14 @@ def add_rewards(
             ``custom_data`` before the sums were known, so they are written there again.
         paid: float32 ``[T]``: the VLM reward of each step of the chunk, not normalised.
         threshold: β. Without one, the number of fires is not logged.
+        bonus: float32 ``[T]``: what is paid beside it; None if the reward has no bonus.
     """
     data = chunk.custom_data
     vlm_return, fires = custom_data.VLM_RETURN, custom_data.FIRES
+    sums = [vlm_return, fires]
+    if bonus is not None:
+        sums.append(custom_data.BONUS_RETURN)
+        data[sums[-1]] = data.get(sums[-1], 0.0) + float(bonus.sum())
     data[vlm_return] = data.get(vlm_return, 0.0) + float(paid.sum())
     data[fires] = data.get(fires, 0) + int((paid > 0).sum())
     if chunk.is_done:
@@ -106,7 +112,7 @@ def add_rewards(
         if chunk.agent_id is not None:
             _log_episode(metrics, (names.AGENTS, str(chunk.agent_id)), data, threshold)
     elif successor is not None:
-        successor.custom_data.update({key: data[key] for key in (vlm_return, fires)})
+        successor.custom_data.update({key: data[key] for key in sums})
 
 
 def outcomes_of(samples: Sequence[SingleAgentEpisode]) -> list[tuple[bool | None, bool]]:
@@ -139,6 +145,8 @@ def _log_episode(
         names.GROUND_TRUTH_RETURN: env_return,
         names.RETURN_GAP: vlm_return - env_return,
     }
+    if custom_data.BONUS_RETURN in data:
+        values[names.BONUS_RETURN] = data[custom_data.BONUS_RETURN]
     if threshold is not None:
         values[names.FIRES_PER_EPISODE] = data[custom_data.FIRES]
     if custom_data.SUCCESS in data:

@@ -65,7 +65,7 @@ class Ledger:
         """Write the rewards of the vector step that was just observed."""
         weighted = np.array([self._weighted(episode) for episode in steps.episodes], np.float32)
         for episode, reward in zip(
-            steps.episodes, (weighted + steps.rewards).tolist(), strict=True
+            steps.episodes, (weighted + steps.rewards + steps.bonus).tolist(), strict=True
         ):
             episode.rewards.data[-1] = reward
 
@@ -100,9 +100,14 @@ class Ledger:
                 )
             if self._config.mode == "deferred":
                 weighted = np.asarray(chunk.get_rewards(), np.float32)
-                _write(chunk, successor, steps.rewards[rows] + weighted)
+                _write(chunk, successor, steps.rewards[rows] + steps.bonus[rows] + weighted)
             add_rewards(
-                metrics, chunk, successor, steps.paid[rows], self._config.threshold_in_force
+                metrics,
+                chunk,
+                successor,
+                steps.paid[rows],
+                self._config.threshold_in_force,
+                steps.bonus[rows] if self._config.bonus is not None else None,
             )
         # This also forgets abandoned episodes, which RLlib drops when it resets all envs.
         self._steps, self._num_steps = [], {}

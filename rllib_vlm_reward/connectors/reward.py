@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 from ray.rllib.connectors.connector_v2 import ConnectorV2
@@ -27,13 +27,21 @@ __all__ = ["VLMReward", "changed", "differences"]
 _LOG = logging.getLogger(__name__)
 
 
+class _Stepped(NamedTuple):
+    """The episodes of one reward in a vector step."""
+
+    rows: list[int]  # the index of each stepped episode's sub-env
+    episodes: list[SingleAgentEpisode]
+    begun: list[tuple[int, SingleAgentEpisode]]  # new ones, see RewardStream.submit
+
+
 class VLMReward(ConnectorV2):  # type: ignore[misc]
     """Replaces the env's rewards by CLIP's rewards.
 
     ``rewards[t]`` scores the observation *after* action t (the paper's o_{t+1}); a reset has no
-    reward. The reward is ``pay(score, threshold) + env_reward_weight * env_reward``. In each vector
-    step the piece sends one request to the pool; with different rewards for different agents, one
-    for each reward.
+    reward. The reward is ``pay(score, threshold) + bonus + env_reward_weight * env_reward``. In
+    each vector step the piece sends one request to the pool; with different rewards for different
+    agents, one for each reward.
 
     In synchronous mode the piece waits for the scores in each step, so that an early end can use
     them. In deferred mode it waits in :meth:`flush`, when the fragment ends and before the fragment
@@ -101,7 +109,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         Args:
             pool_name: Ray name of the pool; the piece connects to it at the first request.
             run: the name under which failures are reported.
-            gamma: discount factor, for ``normalize_rewards``.
+            gamma: discount factor, for ``normalize_rewards`` and a bonus that is a potential.
             encoder: fingerprint of the pool's weights, for checkpoints.
             precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
             evaluates: whether this env runner runs evaluation.
@@ -114,8 +122,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             stream.runner = runner
             chosen = (precisions or {}).get(stream.config.scorer.fingerprint)
             stream.use_precision(chosen)
-            if stream.normalizer is not None:
-                stream.normalizer.gamma = gamma
+            for each in (stream.normalizer, stream.bonus):
+                if each is not None:
+                    each.gamma = gamma
             if evaluates:
                 stream.evaluate()
 
@@ -165,20 +174,21 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """
         if self._pool_name is None and metrics is None:
             return batch
-        stepped: dict[RewardStream, tuple[list[int], list[SingleAgentEpisode]]] = {}
+        stepped: dict[RewardStream, _Stepped] = {}
         self._update_rows(episodes)
         separate_infos(episodes)
         for row, stream, episode in self._rewarded(episodes):
-            stream.start(episode)
+            if stream.start(episode):
+                stepped.setdefault(stream, _Stepped([], [], [])).begun.append((row, episode))
             if stream.has_stepped(episode):
-                rows, agent_episodes = stepped.setdefault(stream, ([], []))
+                rows, agent_episodes, _ = stepped.setdefault(stream, _Stepped([], [], []))
                 rows.append(row)
                 agent_episodes.append(episode)
         env = None if self.env is None else RenderedOnce(self.env)
-        for stream, (rows, agent_episodes) in stepped.items():
-            stream.submit(env, self.pool, rows, agent_episodes)
+        for stream, (rows, agent_episodes, begun) in stepped.items():
+            stream.submit(env, self.pool, rows, agent_episodes, begun)
         if self.config.mode == "synchronous":
-            for stream, (rows, agent_episodes) in stepped.items():
+            for stream, (rows, agent_episodes, _) in stepped.items():
                 fired = stream.pay()
                 self._report_error(stream)
                 if self.config.early_end:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.bonus import Bonus
 from rllib_vlm_reward.connectors.collector import (
     RenderedOnce,
     SteppedEnvs,
@@ -37,6 +38,14 @@ __all__ = ["RewardStream"]
 Chunks = Sequence[SingleAgentEpisode]
 
 
+class _Sent(NamedTuple):
+    """A vector step whose frames were sent: its steps, their scores, and new episodes."""
+
+    steps: ScoredSteps
+    scores: PendingScores | None
+    begun: list[str]  # ids of the episodes whose first frame was sent too, after those of the steps
+
+
 class RewardStream:
     """Scores the steps of episodes, and writes their rewards at once or when the fragment ends.
 
@@ -53,6 +62,7 @@ class RewardStream:
         scorer: the goals and the head.
         source: the frame source.
         normalizer: scales the VLM rewards; None without ``normalize_rewards``.
+        bonus: computes what is paid beside them; None if nothing is.
     """
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
@@ -63,6 +73,7 @@ class RewardStream:
         self.recorder: Recorder | None = None
         self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
+        self.bonus = Bonus(config.bonus) if config.bonus is not None else None
         self._texts = self.scorer.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
@@ -76,7 +87,7 @@ class RewardStream:
         watches = config.alarms != "off" and not config.frames.still
         self._frame_counter = FrameCounter() if watches else None
         self._highlights: Highlights | None = None
-        self._pending: list[tuple[ScoredSteps, PendingScores | None]] = []
+        self._pending: list[_Sent] = []
         self._custom_data: dict[str, dict[str, Any]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}  # of each episode's frames
         self._evaluates = False
@@ -93,18 +104,21 @@ class RewardStream:
         """Log the highest-scored frames of each fragment, from now on."""
         self._highlights = Highlights()
 
-    def start(self, episode: SingleAgentEpisode) -> None:
+    def start(self, episode: SingleAgentEpisode) -> bool:
         """Find the goal of an episode, if it is new.
+
+        Returns:
+            Whether it is new, and the frame of its reset is needed.
 
         Raises:
             GoalError: see :func:`.collector.episode_goal`.
         """
         if GOAL_INDEX in episode.custom_data:
-            return
+            return False
         if episode.id_ in self._custom_data:
             # MultiAgentEpisode.cut() of RLlib 2.60 drops the custom_data of its agents.
             episode.custom_data.update(self._custom_data[episode.id_])
-            return
+            return False
         episode.custom_data[GOAL_INDEX] = episode_goal(
             self.config,
             episode.get_observations(-1),
@@ -112,6 +126,7 @@ class RewardStream:
             evaluation=self._evaluates,
         )
         self._custom_data[episode.id_] = dict(episode.custom_data)
+        return self.bonus is not None and self.bonus.reads_resets
 
     def has_stepped(self, episode: SingleAgentEpisode) -> bool:
         """Return whether an episode has a new step; a reset is not a step."""
@@ -123,6 +138,7 @@ class RewardStream:
         pool: RewardPool,
         rows: Sequence[int],
         episodes: list[SingleAgentEpisode],
+        begun: Sequence[tuple[int, SingleAgentEpisode]] = (),
     ) -> None:
         """Request the scores of the last steps of B episodes.
 
@@ -131,6 +147,8 @@ class RewardStream:
             pool: computes the scores.
             rows: the index of each episode's sub-env.
             episodes: the B episodes that were just stepped.
+            begun: the episodes that were just reset and whose frame is needed, with the index of
+                their sub-env.
 
         Raises:
             FrameError: see :func:`.collector.collect_frames`.
@@ -139,7 +157,8 @@ class RewardStream:
         self._ledger.begin(episodes)
         goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]
         steps = ScoredSteps.begin(episodes, goals, truths, self._texts)
-        self._pending.append((steps, self._send(steps, env, pool, rows)))
+        pending = self._send(steps, env, pool, rows, begun)
+        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun]))
 
     def pay(self) -> npt.NDArray[np.bool_]:
         """Wait for the scores of the last request, and write the rewards.
@@ -184,8 +203,9 @@ class RewardStream:
         self._shapes = {id_: shape for id_, shape in self._shapes.items() if id_ in ids}
         self._selection.keep_only(ids)
         self._windows.keep_only(ids)
-        if self.normalizer is not None:
-            self.normalizer.keep_only(ids)
+        for each in (self.normalizer, self.bonus):
+            if each is not None:
+                each.keep_only(ids)
 
     def _send(
         self,
@@ -193,14 +213,17 @@ class RewardStream:
         env: RenderedOnce | None,
         pool: RewardPool,
         rows: Sequence[int],
+        begun: Sequence[tuple[int, SingleAgentEpisode]],
     ) -> PendingScores | None:
         """Send the frames to score, and record in ``steps`` which steps they belong to."""
         selected = self._selection.select(steps)
-        if not selected:
+        if not selected and not begun:
             return None
         episodes = [steps.episodes[row] for row in selected]
         sub_envs = [rows[row] for row in selected]
-        frames = self._collect(env, sub_envs, episodes)
+        new_envs, new_episodes = zip(*begun, strict=True) if begun else ((), ())
+        frames = self._collect(env, [*sub_envs, *new_envs], [*episodes, *new_episodes])
+        frames, first_frames = frames[: len(episodes)], frames[len(episodes) :]
         if self._frame_counter is not None:
             self._frame_counter.see(sub_envs, episodes, frames)
         same = self._selection.unchanged(episodes, frames)
@@ -209,10 +232,16 @@ class RewardStream:
         if len(sent) < len(selected):
             steps.repeated = _mask(len(steps), selected) & ~steps.scored
             frames = [frame for frame, unchanged in zip(frames, same, strict=True) if not unchanged]
-        if not sent:
+        if not sent and not begun:
             return None
-        self._constancy.see_frames(frames)
-        pending = pool.submit(frames, steps.goals[sent], self.scorer, checked=True)
+        if sent:
+            self._constancy.see_frames(frames)
+        all_frames, goals = frames, steps.goals[sent]
+        if begun:
+            all_frames = [*frames, *first_frames]
+            new_goals = [episode.custom_data[GOAL_INDEX] for episode in new_episodes]
+            goals = np.concatenate([goals, np.array(new_goals, np.int64)])
+        pending = pool.submit(all_frames, goals, self.scorer, checked=True)
         copies = self._copy(frames)
         if copies is not None:
             by_row = dict(zip(sent, copies, strict=True))
@@ -251,26 +280,43 @@ class RewardStream:
             return [frame.copy() for frame in frames]
         return None if self._highlights is None else self._highlights.keep(frames)
 
-    def _read(self, requests: Sequence[tuple[ScoredSteps, PendingScores | None]]) -> ScoredSteps:
+    def _read(self, requests: Sequence[_Sent]) -> ScoredSteps:
         """Wait for the scores of vector steps, compute the rewards, and call the observers.
 
         Returns:
             The steps of all vector steps, joined.
         """
-        for steps, pending in requests:
+        focal = []  # of each step; all are scored if there is a bonus
+        for steps, pending, begun in requests:
             if pending is not None:
                 scores = pending.result()
-                self.error = self._constancy.see_scores(scores) or self.error
+                if self.bonus is not None:
+                    scores, numbers = scores[: len(steps), 0], scores[:, 1]
+                    focal.append(numbers[: len(steps)])
+                    self.bonus.begin(begun, numbers[len(steps) :])
+                if len(scores):
+                    self.error = self._constancy.see_scores(scores) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)
                 steps.frame_scores[steps.scored] = scores
-        joined = ScoredSteps.join([steps for steps, _ in requests])
-        self._compute_rewards(joined, [len(steps) for steps, _ in requests])
+        joined = ScoredSteps.join([sent.steps for sent in requests])
+        self._compute_rewards(joined, [len(sent.steps) for sent in requests])
+        if self.bonus is not None and focal:
+            joined.bonus = self._pay_bonus(self.bonus, joined, np.concatenate(focal))
         observers: tuple[StepObserver | None, ...]
         observers = (self._ledger, self._counter, self.recorder, self._highlights)
         for observer in observers:
             if observer is not None:
                 observer.observe(joined)
         return joined
+
+    def _pay_bonus(
+        self, bonus: Bonus, steps: ScoredSteps, numbers: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        terminated = np.array([episode.is_terminated for episode in steps.episodes], np.bool_)
+        terminates = steps.dones & terminated
+        if self.config.early_end:  # which terminates the episode right after this
+            terminates |= steps.fired
+        return bonus([episode.id_ for episode in steps.episodes], numbers, terminates)
 
     def _compute_rewards(self, steps: ScoredSteps, sizes: Sequence[int]) -> None:
         """Fill in the rewards of joined vector steps.

@@ -41,6 +41,7 @@ class Goal:
         baseline: description of the state before success, for the goal-baseline head (vlmrm).
         family: name of the group of goals to which it belongs in a curriculum; changes no reward.
         difficulty: a finite number, larger is harder; None if unknown. It changes no reward.
+        noun: the thing that it is about, for a bonus that looks for it; None if it has none.
 
     Raises:
         GoalError: a text is empty or has half of a character, the goal or its prompt is among its
@@ -63,6 +64,7 @@ negatives, so its probability can never exceed 1/2. Remove it from the negatives
     baseline: str | None = None
     family: str = ""
     difficulty: float | None = None
+    noun: str | None = None
 
     def __post_init__(self) -> None:
         # A group's prompts are distinct, and each is checked with the goal that has it.
@@ -72,6 +74,8 @@ negatives, so its probability can never exceed 1/2. Remove it from the negatives
         statements: tuple[str, ...] = (self.text, self.prompt, *negatives)
         if self.baseline is not None:
             statements += (self.baseline,)
+        if self.noun is not None:
+            statements += (self.noun,)
         if any(not statement.strip() for statement in statements):
             raise GoalError(
                 f"goal {self.text!r}: got an empty text in {self}, expected words. Fill it, or "
@@ -207,7 +211,8 @@ class GoalSet:
                 drawn = _draw_others(text, prompts_of[template], position, num_negatives, rng)
                 others = (*(other for other in drawn if other not in fixed), *fixed)
             family = template.goal if template.family is None else template.family
-            goals.append(Goal(text, prompt, others, baseline, family))
+            noun = template.noun_of(text)
+            goals.append(Goal(text, prompt, others, baseline, family, noun=noun))
         return cls(tuple(goals))
 
     def __len__(self) -> int:

@@ -23,10 +23,13 @@ class Template:
         symmetric: whether the order of the blanks has no meaning ("a is next to b"). Then the
             prompt has them sorted, so that "b is next to a" is not a negative.
         family: name of the family of these goals; None takes ``goal``. It changes no reward.
+        noun: the thing that the goal is about, for a bonus that looks for it, with at most as many
+            ``{}``, filled in the same order: "a {}" for the goal "pick up the {}".
 
     Raises:
-        GoalError: goal and prompt have different numbers of blanks or a blank with a name, or
-            ``nothing`` or ``family`` is empty.
+        GoalError: goal and prompt have different numbers of blanks or a blank with a name, ``noun``
+            has more blanks than the goal (or fewer, if the order has no meaning), or ``nothing``,
+            ``family`` or ``noun`` is empty.
 
     Example:
         >>> Template("pick up {}", "the agent is carrying {}").fill("pick up a red ball")
@@ -38,6 +41,7 @@ class Template:
     nothing: str | None = None
     symmetric: bool = False
     family: str | None = None
+    noun: str | None = None
 
     def __post_init__(self) -> None:
         if self.goal.count("{}") != self.prompt.count("{}"):
@@ -46,14 +50,23 @@ class Template:
                 f"{self.prompt!r} has {self.prompt.count('{}')}; expected the same number of {{}}. "
                 "Correct one of them."
             )
-        for name, pattern in (("goal", self.goal), ("prompt", self.prompt)):
+        blanks = (self.noun or "").count("{}")
+        if blanks > self.goal.count("{}") or (self.symmetric and 0 < blanks < 2):
+            expected = "both, or none" if self.symmetric else "at most as many"
+            raise GoalError(
+                f"template: goal {self.goal!r} has {self.goal.count('{}')} blanks, noun "
+                f"{self.noun!r} has {blanks}; expected {expected}. Correct one of them."
+            )
+        patterns = (("goal", self.goal), ("prompt", self.prompt), ("noun", self.noun or ""))
+        for name, pattern in patterns:
             named = re.search(r"\{[^{}]+\}", pattern)
             if named:
                 raise GoalError(
                     f"template {self.goal!r}: got {named[0]!r} in its {name}, expected {{}} for "
                     "each blank. Blanks with names belong to the patterns of a grammar."
                 )
-        for name, text in (("nothing", self.nothing), ("family", self.family)):
+        texts = (("nothing", self.nothing), ("family", self.family), ("noun", self.noun))
+        for name, text in texts:
             if text is not None and not text.strip():
                 raise GoalError(
                     f"template {self.goal!r}: {name} is empty, expected a text or None. Fill or "
@@ -62,9 +75,21 @@ class Template:
 
     def fill(self, text: str) -> str | None:
         """Return the prompt for ``text``, or None if the text does not match this template."""
-        pattern = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
-        match = re.fullmatch(pattern, text)
+        return self._filled(self.prompt, text)
+
+    def noun_of(self, text: str) -> str | None:
+        """Return the noun for ``text``, or None without one, or if the text does not match.
+
+        Example:
+            >>> Template("pick up the {}", "the {} is held", noun="a {}").noun_of("pick up the key")
+            'a key'
+        """
+        return None if self.noun is None else self._filled(self.noun, text)
+
+    def _filled(self, pattern: str, text: str) -> str | None:
+        goal = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
+        match = re.fullmatch(goal, text)
         if match is None:
             return None
         blanks = iter(sorted(match.groups()) if self.symmetric else match.groups())
-        return re.sub(r"\{\}", lambda _: next(blanks), self.prompt)
+        return re.sub(r"\{\}", lambda _: next(blanks), pattern)

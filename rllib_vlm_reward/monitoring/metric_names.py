@@ -20,6 +20,7 @@ AGENTS = "agents"
 
 # Over the episodes that ended in an iteration, of each env runner at most the last 100.
 VLM_RETURN = "vlm_return_mean"
+BONUS_RETURN = "bonus_return_mean"
 GROUND_TRUTH_RETURN = "ground_truth_return_mean"
 GROUND_TRUTH_SUCCESS = "ground_truth_success"
 RETURN_GAP = "return_gap"

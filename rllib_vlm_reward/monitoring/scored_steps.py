@@ -81,6 +81,7 @@ class ScoredSteps:
             step that is neither scored nor repeated.
         paid: float32 ``[N]``: the VLM rewards, not normalised.
         rewards: float32 ``[N]``: the VLM rewards, normalised with ``normalize_rewards``.
+        bonus: float32 ``[N]``: what is paid beside the VLM rewards; 0 without a bonus.
         fired: bool ``[N]``: whether the score exceeds the threshold; False without a threshold.
 
     Example:
@@ -103,6 +104,7 @@ class ScoredSteps:
     scores: npt.NDArray[np.float64]
     paid: Floats
     rewards: Floats
+    bonus: Floats
     fired: npt.NDArray[np.bool_]
 
     @classmethod
@@ -138,6 +140,7 @@ class ScoredSteps:
             scores=np.zeros(number),
             paid=zeros,
             rewards=zeros,
+            bonus=zeros,
             fired=no,
         )
 

@@ -22,6 +22,7 @@ __all__ = ["Progress", "relabel"]
 
 _ONLINE_ONLY = (
     "agents",
+    "bonus",
     "early_end",
     "normalize_rewards",
 )

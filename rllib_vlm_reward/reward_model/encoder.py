@@ -300,10 +300,10 @@ def check_patches(name: str) -> None:
 
     Example:
         >>> check_patches("small")
-        >>> check_patches("RN50/openai")
+        >>> check_patches("RN50/random")
         Traceback (most recent call last):
         ...
-        rllib_vlm_reward.errors.RewardError: bonus: got the encoder 'RN50/openai', which has no \
+        rllib_vlm_reward.errors.RewardError: bonus: got the encoder 'RN50/random', which has no \
 patch embeddings, expected a ViT ...
     """
     if is_import_path(name):

@@ -1,4 +1,7 @@
-"""A pool of this process whose score is how red a frame is, and how far along its goal."""
+"""A pool of this process whose score is how red a frame is, and how far along its goal.
+
+A readout says how blue the frame is.
+"""
 
 import numpy as np
 
@@ -6,6 +9,11 @@ import numpy as np
 def red_score(frames, goals):
     """Return float32 [B], the red of each frame's corner in [0, 1), plus its goal's index."""
     return (frames[:, 0, 0, 0] / np.float32(256) + goals).astype(np.float32)
+
+
+def blue_number(frames):
+    """Return float32 [B], the blue of each frame's corner in [0, 1)."""
+    return (frames[:, 0, 0, 2] / np.float32(256)).astype(np.float32)
 
 
 class Pending:
@@ -26,7 +34,10 @@ class RedPool:
         assert frames.dtype == np.uint8
         assert goals.dtype == np.int64
         self.batches.append(len(frames))
-        return Pending(self, red_score(frames, goals))
+        scores = red_score(frames, goals)
+        if scorer.readouts:
+            scores = np.stack([scores, blue_number(frames)], axis=1)
+        return Pending(self, scores)
 
     def embed_texts(self, texts):
         self.embedded += texts

@@ -56,6 +56,35 @@ def test_statements_hold_every_text_that_clip_must_read_once(texts):
     assert sorted(goals.statements) == sorted({*texts, "!", "?"})
 
 
+def test_a_noun_is_filled_as_the_prompt_is_and_changes_no_fingerprint():
+    lift = Template("lift the {} from the {}", "the {} is off the {}", noun="a {}")
+    goals = GoalSet.from_texts(["lift the cup from the mat"], templates=[lift])
+    assert goals[0].noun == "a cup"
+    assert GoalSet.from_dict(json.loads(json.dumps(goals.to_dict()))) == goals
+    without = Template(lift.goal, lift.prompt)
+    plain = GoalSet.from_texts(["lift the cup from the mat"], templates=[without])
+    assert plain[0].noun is None
+    assert plain.fingerprint == goals.fingerprint
+    assert plain.statements == goals.statements
+    both = Template("{} by {}", "{} is by {}", symmetric=True, noun="{} and {}")
+    assert both.noun_of("key by ball") == "ball and key"  # as in the prompt
+    assert Template(noun="a thing").noun_of("anything") == "a thing"
+
+
+@pytest.mark.parametrize(
+    ("noun", "symmetric", "error"),
+    [
+        ("{} {} {}", False, "has 2 blanks, noun .* has 3; expected at most as many"),
+        ("a {}", True, "has 2 blanks, noun 'a {}' has 1; expected both, or none"),
+        ("a {kind}", False, "got '{kind}' in its noun, expected {}"),
+        (" ", False, "noun is empty"),
+    ],
+)
+def test_a_noun_that_cannot_be_filled(noun, symmetric, error):
+    with pytest.raises(GoalError, match=error):
+        Template("{} by {}", "{} is by {}", symmetric=symmetric, noun=noun)
+
+
 def test_another_seed_draws_other_negatives():
     texts = [f"a {n}" for n in range(50)]
     draws = {GoalSet.from_texts(texts, num_negatives=5, seed=s).fingerprint for s in range(5)}

@@ -61,6 +61,7 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     """
 
     templates = TEMPLATES
+    agent_position = (0.5, 6.5 / 7)  # in the frame: the middle of the lowest row of tiles
 
     def __init__(
         self, env: gym.Env[Any, Any], *, tile_size: int = 8, end_on_success: bool = True

@@ -73,6 +73,7 @@ class House(gym.Env[Frames, np.int64]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
     templates = TEMPLATES
+    agent_position = (0.5, 1.0)  # in the frame: it looks out of the lower edge
 
     scene: Scene
     mission: Mission

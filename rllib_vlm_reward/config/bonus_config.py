@@ -1,0 +1,102 @@
+"""What is paid beside the goal's reward."""
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.reward_model.readouts import Focal
+from rllib_vlm_reward.settings import Positive, Section, excerpt
+
+__all__ = ["BonusConfig", "position"]
+
+_MIDDLE = (0.5, 0.5)
+
+
+class BonusConfig(Section, place="vlm_reward.bonus"):
+    """A reward that is paid beside the goal's, in every frame that shows the goal's thing.
+
+    It never ends an episode and never counts as success; it has a metric of its own.
+
+    Attributes:
+        kind: ``focal``, COPL's reward: how much of the goal's ``noun`` the patches of the frame
+            show near a place, see :class:`~rllib_vlm_reward.reward_model.readouts.Focal`.
+        weight: factor of the bonus, which itself lies between 0 and 1, and is 0.02 if one of
+            7 × 7 patches at the centre shows the noun. COPL pays 5 beside 100 for success.
+        centre: where things count most: ``centre`` of the frame; ``agent``, where the env's
+            attribute ``agent_position`` says that its agent is; or ``[x, y]``. Both are shares of
+            the width, from the left, and of the height, from the top.
+        nothing: words for what shows no goal's noun, as CLIP reads them.
+        argmax: count only the patches in which the noun is the most probable word.
+        binary: a probability; count patches above it as 1, and the others as 0.
+        potential: pay γΦ(s') - Φ(s) instead of Φ(s'), where Φ is the bonus, and 0 where an episode
+            terminates. Then the best policy is the same as without a bonus.
+
+    Raises:
+        pydantic.ValidationError: a key is unknown, or a value is outside its range.
+
+    Example:
+        >>> BonusConfig(kind="focal", weight=0.5, centre=[0.5, 1.0]).centre
+        (0.5, 1.0)
+    """
+
+    kind: Literal["focal"]
+    weight: Positive
+    centre: Literal["centre", "agent"] | tuple[float, float] = "centre"
+    nothing: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
+        "nothing",
+    )
+    argmax: bool = False
+    binary: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    potential: bool = False
+
+    @pydantic.field_validator("centre", mode="before")
+    @classmethod
+    def _check_centre(cls, given: Any) -> Any:
+        if given in ("centre", "agent"):
+            return given
+        return position(given, "centre, agent, or [x, y]")
+
+    def readout(self, goals: GoalSet, training: int) -> Focal:
+        """Return the readout of goals, all of which have a noun.
+
+        Args:
+            goals: all goals.
+            training: how many of them, from the first, are training goals. Only their nouns are
+                compared with each other, so that held-out goals change no reward of training.
+        """
+        nouns = tuple(str(goal.noun) for goal in goals.goals)
+        others = tuple(dict.fromkeys((*nouns[:training], *self.nothing)))
+        centre = _MIDDLE if self.centre == "centre" else self.centre
+        known = None if isinstance(centre, str) else centre
+        return Focal(nouns, others, known, argmax=self.argmax, binary=self.binary)
+
+
+def position(given: Any, expected: str = "x and y") -> tuple[float, float]:
+    """Return a place in a frame as two shares of its width and height.
+
+    Args:
+        given: two numbers.
+        expected: what else the caller takes, for the error.
+
+    Raises:
+        ValueError: they are not two numbers from 0 to 1.
+
+    Example:
+        >>> position([28, 52])
+        Traceback (most recent call last):
+        ...
+        ValueError: got [28, 52], expected x and y: shares of the frame's width, from the left, \
+and of its height, from the top, from 0 to 1. Divide pixels by the frame's size.
+    """
+    is_place = isinstance(given, list | tuple) and len(given) == 2
+    if not is_place or not all(
+        isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
+        for share in given
+    ):
+        raise ValueError(
+            f"got {excerpt(given)}, expected {expected}: shares of the frame's width, from the "
+            "left, and of its height, from the top, from 0 to 1. Divide pixels by the frame's size."
+        )
+    return float(given[0]), float(given[1])
