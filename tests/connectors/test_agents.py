@@ -11,7 +11,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
-from red_pool import red_score
+from red_pool import blue_number, red_score
 
 from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
 from rllib_vlm_reward.connectors.preflight import preflight
@@ -93,6 +93,24 @@ def test_every_agents_step_pays_its_own_next_frame(
             if batch_mode == "complete_episodes" or chunk.t_started == 0:
                 assert chunk.custom_data["env_return"] == ENV_REWARD * chunk.t
     assert ended > 5
+
+
+@BOTH
+@pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
+def test_every_agent_has_its_own_potential(env_config, mode, vlm_config, red_pool):
+    bonus = {"kind": "focal", "weight": 2.0, "potential": True}
+    vlm = agents_of(vlm_config, mode=mode, bonus=bonus, templates=[{"noun": "{}"}])
+    chunks, terminated = list(chunks_of(runner_of(vlm, red_pool, **env_config), 12)), 0
+    for chunk in chunks:
+        _, _, _, _, frames, goals = np.array(chunk.get_observations()).astype(int).T
+        potentials = 2.0 * blue_number(BANK[frames])
+        if chunk.is_terminated:
+            terminated += 1
+            potentials[-1] = 0.0
+        expected = red_score(BANK[frames], goals)[1:] + 0.99 * potentials[1:] - potentials[:-1]
+        assert np.allclose(chunk.get_rewards(), expected, atol=1e-5)
+    assert terminated > 5
+    assert any(chunk.t_started for chunk in chunks)
 
 
 @BOTH
