@@ -59,7 +59,9 @@ def train_clip_command(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Frames in a step.")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Peak of the learning rate; 1.5e-3 from nothing, else 2e-5."),
+        typer.Option(
+            help="Peak of the learning rate; 1.5e-3 from nothing, 1e-3 with --patches, else 2e-5."
+        ),
     ] = None,
     held_out: Annotated[
         list[str] | None,
@@ -69,6 +71,14 @@ def train_clip_command(
             "reserved does not show it either. Repeatable.",
         ),
     ] = None,
+    patches: Annotated[
+        bool,
+        typer.Option(
+            "--patches",
+            help="Teach the vision tower of a trained CLIP what each patch shows, by the env's "
+            "boxes(). Embeddings of frames and texts stay.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of play, batches and wordings.")] = 0,
     score_only: Annotated[
         bool,
@@ -99,7 +109,7 @@ def train_clip_command(
         "learning_rate": learning_rate,
     }
     chosen = {key: value for key, value in given.items() if value is not None}
-    if score_only and (chosen or held_out or seed):
+    if score_only and (chosen or held_out or seed or patches):
         raise typer.BadParameter("--score-only takes the settings that DIR was trained with.")
     if (env is None) == (folder is None):
         raise typer.BadParameter("give either --env, to play an env, or --folder, to read images.")
@@ -112,7 +122,7 @@ def train_clip_command(
     say_loading()
     from rllib_vlm_reward.pretraining import EnvSource, FolderSource, Settings
 
-    settings = Settings(seed=seed, held_out_things=tuple(held_out or ()), **chosen)
+    settings = Settings(seed=seed, held_out_things=tuple(held_out or ()), patches=patches, **chosen)
     source = EnvSource(env, config) if env is not None else FolderSource(folder or Path())
     _print(_run(encoder, source, output, None if score_only else settings), output)
 

@@ -5,7 +5,9 @@ A world brings its captions with two members of its env class:
 * ``captions()``, a method that returns :class:`Captions`: which statements hold of the present
   frame, which do not, and of which it is unclear;
 * ``templates``, optional: by family, the :class:`.Template` that turns a goal of the env into its
-  statement, and names the family's ``nothing``.
+  statement, and names the family's ``nothing``;
+* ``boxes()``, optional, a method that returns a :class:`Box` for each thing that the frame shows.
+  ``train-clip --patches`` teaches a CLIP with them where things are.
 """
 
 import dataclasses
@@ -18,7 +20,7 @@ from typing import NamedTuple
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Template
 
-__all__ = ["Captions", "Said", "Statements"]
+__all__ = ["Box", "Captions", "Said", "Statements"]
 
 Said = Mapping[str, Collection[str]]
 """Statements by family."""
@@ -27,6 +29,24 @@ Things = Mapping[str, Iterable[tuple[str, ...]]]
 """By family, what fills the blanks of the family's prompt."""
 
 ARTICLES = "{a|the}"
+
+
+class Box(NamedTuple):
+    """Where a frame shows a thing.
+
+    Attributes:
+        name: the thing's name, without an article.
+        left: the left edge, as a share of the frame's width.
+        top: the upper edge, as a share of its height.
+        right: the right edge.
+        bottom: the lower edge.
+    """
+
+    name: str
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 class Captions(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.envs.captions import Box
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import wordings
@@ -71,6 +72,7 @@ class CaptionedFrames:
         families: the families by name.
         holds: by family, bool ``[N, S]``.
         fails: by family, bool ``[N, S]``.
+        boxes: what each frame shows where; None if the source does not say.
     """
 
     frames: Frames
@@ -78,6 +80,7 @@ class CaptionedFrames:
     families: Mapping[str, Family]
     holds: Mapping[str, Mask]
     fails: Mapping[str, Mask]
+    boxes: Sequence[Sequence[Box]] | None = None
 
     def __len__(self) -> int:
         """Return N."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_vlm_reward.files import write_text
-from rllib_vlm_reward.reward_model.spec import LAYOUT
+from rllib_vlm_reward.reward_model.spec import LAYOUT, shipped_names
 
 __all__ = ["write_card"]
 
@@ -34,8 +34,7 @@ This CLIP says which of these statements hold in a frame of {world}, {width} × 
     {command}
 
 Data: {data} Training uses the {distinct_frames:,} distinct ones, and draws frames with rare
-statements more often. Loss: cross entropy of each statement that holds against all statements of
-its family that do not. Time: {train_seconds} seconds.
+statements more often. Loss: {loss}. Time: {train_seconds} seconds.
 
 {settings}
 
@@ -60,7 +59,7 @@ the table leaves such frames out, and frames of which a statement is unclear. Us
 the family as the negatives of a goal. With few negatives, all statements may be false; then a goal
 that resembles what is there gets a high probability.
 
-## Licence
+{patches}## Licence
 
 {licence}
 """
@@ -77,6 +76,32 @@ tokenizer comes with open_clip under the MIT licence.""",
     False: """That of the model that was fine-tuned, `{encoder}`, as far as it binds what is made
 of it.""",
 }
+
+OURS = """Apache-2.0, as the code. It was fine-tuned from `{encoder}`, which ships with this
+package and has the same licence, on the frames named above."""
+
+LOSS = {
+    False: """cross entropy of each statement that holds against all statements of
+its family that do not""",
+    True: """cross entropy of the word for what a patch shows against
+all words, the same for patches that show nothing, and 10 times one minus the cosine of a frame's
+embedding with that before the training. The text tower is not trained""",
+}
+
+PATCHES = """## Where things are
+
+A patch is compared with these words, which say what it shows: {words}. In the first
+row, a thing's patches are compared with the other patches of the same frame; in the second, frames
+that show a thing with frames that do not, each by its highest patch.
+
+| AUROC on the held-out frames | `{encoder}` | {name} |
+|---|---|---|
+| the patches of a thing | {before_patch:.4f} | {after_patch:.4f} |
+| frames that show a thing | {before_present:.4f} | {after_present:.4f} |
+
+The mean cosine of a frame's embedding with that of `{encoder}` is {cosine:.4f}.
+
+"""
 
 TEMPLATES = """Use it with these templates:
 
@@ -134,15 +159,19 @@ def write_card(folder: Path, metrics: Mapping[str, Any]) -> None:
         data=metrics["source"]["data"],
         distinct_frames=metrics["distinct_frames"],
         train_seconds=metrics["train_seconds"],
+        loss=LOSS[bool(settings.get("patches"))],
         settings=", ".join(
-            f"{key} {value}" for key, value in settings.items() if value not in (None, [], ())
+            f"{key} {value}"
+            for key, value in settings.items()
+            if value not in (None, [], ()) and not isinstance(value, bool)
         ),
         held_out_frames=max(score["all_frames"] for score in metrics["held_out"].values()),
         overlap=metrics["held_out_frames_in_training"],
         scores=_table(metrics["held_out"]),
+        patches=_patches(name, metrics) if "patches" in metrics else "",
         unseen=unseen_scores if unseen else "",
         note=f"{metrics['note']}\n\n" if "note" in metrics else "",
-        licence=LICENCE[is_new].format(encoder=encoder),
+        licence=(OURS if encoder in shipped_names() else LICENCE[is_new]).format(encoder=encoder),
     )
     write_text(folder / "model_card.md", card)
 
@@ -154,8 +183,24 @@ def _command(metrics: Mapping[str, Any]) -> str:
     for option, key in OPTIONS.items():
         if settings.get(key) is not None:
             words.append(f"--{option} {settings[key]}")
+    words += ["--patches"] if settings.get("patches") else []
     words += [f'--held-out "{thing}"' for thing in settings.get("held_out_things", ())]
     return " ".join(words)
+
+
+def _patches(name: str, metrics: Mapping[str, Any]) -> str:
+    found = metrics["patches"]
+    before, after = found["before"], found["scores"]
+    return PATCHES.format(
+        words=", ".join(f'"{word}"' for word in found["words"]),
+        name=name,
+        encoder=metrics["encoder"],
+        cosine=found["cosine"],
+        before_patch=before["patch_auroc"],
+        after_patch=after["patch_auroc"],
+        before_present=before["present_auroc"],
+        after_present=after["present_auroc"],
+    )
 
 
 OPTIONS = {

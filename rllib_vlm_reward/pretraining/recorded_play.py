@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rllib_vlm_reward.envs.captions import Captions
+from rllib_vlm_reward.envs.captions import Box, Captions
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.frames import Frames
@@ -24,7 +24,8 @@ STEPS = 100
 FRAMES, CAPTIONS = "frames.bin", "captions.jsonl"
 
 Families = Mapping[str, Family]
-Episode = dict[str, dict[str, list[list[int]]]]  # columns of each frame, by "true" or "unclear"
+# Columns of each frame by family, for "true" and "unclear"; and the boxes of each frame.
+Episode = dict[str, Any]
 
 
 def play(
@@ -99,6 +100,8 @@ class _Record:
     def add(self, world: World, seed: int, layout: int, most: int) -> None:
         """Play an episode, and append at most so many of its frames."""
         episode: Episode = {"true": {}, "unclear": {}}
+        if world.has_boxes:
+            episode["boxes"] = []
         with self._opened() as file:
             for number, shown in enumerate(world.play(seed=seed, layout=layout, steps=STEPS)):
                 if number == most:
@@ -111,6 +114,8 @@ class _Record:
                 for name, found in columns.items():
                     for family, each in found.items():
                         episode[name].setdefault(family, []).append(each)
+                if world.has_boxes:
+                    episode["boxes"].append(shown.boxes)
                 file.write(np.ascontiguousarray(shown.frame).tobytes())
         self._write_line(episode)
         self._episodes.append(episode)
@@ -126,12 +131,20 @@ class _Record:
                 for row, columns in enumerate(rows):
                     found[family][row, columns] = True
         lengths = [_length(episode) for episode in self._episodes]
+        boxes = None
+        if all("boxes" in episode for episode in self._episodes):
+            boxes = [
+                [Box(*box) for box in shown]
+                for episode in self._episodes
+                for shown in episode["boxes"]
+            ]
         return CaptionedFrames(
             frames,
             np.repeat(np.arange(len(lengths)), lengths),
             self.families,
             masks["true"],
             {name: ~(held | masks["unclear"][name]) for name, held in masks["true"].items()},
+            boxes,
         )
 
     def _opened(self) -> BinaryIO:

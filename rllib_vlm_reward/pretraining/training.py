@@ -22,6 +22,7 @@ from rllib_vlm_reward.files import FolderLock, replaced_file, write_text
 from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family, Mask
 from rllib_vlm_reward.pretraining.card import write_card
+from rllib_vlm_reward.pretraining.grounding import Grounding, score_patches, words_of_things
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
 from rllib_vlm_reward.pretraining.sources import Request, Source
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder, save_clip
@@ -45,7 +46,7 @@ SAVE_S = 60.0
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound, arXiv 2103.00020, section 2.5
 REPEATS = 100  # resamples for the intervals of the held-out scores
 BETAS = 0.9, 0.98
-RATES = {"from nothing": 1.5e-3, "fine-tuned": 2e-5}
+RATES = {"from nothing": 1.5e-3, "fine-tuned": 2e-5, "patches": 1e-3}
 MOST_STATEMENTS = 512  # of a family in one step
 
 
@@ -66,6 +67,8 @@ class Settings:
         held_out_frames: number of frames to score on, from layouts that training never sees.
         held_out_things: things that training does not name, such as "green ball".
         seed: seed of play, batches and wordings. CLIPEncoder seeds the initial weights.
+        patches: teach the vision tower of a trained CLIP what each patch shows, by the boxes of the
+            source; embeddings of frames and texts stay. Then the default learning rate is 1e-3.
 
     Raises:
         ValueError: a number is too small.
@@ -85,6 +88,7 @@ class Settings:
     held_out_frames: int = 5_000
     held_out_things: tuple[str, ...] = ()
     seed: int = 0
+    patches: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "steps", "batch_size", "warmup_steps", "held_out_frames"):
@@ -147,6 +151,11 @@ def train_clip(
         FileExistsError: another process trains in this folder.
         LabelError: the captions cannot be learned or scored.
     """
+    if settings.patches and _is_new(encoder):
+        raise ConfigError(
+            f"patches: got {encoder!r}, whose text tower is random, expected a trained CLIP. Train "
+            "it first without patches, and then its folder with patches."
+        )
     model = CLIPEncoder.load(encoder, device=_device(), precision="fp32")
     given = {"encoder": model.fingerprint, **source.facts(), **_plain(settings)}
     with _Work(output / WORK, given) as work:
@@ -156,6 +165,8 @@ def train_clip(
         rows, unseen = _training_rows(data, settings.held_out_things), settings.held_out_things
         held_out.check("held-out")
         held_out.check_scorable()
+        if settings.patches:
+            words_of_things(held_out)  # raises an error if the source has no boxes
         losses, seconds = _optimise(model, encoder, data, rows, settings, work, report)
         report(Progress("score", 0, 1, losses))
         if _is_new(encoder):
@@ -365,6 +376,7 @@ def _write_scores(
         "train_seconds": facts["train_seconds"],
         "losses": facts["losses"],
         **({"note": facts["note"]} if "note" in facts else {}),
+        **(_patch_metrics(trained, held_out, facts) if facts["settings"].get("patches") else {}),
         "held_out": {family: dataclasses.asdict(score) for family, score in scores.items()},
         "held_out_things": {
             family: dataclasses.asdict(score) for family, score in unseen_scores.items()
@@ -373,6 +385,24 @@ def _write_scores(
     write_text(folder / METRICS, json.dumps(metrics, indent=2) + "\n")
     write_card(folder, metrics)
     return scores
+
+
+def _patch_metrics(
+    trained: CLIPEncoder, held_out: CaptionedFrames, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Score the patches, also those of the CLIP before the training."""
+    before = CLIPEncoder.load(facts["encoder"], device=_device(), precision="fp32")
+    frames = np.asarray(held_out.frames)
+    parts = np.array_split(frames, -(-len(frames) // 256))
+    cosines = [(trained.encode_frames(p) * before.encode_frames(p)).sum(dim=1) for p in parts]
+    return {
+        "patches": {
+            "words": [*words_of_things(held_out).statements],
+            "scores": dataclasses.asdict(score_patches(trained, held_out)),
+            "before": dataclasses.asdict(score_patches(before, held_out)),
+            "cosine": float(torch.cat(cosines).mean()),
+        }
+    }
 
 
 def describe_texts(
@@ -420,9 +450,13 @@ def _optimise(
     report: Report,
 ) -> tuple[dict[str, float], float]:
     """Train the encoder, and return the last losses and the seconds that it took."""
-    model = encoder.model.train().requires_grad_(True)
-    rate = settings.learning_rate or RATES["from nothing" if _is_new(name) else "fine-tuned"]
-    optimizer = _optimizer(model, settings, rate)
+    model = encoder.model.train()
+    trained = (model.visual if settings.patches else model).requires_grad_(True)
+    kind = "from nothing" if _is_new(name) else "fine-tuned"
+    rate = settings.learning_rate or RATES["patches" if settings.patches else kind]
+    unnamed = settings.held_out_things
+    grounding = Grounding(encoder, data, unnamed) if settings.patches else None
+    optimizer = _optimizer(trained, settings, rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     state = work.state(encoder.device)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -436,7 +470,10 @@ def _optimise(
         # Seeded by the step, so that a training that goes on draws what it would have drawn.
         rng = np.random.default_rng((settings.seed, step))
         drawn = np.sort(rows[rng.choice(len(rows), settings.batch_size, p=weights)])
-        each = _losses(encoder, data, drawn, rng, settings.held_out_things)
+        if grounding is not None:
+            each = grounding(drawn, rng)
+        else:
+            each = _losses(encoder, data, drawn, rng, unnamed)
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack(list(each.values())).sum())
         nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
@@ -453,7 +490,7 @@ def _optimise(
                 **{"step": done, "seconds": seconds, "losses": losses},  # noqa: B023
             }
         )
-    model.eval()
+    model.eval().requires_grad_(False)
     return losses, time.monotonic() - began
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rllib_vlm_reward.envs.captions import Captions
+from rllib_vlm_reward.envs.captions import Box, Captions
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames, check_each
 from rllib_vlm_reward.goals import Template
@@ -24,10 +24,11 @@ AGAIN = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A frame, uint8 ``[H, W, 3]``, and what the env says about it."""
+    """A frame, uint8 ``[H, W, 3]``, and what the env says about it; boxes if it has any."""
 
     frame: Frames
     captions: Captions
+    boxes: tuple[Box, ...] = ()
 
 
 class World:
@@ -42,6 +43,7 @@ class World:
 
     Attributes:
         templates: the env's ``templates``; none if it has no such attribute.
+        has_boxes: whether the env has a method ``boxes()``.
 
     Raises:
         ConfigError: there is no such env, it cannot be made, or it has no ``captions()``.
@@ -67,6 +69,8 @@ method that returns rllib_vlm_reward.Captions of the present frame. Add it to th
             )
         self._name = name
         self._captions = self.env.get_wrapper_attr("captions")
+        self.has_boxes = self.env.has_wrapper_attr("boxes")
+        self._boxes = self.env.get_wrapper_attr("boxes") if self.has_boxes else tuple
         self._expert = (
             self.env.get_wrapper_attr("expert_action")
             if self.env.has_wrapper_attr("expert_action")
@@ -117,7 +121,7 @@ method that returns rllib_vlm_reward.Captions of the present frame. Add it to th
                 f"env {self._name}: captions() returned a {type(said).__name__}, expected "
                 "rllib_vlm_reward.Captions. Return Captions(true, false, unclear)."
             )
-        return Shown(frame, said)
+        return Shown(frame, said, tuple(self._boxes()))
 
 
 def _is_frame(value: Any) -> bool:

@@ -7,10 +7,10 @@ from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
 from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 from rllib_vlm_reward.envs.babyai.mission import FORMS
 from rllib_vlm_reward.envs.babyai.tiles import View
-from rllib_vlm_reward.envs.captions import Captions, Statements
+from rllib_vlm_reward.envs.captions import Box, Captions, Statements
 from rllib_vlm_reward.goals import Template
 
-__all__ = ["STATEMENTS", "TEMPLATES", "captions"]
+__all__ = ["STATEMENTS", "TEMPLATES", "boxes", "captions"]
 
 TEMPLATES: dict[str, Template] = {
     "find": Template(FORMS["find"], "the agent is facing {}", "the agent is facing nothing"),
@@ -53,6 +53,24 @@ def captions(view: View) -> Captions:
             "place": pairs,
         }
     )
+
+
+def boxes(view: View) -> list[Box]:
+    """Return where a view shows things: a tile each. What the agent carries is in the tile below.
+
+    Example:
+        >>> import numpy as np
+        >>> view = np.ones((7, 7, 3), np.uint8)
+        >>> view[3, 6] = 6, 0, 0
+        >>> boxes(view)[0].name, boxes(view)[0].bottom
+        ('red ball', 1.0)
+    """
+    width, height = view.shape[:2]
+    return [
+        Box(name, x / width, y / height, (x + 1) / width, (y + 1) / height)
+        for x, y in product(range(width), range(height))
+        if (name := _name(view, (x, y)))
+    ]
 
 
 def _name(view: View, at: tuple[int, int]) -> str | None:

@@ -13,12 +13,12 @@ import numpy as np
 from minigrid.core.actions import Actions
 from minigrid.envs.babyai.core.verifier import GoToInstr, PickupInstr
 
-from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, captions
+from rllib_vlm_reward.envs.babyai.captions import TEMPLATES, boxes, captions
 from rllib_vlm_reward.envs.babyai.expert import Expert
 from rllib_vlm_reward.envs.babyai.ground_truth import accomplished, steps_to_go
 from rllib_vlm_reward.envs.babyai.level import Find, Level, Lift, Place, Playroom
 from rllib_vlm_reward.envs.babyai.tiles import View, draw_tiles
-from rllib_vlm_reward.envs.captions import Captions
+from rllib_vlm_reward.envs.captions import Box, Captions
 from rllib_vlm_reward.frames import Frames
 
 __all__ = [
@@ -112,6 +112,10 @@ class BabyAI(gym.Wrapper):  # type: ignore[type-arg]
     def captions(self) -> Captions:
         """Return the statements about the present frame, see :func:`.captions.captions`."""
         return captions(self._view)
+
+    def boxes(self) -> list[Box]:
+        """Return where the present frame shows things, see :func:`.captions.boxes`."""
+        return boxes(self._view)
 
     def steps_to_go(self) -> float:
         """Return the number of actions to success, see :func:`.ground_truth.steps_to_go`."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from rllib_vlm_reward.envs.babyai.captions import TEMPLATES
 from rllib_vlm_reward.envs.babyai.env import BabyAI, make_playroom
-from rllib_vlm_reward.envs.captions import Captions
+from rllib_vlm_reward.envs.captions import Box, Captions
 from rllib_vlm_reward.frames import Frames
 
 __all__ = ["Rooms", "make_rooms"]
@@ -40,6 +40,7 @@ class Rooms(gym.Env[Frames, np.int64]):
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     templates = TEMPLATES
+    agent_position = BabyAI.agent_position
 
     def __init__(
         self,
@@ -89,6 +90,10 @@ class Rooms(gym.Env[Frames, np.int64]):
     def captions(self) -> Captions:
         """Return the statements about the present frame, see :meth:`.BabyAI.captions`."""
         return self._room.captions()
+
+    def boxes(self) -> list[Box]:
+        """Return where the present frame shows things, see :meth:`.BabyAI.boxes`."""
+        return self._room.boxes()
 
     def steps_to_go(self) -> float:
         """Return the number of actions to success, see :meth:`.BabyAI.steps_to_go`."""
