@@ -126,7 +126,7 @@ class RewardModel:
         batches = as_frame_batches(frames)
         size = sum(map(len, batches))
         _check_indices(goals, size, scorer.goals)
-        tower, indices = self._tower(scorer), torch.from_numpy(goals.astype(np.int64))
+        tower, indices = self._tower(scorer), torch.tensor(goals, dtype=torch.int64)
         encoded = 0
 
         def read(positions: Sequence[int]) -> Tensor:

@@ -178,6 +178,11 @@ def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tm
     [
         ({"frames": {"source": "render"}}, FrameError, "frames.source to obs, obs:KEY or info:KEY"),
         ({"early_end": True, "threshold": 0.5}, RewardError, "early_end"),
+        (
+            {"bonus": {"kind": "focal", "weight": 1.0}, "templates": [{"noun": "{}"}]},
+            RewardError,
+            "relabelling does not support bonus. Remove the key",
+        ),
     ],
 )
 def test_what_a_recording_does_not_allow_is_refused_at_once(
