@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 from rllib_vlm_reward.envs.registration import register_envs
 
 if TYPE_CHECKING:
-    from rllib_vlm_reward.config import FrameConfig, GoalConfig, ServingConfig, VLMRewardConfig
+    from rllib_vlm_reward.config import (
+        BonusConfig,
+        FrameConfig,
+        GoalConfig,
+        ServingConfig,
+        VLMRewardConfig,
+    )
     from rllib_vlm_reward.connectors.callbacks import callbacks_of
     from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig
     from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
-    from rllib_vlm_reward.envs.captions import Captions, Statements
+    from rllib_vlm_reward.envs.captions import Box, Captions, Statements
     from rllib_vlm_reward.errors import (
         AlarmError,
         CheckpointError,
@@ -44,6 +50,7 @@ __version__ = "0.1.0"
 
 # The module of each public name, which is imported at the name's first use.
 _MODULES = {
+    "BonusConfig": "config",
     "FrameConfig": "config",
     "GoalConfig": "config",
     "ServingConfig": "config",
@@ -52,6 +59,7 @@ _MODULES = {
     "Curriculum": "curriculum",
     "CurriculumConfig": "curriculum",
     "draw_tiles": "envs.babyai.tiles",
+    "Box": "envs.captions",
     "Captions": "envs.captions",
     "Statements": "envs.captions",
     "AlarmError": "errors",
@@ -89,6 +97,8 @@ _MODULES = {
 __all__ = [
     "Agent",
     "AlarmError",
+    "BonusConfig",
+    "Box",
     "CLIPEncoder",
     "Captions",
     "CheckpointError",

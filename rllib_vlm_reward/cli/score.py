@@ -42,7 +42,8 @@ def score_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="CLIP: small, base, house, android, or open_clip's ARCHITECTURE/PRETRAINED.",
+            help="CLIP: small, base, grounded, house, android, or open_clip's "
+            "ARCHITECTURE/PRETRAINED.",
         ),
     ] = None,
     negative: Annotated[

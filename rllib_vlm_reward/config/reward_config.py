@@ -55,8 +55,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     Attributes:
         encoder: an open_clip model as ``"architecture/pretrained"``, a checkpoint file as
             ``"architecture/path.safetensors"``, a folder in open_clip's layout, the name of a
-            shipped CLIP (``"small"``, ``"base"``, ``"house"``, ``"android"``), or
-            ``"architecture/random"``; or the import path of your own :class:`.Encoder`.
+            shipped CLIP (``"small"``, ``"base"``, ``"grounded"``, ``"house"``,
+            ``"android"``), or ``"architecture/random"``; or the import path of your own
+            :class:`.Encoder`.
         goals: a list of texts (``{a|b}`` expands to both) or, for a goal in full, of
             :class:`.GoalConfig`; or a mapping, see :class:`.Grammar`; or the path of a YAML file,
             see :class:`.GoalFile`. Mapping and file are expanded when the configuration is created.

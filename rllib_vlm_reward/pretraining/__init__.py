@@ -8,6 +8,7 @@
 * :mod:`sources`: where a training's frames come from;
 * :mod:`captioned_folder`: frames from a folder of images with a table of captions;
 * :mod:`training`: the loss and the optimiser;
+* :mod:`grounding`: the loss and the scores of patches that learn what they show;
 * :mod:`scores`: held-out scores of the paper's reward, by family;
 * :mod:`card`: the model card.
 """

@@ -38,7 +38,7 @@ def words_of_things(data: CaptionedFrames) -> Family:
     if not names:
         raise LabelError(
             "patches: got frames without boxes, expected some that show things. Give the env a "
-            "method boxes() that returns a list of rllib_vlm_reward.envs.captions.Box; a folder "
+            "method boxes() that returns a list of rllib_vlm_reward.Box; a folder "
             "of images has none."
         )
     return Family((NOTHING, *(f"{ARTICLES} {name}" for name in names)), NOTHING)

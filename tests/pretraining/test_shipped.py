@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from rllib_vlm_reward.pretraining import EnvSource
 from rllib_vlm_reward.pretraining.captioned import Family
+from rllib_vlm_reward.pretraining.grounding import score_patches
 from rllib_vlm_reward.pretraining.scores import score_families
 from rllib_vlm_reward.pretraining.sources import Request
 from rllib_vlm_reward.pretraining.training import describe_texts
@@ -35,8 +37,8 @@ def claims(name):
     return json.loads((FOLDER / name / "metrics.json").read_text())
 
 
-def test_small_base_house_and_android_ship():
-    assert {"small", "base", "house", "android"} <= set(shipped_names())
+def test_five_clips_ship():
+    assert {"small", "base", "grounded", "house", "android"} <= set(shipped_names())
     sizes = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     assert sizes < 25e6
 
@@ -66,6 +68,22 @@ def test_base_can_be_paid_by():
     score = claims("base")["held_out"]["lift"]
     assert min(score["precision"], score["recall"]) >= 0.995
     assert score["false_per_1000"] <= 0.1
+
+
+def test_grounded_says_where_things_are_as_its_card_claims(frames):
+    claimed = claims("grounded")["patches"]
+    assert claimed["scores"]["patch_auroc"] >= 0.99
+    assert claimed["scores"]["present_auroc"] >= 0.95
+    played = frames("grounded")
+    for name, key in (("grounded", "scores"), ("small", "before")):
+        found = score_patches(CLIPEncoder.load(name, precision="fp32"), played)
+        for measure in ("patch_auroc", "present_auroc"):
+            assert getattr(found, measure) == pytest.approx(claimed[key][measure], abs=0.02)
+    texts = ["the agent is carrying a red ball", "a red ball", "nothing"]
+    small, grounded = (CLIPEncoder.load(name, precision="fp32") for name in ("small", "grounded"))
+    assert torch.equal(small.encode_texts(texts), grounded.encode_texts(texts))
+    cosines = (small.encode_frames(played.frames) * grounded.encode_frames(played.frames)).sum(1)
+    assert float(cosines.mean()) == pytest.approx(claimed["cosine"], abs=0.002)
 
 
 @pytest.mark.parametrize("name", shipped_names())
