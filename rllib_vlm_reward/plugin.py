@@ -357,9 +357,9 @@ def _with_agent_position(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
             env: Any = create(EnvContext(config.env_config, worker_index=0))
         else:
             env = gym.make(create, **_make_settings(config.env_config))
-        get = getattr(env, "get_wrapper_attr", lambda name: getattr(env, name))
-        given = get("agent_position")
-        env.close()
+        with contextlib.closing(env):
+            get = getattr(env, "get_wrapper_attr", lambda name: getattr(env, name))
+            given = get("agent_position")
     except Exception as error:
         raise RewardError(
             f"bonus.centre: got 'agent', but the env does not say where that is "

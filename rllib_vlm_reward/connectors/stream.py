@@ -286,13 +286,13 @@ class RewardStream:
         Returns:
             The steps of all vector steps, joined.
         """
-        focal = []  # of each step; all are scored if there is a bonus
+        read = []  # the readout's number for each step; all are scored if there is a bonus
         for steps, pending, begun in requests:
             if pending is not None:
                 scores = pending.result()
                 if self.bonus is not None:
                     scores, numbers = scores[: len(steps), 0], scores[:, 1]
-                    focal.append(numbers[: len(steps)])
+                    read.append(numbers[: len(steps)])
                     self.bonus.begin(begun, numbers[len(steps) :])
                 if len(scores):
                     self.error = self._constancy.see_scores(scores) or self.error
@@ -300,8 +300,8 @@ class RewardStream:
                 steps.frame_scores[steps.scored] = scores
         joined = ScoredSteps.join([sent.steps for sent in requests])
         self._compute_rewards(joined, [len(sent.steps) for sent in requests])
-        if self.bonus is not None and focal:
-            joined.bonus = self._pay_bonus(self.bonus, joined, np.concatenate(focal))
+        if self.bonus is not None and read:
+            joined.bonus = self._pay_bonus(self.bonus, joined, np.concatenate(read))
         observers: tuple[StepObserver | None, ...]
         observers = (self._ledger, self._counter, self.recorder, self._highlights)
         for observer in observers:
