@@ -37,8 +37,10 @@ class Moments:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Moments":
-        """Return the moments of the numbers, at least one."""
+        """Return the moments of the numbers; a vector step may have none, only resets."""
         array = np.asarray(values, np.float64)
+        if not len(array):
+            return cls()
         mean = float(array.mean())
         return cls(float(len(array)), mean, float(((array - mean) ** 2).sum()))
 

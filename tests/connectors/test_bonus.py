@@ -5,6 +5,7 @@ import pytest
 from painted import BANK, ENV_REWARD
 from red_pool import blue_number, red_score
 
+from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.connectors.pipeline import reward_piece
 
 WEIGHT = 3.0
@@ -65,6 +66,22 @@ def test_a_potential_is_paid_by_its_change(mode, vlm_config, env_runner):
     for chunk in play(runner):
         expected = goal_rewards(chunk) + shaped(chunk)
         assert np.allclose(chunk.get_rewards(), expected, atol=1e-5)
+
+
+@BOTH
+def test_with_a_potential_only_the_goals_reward_is_normalised(mode, vlm_config, env_runner):
+    """With one sub-env, the vector step of a reset has no step to normalise."""
+    settings = {"mode": mode, "normalize_rewards": True, **with_potential()}
+    runner = env_runner(vlm_config(**settings), num_envs_per_env_runner=1)
+    reward_piece(runner)._streams[None].bonus.gamma = GAMMA
+    chunks = play(runner, 8)
+    normalizer = RewardNormalizer(reward_piece(runner)._streams[None].normalizer.gamma)
+    for chunk in chunks:
+        for step, reward in enumerate(goal_rewards(chunk)):
+            is_last = chunk.is_done and step + 1 == len(chunk)
+            (scaled,) = normalizer([chunk.id_], np.array([reward]), [is_last])
+            paid = chunk.get_rewards()[step] - shaped(chunk)[step]
+            assert paid == pytest.approx(scaled, abs=1e-4)
 
 
 def test_the_sum_of_a_potential_is_what_the_reset_showed(vlm_config, env_runner):
