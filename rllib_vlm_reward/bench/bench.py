@@ -5,6 +5,7 @@ from collections.abc import Callable
 from rllib_vlm_reward.bench.breakdown import Breakdown, break_down
 from rllib_vlm_reward.bench.iteration import measure_iteration
 from rllib_vlm_reward.bench.served import Load, measure_served
+from rllib_vlm_reward.plugin import reward_of
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.run.experiment import Experiment
 from rllib_vlm_reward.serving.deployment import joined_cluster
@@ -52,7 +53,7 @@ def bench_run(
         report("training a few iterations, with the reward and without")
         iteration = measure_iteration(experiment)
         load = Load(
-            reward=experiment.vlm_reward.model_copy(update={"serving": {"pool_name": None}}),
+            reward=reward_of(config).model_copy(update={"serving": {"pool_name": None}}),
             frame=iteration.frame,
             runners=max(1, config.num_env_runners),
             request=config.num_envs_per_env_runner,

@@ -141,7 +141,8 @@ class _RandomPool:
         self, frames: Sequence[Any], goals: Goals, scorer: Scorer, *, checked: bool
     ) -> "_Drawn":
         self.frames += len(goals)
-        return _Drawn(self._rng.random(len(goals), np.float32))
+        shape = (len(goals), scorer.columns) if scorer.readouts else len(goals)
+        return _Drawn(self._rng.random(shape, np.float32))
 
 
 @dataclasses.dataclass(frozen=True)

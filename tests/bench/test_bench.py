@@ -5,11 +5,17 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rllib_vlm_reward import cli
 from rllib_vlm_reward.bench.bench import bench_run
+from rllib_vlm_reward.bench.iteration import _RandomPool
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.reward_model.heads import Softmax
+from rllib_vlm_reward.reward_model.readouts import Focal
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.run import Experiment
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -52,8 +58,25 @@ def test_a_load_without_a_run(cluster, monkeypatch, tmp_path, capsys):
     assert picture.exists()
 
 
+@pytest.mark.parametrize(
+    ("readouts", "shape"), [((), (4,)), ((Focal(("a key",), ("x",)),), (4, 2))]
+)
+def test_random_scores_have_the_shape_of_true_ones(readouts, shape):
+    scorer = Scorer(GoalSet.from_texts(["a key"]), Softmax(), readouts=readouts)
+    drawn = _RandomPool(None).submit([None] * 4, np.zeros(4, np.int64), scorer, checked=True)
+    assert drawn.result().shape == shape
+
+
+def with_bonus(experiment):
+    reward = experiment.vlm_reward
+    templates = [{**reward.templates[0].model_dump(), "noun": "{}"}]
+    bonus = {"kind": "focal", "weight": 1.0, "centre": "agent"}
+    changed = reward.model_copy(update={"templates": templates, "bonus": bonus})
+    return experiment.model_copy(update={"vlm_reward": changed})
+
+
 def test_a_run_is_timed_with_its_own_frames(cluster):
-    found = bench_run(small(), seconds=0.2)
+    found = bench_run(with_bonus(small()), seconds=0.2)
     run = found.iteration
     assert run.frame == (56, 56)
     assert run.mode == "deferred"
