@@ -57,6 +57,12 @@ class Scorer:
             )
 
     @cached_property
+    def placed(self) -> "Scorer":
+        """The scorer for frames of no env, see :meth:`.Readout.placed`."""
+        readouts = tuple(readout.placed() for readout in self.readouts)
+        return dataclasses.replace(self, readouts=readouts)
+
+    @cached_property
     def columns(self) -> int:
         """How many numbers answer a frame: its score, and those of the readouts."""
         return 1 + sum(len(readout.names) for readout in self.readouts)

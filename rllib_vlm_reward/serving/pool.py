@@ -123,7 +123,7 @@ class RewardPool:
         try:
             await_loaded(actors, config)
             pool = cls(name, actors, config, owner=True)
-            scorer = config.scorer
+            scorer = config.scorer.placed  # no env says yet where its agent is
             await_scores(actors, scorer, pool._share(scorer))
             if config.serving.max_actors is not None:
                 pool._autoscaler = start_autoscaler(name, config, pool._is_connected)

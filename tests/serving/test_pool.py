@@ -415,6 +415,15 @@ def test_a_pool_larger_than_the_cluster_is_refused(cluster, config):
         RewardPool.start(large, name="large")
 
 
+def test_a_pool_starts_before_an_env_says_where_its_agent_is(cluster, config):
+    nouns, bonus = [{"noun": "{}"}], {"kind": "focal", "weight": 1.0, "centre": "agent"}
+    serving = {"num_actors": 1, "num_cpus_per_actor": 0.0}
+    changes = {"encoder": "small", "templates": nouns, "bonus": bonus, "serving": serving}
+    config = config.model_copy(update=changes)
+    assert config.scorer.readouts[0].centre is None
+    RewardPool.start(config, name="placed").close()
+
+
 def test_close_ends_the_actors_and_frees_the_name(cluster, config, requests, scorer):
     single = config.model_copy(update={"serving": {"num_actors": 1, "num_cpus_per_actor": 0.0}})
     pool = RewardPool.start(single, name="brief")

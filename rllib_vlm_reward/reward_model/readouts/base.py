@@ -45,6 +45,10 @@ class Readout:
         """
         raise NotImplementedError(f"{type(self).__name__} must override __call__.")
 
+    def placed(self) -> "Readout":
+        """Return the readout for frames of no env, with a value for what only an env says."""
+        return self
+
     def digest(self) -> str:
         """Return the SHA-256 of the class and its fields' contents, see :meth:`.Head.digest`."""
         return digest_of(self)

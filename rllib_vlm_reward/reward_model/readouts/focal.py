@@ -67,6 +67,10 @@ class Focal(Readout):
         places = {text: place for place, text in enumerate(self.texts)}
         return np.array([places[noun] for noun in self.nouns], np.int64)
 
+    def placed(self) -> "Focal":
+        """Return the readout with its centre, in the middle of the frame if it is not known."""
+        return self if self.centre else dataclasses.replace(self, centre=(0.5, 0.5))
+
     def __call__(
         self, patches: "Tensor", texts: "Tensor", goals: "Tensor", logit_scale: float
     ) -> "Tensor":
