@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm.models
+import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.models.eva import Eva
@@ -15,6 +16,7 @@ from rllib_vlm_reward.reward_model.encoder import no_patches
 
 __all__ = ["has_patches", "with_patches"]
 
+MOST_SEQUENCES = 32_768  # at once, since torch's attention on a GPU takes at most 65,535
 _TIMM_MODULES = ("vision_transformer", "eva")
 
 
@@ -58,8 +60,9 @@ def with_patches(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     # What enters the last block is what leaves the last but one.
     found = visual.forward_intermediates(pixels, indices=[len(blocks) - 2])
     entering = found["image_intermediates"][0].permute(0, 2, 3, 1)
-    alone = blocks[-1](entering.flatten(0, 2)[:, None])  # sequences of one token
-    patches = normalize(project(alone).float(), dim=1)
+    tokens = entering.flatten(0, 2)[:, None]  # sequences of one token
+    alone = torch.cat([project(blocks[-1](part)) for part in tokens.split(MOST_SEQUENCES)])
+    patches = normalize(alone.float(), dim=1)
     return found["image_features"], patches.view(*entering.shape[:3], -1)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import linear, normalize
 
 from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.reward_model import patches as module
 from rllib_vlm_reward.reward_model.patches import has_patches, with_patches
 
 SIZE = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2}
@@ -149,6 +150,19 @@ def test_the_pool_of_coca_takes_each_patch_alone():
     values = linear(x, pool.attn.v_proj_weight, pool.attn.in_proj_bias[-12:])
     pooled = visual.ln_post(pool.attn.out_proj(values)) @ visual.proj
     torch.testing.assert_close(patches.flatten(1, 2), normalize(pooled, dim=2), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_only_so_many_patches_pass_the_last_block_at_once(monkeypatch):
+    """A kernel of a GPU takes 65,535 sequences; 256 frames of ViT-L-14-336 have 147,456 patches."""
+    visual, sizes = vit(), []
+    pixels = torch.randn(3, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    whole = with_patches(visual, pixels)[1]
+    monkeypatch.setattr(module, "MOST_SEQUENCES", 4)
+    block = visual.transformer.resblocks[-1]
+    block.register_forward_pre_hook(lambda _, given: sizes.append(tuple(given[0].shape[:2])))
+    torch.testing.assert_close(with_patches(visual, pixels)[1], whole, atol=1e-6, rtol=0)
+    assert [size for size in sizes if size[1] == 1] == [(4, 1)] * 4 + [(2, 1)]
 
 
 def resnet():
