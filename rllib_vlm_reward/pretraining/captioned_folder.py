@@ -75,6 +75,8 @@ class FolderSource:
         {'captions': Family(statements=('the door is open',), nothing=None)}
     """
 
+    has_boxes = False
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         table = next((folder / name for name in TABLES if (folder / name).is_file()), None)

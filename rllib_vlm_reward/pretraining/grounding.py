@@ -18,7 +18,14 @@ from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.patches import with_patches
 
-__all__ = ["Grounding", "PatchScores", "patch_labels", "score_patches", "words_of_things"]
+__all__ = [
+    "Grounding",
+    "PatchScores",
+    "no_boxes",
+    "patch_labels",
+    "score_patches",
+    "words_of_things",
+]
 
 NOTHING = "nothing"
 KEEP = 10.0
@@ -36,12 +43,16 @@ def words_of_things(data: CaptionedFrames) -> Family:
     """
     names = sorted({box.name for shown in data.boxes or () for box in shown})
     if not names:
-        raise LabelError(
-            "patches: got frames without boxes, expected some that show things. Give the env a "
-            "method boxes() that returns a list of rllib_vlm_reward.Box; a folder "
-            "of images has none."
-        )
+        raise no_boxes()
     return Family((NOTHING, *(f"{ARTICLES} {name}" for name in names)), NOTHING)
+
+
+def no_boxes() -> LabelError:
+    """Return the error of a source that does not say where things are."""
+    return LabelError(
+        "patches: got frames without boxes, expected some that show things. Give the env a method "
+        "boxes() that returns a list of rllib_vlm_reward.Box; a folder of images has none."
+    )
 
 
 def patch_labels(
@@ -72,7 +83,7 @@ def patch_labels(
         columns = _shared(box.left, box.right, width)
         covered = rows[:, None] * columns  # in patches
         size = (box.bottom - box.top) * height * (box.right - box.left) * width
-        shows = (covered >= 0.5) | (covered >= 0.5 * size)
+        shows = (covered > 0) & ((covered >= 0.5) | (covered >= 0.5 * size))
         labels[(covered > 0.01) & ~shows & (labels == 0)] = UNCLEAR
         labels[shows] = places.get(box.name, UNCLEAR)
     return labels

@@ -41,7 +41,13 @@ class Material(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives frames with captions."""
+    """Gives frames with captions.
+
+    Attributes:
+        has_boxes: whether it may say where a frame shows things.
+    """
+
+    has_boxes: bool
 
     def material(self, request: Request, work: Path, report: Report) -> Material:
         """Return the frames; what takes long is kept in ``work`` and taken up again there."""
@@ -83,6 +89,7 @@ class EnvSource:
     def __init__(self, env: str, env_config: Mapping[str, Any] | None = None) -> None:
         self._env, self._env_config = env, dict(env_config or {})
         self._world = World(env, self._env_config)
+        self.has_boxes = self._world.has_boxes
 
     def material(self, request: Request, work: Path, report: Report) -> Material:
         """Play layouts to train on, and others to score on."""

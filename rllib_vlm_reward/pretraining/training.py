@@ -22,7 +22,12 @@ from rllib_vlm_reward.files import FolderLock, replaced_file, write_text
 from rllib_vlm_reward.goals import wordings
 from rllib_vlm_reward.pretraining.captioned import CaptionedFrames, Family, Mask
 from rllib_vlm_reward.pretraining.card import write_card
-from rllib_vlm_reward.pretraining.grounding import Grounding, score_patches, words_of_things
+from rllib_vlm_reward.pretraining.grounding import (
+    Grounding,
+    no_boxes,
+    score_patches,
+    words_of_things,
+)
 from rllib_vlm_reward.pretraining.scores import Scores, score_families
 from rllib_vlm_reward.pretraining.sources import Request, Source
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder, save_clip
@@ -149,13 +154,16 @@ def train_clip(
         ConfigError: the output holds an unfinished training with other settings, or no statement
             names a held-out thing.
         FileExistsError: another process trains in this folder.
-        LabelError: the captions cannot be learned or scored.
+        LabelError: the captions cannot be learned or scored, or there are no boxes to learn
+            patches from.
     """
     if settings.patches and _is_new(encoder):
         raise ConfigError(
             f"patches: got {encoder!r}, whose text tower is random, expected a trained CLIP. Train "
             "it first without patches, and then its folder with patches."
         )
+    if settings.patches and not source.has_boxes:
+        raise no_boxes()
     model = CLIPEncoder.load(encoder, device=_device(), precision="fp32")
     given = {"encoder": model.fingerprint, **source.facts(), **_plain(settings)}
     with _Work(output / WORK, given) as work:
@@ -166,7 +174,7 @@ def train_clip(
         held_out.check("held-out")
         held_out.check_scorable()
         if settings.patches:
-            words_of_things(held_out)  # raises an error if the source has no boxes
+            words_of_things(held_out)  # raises an error if no frame has a box
         losses, seconds = _optimise(model, encoder, data, rows, settings, work, report)
         report(Progress("score", 0, 1, losses))
         if _is_new(encoder):

@@ -1,5 +1,6 @@
 """An env that brings captions: how it is made, what it shows, and who plays it."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 
 from rllib_vlm_reward.envs.captions import Box, Captions
-from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.errors import ConfigError, LabelError
 from rllib_vlm_reward.frames import Frames, check_each
 from rllib_vlm_reward.goals import Template
-from rllib_vlm_reward.settings import load_object
+from rllib_vlm_reward.settings import excerpt, load_object
 
 __all__ = ["Shown", "World"]
 
@@ -121,7 +122,22 @@ method that returns rllib_vlm_reward.Captions of the present frame. Add it to th
                 f"env {self._name}: captions() returned a {type(said).__name__}, expected "
                 "rllib_vlm_reward.Captions. Return Captions(true, false, unclear)."
             )
-        return Shown(frame, said, tuple(self._boxes()))
+        return Shown(frame, said, tuple(map(self._read_box, self._boxes())))
+
+    def _read_box(self, given: Any) -> Box:
+        """Return a box of plain numbers, since those of an env may be NumPy's."""
+        with contextlib.suppress(TypeError, ValueError):
+            name, *edges = given
+            left, top, right, bottom = map(float, edges)
+            are_shares = 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+            if isinstance(name, str) and are_shares:
+                return Box(name, left, top, right, bottom)
+        raise LabelError(
+            f"env {self._name}: boxes() returned {excerpt(given)}, expected "
+            "rllib_vlm_reward.Box(name, left, top, right, bottom) with shares of the frame's width "
+            "and height from 0 to 1, left < right and top < bottom. Divide pixels by the frame's "
+            "size, cut off what lies outside, and leave out what the frame does not show."
+        )
 
 
 def _is_frame(value: Any) -> bool:

@@ -34,6 +34,11 @@ def test_a_patch_shows_what_covers_half_of_it_or_lies_in_it():
     ]
 
 
+def test_a_box_without_area_shows_nothing():
+    boxes = [Box("cup", 0.5, 0.2, 0.5, 0.8), Box("red box", 0.3, 0.3, 0.3, 0.3)]
+    assert patch_labels(boxes, WORDS, (4, 4)).tolist() == [[0] * 4] * 4
+
+
 def test_a_thing_without_a_word_is_unclear():
     assert patch_labels([Box("hat", 0, 0, 1, 1)], WORDS, (1, 1)).tolist() == [[UNCLEAR]]
 
@@ -119,6 +124,14 @@ def test_the_card_says_how_and_how_well(run):
 def test_a_random_text_tower_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="got 'small/random', whose text tower is random"):
         train_clip("small/random", EnvSource(ROOMS), tmp_path, Settings(patches=True))
+
+
+def test_a_source_without_boxes_is_refused_before_it_is_played(tmp_path):
+    class Unplayed:
+        has_boxes = False
+
+    with pytest.raises(LabelError, match="expected some that show things"):
+        train_clip("small", Unplayed(), tmp_path, Settings(patches=True))
 
 
 def test_frames_without_boxes_are_refused(few):

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rllib_vlm_reward import Captions, Template
+from rllib_vlm_reward import Box, Captions, Template
 from rllib_vlm_reward.errors import ConfigError, FrameError, LabelError
 from rllib_vlm_reward.pretraining.recorded_play import CAPTIONS, FRAMES, play
 from rllib_vlm_reward.pretraining.world import World
@@ -165,3 +165,44 @@ def test_the_captions_are_kept_as_text(tmp_path):
     first, second = (tmp_path / CAPTIONS).read_text().splitlines()
     assert json.loads(first)["statements"] == {"lamp": ["it is dark", "the red lamp is on"]}
     assert len(json.loads(second)["true"]["lamp"]) == 101
+
+
+class BoxedLamp(Lamp):
+    """The lamp, whose boxes are what a test makes of them."""
+
+    def __init__(self, env_config):
+        super().__init__(env_config)
+        self.given = env_config["boxes"]
+
+    def boxes(self):
+        return self.given
+
+
+def boxed(*boxes):
+    return World(f"{__name__}.BoxedLamp", {"boxes": boxes})
+
+
+@pytest.mark.parametrize("box", [Box, lambda *parts: parts], ids=["Box", "tuple"])
+@pytest.mark.parametrize("number", [float, np.float32])
+def test_boxes_of_any_numbers_are_kept(box, number, tmp_path):
+    given = box("lamp", *map(number, (0, 0.25, 0.5, 1)))
+    data = play(boxed(given), 10, tmp_path)
+    assert data.boxes == [[Box("lamp", 0.0, 0.25, 0.5, 1.0)]] * 10
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        ("lamp", 0.0, 0.0, 1.0),
+        (0.0, 0.0, 1.0, 1.0, "lamp"),
+        Box("lamp", 0, 0, 8, 8),
+        Box("lamp", 0.5, 0.0, 0.5, 1.0),
+        Box("lamp", 0.0, 0.6, 1.0, 0.4),
+        Box("lamp", float("nan"), 0.0, 1.0, 1.0),
+        None,
+    ],
+    ids=str,
+)
+def test_a_box_that_is_none_names_the_env(box, tmp_path):
+    with pytest.raises(LabelError, match=r"BoxedLamp: boxes\(\) returned .* expected .*Box\(name"):
+        play(boxed(box), 10, tmp_path)
