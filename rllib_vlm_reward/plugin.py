@@ -107,8 +107,9 @@ def add_vlm_reward(
     vlm = _with_default_module(config, vlm)
     _warn_of_unobserved_goals(config, vlm)
     check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
-    if any(reward.bonus is not None for reward in vlm.rewards):
-        check_patches(vlm.encoder)
+    readouts = [readout for reward in vlm.rewards for readout in reward.scorer.readouts]
+    if readouts:
+        check_patches(vlm.encoder, readouts)
     _check_policy(config, vlm)
     if curriculum is not None:
         _check_curriculum(config, vlm, curriculum)

@@ -15,7 +15,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import ExternalReset, GoalEmbedding, VLMReward
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
-from rllib_vlm_reward.errors import CheckpointError, FrameError, RewardError
+from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward, reward_of
 from rllib_vlm_reward.policies import GoalConditionedModule, GoalConditionedQModule
 from rllib_vlm_reward.warnings import warn_once
@@ -438,6 +438,32 @@ def test_several_agents_have_no_common_place(vlm_config):
     config = PPOConfig().environment(OwnEnv).multi_agent(policies={"p"})
     with pytest.raises(RewardError, match=r"bonus.centre: got 'agent' with a multi-agent"):
         add_vlm_reward(config, focal(vlm_config))
+
+
+@pytest.mark.parametrize(
+    ("noun", "nothing", "error"),
+    [
+        ("a red ball and " * 7, "nothing", r"text 'a red ball .*only the first 16"),
+        ("the pole", "The  Pole", r"reads 'the pole' and 'The  Pole' as the same tokens"),
+    ],
+)
+def test_the_words_of_a_bonus_are_read_before_training(noun, nothing, error, vlm_config):
+    vlm = focal(vlm_config, centre="centre", nothing=[nothing])
+    vlm = vlm.model_copy(update={"templates": [{"noun": noun}]})
+    with pytest.raises(GoalError, match=error):
+        add_vlm_reward(PPOConfig().environment(OwnEnv), vlm)
+
+
+def test_a_noun_that_the_clip_was_never_taught_is_a_warning(vlm_config, caplog):
+    changes = {
+        "encoder": "small",
+        "goals": ["the agent is carrying a red ball"],
+        "negatives": ["the agent is carrying nothing"],
+        "templates": [{"noun": "a zeppelin"}],
+    }
+    vlm = focal(vlm_config, centre="centre").model_copy(update=changes)
+    add_vlm_reward(PPOConfig().environment(OwnEnv), vlm)
+    assert "never taught the words ['zeppelin'] (as in 'a zeppelin')" in caplog.text
 
 
 def test_a_bonus_needs_a_tower_with_patches(vlm_config):

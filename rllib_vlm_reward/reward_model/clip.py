@@ -47,7 +47,12 @@ from rllib_vlm_reward.reward_model.spec import (
     shipped_names,
     without_warning,
 )
-from rllib_vlm_reward.reward_model.tokens import Tokenizer, check_distinct, unknown_words
+from rllib_vlm_reward.reward_model.tokens import (
+    Tokenizer,
+    check_distinct,
+    check_distinct_words,
+    unknown_words,
+)
 from rllib_vlm_reward.reward_model.tower import ImageTower
 from rllib_vlm_reward.reward_model.weights import fingerprint, load_weights, read_weights
 from rllib_vlm_reward.warnings import warn_once
@@ -56,6 +61,7 @@ __all__ = [
     "CLIPEncoder",
     "check_clip",
     "check_clip_goals",
+    "check_clip_words",
     "clip_embed_dim",
     "clip_has_patches",
     "save_clip",
@@ -381,20 +387,40 @@ def check_clip_goals(spec: str, goals: GoalSet) -> None:
     parsed = _look_up(spec)
     if not _tokenizes_alone(parsed):
         return
-    warning = _unknown_words(parsed, goals) or _unknown_statement(parsed, goals)
+    warning = _unknown_words(parsed, goals.statements) or _unknown_statement(parsed, goals)
     if warning:
         warn_once(_LOG, warning)
     tokenizer = Tokenizer(_tokenizer(parsed))
     check_distinct(goals, tokenizer.checked_ids(goals.statements), spec)
 
 
-def _unknown_words(spec: Spec, goals: GoalSet) -> str:
+def check_clip_words(spec: str, texts: Sequence[str]) -> None:
+    """Check what the model reads of a readout's texts, as :func:`check_clip_goals` does of goals.
+
+    Args:
+        spec: see :meth:`CLIPEncoder.load`.
+        texts: the texts, which are compared with each other.
+
+    Raises:
+        CheckpointError: :func:`check_clip` refuses the spec.
+        GoalError: a text is longer than the model reads, or the model reads two of them alike.
+    """
+    parsed = _look_up(spec)
+    if not _tokenizes_alone(parsed):
+        return
+    warning = _unknown_words(parsed, texts)
+    if warning:
+        warn_once(_LOG, warning)
+    check_distinct_words(texts, Tokenizer(_tokenizer(parsed)).checked_ids(texts), spec)
+
+
+def _unknown_words(spec: Spec, texts: Sequence[str]) -> str:
     """Return a warning about words that the model was never taught; "" if there are none."""
     vocabulary = _metrics(spec).get("vocabulary") or ()
-    unknown = unknown_words(goals.statements, vocabulary) if vocabulary else []
+    unknown = unknown_words(texts, vocabulary) if vocabulary else []
     if not unknown:
         return ""
-    first = next(text for text in goals.statements if unknown_words([text], vocabulary))
+    first = next(text for text in texts if unknown_words([text], vocabulary))
     rest = len(unknown) - _MOST_WORDS
     more = f" and {rest:,} more" if rest > 0 else ""
     return (

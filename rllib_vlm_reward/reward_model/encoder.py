@@ -11,6 +11,7 @@ from torch import Tensor
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
+from rllib_vlm_reward.reward_model.readouts import Readout
 from rllib_vlm_reward.settings import load_object
 
 __all__ = [
@@ -286,17 +287,19 @@ from rllib_vlm_reward.Encoder.
         )
 
 
-def check_patches(name: str) -> None:
-    """Check that an encoder has patch embeddings, without its weights.
+def check_patches(name: str, readouts: Iterable[Readout] = ()) -> None:
+    """Check that an encoder has patch embeddings, and what it reads of readouts' texts.
 
-    An encoder of Hugging Face's hub is not asked here. The reward actors check it when they have
-    loaded it.
+    The weights are not loaded. An encoder of Hugging Face's hub is not asked here, and one of your
+    own reads no text here. The reward actors check these when they have loaded them.
 
     Args:
         name: see :func:`load_encoder`; :func:`check_encoder` accepts it.
+        readouts: the readouts.
 
     Raises:
         RewardError: it has none.
+        GoalError: see :func:`.clip.check_clip_words`.
 
     Example:
         >>> check_patches("small")
@@ -309,9 +312,11 @@ patch embeddings, expected a ViT ...
     if is_import_path(name):
         has_patches = _encoder_class(name).tower_for is not Encoder.tower_for
     else:
-        from rllib_vlm_reward.reward_model.clip import clip_has_patches
+        from rllib_vlm_reward.reward_model.clip import check_clip_words, clip_has_patches
 
         has_patches = clip_has_patches(name)
+        for readout in readouts if has_patches else ():
+            check_clip_words(name, readout.texts)
     if not has_patches:
         raise no_patches(repr(name))
 

@@ -18,7 +18,7 @@ from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
 from rllib_vlm_reward.reward_model.encoder import Encoder, Tower, checked
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, select
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
-from rllib_vlm_reward.reward_model.tokens import check_distinct
+from rllib_vlm_reward.reward_model.tokens import check_distinct, check_distinct_words
 
 __all__ = ["CACHE_FRAMES", "RewardModel"]
 
@@ -268,6 +268,9 @@ class RewardModel:
         with self._lock:
             embedded = _get(self._words, scorer.fingerprint)
         if embedded is None:
+            for readout in scorer.readouts:
+                ids = self.encoder.token_ids(readout.texts)
+                check_distinct_words(readout.texts, ids, type(self.encoder).__name__)
             embedded = [
                 self._embed_texts(readout.texts).to(self.encoder.device)
                 for readout in scorer.readouts

@@ -12,7 +12,7 @@ from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import Goal, GoalSet
 from rllib_vlm_reward.goals.others import OtherPrompts, PromptGroup
 
-__all__ = ["Tokenizer", "check_distinct", "unknown_words", "words_of"]
+__all__ = ["Tokenizer", "check_distinct", "check_distinct_words", "unknown_words", "words_of"]
 
 _WORD = re.compile(r"\w+")
 
@@ -106,6 +106,37 @@ repeated spaces or the form of a character is not read. Change or remove one of 
             if read is not None and _is_distinct(goal, others, read, tokens):
                 continue
         _check_goal(goal, tokens, shared, encoder)
+
+
+def check_distinct_words(texts: Sequence[str], ids: Sequence[Hashable], encoder: str) -> None:
+    """Check that the model can distinguish the nouns of a bonus, and what they are compared with.
+
+    Args:
+        texts: the texts, which are distinct.
+        ids: the tokens that the model reads of each text.
+        encoder: the name of the encoder, for the error message.
+
+    Raises:
+        GoalError: two texts have the same tokens.
+
+    Example:
+        >>> check_distinct_words(["a ball", "A ball"], [b"1", b"1"], "base")
+        Traceback (most recent call last):
+        ...
+        rllib_vlm_reward.errors.GoalError: bonus: encoder 'base' reads 'a ball' and 'A ball' as \
+the same tokens, so each would have at most half of the probability: case, repeated spaces or the \
+form of a character is not read. Write the same noun, or remove one of them from `nothing`.
+    """
+    seen: dict[Hashable, str] = {}
+    for text, read in zip(texts, ids, strict=True):
+        if read in seen:
+            raise GoalError(
+                f"bonus: encoder {encoder!r} reads {seen[read]!r} and {text!r} as the same tokens, "
+                "so each would have at most half of the probability: case, repeated spaces or the "
+                "form of a character is not read. Write the same noun, or remove one of them from "
+                "`nothing`."
+            )
+        seen[read] = text
 
 
 def _distinct_tokens(group: PromptGroup, tokens: dict[str, Hashable]) -> frozenset[Hashable] | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.errors import GoalError, RewardError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.encoder import Encoder
@@ -151,6 +151,14 @@ def test_the_embeddings_of_words_can_come_from_another_process(encoder):
     np.testing.assert_allclose(found, sender.answer(frames, goals, both), atol=1e-6)
     with pytest.raises(RewardError, match=r"expected float32 \[3, 16\]"):
         receiver.admit(GOALS, sender.embed_texts(texts))
+
+
+def test_words_that_the_model_reads_alike_are_refused():
+    scorer = Scorer(GOALS, Softmax(), readouts=(Focal(NOUNS, ("A  Ball",)),))
+    model = RewardModel(CLIPEncoder.load("small", precision="fp32"))
+    frame = np.zeros((1, 56, 56, 3), np.uint8)
+    with pytest.raises(GoalError, match="reads 'A  Ball' and 'a ball' as the same tokens"):
+        model.answer(frame, np.array([0]), scorer)
 
 
 def test_a_fingerprint_knows_the_readouts():
