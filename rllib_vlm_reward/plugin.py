@@ -353,19 +353,20 @@ def _with_agent_position(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
             "each agent has one of its own. Set centre: [x, y]."
         )
     create = registered_env(config.env) or config.env
-    try:
-        if callable(create):
-            env: Any = create(EnvContext(config.env_config, worker_index=0))
-        else:
-            env = gym.make(create, **_make_settings(config.env_config))
-        with contextlib.closing(env):
-            get = getattr(env, "get_wrapper_attr", lambda name: getattr(env, name))
+    # The env is made, since its __init__ may replace the attribute of its class.
+    if callable(create):
+        env: Any = create(EnvContext(config.env_config, worker_index=0))
+    else:
+        env = gym.make(create, **_make_settings(config.env_config))
+    with contextlib.closing(env):
+        get = getattr(env, "get_wrapper_attr", lambda name: getattr(env, name))
+        try:
             given = get("agent_position")
-    except Exception as error:
-        raise RewardError(
-            f"bonus.centre: got 'agent', but the env does not say where that is "
-            f"({type(error).__name__}: {error}). {remedy}"
-        ) from error
+        except AttributeError as error:
+            raise RewardError(
+                f"bonus.centre: got 'agent', but the env does not say where that is ({error}). "
+                f"{remedy}"
+            ) from error
     try:
         centre = position(given)
     except ValueError as error:

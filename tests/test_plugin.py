@@ -394,6 +394,19 @@ class Seen(OwnEnv):
         return np.zeros(4, np.float32), {}
 
 
+class SeenByNumPy(Seen):
+    agent_position = (0.5, 0.5)
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.agent_position = np.array([0.25, 1.0], np.float32)
+
+
+class Broken(Seen):
+    def __init__(self, config):
+        raise FileNotFoundError("room.png")
+
+
 class Outside(Seen):
     agent_position = (14, 26)
 
@@ -407,6 +420,7 @@ def focal(vlm_config, **changes):
     ("env", "centre"),
     [
         (Seen, (0.25, 1.0)),
+        (SeenByNumPy, (0.25, 1.0)),
         ("rllib_vlm_reward/Lift-v0", (0.5, 6.5 / 7)),  # below gymnasium's wrappers
     ],
     ids=str,
@@ -432,6 +446,11 @@ def test_an_agent_that_is_nowhere_in_the_frame(env, error, vlm_config):
         add_vlm_reward(PPOConfig().environment(env), focal(vlm_config))
     # With a place, nobody asks the env.
     add_vlm_reward(PPOConfig().environment(env), focal(vlm_config, centre=[0.5, 1.0]))
+
+
+def test_an_env_that_cannot_be_made_raises_its_own_error(vlm_config):
+    with pytest.raises(FileNotFoundError, match=r"room\.png"):
+        add_vlm_reward(PPOConfig().environment(Broken), focal(vlm_config))
 
 
 def test_several_agents_have_no_common_place(vlm_config):

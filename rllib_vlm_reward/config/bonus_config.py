@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
@@ -23,7 +24,7 @@ class BonusConfig(Section, place="vlm_reward.bonus"):
         kind: ``focal``, COPL's reward: how much of the goal's ``noun`` the patches of the frame
             show near a place, see :class:`~rllib_vlm_reward.reward_model.readouts.Focal`.
         weight: factor of the bonus, which itself lies between 0 and 1, and is 0.02 if one of
-            7 × 7 patches at the centre shows the noun. COPL pays 5 beside 100 for success.
+            7 × 7 patches at the centre shows the noun. COPL's weight is 5.
         centre: where things count most: ``centre`` of the frame; ``agent``, where the env's
             attribute ``agent_position`` says that its agent is; or ``[x, y]``. Both are shares of
             the width, from the left, and of the height, from the top.
@@ -54,7 +55,7 @@ class BonusConfig(Section, place="vlm_reward.bonus"):
     @pydantic.field_validator("centre", mode="before")
     @classmethod
     def _check_centre(cls, given: Any) -> Any:
-        if given in ("centre", "agent"):
+        if isinstance(given, str) and given in ("centre", "agent"):
             return given
         return position(given, "centre, agent, or [x, y]")
 
@@ -77,7 +78,7 @@ def position(given: Any, expected: str = "x and y") -> tuple[float, float]:
     """Return a place in a frame as two shares of its width and height.
 
     Args:
-        given: two numbers.
+        given: two numbers, also NumPy's or an array of them.
         expected: what else the caller takes, for the error.
 
     Raises:
@@ -90,13 +91,16 @@ def position(given: Any, expected: str = "x and y") -> tuple[float, float]:
         ValueError: got [28, 52], expected x and y: shares of the frame's width, from the left, \
 and of its height, from the top, from 0 to 1. Divide pixels by the frame's size.
     """
-    is_place = isinstance(given, list | tuple) and len(given) == 2
+    shares = given.tolist() if isinstance(given, np.ndarray) else given
+    is_place = isinstance(shares, list | tuple) and len(shares) == 2
     if not is_place or not all(
-        isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
-        for share in given
+        isinstance(share, int | float | np.integer | np.floating)
+        and not isinstance(share, bool)
+        and 0 <= share <= 1
+        for share in shares
     ):
         raise ValueError(
             f"got {excerpt(given)}, expected {expected}: shares of the frame's width, from the "
             "left, and of its height, from the top, from 0 to 1. Divide pixels by the frame's size."
         )
-    return float(given[0]), float(given[1])
+    return float(shares[0]), float(shares[1])

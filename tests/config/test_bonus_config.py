@@ -5,10 +5,11 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pydantic
 import pytest
 
-from rllib_vlm_reward.config import BonusConfig, VLMRewardConfig
+from rllib_vlm_reward.config import BonusConfig, VLMRewardConfig, position
 from rllib_vlm_reward.reward_model.readouts import Focal
 from rllib_vlm_reward.settings import messages
 
@@ -40,6 +41,31 @@ def test_each_setting_reaches_the_readout():
     (focal,) = reward(bonus={**bonus, "argmax": True, "binary": 0.5}).scorer.readouts
     assert focal.others == ("a ball", "a key", "a wall", "nothing")
     assert (focal.centre, focal.argmax, focal.binary) == ((0.25, 1.0), True, 0.5)
+
+
+@pytest.mark.parametrize(
+    "centre",
+    [
+        np.array([0.25, 1.0]),
+        np.array([0.25, 1.0], np.float32),
+        (np.float32(0.25), np.int64(1)),
+        [0.25, 1],
+    ],
+    ids=repr,
+)
+def test_a_place_may_be_numpys(centre):
+    given = {"kind": "focal", "weight": 1}
+    assert BonusConfig(**given, centre=centre).centre == (0.25, 1.0)
+
+
+@pytest.mark.parametrize(
+    "centre",
+    [np.array([28, 52]), np.array(0.5), np.zeros((2, 2)), (0.5, True), (0.5, float("nan")), "ab"],
+    ids=repr,
+)
+def test_a_place_has_two_shares(centre):
+    with pytest.raises(ValueError, match="expected x and y: shares of the frame's width"):
+        position(centre)
 
 
 def test_a_goal_in_full_may_have_its_own_noun():
