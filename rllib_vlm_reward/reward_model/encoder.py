@@ -202,9 +202,9 @@ def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
 
 
 def no_patches(name: str) -> RewardError:
-    """Return the error of a readout of patches with an encoder that has none."""
+    """Return the error of a readout with an encoder, by its name or class, without patches."""
     return RewardError(
-        f"bonus: got the encoder {name}, which has no patch embeddings, expected a ViT of "
+        f"bonus: got the encoder {name!r}, which has no patch embeddings, expected a ViT of "
         "open_clip or timm with at least two layers, such as ViT-B-16/openai. Choose one, or "
         "remove `bonus`."
     )
@@ -318,7 +318,7 @@ patch embeddings, expected a ViT ...
         for readout in readouts if has_patches else ():
             check_clip_words(name, readout.texts)
     if not has_patches:
-        raise no_patches(repr(name))
+        raise no_patches(name)
 
 
 def embed_dim(name: str) -> int:

@@ -32,6 +32,8 @@ def has_patches(vision_config: dict[str, Any]) -> bool:
     name = vision_config.get("timm_model_name")
     if name is not None:
         return bool(timm.models.is_model_in_modules(name, _TIMM_MODULES))
+    if isinstance(vision_config.get("attentional_pool"), str):  # two pools, parallel or cascade
+        return False
     layers = vision_config.get("layers", 12)
     return isinstance(layers, int) and layers > 1
 
@@ -75,7 +77,7 @@ def _parts(visual: Any) -> tuple[Sequence[Any], Callable[[Tensor], Tensor]]:
     else:
         blocks, project = (), _project
     if len(blocks) < 2:
-        raise no_patches(f"with the tower {type(getattr(visual, 'trunk', visual)).__name__}")
+        raise no_patches(type(getattr(visual, "trunk", visual)).__name__)
     return blocks, lambda tokens: project(visual, tokens)
 
 

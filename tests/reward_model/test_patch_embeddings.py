@@ -1,5 +1,7 @@
 """A patch's embedding is that of the last block in which each token sees only itself."""
 
+import contextlib
+
 import open_clip
 import pytest
 import torch
@@ -175,7 +177,9 @@ def convnext():
 
 @pytest.mark.parametrize(("tower", "named"), [(resnet, "ModifiedResNet"), (convnext, "ConvNeXt")])
 def test_a_tower_without_patches_is_refused_by_name(tower, named):
-    with pytest.raises(RewardError, match=f"with the tower {named}, .* expected a ViT .* Choose"):
+    with pytest.raises(
+        RewardError, match=f"got the encoder '{named}', .* expected a ViT .* Choose"
+    ):
         with_patches(tower(), torch.zeros(1, 3, 32, 32))
 
 
@@ -184,6 +188,28 @@ def test_one_block_is_too_few():
     visual = VisionTransformer(**size, mlp_ratio=4.0, output_dim=12)
     with pytest.raises(RewardError, match="at least two layers"):
         with_patches(visual, torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"layers": 1},
+        {"attentional_pool": True, "attn_pooler_queries": 5, "attn_pooler_heads": 2},
+        {"attentional_pool": "parallel", "attn_pooler_queries": 5, "attn_pooler_heads": 2},
+        {"attentional_pool": "cascade", "attn_pooler_queries": 5, "attn_pooler_heads": 2},
+    ],
+    ids=str,
+)
+@torch.inference_mode()
+def test_the_configuration_and_the_tower_agree(options):
+    expected = contextlib.nullcontext()
+    if not has_patches(options):
+        expected = pytest.raises(RewardError, match="has no patch embeddings")
+    size = {"image_size": (16, 24), "patch_size": 8, "width": 32, "layers": 3, "heads": 2}
+    visual = VisionTransformer(**{**size, **options}, mlp_ratio=4.0, output_dim=12).eval()
+    with expected:
+        with_patches(visual, torch.zeros(1, 3, 16, 24))
 
 
 def test_what_has_patches_is_known_from_the_configuration():

@@ -184,7 +184,7 @@ class Plain(Encoder):
 
 
 def test_an_encoder_without_patches_is_an_error_that_names_it():
-    with pytest.raises(RewardError, match=r"encoder Plain, which has no patch .* Choose one"):
+    with pytest.raises(RewardError, match=r"encoder 'Plain', which has no patch .* Choose one"):
         RewardModel(Plain()).answer(frames_of(1), np.array([0]), scorer())
 
 
