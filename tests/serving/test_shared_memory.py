@@ -121,6 +121,14 @@ def test_readouts_lie_behind_the_scores_and_move_nothing_else():
     assert Segment.size_of(shape, 3) == Segment.size_of(shape) + 60 * 2 * 4
 
 
+def test_more_readouts_than_there_is_room_for_are_an_error_and_no_silence():
+    with listening(lambda batches, goals, scorer: np.zeros((len(goals), 5000), "f4")) as server:
+        client = SharedMemoryClient(server.address)
+        with pytest.raises(ValueError, match="buffer"):
+            scores_of(client, draw(np.random.default_rng(0), 3))
+        client.close()
+
+
 def test_single_frames_are_sent_as_a_batch(client):
     request = draw(np.random.default_rng(0), 5)
     right = expected(request)

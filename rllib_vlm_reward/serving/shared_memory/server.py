@@ -154,10 +154,13 @@ class SharedMemoryServer:
         scores: Scores,
         answer: Future[Scores],
     ) -> None:
-        error = answer.exception()
-        if error is None:
-            found = answer.result()
-            if found.ndim > 1:  # only the scorer says how many columns there are
-                scores = view(memory, ask.shape, found.shape[1]).scores
-            scores[:] = found
-        connection.reply(Reply(ask.number, self._batcher.waiting, cast(Exception | None, error)))
+        error = cast(Exception | None, answer.exception())
+        try:
+            if error is None:
+                found = answer.result()
+                if found.ndim > 1:  # only the scorer says how many columns there are
+                    scores = view(memory, ask.shape, found.shape[1]).scores
+                scores[:] = found
+        except Exception as raised:  # the future would only log it, and the client wait in vain
+            error = raised
+        connection.reply(Reply(ask.number, self._batcher.waiting, error))
