@@ -70,7 +70,7 @@ def patch_labels(
 
     Example:
         >>> words = Family(("nothing", "{a|the} cup"), "nothing")
-        >>> patch_labels([Box("cup", 0.0, 0.0, 0.7, 1.0)], words, (1, 3))
+        >>> patch_labels([Box("cup", 0.0, 0.0, 0.6, 1.0)], words, (1, 3))
         array([[1, 1, 0]])
         >>> patch_labels([Box("cup", 0.0, 0.0, 0.4, 1.0)], words, (1, 3))
         array([[   1, -100,    0]])
