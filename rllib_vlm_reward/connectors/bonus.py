@@ -23,6 +23,7 @@ class Bonus:
         config: the settings of the bonus.
 
     Attributes:
+        kind: the name of the readout's number.
         reads_resets: whether the frame of a reset is needed.
         gamma: the learner's discount factor; it may be changed later.
 
@@ -35,7 +36,7 @@ class Bonus:
     """
 
     def __init__(self, config: BonusConfig) -> None:
-        self._weight, self.reads_resets = config.weight, config.potential
+        self.kind, self.reads_resets, self._weight = config.kind, config.potential, config.weight
         self.gamma = 0.99
         self._potentials: dict[str, float] = {}  # of the last frame of each episode
 

@@ -59,7 +59,7 @@ class RewardStream:
         runner: the index of the env runner, to name it in alarms.
         recorder: stores the scored frames in full size; None to store none.
         error: why the scores cannot be right; None while they may be.
-        scorer: the goals and the head.
+        scorer: the goals, the head and, with a bonus, its readout.
         source: the frame source.
         normalizer: scales the VLM rewards; None without ``normalize_rewards``.
         bonus: computes what is paid beside them; None if nothing is.
@@ -291,7 +291,8 @@ class RewardStream:
             if pending is not None:
                 scores = pending.result()
                 if self.bonus is not None:
-                    scores, numbers = scores[: len(steps), 0], scores[:, 1]
+                    numbers = scores[:, self.scorer.names.index(self.bonus.kind)]
+                    scores = scores[: len(steps), 0]
                     read.append(numbers[: len(steps)])
                     self.bonus.begin(begun, numbers[len(steps) :])
                 if len(scores):

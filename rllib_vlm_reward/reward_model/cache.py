@@ -18,7 +18,10 @@ __all__ = ["EmbeddingCache", "content_keys"]
 
 
 class EmbeddingCache:
-    """A thread-safe cache of the embeddings that were used last.
+    """A thread-safe cache of the embeddings that were used last, or of other rows of D numbers.
+
+    With readouts, a :class:`.RewardModel` keeps a frame's answers in one, which are its score and
+    the numbers of the readouts.
 
     The embeddings are stored in one array in main memory, which takes ``4 · capacity · D`` bytes
     when full: 4 MB for 16,384 embeddings of length 64, 34 MB for as many of length 512, and about

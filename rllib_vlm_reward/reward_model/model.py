@@ -144,7 +144,7 @@ class RewardModel:
         self._count(frames_encoded=encoded, cache_hits=size - encoded)
         answers: Scores = found.cpu().numpy()
         _check_scores(answers[:, 0], goals, scorer)
-        _check_readouts(answers, scorer)
+        _check_readouts(answers[:, 1:], scorer)
         return answers
 
     @torch.inference_mode()
@@ -362,13 +362,12 @@ def _check_shape(got: Sequence[int], expected: Sequence[int], scorer: Scorer) ->
         )
 
 
-def _check_readouts(answers: Scores, scorer: Scorer) -> None:
-    names = ["score", *(name for readout in scorer.readouts for name in readout.names)]
-    finite = np.isfinite(answers).all(axis=0)
+def _check_readouts(numbers: Scores, scorer: Scorer) -> None:
+    finite = np.isfinite(numbers).all(axis=0)
     if not finite.all():
         raise RewardError(
-            f"readout {names[int(np.argmin(finite))]!r}: got a number that is not finite. Try "
-            "precision fp32."
+            f"readout {scorer.names[1 + int(np.argmin(finite))]!r}: got a number that is not "
+            "finite. Try precision fp32."
         )
 
 

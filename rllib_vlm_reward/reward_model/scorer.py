@@ -63,9 +63,14 @@ class Scorer:
         return dataclasses.replace(self, readouts=readouts)
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the numbers that answer a frame: ``score``, and those of the readouts."""
+        return ("score", *(name for readout in self.readouts for name in readout.names))
+
+    @property
     def columns(self) -> int:
-        """How many numbers answer a frame: its score, and those of the readouts."""
-        return 1 + sum(len(readout.names) for readout in self.readouts)
+        """How many numbers answer a frame."""
+        return len(self.names)
 
     @cached_property
     def words(self) -> tuple[str, ...]:
