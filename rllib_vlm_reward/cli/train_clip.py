@@ -76,7 +76,7 @@ def train_clip_command(
         typer.Option(
             "--patches",
             help="Teach the vision tower of a trained CLIP what each patch shows, by the env's "
-            "boxes(). Embeddings of frames and texts stay.",
+            "boxes(). Embeddings of texts stay, and those of whole frames hardly change.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of play, batches and wordings.")] = 0,

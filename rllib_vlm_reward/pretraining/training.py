@@ -73,7 +73,8 @@ class Settings:
         held_out_things: things that training does not name, such as "green ball".
         seed: seed of play, batches and wordings. CLIPEncoder seeds the initial weights.
         patches: teach the vision tower of a trained CLIP what each patch shows, by the boxes of the
-            source; embeddings of frames and texts stay. Then the default learning rate is 1e-3.
+            source. Embeddings of texts stay, those of whole frames hardly change; the card says
+            by how much, and scores its statements. Then the default learning rate is 1e-3.
 
     Raises:
         ValueError: a number is too small.
