@@ -108,6 +108,7 @@ ROOMS = {
         "reward_model",
         "serving",
         "connectors",
+        "plugin",
         "run",
     },
     "cli": {
