@@ -8,10 +8,9 @@ has the arguments, environment, folder, input and output of who asked, and nothi
 
 The server imports libraries. Ray reads the environment as soon as it is imported (RAY_JOB_ID and
 RAY_RAYLET_PID in 2.60), so the server has a child for each environment. It forks, and imports Ray,
-RLlib and this project before it forks a job's workers, or where it forks often. Nor does the tests'
-Ray start what no test looks at: the processes that read logs, scale the cluster and show a
-dashboard. A forked reward actor does not measure which batches are fastest, which takes 2 s of CPU
-(``tests/serving/test_actor.py`` does).
+RLlib and this project where it forks often. Nor does the tests' Ray start what no test looks at:
+the processes that read logs, scale the cluster and show a dashboard. A forked reward actor does not
+measure which batches are fastest, which takes 2 s of CPU (``tests/serving/test_actor.py`` does).
 
 With ``pytest --fresh-processes`` all processes are Python's and Ray's own.
 """
@@ -65,7 +64,7 @@ WITH_RAY = (
 )
 NOT_STARTED = ("start_log_monitor", "start_monitor", "start_api_server")
 WORKER = "Ray's worker"
-FEW = 2  # processes of an environment without a job, of which Ray starts some ahead of any job
+FEW = 2  # processes of an environment, such as those that Ray starts for no job yet
 BATCH_SIZE = 64
 LARGEST_REQUEST = 2**17  # bytes
 
@@ -165,7 +164,6 @@ def serve(listener, address):
         socket.send_fds(children[key], [content], files)
         for file in files:
             os.close(file)
-    os._exit(0)  # Python's own way would first take down all that was imported
 
 
 def fork(requests, env):
@@ -173,12 +171,11 @@ def fork(requests, env):
     os.environ.clear()
     os.environ.update(env)
     sys.path[:1] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
-    first = 0 if "RAY_JOB_ID" in env else FEW
     for number in itertools.count():
         content, files, *_ = socket.recv_fds(requests, LARGEST_REQUEST, 4)
         if not content:
-            os._exit(0)
-        if number == first:
+            return
+        if number == FEW:
             _import(WITH_RAY)
             sys.modules[ACTOR].best_batch_size = lambda model: BATCH_SIZE
             find_callers_quickly(setattr)
