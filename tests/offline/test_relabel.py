@@ -121,10 +121,14 @@ def test_killed_half_way_nothing_is_lost_or_doubled(rewarded, relabelled, vlm_co
     config.write_text(vlm_config().to_yaml())
     words = [*fork_server.python(), "-c", RUN, config, rewarded, out]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as run:
-        process = int(run.stdout.readline())
-        while run.poll() is None and len(list(out.rglob("[!.]*.parquet"))) < 5:
-            time.sleep(0.001)
-        os.kill(process, signal.SIGKILL)
+        try:
+            process = int(run.stdout.readline())
+            while run.poll() is None and len(list(out.rglob("[!.]*.parquet"))) < 5:
+                time.sleep(0.001)
+            os.kill(process, signal.SIGKILL)
+        except BaseException:
+            run.kill()  # or the with block would wait for it for ever
+            raise
     assert run.returncode == -signal.SIGKILL
     last = relabel(read_config(config), rewarded, out)
     assert 5 <= last.skipped < last.finished == 24
