@@ -100,7 +100,7 @@ def test_a_wrong_folder_is_refused_before_pytorch_and_a_good_one_is_imported(tmp
         "cp1252": "metadata.csv, line 2: got text that is not UTF-8",
         "torn_jpeg": "metadata.csv, line 2, file_name: ",
         "utf_16": 'save the table as "CSV UTF-8"',
-        "bomb": "line 3, file_name: ",
+        "bomb": "this image is too large",
     }
     for name in ("header_only", "cp1252", "torn_jpeg"):
         shutil.copytree(TABLES / name, tmp_path / name)
@@ -154,6 +154,23 @@ def test_wrong_labelled_frames_are_refused_before_pytorch_by_every_command(tmp_p
     assert not (tmp_path / "new").exists()
 
 
+def test_images_that_cannot_be_scored_are_refused_before_pytorch(tmp_path):
+    contents = {"torn.png": png(8, 255)[:50], "text.png": b"text", "bomb.png": png(60_000)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    says = {
+        "torn.png": "cannot be read as an image",
+        "text.png": "unknown format",
+        "bomb.png": "this image is too large",
+    }
+    good = tmp_path / "good.png"
+    good.write_bytes(png(8, 255))
+    commands = [["score", good, tmp_path / name, "--config", "quickstart"] for name in says]
+    for name, ended in zip(says, without_torch(*commands), strict=True):
+        assert_refused(ended, says[name])
+        assert name in ended[1]
+
+
 def png(side, shade=None):
     """A grey square as PNG; without a shade it has no pixels, only a header that promises them."""
 
@@ -165,13 +182,8 @@ def png(side, shade=None):
     found = b"\x89PNG\r\n\x1a\n" + chunk(
         b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     )
-    if shade is None:
-        return found
-    return (
-        found
-        + chunk(b"IDAT", zlib.compress(bytes([0, *[shade] * side]) * side))
-        + chunk(b"IEND", b"")
-    )
+    pixels = b"" if shade is None else bytes([0, *[shade] * side]) * side
+    return found + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
 def test_a_tilde_is_the_home_folder_where_the_shell_leaves_it(tmp_path, monkeypatch, capsys):

@@ -113,6 +113,10 @@ def score_command(
         reward = read_config(config, assignments or ())
     else:
         reward = _make(goal or [], str(encoder), negative or [], baseline, head or "softmax")
+    from rllib_vlm_reward.evaluation.images import read_image
+
+    for image in images:  # they are read again, but what is wrong with one is said before PyTorch
+        read_image(image)
     say_loading()
     from rllib_vlm_reward.evaluation.score import score_images
     from rllib_vlm_reward.evaluation.scored_frames import with_encoder
