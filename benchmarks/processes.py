@@ -51,7 +51,11 @@ def _rollup_kib(pid: int, field: str) -> int:
 
 
 def descriptors(pid: int) -> tuple[int, int]:
-    """Return the number of open files, pipes and the like, and of sockets; 0 if it has ended."""
+    """Return the number of open files, pipes and the like, and of sockets; 0 if it has ended.
+
+    The shared memory of requests to reward actors is no file here: :func:`shared_memory_kib` counts
+    it. There is one for each request that is under way at once, so a slow machine may need more.
+    """
     sockets = others = 0
     try:
         for entry in os.scandir(f"/proc/{pid}/fd"):
@@ -61,7 +65,7 @@ def descriptors(pid: int) -> tuple[int, int]:
                 continue
             if target.startswith("socket:"):
                 sockets += 1
-            else:
+            elif not target.startswith("/memfd:rllib_vlm_reward"):
                 others += 1
     except OSError:
         return 0, 0

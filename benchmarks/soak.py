@@ -37,7 +37,7 @@ from rllib_vlm_reward.run import Experiment, train
 from rllib_vlm_reward.run.loop import OBJECT_STORE_BYTES
 from rllib_vlm_reward.run.progress import Progress
 
-MOST_MIB = 2.0  # of private memory, that a process may grow in 100,000 frames
+MOST_MIB = 2.0  # of private or shared memory, that a process may grow in 100,000 frames
 MOST_MORE = 5  # files, sockets or references, that the last tenth may have above the first
 # The training ends after some hours, not steps. Other programs may slow it down.
 SETTINGS = (
@@ -242,12 +242,13 @@ def values(samples: list[Sample], pid: str, field: str) -> list[float]:
 def leaks(
     measured: list[Sample], lasting: dict[str, str], by_process: dict[str, Any]
 ) -> dict[str, list[str]]:
-    """Return which processes grew by more than they may: private memory, and each count."""
-    found: dict[str, list[str]] = {field: [] for field in ("private_mib", *COUNTS)}
+    """Return which processes grew by more than they may: memory, and each count."""
+    found: dict[str, list[str]] = {field: [] for field in (*MEMORY, *COUNTS)}
     tenth = max(1, len(measured) // 10)
     for pid, name in lasting.items():
-        if by_process[name]["private_mib"]["slope_per_100k_frames"] > MOST_MIB:
-            found["private_mib"].append(name)
+        for field in MEMORY:
+            if by_process[name][field]["slope_per_100k_frames"] > MOST_MIB:
+                found[field].append(name)
         for field in set(COUNTS) & by_process[name].keys():
             held = values(measured, pid, field)
             if median(held[-tenth:]) - median(held[:tenth]) > MOST_MORE:

@@ -11,6 +11,7 @@ import pytest
 import soak
 
 from rllib_vlm_reward.run.progress import Progress
+from rllib_vlm_reward.serving.shared_memory.protocol import Segment
 
 STEPS = 10_000  # frames between two samples
 
@@ -40,8 +41,13 @@ def made_up(count=50, **growth):
 
 @pytest.mark.parametrize(
     ("growth", "slope"),
-    [({"private_mib": 0.3}, 3.0), ({"files": 1}, 10.0), ({"sockets": 1}, 10.0)],
-    ids=["memory", "files", "sockets"],
+    [
+        ({"private_mib": 0.3}, 3.0),
+        ({"shared_mib": 0.3}, 3.0),
+        ({"files": 1}, 10.0),
+        ({"sockets": 1}, 10.0),
+    ],
+    ids=["memory", "shared memory", "files", "sockets"],
 )
 def test_what_grows_is_named_and_nothing_else(growth, slope):
     figures = soak.figures(made_up(**growth), warm=50_000)
@@ -96,6 +102,15 @@ def test_files_sockets_and_memory_of_a_process_are_counted(tmp_path):
     filled = bytearray(os.urandom(50_000_000))
     assert 40_000 < processes.private_kib(pid) - before < 110_000
     assert len(filled) == 50_000_000
+
+
+def test_the_memory_of_a_request_counts_as_shared_memory_and_not_as_a_file():
+    pid = os.getpid()
+    files, before = processes.descriptors(pid)[0], processes.shared_memory_kib(pid)
+    segment = Segment(0, 20_000_000)
+    segment.views((100, 200, 200)).frames[:] = 1
+    assert processes.descriptors(pid)[0] == files
+    assert 11_000 < processes.shared_memory_kib(pid) - before < 20_000
 
 
 def test_processes_below_a_process_are_found_until_they_end():
