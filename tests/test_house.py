@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "errors": set(),
     "files": set(),
+    "freed_memory": set(),
     "frames": {"errors"},
     "warnings": set(),
     "settings": {"errors"},
@@ -23,7 +24,7 @@ ROOMS = {
     "reward_model": {"files", "errors", "frames", "goals", "settings", "warnings"},
     "config": {"files", "errors", "goals", "reward_model", "settings"},
     "curriculum": {"errors", "goals", "settings"},
-    "serving": {"errors", "frames", "config", "goals", "reward_model"},
+    "serving": {"errors", "frames", "freed_memory", "config", "goals", "reward_model"},
     "monitoring": {"errors", "frames", "config"},
     "connectors": {
         "errors",
@@ -74,6 +75,7 @@ ROOMS = {
     },
     "run": {
         "files",
+        "freed_memory",
         "errors",
         "frames",
         "settings",
@@ -97,7 +99,17 @@ ROOMS = {
         "reward_model",
         "run",
     },
-    "sweep": {"files", "errors", "config", "connectors", "monitoring", "plugin", "run", "serving"},
+    "sweep": {
+        "files",
+        "freed_memory",
+        "errors",
+        "config",
+        "connectors",
+        "monitoring",
+        "plugin",
+        "run",
+        "serving",
+    },
     "bench": {
         "files",
         "errors",

@@ -105,7 +105,8 @@ class FilmEncoder(nn.Module):
 
 def _image(observation: Mapping[str, Tensor]) -> Tensor:
     """Return the image, float32 ``[N, C, H, W]`` in [-1, 1]."""
-    return observation["observation"].flatten(0, -4).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    image = observation["observation"].flatten(0, -4).permute(0, 3, 1, 2)
+    return torch.div(image, 127.5).sub_(1.0)  # one array less than with an operator each
 
 
 def _goal(observation: Mapping[str, Tensor]) -> Tensor:

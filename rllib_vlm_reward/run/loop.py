@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.errors import AlarmError
+from rllib_vlm_reward.freed_memory import keep_freed_memory
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
@@ -72,6 +73,7 @@ def train(
             the env or the reward are wrong.
     """
     config = experiment.to_algorithm_config()  # first, so that its errors come at once
+    keep_freed_memory()  # of the learner, which is in this process
     with (
         contextlib.closing(RunFolder(output, experiment, resume=resume)) as folder,
         joined_cluster(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES),

@@ -1,7 +1,6 @@
 """How many batches a device computes at once."""
 
 import contextlib
-import ctypes
 import dataclasses
 import math
 import os
@@ -9,12 +8,11 @@ from collections.abc import Iterator
 
 import torch
 
+from rllib_vlm_reward.freed_memory import keep_freed_memory
+
 __all__ = ["Lanes", "cores", "use_threads"]
 
 _MAX_LANES = 8
-# glibc's mallopt: M_TRIM_THRESHOLD and the most that it keeps at the end of the heap; and
-# M_MMAP_THRESHOLD, from which size a block is always given back, with the largest value it takes.
-_KEPT_BYTES = ((-1, 2**30), (-3, 2**25))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Lanes:
         # Ray 2.60 sets OMP_NUM_THREADS=1 if an actor reserves no CPU.
         use_threads(self.threads)
         if self.device == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
             yield
             return
         with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
@@ -84,18 +82,6 @@ def use_threads(count: int) -> None:
     # any thread has set last. So read it first, or a lane would use the cores of all lanes.
     torch.get_num_threads()
     torch.set_num_threads(count)
-
-
-def _keep_freed_memory() -> None:
-    """Let this process keep the memory of a batch for the next one, if its C library is glibc.
-
-    By default glibc gives it back to the system and asks for it again, page by page. For batches of
-    240 frames and the CLIP ``small``, this was 7 % of the CPU time.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
-        mallopt = ctypes.CDLL(None).mallopt
-        for name, size in _KEPT_BYTES:
-            mallopt(name, size)
 
 
 def cores() -> int:

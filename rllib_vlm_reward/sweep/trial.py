@@ -9,6 +9,7 @@ from ray import tune
 
 from rllib_vlm_reward.connectors.pipeline import set_configured_lr
 from rllib_vlm_reward.errors import ERRORS
+from rllib_vlm_reward.freed_memory import keep_freed_memory
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.run import Experiment
 from rllib_vlm_reward.run.agents_evaluation import evaluate_agents
@@ -59,6 +60,7 @@ class ExperimentTrial(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the algorithm (Tune's hook)."""
+        keep_freed_memory()  # of the learner, which is in this process
         self._experiment = Experiment.model_validate(config)
         self._algorithm = self._experiment.to_algorithm_config().build_algo()
         self._evaluator: Evaluator | None = None

@@ -215,6 +215,20 @@ def test_an_interrupt_saves_what_was_trained(write_config, tmp_path, monkeypatch
     assert [row.iteration for row in read_progress(out / "checkpoint" / "progress.jsonl")] == [1]
 
 
+def test_the_learners_process_keeps_the_memory_that_it_frees(write_config, tmp_path, monkeypatch):
+    """Else half of a learner's time goes into getting it again; tests/serving/test_lanes.py."""
+
+    class Kept(Exception):
+        pass
+
+    def keep():
+        raise Kept
+
+    monkeypatch.setattr(loop, "keep_freed_memory", keep)
+    with pytest.raises(Kept):
+        loop.train(Experiment.from_file(write_config(tmp_path / "c.yaml")), tmp_path / "run")
+
+
 def test_help_teaches():
     assert "train-clip" in run("--help").output
     text = run("train", "--help").output
