@@ -10,6 +10,9 @@ import functools
 import gc
 import importlib
 import json
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as the command line does
 
 import fork_server
 import hypothesis

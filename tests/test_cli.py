@@ -251,6 +251,18 @@ def test_pygame_looks_for_no_sound_card(monkeypatch):
     assert (os.environ["SDL_AUDIODRIVER"], os.environ["SDL_VIDEODRIVER"]) == ("dummy", "x11")
 
 
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(monkeypatch, given):
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert os.environ["OMP_WAIT_POLICY"] == (given or "PASSIVE")
+
+
 def test_relabel_passes_its_arguments_on(monkeypatch, tmp_path):
     calls = []
 

@@ -57,6 +57,10 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     sys.argv[1:] = map(_with_home, sys.argv[1:])
     _silence_pygame()
+    # Else threads of torch that wait for each other spin. If something else takes one of two cores,
+    # a learner's step then takes more than ten times as long (benchmarks/learner.py). OpenMP reads
+    # this once, before torch is imported, and Ray's workers inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except pydantic.ValidationError as error:
