@@ -7,8 +7,8 @@ pixels, two of them stacked. Each figure is a ratio of times, of several process
 
 - memory kept (`rllib_vlm_reward.freed_memory`) ÷ given back, CPU time with one thread;
 - threads that sleep while they wait (OMP_WAIT_POLICY=PASSIVE, which the command line sets) ÷
-  threads that spin, time by the clock with a thread for each core; alone, and beside a process that
-  keeps one core busy.
+  threads that spin at first, as OpenMP does by itself; time by the clock with a thread for each
+  core; alone, and beside a busy process for each core.
 
 Ray is not started. Prints one JSON object last.
 """
@@ -30,30 +30,32 @@ from report import finish, in_turn, parser, ratio, spread
 
 from rllib_vlm_reward.freed_memory import keep_freed_memory
 from rllib_vlm_reward.policies.film import FilmEncoder
+from rllib_vlm_reward.serving.lanes import cores
 
 STEP = "--step"  # of the processes in which a step is timed
-SPIN, SLEEP = {"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "PASSIVE"}
+SLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def main() -> None:
     """Measure, and print."""
     args = parser(__doc__, repeats=5, precision=None).parse_args()
     one = {"OMP_NUM_THREADS": "1"}
-    threads = {"spin": partial(timed, "ms", SPIN), "sleep": partial(timed, "ms", SLEEP)}
+    os.environ.pop("OMP_WAIT_POLICY", None)
+    threads = {"spin": partial(timed, "ms", {}), "sleep": partial(timed, "ms", SLEEP)}
     memory = {
         "kept": partial(timed, "cpu_ms", one),
         "given back": partial(timed, "cpu_ms", one, keep=False),
     }
     found = in_turn({**memory, **threads}, args.repeats)
-    with busy_core():
+    with busy_cores():
         beside = in_turn(threads, args.repeats)
     figures = {
         "kept_over_given_back": ratio(found["kept"], found["given back"]),
         "sleep_over_spin, alone": ratio(found["sleep"], found["spin"]),
-        "sleep_over_spin, one core busy": ratio(beside["sleep"], beside["spin"]),
+        "sleep_over_spin, beside others": ratio(beside["sleep"], beside["spin"]),
         "ms": {
             **{name: spread(times) for name, times in found.items()},
-            **{f"{name}, one core busy": spread(times) for name, times in beside.items()},
+            **{f"{name}, beside others": spread(times) for name, times in beside.items()},
         },
     }
     finish("learner", figures, vars(args), args.out)
@@ -72,13 +74,15 @@ def timed(which: str, environment: Mapping[str, str], *, keep: bool = True) -> f
 
 
 @contextlib.contextmanager
-def busy_core() -> Iterator[None]:
-    """Keep one core busy."""
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
-        try:
-            yield
-        finally:
+def busy_cores() -> Iterator[None]:
+    """Run a process that computes all the time for each core."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores())]
+    try:
+        yield
+    finally:
+        for process in busy:
             process.kill()
+            process.wait()
 
 
 def step(steps: int = 20) -> dict[str, Any]:

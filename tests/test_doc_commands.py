@@ -47,7 +47,7 @@ RUNS = (
 PLACEHOLDERS = {"N": "0"}  # for a seed
 # What CI has not, or does itself before it runs the tests.
 NEEDS_A_CLUSTER = ("docker", "kubectl", "ray", "benchmarks/gpu.sh", "emulator")
-OTHERS = ("python3", "pip", "apt-get", "pytest", "mkdir", "cd", ".", ".ci/ray_version")
+OTHERS = ("python3", "pip", "apt-get", "pytest", "mkdir", "cd", "export", ".", ".ci/ray_version")
 NEEDS_A_GPU = re.compile(r"--device cuda|num_gpus_per_\w+[:=] ?[1-9]")
 MARK = re.compile(r"\bnot\s+run\b", re.IGNORECASE)
 # The part of a run that a page's YAML completes, where that is not the quickstart.
