@@ -23,14 +23,14 @@ from rllib_vlm_reward.errors import CheckpointError, RewardError
 from rllib_vlm_reward.files import replaced_file, write_text
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet, wordings
-from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction
+from rllib_vlm_reward.reward_model.encoder import Encoder, ScoreFunction, no_patches
 from rllib_vlm_reward.reward_model.fetching import (
     check_tokenizer,
     fetch_errors,
     uses_transformers,
 )
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches
-from rllib_vlm_reward.reward_model.patches import has_patches
+from rllib_vlm_reward.reward_model.patches import has_patches, patch_grid_of
 from rllib_vlm_reward.reward_model.precision import (
     TOLERANCE,
     check_drift,
@@ -64,6 +64,7 @@ __all__ = [
     "check_clip_words",
     "clip_embed_dim",
     "clip_has_patches",
+    "clip_patch_grid",
     "save_clip",
 ]
 
@@ -538,10 +539,15 @@ def clip_embed_dim(spec: str) -> int:
         >>> clip_embed_dim("ViT-B-32/random")
         512
     """
+    return int(_config(spec)["embed_dim"])
+
+
+def _config(spec: str) -> dict[str, Any]:
     parsed = _look_up(spec)
     from_hub = parsed.model.startswith(HUB)
     with fetch_errors(spec, "its configuration cannot be fetched", from_hub=from_hub):
-        return int(open_clip.get_model_config(parsed.model)["embed_dim"])
+        config: dict[str, Any] = open_clip.get_model_config(parsed.model)
+    return config
 
 
 def clip_has_patches(spec: str) -> bool:
@@ -561,6 +567,27 @@ def clip_has_patches(spec: str) -> bool:
     if parsed.model.startswith(HUB):  # its configuration would have to be fetched
         return True
     return has_patches(open_clip.get_model_config(parsed.model)["vision_cfg"])
+
+
+def clip_patch_grid(spec: str) -> tuple[int, int]:
+    """Return how many patches a model has down and across, read from its configuration.
+
+    Args:
+        spec: see :meth:`CLIPEncoder.load`.
+
+    Raises:
+        CheckpointError: :func:`check_clip` refuses the spec, or the configuration cannot be
+            fetched.
+        RewardError: the model has no patches.
+
+    Example:
+        >>> clip_patch_grid("grounded"), clip_patch_grid("ViT-B-32/random")
+        ((7, 7), (7, 7))
+    """
+    config = _config(spec)["vision_cfg"]
+    if not has_patches(config):  # of a model of the hub, whose configuration is read only here
+        raise no_patches(spec)
+    return patch_grid_of(config)
 
 
 def save_clip(encoder: CLIPEncoder, spec: str, folder: Path) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "is_import_path",
     "load_encoder",
     "no_patches",
+    "patch_grid",
 ]
 
 # Maps the embeddings of P frames, float32 [P, D], to their scores for G goals, float32 [P, G].
@@ -204,9 +205,9 @@ def checked(encoder: Encoder, method: str, number: int, given: Any) -> Tensor:
 def no_patches(name: str) -> RewardError:
     """Return the error of a readout with an encoder, by its name or class, without patches."""
     return RewardError(
-        f"bonus: got the encoder {name!r}, which has no patch embeddings, expected a ViT of "
-        "open_clip or timm with at least two layers, such as ViT-B-16/openai. Choose one, or "
-        "remove `bonus`."
+        f"bonus or goal_map: got the encoder {name!r}, which has no patch embeddings, expected a "
+        "ViT of open_clip or timm with at least two layers, such as ViT-B-16/openai. Choose one, "
+        "or remove the key."
     )
 
 
@@ -306,8 +307,8 @@ def check_patches(name: str, readouts: Iterable[Readout] = ()) -> None:
         >>> check_patches("RN50/random")
         Traceback (most recent call last):
         ...
-        rllib_vlm_reward.errors.RewardError: bonus: got the encoder 'RN50/random', which has no \
-patch embeddings, expected a ViT ...
+        rllib_vlm_reward.errors.RewardError: bonus or goal_map: got the encoder 'RN50/random', \
+which has no patch embeddings, expected a ViT ...
     """
     if is_import_path(name):
         has_patches = _encoder_class(name).tower_for is not Encoder.tower_for
@@ -319,6 +320,31 @@ patch embeddings, expected a ViT ...
             check_clip_words(name, readout.texts)
     if not has_patches:
         raise no_patches(name)
+
+
+def patch_grid(name: str) -> tuple[int, int]:
+    """Return how many patches an encoder has down and across. The weights are not loaded.
+
+    Args:
+        name: see :func:`load_encoder`; :func:`check_encoder` accepts it.
+
+    Raises:
+        CheckpointError: the configuration cannot be fetched.
+        RewardError: it has no patches; or it is your own, and so does not say.
+
+    Example:
+        >>> patch_grid("grounded")
+        (7, 7)
+    """
+    check_patches(name)
+    if not is_import_path(name):
+        from rllib_vlm_reward.reward_model.clip import clip_patch_grid
+
+        return clip_patch_grid(name)
+    raise RewardError(
+        f"goal_map: got true with the encoder {name!r} of your own, whose number of patches is not "
+        "known here. Set goal_map: [h, w], the numbers of patches down and across."
+    )
 
 
 def embed_dim(name: str) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import timm
 import timm.models
 import torch
 from open_clip.timm_model import TimmModel
@@ -14,7 +15,7 @@ from torch.nn.functional import normalize
 
 from rllib_vlm_reward.reward_model.encoder import no_patches
 
-__all__ = ["has_patches", "with_patches"]
+__all__ = ["has_patches", "patch_grid_of", "with_patches"]
 
 MOST_SEQUENCES = 32_768  # at once, since torch's attention on a GPU takes at most 65,535
 _TIMM_MODULES = ("vision_transformer", "eva")
@@ -36,6 +37,32 @@ def has_patches(vision_config: dict[str, Any]) -> bool:
         return False
     layers = vision_config.get("layers", 12)
     return isinstance(layers, int) and layers > 1
+
+
+def patch_grid_of(vision_config: dict[str, Any]) -> tuple[int, int]:
+    """Return how many patches a tower has down and across, from open_clip's ``vision_cfg``.
+
+    Args:
+        vision_config: the settings of a tower that :func:`has_patches`.
+
+    Example:
+        >>> patch_grid_of({"layers": 12, "image_size": 224, "patch_size": 16})
+        (14, 14)
+        >>> patch_grid_of({"timm_model_name": "vit_base_patch16_siglip_256"})
+        (16, 16)
+    """
+    name = vision_config.get("timm_model_name")
+    if name is not None:
+        with torch.device("meta"):  # without memory for the weights
+            height, width = timm.create_model(name).patch_embed.grid_size
+        return height, width
+    height, width = _pair(vision_config.get("image_size", 224))
+    down, across = _pair(vision_config.get("patch_size", 16))
+    return height // down, width // across
+
+
+def _pair(given: Any) -> tuple[int, int]:
+    return (given, given) if isinstance(given, int) else (int(given[0]), int(given[1]))
 
 
 def with_patches(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:

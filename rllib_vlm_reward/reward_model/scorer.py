@@ -67,6 +67,15 @@ class Scorer:
         """The names of the numbers that answer a frame: ``score``, and those of the readouts."""
         return ("score", *(name for readout in self.readouts for name in readout.names))
 
+    def columns_of(self, kind: str) -> slice:
+        """Return which of the numbers that answer a frame are those of a readout."""
+        first = 1
+        for readout in self.readouts:
+            if readout.kind == kind:
+                return slice(first, first + len(readout.names))
+            first += len(readout.names)
+        raise KeyError(kind)
+
     @property
     def columns(self) -> int:
         """How many numbers answer a frame."""

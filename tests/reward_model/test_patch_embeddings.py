@@ -16,7 +16,7 @@ from torch.nn.functional import linear, normalize
 
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.reward_model import patches as module
-from rllib_vlm_reward.reward_model.patches import has_patches, with_patches
+from rllib_vlm_reward.reward_model.patches import has_patches, patch_grid_of, with_patches
 
 SIZE = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 2}
 
@@ -210,6 +210,23 @@ def test_the_configuration_and_the_tower_agree(options):
     visual = VisionTransformer(**{**size, **options}, mlp_ratio=4.0, output_dim=12).eval()
     with expected:
         with_patches(visual, torch.zeros(1, 3, 16, 24))
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [("ViT-B-32", (7, 7)), ("ViT-L-14-336", (24, 24)), ("EVA02-B-16", (14, 14))],
+)
+def test_the_number_of_patches_is_known_from_the_configuration(name, grid):
+    config = open_clip.get_model_config(name)["vision_cfg"]
+    assert patch_grid_of(config) == grid
+
+
+@torch.inference_mode()
+def test_the_number_of_patches_is_that_of_the_tower():
+    size = {"image_size": (16, 24), "patch_size": 8, "width": 32, "layers": 2, "heads": 2}
+    visual = VisionTransformer(**size, mlp_ratio=4.0, output_dim=12).eval()
+    patches = with_patches(visual, torch.zeros(1, 3, 16, 24))[1]
+    assert patch_grid_of(size) == tuple(patches.shape[1:3]) == (2, 3)
 
 
 def test_what_has_patches_is_known_from_the_configuration():

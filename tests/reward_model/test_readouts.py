@@ -13,7 +13,7 @@ from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.encoder import Encoder
 from rllib_vlm_reward.reward_model.heads import Cosine, Softmax
 from rllib_vlm_reward.reward_model.model import RewardModel
-from rllib_vlm_reward.reward_model.readouts import Focal
+from rllib_vlm_reward.reward_model.readouts import Focal, GoalMap
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
 GOALS = GoalSet.from_texts(["lift a ball", "lift a key", "lift a box"])
@@ -81,6 +81,34 @@ def test_focal_is_copls(options):
     assert len(set(found[:, 0].tolist())) == 6
 
 
+def softmax_by_hand(patches, texts, noun, others, scale):
+    """p of each patch of one frame, [h, w, D], in rows from the top."""
+    words = [noun, *(word for word in others if word != noun)]
+    found = []
+    for patch in patches.reshape(-1, patches.shape[-1]):
+        powers = [np.exp(scale * float(patch @ texts[word])) for word in words]
+        found.append(powers[0] / sum(powers))
+    return found
+
+
+def test_a_map_is_the_softmax_of_each_patch():
+    patches = unit(4, 3, 4, 8)
+    texts = dict(zip((*OTHERS, "a box"), unit(5, 8, seed=1), strict=True))
+    readout, goals = GoalMap(NOUNS, OTHERS, size=(3, 4)), [0, 2, 1, 2]
+    assert readout.names == tuple(f"map/{number}" for number in range(12))
+    stacked = torch.from_numpy(np.stack([texts[text] for text in readout.texts]))
+    found = readout(torch.from_numpy(patches), stacked, torch.tensor(goals), 3.0)
+    expected = [
+        softmax_by_hand(frame, texts, NOUNS[goal], OTHERS, 3.0)
+        for frame, goal in zip(patches, goals, strict=True)
+    ]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    with pytest.raises(RewardError, match=r"4 × 3, but .* 3 × 4 patches\. Set goal_map: \[3"):
+        GoalMap(NOUNS, OTHERS, size=(4, 3))(
+            torch.from_numpy(patches), stacked, torch.tensor(goals), 3.0
+        )
+
+
 def test_an_unknown_centre_says_what_to_set():
     focal = Focal(NOUNS, OTHERS, centre=None)
     with pytest.raises(RewardError, match=r"no env that says where its agent is\. Set centre"):
@@ -114,6 +142,24 @@ def test_a_model_answers_with_the_score_and_the_readouts(encoder):
         for frame, goal in zip(patches, goals, strict=True)
     ]
     assert answers[:, 1].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_two_readouts_are_read_in_one_forward_pass(encoder):
+    frames, goals = frames_of(5), np.array([0, 1, 2, 2, 0])
+    focal, find = Focal(NOUNS, OTHERS), GoalMap(NOUNS, OTHERS, size=(7, 7))
+    both = Scorer(GOALS, Softmax(), readouts=(focal, find))
+    assert both.names == ("score", "focal", *find.names)
+    assert (both.columns_of("focal"), both.columns_of("map")) == (slice(1, 2), slice(2, 51))
+    model = RewardModel(encoder)
+    answers = model.answer(frames, goals, both)
+    assert model.counts()["frames_encoded"] == 5
+    for readout in (focal, find):
+        alone = RewardModel(encoder).answer(
+            frames, goals, Scorer(GOALS, Softmax(), readouts=(readout,))
+        )
+        np.testing.assert_allclose(
+            answers[:, both.columns_of(readout.kind)], alone[:, 1:], atol=1e-6
+        )
 
 
 def test_without_readouts_an_answer_is_the_score(encoder):

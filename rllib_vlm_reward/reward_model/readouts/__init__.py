@@ -5,5 +5,6 @@ Each readout has its own file. Importing one does not import torch.
 
 from rllib_vlm_reward.reward_model.readouts.base import Readout
 from rllib_vlm_reward.reward_model.readouts.focal import Focal
+from rllib_vlm_reward.reward_model.readouts.goal_map import GoalMap
 
-__all__ = ["Focal", "Readout"]
+__all__ = ["Focal", "GoalMap", "Readout"]

@@ -1,7 +1,7 @@
 """The base class of readouts."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rllib_vlm_reward.reward_model.heads.base import digest_of
 
@@ -17,7 +17,12 @@ class Readout:
 
     A readout is a frozen dataclass; its fields are its settings. A module with a readout must not
     import torch at its top; import torch in :meth:`__call__`.
+
+    Attributes:
+        kind: the name of the class; a scorer has at most one readout of a kind.
     """
+
+    kind: ClassVar[str]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """COPL's focal reward: how much of the goal's thing is near a place of the frame."""
 
 import dataclasses
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.reward_model.readouts.base import Readout
+from rllib_vlm_reward.reward_model.readouts.nouns import NounReadout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ SIGMA = 1 / 3  # of the kernel, as a share of the frame's width and of its heigh
 
 
 @dataclasses.dataclass(frozen=True)
-class Focal(Readout):
+class Focal(NounReadout):
     """The mean over the patches of p × a kernel, in [0, 1] (COPL, arXiv 2408.01942).
 
     p is the probability that a patch shows the noun of the frame's goal: the softmax at the model's
@@ -45,8 +45,8 @@ class Focal(Readout):
         tensor([[0.2022]])
     """
 
-    nouns: tuple[str, ...]
-    others: tuple[str, ...]
+    kind: ClassVar[str] = "focal"
+
     centre: tuple[float, float] | None = (0.5, 0.5)
     argmax: bool = False
     binary: float | None = None
@@ -55,17 +55,6 @@ class Focal(Readout):
     def names(self) -> tuple[str, ...]:
         """The one name, ``focal``."""
         return ("focal",)
-
-    @cached_property
-    def texts(self) -> tuple[str, ...]:
-        """The other words, and then the nouns that are not among them."""
-        return tuple(dict.fromkeys((*self.others, *self.nouns)))
-
-    @cached_property
-    def _rows(self) -> npt.NDArray[np.int64]:
-        """The place of each goal's noun in :attr:`texts`."""
-        places = {text: place for place, text in enumerate(self.texts)}
-        return np.array([places[noun] for noun in self.nouns], np.int64)
 
     def placed(self) -> "Focal":
         """Return the readout with its centre, in the middle of the frame if it is not known."""
@@ -82,19 +71,12 @@ class Focal(Readout):
                 "bonus.centre: got 'agent', but this frame comes from no env that says where its "
                 "agent is. Set centre: centre, or centre: [x, y]."
             )
-        size = len(patches), *patches.shape[1:3]
-        logits = logit_scale * patches @ texts.T  # [B, h, w, N]
-        rows = torch.as_tensor(self._rows, device=goals.device)[goals].view(-1, 1, 1, 1)
-        noun = logits.gather(3, rows.expand(*size, 1))[..., 0]
-        others = logits[..., : len(set(self.others))]
-        every = others.logsumexp(dim=3)
-        every = torch.where(rows[..., 0] < others.shape[3], every, torch.logaddexp(every, noun))
-        probability = (noun - every).exp()
+        probability, leads = self.compare(patches, texts, goals, logit_scale)
         if self.argmax:
-            probability = probability * (noun >= others.amax(dim=3))
+            probability = probability * leads
         if self.binary is not None:
             probability = (probability > self.binary).float()
-        kernel = torch.as_tensor(_kernel(*size[1:], self.centre), device=patches.device)
+        kernel = torch.as_tensor(_kernel(*patches.shape[1:3], self.centre), device=patches.device)
         return (probability * kernel).mean(dim=(1, 2))[:, None]
 
 
