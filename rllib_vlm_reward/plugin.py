@@ -79,8 +79,9 @@ def add_vlm_reward(
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
         RewardError: the arguments are no configurations, the configuration is frozen, no env is
-            set, the configuration already has a reward, two settings contradict each other, or a
-            bonus lacks the encoder's patches or the env's ``agent_position``.
+            set, the configuration already has a reward, two settings contradict each other, a
+            bonus or ``goal_map`` lacks the encoder's patches, or a bonus the env's
+            ``agent_position``.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
@@ -115,6 +116,8 @@ def add_vlm_reward(
         _check_curriculum(config, vlm, curriculum)
     _prepare_env(config, vlm, curriculum)
     vlm = _with_agent_position(config, vlm)
+    if vlm.goal_map:  # so that env runners need not read it from open_clip
+        vlm = vlm.model_copy(update={"goal_map": vlm.map_size})
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
     frames = _stacked_frames(config)
     factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
@@ -251,11 +254,12 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "2.60 ends multi-agent episodes before the connectors see them. Set early_end: false, "
             "and let the env end its episodes."
         )
-    if vlm.goal_embedding:
-        raise RewardError(
-            "goal_embedding: got a multi-agent configuration, expected a single-agent one. Put the "
-            "goal into each agent's own observation."
-        )
+    for key in ("goal_embedding", "goal_map"):
+        if getattr(vlm, key):
+            raise RewardError(
+                f"{key}: got a multi-agent configuration, expected a single-agent one. Put the "
+                "goal into each agent's own observation."
+            )
 
 
 def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
@@ -268,6 +272,12 @@ def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
 
 
 def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    if vlm.goal_map and not vlm.goal_embedding:
+        raise RewardError(
+            "goal_map: got goal_embedding false, expected true, since the map stands beside the "
+            "goal in the observation. Set goal_embedding: true, and a policy that reads both, such "
+            "as rllib_vlm_reward.policies.GoalConditionedModule."
+        )
     # A connector of the user may turn the Dict into an observation that RLlib has a policy for.
     handles_dict = config._rl_module_spec or config._env_to_module_connector
     if vlm.goal_embedding and handles_dict is None:

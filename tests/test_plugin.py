@@ -485,6 +485,45 @@ def test_a_noun_that_the_clip_was_never_taught_is_a_warning(vlm_config, caplog):
     assert "never taught the words ['zeppelin'] (as in 'a zeppelin')" in caplog.text
 
 
+MAP = {"goal_map": True, "mode": "synchronous", "templates": [{"noun": "the pole"}]}
+
+
+def test_a_map_has_the_size_of_the_encoders_patches(vlm_config):
+    config = PPOConfig().environment("rllib_vlm_reward/Lift-v0")
+    vlm = reward_of(add_vlm_reward(config, vlm_config(**MAP, frames={"source": "obs"})))
+    assert vlm.goal_map == (7, 7)
+    assert vlm.goal_embedding  # as the default policy for frames needs
+    assert config._rl_module_spec.module_class is GoalConditionedModule
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "error"),
+    [
+        (PPOConfig().environment(OwnEnv), {}, "goal_map: got goal_embedding false, expected true"),
+        (
+            PPOConfig().environment(OwnEnv),
+            {"goal_embedding": True},
+            "goal_embedding: the observation becomes a Dict .* no default policy",
+        ),
+        (
+            PPOConfig().environment(OwnEnv),
+            {"encoder": "RN50/random", "goal_embedding": True},
+            r"bonus or goal_map: got the encoder 'RN50/random', which has no patch .* ViT",
+        ),
+        (
+            PPOConfig().environment(OwnEnv).multi_agent(policies={"p"}),
+            {},
+            "goal_map: got a multi-agent configuration",
+        ),
+    ],
+    ids=["no goal", "no policy", "no patches", "agents"],
+)
+def test_what_a_map_needs_is_checked_before_training(config, changes, error, vlm_config):
+    vlm = vlm_config(**MAP, frames={"source": "info:rgb"}).model_copy(update=changes)
+    with pytest.raises(RewardError, match=error):
+        add_vlm_reward(config.copy(copy_frozen=False), vlm)
+
+
 def test_a_bonus_needs_a_tower_with_patches(vlm_config):
     vlm = focal(vlm_config, centre="centre").model_copy(update={"encoder": "RN50/random"})
     with pytest.raises(RewardError, match=r"encoder 'RN50/random', which has no patch .* ViT"):

@@ -121,7 +121,9 @@ class Client:
         seed: int,
     ) -> None:
         in_force = {"head": config.head_in_force, "threshold": config.threshold_in_force}
-        self._config = config.model_copy(update={**_EVERY_FRAME, **in_force})
+        # A policy with a map sees it before it acts.
+        mode = {"mode": "synchronous"} if config.goal_map else {}
+        self._config = config.model_copy(update={**_EVERY_FRAME, **in_force, **mode})
         self._connections = {name: make() for name, make in connections.items()}
         self._env: Any = StandInEnv(num_envs, shape, seed)
         self._scorer = config.scorer

@@ -10,7 +10,10 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.readouts import Focal
 from rllib_vlm_reward.settings import Positive, Section, excerpt
 
-__all__ = ["BonusConfig", "position"]
+__all__ = ["NOTHING", "BonusConfig", "compared_words", "position"]
+
+NOTHING = ("nothing",)
+"""The words for what shows no goal's noun, if none are given."""
 
 _MIDDLE = (0.5, 0.5)
 
@@ -46,7 +49,7 @@ class BonusConfig(Section, place="vlm_reward.bonus"):
     weight: Positive
     centre: Literal["centre", "agent"] | tuple[float, float] = "centre"
     nothing: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
-        "nothing",
+        NOTHING
     )
     argmax: bool = False
     binary: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
@@ -64,14 +67,27 @@ class BonusConfig(Section, place="vlm_reward.bonus"):
 
         Args:
             goals: all goals.
-            training: how many of them, from the first, are training goals. Only their nouns are
-                compared with each other, so that held-out goals change no reward of training.
+            training: see :func:`compared_words`.
         """
-        nouns = tuple(str(goal.noun) for goal in goals.goals)
-        others = tuple(dict.fromkeys((*nouns[:training], *self.nothing)))
+        nouns, others = compared_words(goals, training, self.nothing)
         centre = _MIDDLE if self.centre == "centre" else self.centre
         known = None if isinstance(centre, str) else centre
         return Focal(nouns, others, known, argmax=self.argmax, binary=self.binary)
+
+
+def compared_words(
+    goals: GoalSet, training: int, nothing: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the noun of each goal, and the words that a patch may show instead.
+
+    Args:
+        goals: all goals, each of which has a noun.
+        training: how many of them, from the first, are training goals. Only their nouns are
+            compared with each other, so that held-out goals change nothing in training.
+        nothing: words for what shows no goal's noun.
+    """
+    nouns = tuple(str(goal.noun) for goal in goals.goals)
+    return nouns, tuple(dict.fromkeys((*nouns[:training], *nothing)))
 
 
 def position(given: Any, expected: str = "x and y") -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """The settings of a run's reward."""
 
-import dataclasses
 import json
 import re
 from functools import cached_property
@@ -8,16 +7,16 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from rllib_vlm_reward.config.bonus_config import BonusConfig
+from rllib_vlm_reward.config.bonus_config import NOTHING, BonusConfig, compared_words
 from rllib_vlm_reward.config.calibration import Calibration, inline_calibration
 from rllib_vlm_reward.config.frame_config import FrameConfig, path_of
 from rllib_vlm_reward.config.goal_config import GoalConfig, TemplateConfig, resolve_goals
 from rllib_vlm_reward.config.scope import AGENT, ELSEWHERE, RUN, scope_of
 from rllib_vlm_reward.config.serving_config import ServingConfig
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.goals import CURRICULUM_FIELDS, GoalSet, Template, expand_goals
+from rllib_vlm_reward.goals import CURRICULUM_FIELDS, Goal, GoalSet, Template, expand_goals
 from rllib_vlm_reward.reward_model.heads import (
     Head,
     Softmax,
@@ -25,6 +24,7 @@ from rllib_vlm_reward.reward_model.heads import (
     head_summary,
     make_head,
 )
+from rllib_vlm_reward.reward_model.readouts import GoalMap, Readout
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.settings import (
     Positive,
@@ -95,6 +95,10 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         goal_embedding: show the policy the goal: the observation becomes
             ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt. If
             neither this nor a policy is set, and the observations are uint8 frames, it is true.
+        goal_map: show the policy also where the goal's ``noun`` is: the observation gets the entry
+            ``"map"``, float32 ``[h, w, 1]``, with the probability of the noun in each patch of the
+            frame. Needs ``goal_embedding`` and synchronous mode. ``true`` takes the encoder's
+            number of patches; ``[h, w]`` is for an encoder of your own.
         serving: where and how scores are computed, see :class:`.ServingConfig`.
         agents: in a multi-agent env, the agents whose rewards differ: a mapping from an agent's id
             to the keys that differ, such as goals, head, threshold and frames. The encoder and
@@ -147,6 +151,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     goal_source: Annotated[str, Field(pattern=r"^(info:.+|obs:.+)$")] = "info:goal"
     success_key: Annotated[str, AGENT] = "success"
     goal_embedding: Annotated[bool, RUN] = False
+    goal_map: Annotated[bool | tuple[PositiveInt, PositiveInt], RUN] = False
     serving: Annotated[ServingConfig, RUN] = ServingConfig()
     agents: Annotated[dict[str | int, dict[str, Any] | None], ELSEWHERE] = Field(
         default_factory=dict
@@ -200,8 +205,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             )
         head = self.head_in_force
         nothings = (template.nothing for template in self.templates)
-        words = () if self.bonus is None else self.bonus.nothing
-        for text in (*self.negatives, self.baseline, *nothings, *words):
+        for text in (*self.negatives, self.baseline, *nothings, *self._nothing):
             if text is not None and _CHOICE.search(text):
                 raise ValueError(
                     f"got {text!r}, which CLIP would read as it is, since choices expand only in "
@@ -223,8 +227,15 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 "'last', so no earlier step is scored. Set early_end: false, or another "
                 "frames.scored_steps."
             )
-        if self.bonus is not None:
-            self._check_bonus(self.bonus)
+        if self.goal_map and self.mode == "deferred":
+            raise ValueError(
+                "goal_map: the policy needs the map of a frame before it acts, but mode is "
+                "'deferred', which reads answers when the fragment ends. Set mode: synchronous, or "
+                "goal_map: false."
+            )
+        for key in ("bonus", "goal_map"):
+            if getattr(self, key):
+                self._check_nouns(key)
         for agent in self.agents:
             self.for_agent(agent)  # raises an error if the agent's settings are invalid
         goals = self.goal_set
@@ -252,24 +263,30 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             )
         return self
 
-    def _check_bonus(self, bonus: BonusConfig) -> None:
+    def _check_nouns(self, key: str) -> None:
+        """Check what is read from the patches of every frame: a bonus, or a map."""
         if self.frames.scored_steps != "all":
             raise ValueError(
-                f"bonus: got frames.scored_steps {self.frames.scored_steps!r}, expected 'all', "
-                "since the bonus is paid in every frame. Remove frames.scored_steps, or `bonus`."
+                f"{key}: got frames.scored_steps {self.frames.scored_steps!r}, expected 'all', "
+                f"since every frame is needed. Remove frames.scored_steps, or {key}."
             )
         for goal in self.goal_set.goals:
             if goal.noun is None:
                 raise ValueError(
-                    f"bonus: goal {goal.text!r} has no noun, so nobody knows what to look for. Add "
+                    f"{key}: goal {goal.text!r} has no noun, so nobody knows what to look for. Add "
                     "`noun` to its template, as in {goal: 'pick up the {}', prompt: 'the agent is "
                     "carrying the {}', noun: 'a {}'}, or to the goal in full."
                 )
-            if goal.noun in bonus.nothing:
+            if goal.noun in self._nothing:
                 raise ValueError(
-                    f"bonus: got {goal.noun!r} both in `nothing` and as the noun of the goal "
-                    f"{goal.text!r}, expected other words. Remove it from `nothing`."
+                    f"{key}: got {goal.noun!r} both in `nothing` and as the noun of the goal "
+                    f"{goal.text!r}, expected other words. Write another noun, or change "
+                    "bonus.nothing."
                 )
+
+    @property
+    def _nothing(self) -> tuple[str, ...]:
+        return NOTHING if self.bonus is None else self.bonus.nothing
 
     @cached_property
     def training_goals(self) -> GoalSet:
@@ -285,8 +302,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         drawn = self._draw((*self.goals, *self.evaluation_goals))
         return GoalSet(training.goals + drawn.goals[len(training) :])
 
-    def prompt_of(self, text: str) -> str:
-        """Return what CLIP reads for a goal: one of ``goal_set``, or any that a template fits.
+    def goal_of(self, text: str) -> Goal:
+        """Return the goal of a text: one of ``goal_set``, or any that a template fits.
 
         Raises:
             GoalError: no template fits the text.
@@ -297,12 +314,12 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             ...     goals=["lift the red {ball|box}"],
             ...     templates=[{"goal": "lift {}", "prompt": "the agent is carrying {}"}],
             ... )
-            >>> config.prompt_of("lift the blue key")
+            >>> config.goal_of("lift the blue key").prompt
             'the agent is carrying the blue key'
         """
         if text in self.goal_set.texts:
-            return self.goal_set[self.goal_set.index(text)].prompt
-        return GoalSet.from_texts([text], templates=self._templates)[0].prompt
+            return self.goal_set[self.goal_set.index(text)]
+        return GoalSet.from_texts([text], templates=self._templates)[0]
 
     @property
     def _templates(self) -> list[Template]:
@@ -344,17 +361,44 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The goals, the head and, with a bonus, the readout with which frames are scored.
+        """The goals, the head, and the readouts of a bonus and a map.
 
         Example:
             >>> VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine").scorer.head
             Cosine()
         """
-        scorer = Scorer(self.goal_set, self.head_in_force)
-        if self.bonus is None:
-            return scorer
-        readout = self.bonus.readout(self.goal_set, len(self.training_goals))
-        return dataclasses.replace(scorer, readouts=(readout,))
+        readouts: list[Readout] = []
+        if self.bonus is not None:
+            readouts.append(self.bonus.readout(self.goal_set, len(self.training_goals)))
+        if self.map_readout is not None:
+            readouts.append(self.map_readout)
+        return Scorer(self.goal_set, self.head_in_force, readouts=tuple(readouts))
+
+    @cached_property
+    def map_readout(self) -> GoalMap | None:
+        """The readout of the policy's map; None without ``goal_map``.
+
+        Raises:
+            CheckpointError, RewardError: see :func:`.patch_grid`.
+        """
+        if not self.goal_map:
+            return None
+        words = compared_words(self.goal_set, len(self.training_goals), self._nothing)
+        return GoalMap(*words, self.map_size)
+
+    @cached_property
+    def map_size(self) -> tuple[int, int]:
+        """The numbers of patches down and across, of the map if there is one.
+
+        Raises:
+            CheckpointError, RewardError: see :func:`.patch_grid`.
+        """
+        if not isinstance(self.goal_map, bool):
+            return self.goal_map
+        # Imported here, since settings are checked without torch.
+        from rllib_vlm_reward.reward_model.encoder import patch_grid
+
+        return patch_grid(self.encoder)
 
     def for_agent(self, agent: str | int | None) -> "VLMRewardConfig | None":
         """Return the reward of one agent of a multi-agent env; None if it keeps the env's reward.
@@ -421,8 +465,10 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         """
         settings = _reward_settings(self)
         settings |= {key: [*map(_of_rewards, settings[key])] for key in _GOAL_KEYS}
-        if self.bonus is None:  # as in checkpoints from before there was one
-            del settings["bonus"]
+        settings["goal_map"] = bool(self.goal_map)  # its size is the encoder's
+        for key in ("bonus", "goal_map"):
+            if not getattr(self, key):  # as in checkpoints from before there were any
+                del settings[key]
         settings |= {"head": head_summary(self.head_in_force), "threshold": self.threshold_in_force}
         agents = {
             str(agent): config and config.reward_settings

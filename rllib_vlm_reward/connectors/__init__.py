@@ -2,7 +2,7 @@
 
     env.step ─ VLMReward: frames ─▶ pool ─▶ scores ─▶ rewards, at once or when the fragment ends
              ─ GoalWeights: which goals the envs draw
-             ─ GoalEmbedding: the goal's embedding in the observation
+             ─ GoalEmbedding: the goal's embedding in the observation, and where the goal is
              ─ StackedFrames: the last frames in place of one
 
 The reward:
@@ -20,7 +20,9 @@ The reward:
 What the policy sees, and the goals:
 
 * :mod:`stacked_frames`: the connector piece that stacks the last frames for the policy;
-* :mod:`goal_embedding`: the connector piece that adds the goal's embedding to the observation;
+* :mod:`goal_embedding`: the connector piece that adds the goal's embedding to the observation, and
+  the map of where the goal is;
+* :mod:`map_reader`: reads such a map outside of training;
 * :mod:`goal_weights`: the connector piece that sends a curriculum's weights to the envs;
 * :mod:`drawn_goal`: the env wrapper that draws the goal of an episode;
 * :mod:`curriculum_progress`: updates the curriculum from the outcomes of an iteration.

@@ -9,7 +9,9 @@ __all__ = [
     "ENV_RETURN",
     "ENV_REWARD",
     "FIRES",
+    "FRAMES",
     "GOAL_INDEX",
+    "GOAL_MAPS",
     "GOAL_TEXT",
     "REWARD_KEYS",
     "SHOWN_GOAL",
@@ -31,3 +33,7 @@ REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL)
 
 # A key of the info of each step: the env's own reward.
 ENV_REWARD = "env_reward"
+
+# Keys of RLlib's shared_data, by which the pieces of a pipeline pass on what belongs to a call.
+GOAL_MAPS = "goal_maps"  # by id of the episode: where its goal is in the newest frame
+FRAMES = "frames"  # by id of the episode: the newest frame, for a policy outside of training

@@ -1,4 +1,4 @@
-"""Adds the goal to the policy's observation: CLIP's embedding of the goal's prompt."""
+"""Adds the goal to the policy's observation: the prompt's embedding, and where its thing is."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,17 @@ from ray.rllib.connectors.env_to_module.observation_preprocessor import (
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import goal_text
-from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, GOAL_TEXT, SHOWN_GOAL
-from rllib_vlm_reward.errors import CheckpointError, GoalError, PoolError
+from rllib_vlm_reward.connectors.collector import frame_source, goal_text
+from rllib_vlm_reward.connectors.custom_data import (
+    FRAMES,
+    GOAL_INDEX,
+    GOAL_MAPS,
+    GOAL_TEXT,
+    SHOWN_GOAL,
+)
+from rllib_vlm_reward.connectors.map_reader import MapReader
+from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, PoolError
+from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder, checked, load_encoder
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -29,19 +37,20 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     requests it from the pool once for each goal. Put the piece after
     :class:`~rllib_vlm_reward.connectors.reward.VLMReward`, which finds the goal of an episode.
 
+    With ``goal_map`` there is also ``map``, float32 ``[h, w, 1]``: the probability of the goal's
+    noun in each patch of the frame. In an env runner, it comes with the answer that pays the frame.
+
     A checkpoint contains the embeddings of all goals. A pipeline that was restored to use a trained
     policy (``EnvToModulePipeline.from_checkpoint``) has no pool. There the piece reads the goal
     from ``episode.custom_data["goal_text"]``, or from the place that ``goal_source`` names, such as
     ``infos=[{"goal": TEXT}]`` of the episode. A policy with a single goal needs neither. If the
-    goal is not in the checkpoint, the piece loads the CLIP in this process to embed it.
+    goal is not in the checkpoint, the piece loads the CLIP in this process to embed it. With
+    ``goal_map`` it always loads the CLIP, and reads the frame from ``shared_data["frames"]``, by
+    the episode's id, or else from the place that ``frames.source`` names.
 
     Args:
         config: the reward of the run.
         embed_dim: D, the encoder's embedding size.
-
-    Attributes:
-        shuffle: whether to show the policy another goal, drawn at random once for each episode.
-            This gives the goal-blind baseline.
     """
 
     def __init__(
@@ -54,13 +63,13 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         # Set before super(), which calls recompute_output_observation_space.
         self.config = config
         self.embed_dim = embed_dim
-        self.shuffle = False
-        self._rng = np.random.default_rng(config.negatives_seed)
         self._embeddings: dict[str, npt.NDArray[np.float32]] = {}  # by prompt
         self._prompts: dict[str, str] = {}  # by the text of a goal
         self._pool_name: str | None = None
         self._fingerprint: str | None = None
         self._encoder: Encoder | None = None
+        self._reader: MapReader | None = None
+        self._shared: Mapping[str, Any] = {}  # RLlib's shared_data of the present call
         super().__init__(input_observation_space, input_action_space)
 
     def attach(self, pool_name: str, *, encoder: str | None = None) -> None:
@@ -85,17 +94,43 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         input_observation_space: gym.Space[Any],
         input_action_space: gym.Space[Any],
     ) -> gym.Space[Any]:
-        """Return ``Dict(observation=<input>, goal=Box(-1, 1, [D], float32))``."""
+        """Return ``Dict(observation=<input>, goal=Box(-1, 1, [D]))``, and ``map=Box(0, 1)``."""
         goal = gym.spaces.Box(-1.0, 1.0, (self.embed_dim,), np.float32)
-        return gym.spaces.Dict({"observation": input_observation_space, "goal": goal})
+        spaces = {"observation": input_observation_space, "goal": goal}
+        if self.config.goal_map:
+            spaces["map"] = gym.spaces.Box(0.0, 1.0, (*self.config.map_size, 1), np.float32)
+        return gym.spaces.Dict(spaces)
+
+    def __call__(self, *, shared_data: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Replace the newest observation of each episode (RLlib's hook)."""
+        self._shared = shared_data or {}
+        return super().__call__(shared_data=shared_data, **kwargs)
 
     def preprocess(self, observation: Any, episode: SingleAgentEpisode) -> dict[str, Any]:
-        """Return the observation together with the embedding of the episode's goal."""
+        """Return the observation together with the embedding and the map of the episode's goal."""
         if self._pool_name is None:
-            goal = self.embed(self._goal_outside_training(observation, episode))
-        else:
-            goal = self._embedding(self.config.goal_set[self._shown(episode)].prompt)
-        return {"observation": observation, "goal": goal}
+            return self._preprocess_outside_training(observation, episode)
+        data = episode.custom_data
+        index = data.get(SHOWN_GOAL, data[GOAL_INDEX])
+        shown = {
+            "observation": observation,
+            "goal": self._embedding(self.config.goal_set[index].prompt),
+        }
+        if self.config.goal_map:
+            shown["map"] = self._shared[GOAL_MAPS][episode.id_]
+        return shown
+
+    def _preprocess_outside_training(
+        self, observation: Any, episode: SingleAgentEpisode
+    ) -> dict[str, Any]:
+        text = self._goal_outside_training(observation, episode)
+        shown = {"observation": observation, "goal": self.embed(text)}
+        if self.config.goal_map:
+            frame = self._shared.get(FRAMES, {}).get(episode.id_)
+            if frame is None:
+                frame = self._find_frame(observation, episode)
+            shown["map"] = self.read_map(frame, text)
+        return shown
 
     def embed(self, text: str) -> npt.NDArray[np.float32]:
         """Return the embedding of a goal's prompt, float32 ``[D]``; the goal may be a new one.
@@ -106,8 +141,30 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
                 cannot be loaded, or has other weights than in training.
         """
         if text not in self._prompts:
-            self._prompts[text] = self.config.prompt_of(text)
+            self._prompts[text] = self.config.goal_of(text).prompt
         return self._embedding(self._prompts[text])
+
+    def read_map(self, frame: Frames, text: str) -> npt.NDArray[np.float32]:
+        """Return the map of a goal in a frame, read by the CLIP in this process.
+
+        Args:
+            frame: uint8 ``[H, W, 3]``, as ``frames.source`` gives it.
+            text: text of the goal, which may be a new one.
+
+        Returns:
+            float32 ``[h, w, 1]``.
+
+        Raises:
+            GoalError: see :meth:`embed`; or the goal has no noun.
+            FrameError: the frame is not such an array.
+            CheckpointError: the CLIP cannot be loaded, or has other weights than in training.
+        """
+        if self._reader is None:
+            encoder = self._load_encoder(
+                "goal_map: the policy sees a map, and the CLIP that would make it"
+            )
+            self._reader = MapReader(self.config, encoder)
+        return self._reader(frame, text)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the fingerprint of the goals.
@@ -141,19 +198,6 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         """Return the first state, since all env runners have the same one."""
         return states[0]
 
-    def _shown(self, episode: SingleAgentEpisode) -> int:
-        index: int = episode.custom_data[GOAL_INDEX]
-        if not self.shuffle:
-            return index
-        if SHOWN_GOAL not in episode.custom_data:
-            goals = self.config.goal_set.goals
-            # Paraphrases of a goal may have the same prompt, and so the same embedding.
-            others = [i for i, goal in enumerate(goals) if goal.prompt != goals[index].prompt]
-            drawn = int(self._rng.choice(others)) if others else index
-            episode.custom_data[SHOWN_GOAL] = drawn
-        shown: int = episode.custom_data[SHOWN_GOAL]
-        return shown
-
     def _goal_outside_training(self, observation: Any, episode: SingleAgentEpisode) -> str:
         """Return the text of the episode's goal if there is no pool and no reward."""
         if GOAL_TEXT not in episode.custom_data:
@@ -178,6 +222,19 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
                 f"{self.config.goal_set.excerpt}."
             ) from error
 
+    def _find_frame(self, observation: Any, episode: SingleAgentEpisode) -> Frames:
+        source = self.config.frames.source
+        infos: Any = episode.get_infos(-1) if len(episode.infos) else None
+        try:
+            (frame,) = frame_source(source)(None, [observation], [infos or {}])
+        except FrameError as error:
+            raise FrameError(
+                "goal_map: this policy sees a map of the frame, and there is none to make it from "
+                f"({error}) Pass the frame: Agent.act(observation, goal, frame=frame), or in "
+                "RLlib's own way shared_data={'frames': {episode.id_: frame}}."
+            ) from error
+        return frame
+
     def _embedding(self, prompt: str) -> npt.NDArray[np.float32]:
         if prompt not in self._embeddings:
             if self._pool_name is None:
@@ -189,35 +246,39 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def _encode(self, prompt: str) -> npt.NDArray[np.float32]:
         """Embed a prompt with the CLIP in this process."""
-        if self._encoder is None:
-            self._encoder = self._load_encoder(prompt)
+        encoder = self._load_encoder(
+            f"goal with the prompt {prompt!r}: its embedding is not in the checkpoint, and the "
+            "CLIP that would make it"
+        )
         # Warns of a text that the CLIP was never taught.
         goals = GoalSet.from_texts([prompt], num_negatives=0)
         check_encoder(self.config.encoder, goals=[goals])
-        self._encoder.check_texts([prompt])
-        embeddings = checked(self._encoder, "encode_texts", 1, [prompt])
+        encoder.check_texts([prompt])
+        embeddings = checked(encoder, "encode_texts", 1, [prompt])
         encoded: npt.NDArray[np.float32] = embeddings[0].detach().cpu().numpy()
         return encoded
 
-    def _load_encoder(self, prompt: str) -> Encoder:
-        name = self.config.encoder
-        known = (
-            f"The checkpoint has the embeddings of {len(self._embeddings)} other prompts, which "
-            "need no CLIP."
-        )
+    def _load_encoder(self, need: str) -> Encoder:
+        """Return the CLIP of the training; ``need`` says for what, in errors."""
+        if self._encoder is not None:
+            return self._encoder
+        name, remedy = self.config.encoder, "Restore the CLIP of the training."
+        if not self.config.goal_map:
+            number = len(self._embeddings)
+            remedy += (
+                f" The checkpoint has the embeddings of {number} other prompts, which need no CLIP."
+            )
         try:
             encoder = load_encoder(name)  # whatever the precision, texts are encoded in fp32
         except CheckpointError as error:
-            raise CheckpointError(
-                f"goal with the prompt {prompt!r}: its embedding is not in the checkpoint, and the "
-                f"CLIP that would make it cannot be loaded: {error} {known}"
-            ) from error
+            raise CheckpointError(f"{need} cannot be loaded: {error} {remedy}") from error
         if self._fingerprint not in (None, encoder.fingerprint):
             raise CheckpointError(
-                f"encoder {name!r}: its weights are {encoder.fingerprint[:12]}, but the policy was "
-                f"trained with {self._fingerprint[:12]}, so the embedding of {prompt!r} would be "
-                f"wrong. Restore the CLIP of the training. {known}"
+                f"{need} is another one: encoder {name!r}, its weights are "
+                f"{encoder.fingerprint[:12]}, but the policy was trained with "
+                f"{self._fingerprint[:12]}, so its input would be wrong. {remedy}"
             )
+        self._encoder = encoder
         return encoder
 
     def _embed_by_pool(self, prompts: list[str]) -> npt.NDArray[np.float32]:

@@ -1,6 +1,9 @@
 """Checks before training that the envs of an env runner give frames and goals."""
 
+import contextlib
 import traceback
+from collections import UserDict
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -50,6 +53,8 @@ def preflight(
             _check_goals(env_runner.env, config)
         warning = _check_step(env_runner.env, config, evaluates)
         _check_policy(env_runner)
+        if config.goal_map:
+            _check_map_is_read(env_runner)
         return warning
     except (FrameError, GoalError, RewardError) as error:
         return error
@@ -159,6 +164,47 @@ def _check_policy(env_runner: EnvRunner) -> None:
             "which takes uint8 frames; or give an RLModule of your own; or let the env return "
             "float32."
         ) from error
+
+
+class _Noted(UserDict[str, torch.Tensor]):
+    """A Dict observation that notes which of its entries a module reads."""
+
+    def __init__(self, parts: dict[str, torch.Tensor]) -> None:
+        self.read: set[str] = set()
+        super().__init__(parts)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self.read.update(self.data)  # whoever iterates may read all
+        return super().__iter__()
+
+
+def _check_map_is_read(env_runner: EnvRunner) -> None:
+    """Refuse a module that reads observation or goal, but not the map."""
+    module: Any = env_runner.module
+    space = getattr(module, "observation_space", None)
+    if not isinstance(space, gym.spaces.Dict) or "map" not in space.spaces:
+        return  # a connector of the user made another observation of the Dict
+    steps = (1, 1) if module.is_stateful() else (1,)
+    device = next(module.parameters(), torch.zeros(0)).device
+    shapes = {name: part.shape or () for name, part in space.spaces.items()}
+    seen = _Noted(
+        {name: torch.zeros((*steps, *shape), device=device) for name, shape in shapes.items()}
+    )
+    # A module that fails here fails when sampling begins, where RLlib says more.
+    with contextlib.suppress(Exception), torch.no_grad():
+        before = module.get_initial_state()
+        state = {name: torch.as_tensor(part)[None].to(device) for name, part in before.items()}
+        module.forward_inference({Columns.OBS: seen, Columns.STATE_IN: state})
+    if seen.read and "map" not in seen.read:
+        raise RewardError(
+            f"goal_map: the module {type(module).__name__} reads {sorted(seen.read)} of the "
+            "observation, but not 'map'. Let it read observation['map'], use "
+            "rllib_vlm_reward.policies.GoalConditionedModule, or set goal_map: false."
+        )
 
 
 def _check_agents(

@@ -13,6 +13,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import RenderedOnce
+from rllib_vlm_reward.connectors.custom_data import GOAL_MAPS
 from rllib_vlm_reward.connectors.early_end import end_early
 from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
 from rllib_vlm_reward.connectors.failure import Failure
@@ -43,10 +44,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     each vector step the piece sends one request to the pool; with different rewards for different
     agents, one for each reward.
 
-    In synchronous mode the piece waits for the scores in each step, so that an early end can use
-    them. In deferred mode it waits in :meth:`flush`, when the fragment ends and before the fragment
-    leaves the env runner; until then a step has the provisional reward
-    ``env_reward_weight * env_reward``.
+    In synchronous mode the piece waits for the scores in each step, so that an early end and the
+    policy's map can use them; it passes the maps on in RLlib's ``shared_data``. In deferred mode it
+    waits in :meth:`flush`, when the fragment ends and before the fragment leaves the env runner;
+    until then a step has the provisional reward ``env_reward_weight * env_reward``.
 
     In a multi-agent env, an agent's reward scores the next observation of that agent after its
     action, even if the observation comes several steps later.
@@ -151,6 +152,11 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         for stream in self._streams.values():
             stream.recorder = recorder
 
+    def show_wrong_goals(self, wrong: bool) -> None:
+        """Show the policy another goal than the reward's, in new episodes; False ends this."""
+        for stream in self._streams.values():
+            stream.shows_wrong_goals = wrong
+
     def show_highlights(self) -> None:
         """Log the highest-scored frames of each fragment, from now on."""
         for stream in self._streams.values():
@@ -194,6 +200,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 if self.config.early_end:
                     assert self.env is not None
                     end_early(self.env, rows, agent_episodes, fired)
+        if shared_data is not None:
+            shared_data[GOAL_MAPS] = self._streams[None].maps
         self._drop_frames(episodes)
         return batch
 

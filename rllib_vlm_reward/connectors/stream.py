@@ -17,7 +17,7 @@ from rllib_vlm_reward.connectors.collector import (
     episode_goal,
     frame_source,
 )
-from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX
+from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, SHOWN_GOAL
 from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outcomes_of
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.ledger import Ledger
@@ -30,6 +30,7 @@ from rllib_vlm_reward.monitoring.highlights import Highlights
 from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_statistics
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
+from rllib_vlm_reward.reward_model.readouts import GoalMap
 from rllib_vlm_reward.reward_model.scorer import pay
 from rllib_vlm_reward.serving import PendingScores, RewardPool
 
@@ -59,10 +60,14 @@ class RewardStream:
         runner: the index of the env runner, to name it in alarms.
         recorder: stores the scored frames in full size; None to store none.
         error: why the scores cannot be right; None while they may be.
-        scorer: the goals, the head and, with a bonus, its readout.
+        scorer: the goals, the head and the readouts.
         source: the frame source.
         normalizer: scales the VLM rewards; None without ``normalize_rewards``.
         bonus: computes what is paid beside them; None if nothing is.
+        maps: for the policy, the map of the newest frame of each episode, float32 ``[h, w, 1]``, by
+            the episode's id; empty without ``goal_map``.
+        shows_wrong_goals: whether the policy is shown another goal, drawn at random once for each
+            new episode. This gives the goal-blind baseline.
     """
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
@@ -74,6 +79,11 @@ class RewardStream:
         self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self.bonus = Bonus(config.bonus) if config.bonus is not None else None
+        self.maps: dict[str, npt.NDArray[np.float32]] = {}
+        self.shows_wrong_goals = False
+        self._rng = np.random.default_rng(config.negatives_seed)  # for the wrong goals
+        self._map_columns = self.scorer.columns_of(GoalMap.kind) if config.goal_map else None
+        self._reads_resets = bool(config.goal_map or (self.bonus and self.bonus.reads_resets))
         self._texts = self.scorer.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
@@ -125,8 +135,16 @@ class RewardStream:
             episode.get_infos(-1),
             evaluation=self._evaluates,
         )
+        if self.shows_wrong_goals:
+            episode.custom_data[SHOWN_GOAL] = self._wrong_goal(episode.custom_data[GOAL_INDEX])
         self._custom_data[episode.id_] = dict(episode.custom_data)
-        return self.bonus is not None and self.bonus.reads_resets
+        return self._reads_resets
+
+    def _wrong_goal(self, index: int) -> int:
+        goals = self.config.goal_set.goals
+        # Paraphrases of a goal may have the same prompt, and so the same embedding.
+        others = [i for i, goal in enumerate(goals) if goal.prompt != goals[index].prompt]
+        return int(self._rng.choice(others)) if others else index
 
     def has_stepped(self, episode: SingleAgentEpisode) -> bool:
         """Return whether an episode has a new step; a reset is not a step."""
@@ -241,6 +259,10 @@ class RewardStream:
             all_frames = [*frames, *first_frames]
             new_goals = [episode.custom_data[GOAL_INDEX] for episode in new_episodes]
             goals = np.concatenate([goals, np.array(new_goals, np.int64)])
+        if self._map_columns is not None and self.shows_wrong_goals:
+            all_frames = [*all_frames, *all_frames]  # once more, for the map of the goal shown
+            shown = [each.custom_data[SHOWN_GOAL] for each in (*episodes, *new_episodes)]
+            goals = np.concatenate([goals, np.array(shown, np.int64)])
         pending = pool.submit(all_frames, goals, self.scorer, checked=True)
         copies = self._copy(frames)
         if copies is not None:
@@ -289,12 +311,18 @@ class RewardStream:
         read = []  # the readout's number for each step; all are scored if there is a bonus
         for steps, pending, begun in requests:
             if pending is not None:
-                scores = pending.result()
+                answers = pending.result()
+                scores = answers[: len(steps), 0] if self.scorer.readouts else answers
                 if self.bonus is not None:
-                    numbers = scores[:, self.scorer.names.index(self.bonus.kind)]
-                    scores = scores[: len(steps), 0]
-                    read.append(numbers[: len(steps)])
-                    self.bonus.begin(begun, numbers[len(steps) :])
+                    first = len(steps)
+                    numbers = answers[:, self.scorer.columns_of(self.bonus.kind)][:, 0]
+                    read.append(numbers[:first])
+                    self.bonus.begin(begun, numbers[first : first + len(begun)])
+                if self._map_columns is not None:
+                    ids = [*(episode.id_ for episode in steps.episodes), *begun]
+                    maps = answers[-len(ids) :, self._map_columns]
+                    sized = maps.reshape(len(ids), *self.config.map_size, 1)
+                    self.maps = dict(zip(ids, sized, strict=True))
                 if len(scores):
                     self.error = self._constancy.see_scores(scores) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)

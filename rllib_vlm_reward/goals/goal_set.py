@@ -41,7 +41,8 @@ class Goal:
         baseline: description of the state before success, for the goal-baseline head (vlmrm).
         family: name of the group of goals to which it belongs in a curriculum; changes no reward.
         difficulty: a finite number, larger is harder; None if unknown. It changes no reward.
-        noun: the thing that it is about, for a bonus that looks for it; None if it has none.
+        noun: the thing that it is about, for a bonus or a map that looks for it; None if it has
+            none.
 
     Raises:
         GoalError: a text is empty or has half of a character, the goal or its prompt is among its

@@ -23,8 +23,8 @@ class Template:
         symmetric: whether the order of the blanks has no meaning ("a is next to b"). Then the
             prompt has them sorted, so that "b is next to a" is not a negative.
         family: name of the family of these goals; None takes ``goal``. It changes no reward.
-        noun: the thing that the goal is about, for a bonus that looks for it, with at most as many
-            ``{}``, filled in the same order: "a {}" for the goal "pick up the {}".
+        noun: the thing that the goal is about, for a bonus or a map that looks for it, with at most
+            as many ``{}``, filled in the same order: "a {}" for the goal "pick up the {}".
 
     Raises:
         GoalError: goal and prompt have different numbers of blanks or a blank with a name, ``noun``

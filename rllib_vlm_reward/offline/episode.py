@@ -114,17 +114,28 @@ class RecordedEpisode:
             if index == self._first or key in info:
                 info[key] = text
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether the policy saw a map of its goal beside each observation."""
+        data = self._observations["data"]
+        return "map" in _beside(data if self._observations["finalized"] else data[0])
+
     def show_goal(self, embedding: npt.NDArray[np.float32]) -> None:
         """Add the goal's embedding, float32 ``[D]``, to each observation, as happens online.
 
-        See :class:`~rllib_vlm_reward.connectors.GoalEmbedding`.
+        A map of the goal stays as the policy saw it. See
+        :class:`~rllib_vlm_reward.connectors.GoalEmbedding`.
         """
         data, space = self._observations["data"], self._observations["space"]
+
+        def shown(observation: Any, goal: Any) -> dict[str, Any]:
+            inner = {"observation": _without_goal(observation)}
+            return {**_beside(observation), **inner, "goal": goal}
+
         if self._observations["finalized"]:
-            goals = np.tile(embedding, (len(self._rewards) + 1, 1))
-            new_data: Any = {"observation": _without_goal(data), "goal": goals}
+            new_data: Any = shown(data, np.tile(embedding, (len(self._rewards) + 1, 1)))
         else:
-            new_data = [{"observation": _without_goal(each), "goal": embedding} for each in data]
+            new_data = [shown(each, embedding) for each in data]
         self._observations["data"] = new_data
         if space is not None:
             self._observations["space"] = _beside_goal(space, len(embedding))
@@ -272,16 +283,29 @@ def _at(data: Any, step: int) -> Any:
     return data[step]
 
 
+def _beside(observation: Any) -> Mapping[str, Any]:
+    """Return the Dict that GoalEmbedding has made of an env's observation; {} if it is the env's.
+
+    Example:
+        >>> sorted(_beside({"observation": 1, "goal": 2, "map": 3}))
+        ['goal', 'map', 'observation']
+        >>> _beside({"observation": 1, "camera": 2})
+        {}
+    """
+    if isinstance(observation, Mapping) and set(observation) - {"map"} == {"observation", "goal"}:
+        return observation
+    return {}
+
+
 def _without_goal(observation: Any) -> Any:
-    """Return the env's observation, without a goal that GoalEmbedding has added."""
-    has_goal = isinstance(observation, Mapping) and set(observation) == {"observation", "goal"}
-    return observation["observation"] if has_goal else observation
+    """Return the env's observation, without what GoalEmbedding has added."""
+    return _beside(observation).get("observation", observation)
 
 
 def _beside_goal(space: dict[str, Any], dim: int) -> dict[str, Any]:
-    inner = gym_space_from_dict(space)
-    if isinstance(inner, gym.spaces.Dict) and set(inner.spaces) == {"observation", "goal"}:
-        inner = inner["observation"]
-    goal = gym.spaces.Box(-1.0, 1.0, (dim,), np.float32)
-    both: dict[str, Any] = gym_space_to_dict(gym.spaces.Dict(observation=inner, goal=goal))
+    given = gym_space_from_dict(space)
+    spaces = dict(_beside(given))
+    spaces["observation"] = spaces.get("observation", given)
+    spaces["goal"] = gym.spaces.Box(-1.0, 1.0, (dim,), np.float32)
+    both: dict[str, Any] = gym_space_to_dict(gym.spaces.Dict(spaces))
     return both

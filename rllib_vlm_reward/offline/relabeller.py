@@ -77,7 +77,8 @@ class Relabeller:
         self._config, self._goal, self._encoder = config, goal, encoder
         self._checked: str | None = None
         self._recording, self._output = Path(recording), Path(output)
-        self._scorer = config.scorer
+        # A map of a recorded observation stays, so no readout is needed.
+        self._scorer = dataclasses.replace(config.scorer, readouts=())
         self._shared: ray.ObjectRef | None = None
         self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
@@ -157,6 +158,7 @@ class Relabeller:
     def _open(self, file: UnitFile, place: str, row: bytes) -> _Read:
         try:
             episode = RecordedEpisode(row)
+            self._check_maps(episode)
             goal = (
                 episode.goal(self._config)
                 if self._goal is None
@@ -166,6 +168,19 @@ class Relabeller:
         except (FrameError, GoalError, RewardError) as error:
             raise type(error)(f"{place}: {error}") from error
         return _Read(file, place, episode, goal, frames)
+
+    def _check_maps(self, episode: RecordedEpisode) -> None:
+        if episode.has_maps and self._goal is not None:
+            raise RewardError(
+                f"goal: got {self._goal!r}, but the recorded observations have maps of the goal "
+                "that the policy had. Leave --goal out, or use the recording of a policy without "
+                "a map."
+            )
+        if self._config.goal_map and not episode.has_maps:
+            raise RewardError(
+                "goal_map: the recorded observations have no map, since the policy saw none. Set "
+                "goal_map: false, or record a policy with goal_map."
+            )
 
     def _finish(self, waiting: list[_Read | _End]) -> list[Report]:
         """Score and write the waiting episodes; return the reports of the complete units."""

@@ -1,4 +1,4 @@
-"""The encoder of frame and goal: FiLM with CLIP's text embedding."""
+"""The encoder of frame, goal and map: FiLM with CLIP's text embedding."""
 
 import math
 import numbers
@@ -11,6 +11,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from rllib_vlm_reward.errors import GoalError
 
@@ -24,14 +25,15 @@ class FilmEncoder(nn.Module):
 
     The encoder computes features for each patch of the frame. The goal then scales and shifts these
     features (FiLM, Perez et al., arXiv 1709.07871). So the network can answer "does this patch show
-    the goal's object?" with one product. The class has the interface of RLlib's encoders: it takes
-    a batch and returns ``{"encoder_out": float32 [..., hidden]}``. The leading dimensions are those
+    the goal's object?" with one product. A map of where the goal is becomes one more channel of the
+    frame, enlarged to the frame's size. The class has the interface of RLlib's encoders: it takes a
+    batch and returns ``{"encoder_out": float32 [..., hidden]}``. The leading dimensions are those
     of the batch: ``[B]``, or ``[B, T]`` for a policy with memory.
 
     Args:
         space: ``Dict(observation=uint8 [H, W, C], goal=float32 [D])``, as
             :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. C is 3, or 3 k with k
-            stacked frames.
+            stacked frames. With ``goal_map`` there is also ``map=float32 [h, w, 1]``.
         model_config: ``patch_size`` (default 8; must divide H and W), ``channels`` (32), ``hidden``
             (128). A list of patch sizes, such as ``[4, 2]``, reads a patch of 8 pixels as 2 × 2
             parts of 4 pixels, with a layer for each.
@@ -57,13 +59,14 @@ class FilmEncoder(nn.Module):
         self, space: gym.Space[Any], model_config: Mapping[str, Any], *, action_dim: int = 0
     ) -> None:
         super().__init__()
-        frame, goal = _parts(space)
+        frame, goal, maps = _parts(space)
         size = model_config.get("patch_size", 8)
         sizes = [int(size)] if isinstance(size, numbers.Integral) else [*map(int, size)]
         patch = math.prod(sizes)
         channels = model_config.get("channels", 32)
         hidden = model_config.get("hidden", HIDDEN)
         height, width, depth = frame.shape
+        depth += maps
         if not sizes or height % patch or width % patch:
             raise ValueError(
                 f"patch_size: got {size}, expected a divisor of the frame's {height} × {width} "
@@ -90,7 +93,7 @@ class FilmEncoder(nn.Module):
         """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
         goal = _goal(batch[Columns.OBS])
         flat = goal.flatten(0, -2)
-        parts = [self._patch_features(_image(batch[Columns.OBS]), flat).flatten(1), flat]
+        parts = [self._patch_features(_pixels(batch[Columns.OBS]), flat).flatten(1), flat]
         if self.action_dim:
             parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
         features = self.trunk(torch.cat(parts, dim=1)).unflatten(0, goal.shape[:-1])
@@ -103,10 +106,19 @@ class FilmEncoder(nn.Module):
         return torch.relu(self.mix(torch.relu(patches * (1 + scale) + shift)))
 
 
-def _image(observation: Mapping[str, Tensor]) -> Tensor:
-    """Return the image, float32 ``[N, C, H, W]`` in [-1, 1]."""
-    image = observation["observation"].flatten(0, -4).permute(0, 3, 1, 2)
-    return torch.div(image, 127.5).sub_(1.0)  # one array less than with an operator each
+def _pixels(observation: Mapping[str, Tensor]) -> Tensor:
+    """Return the image in [-1, 1], and the map in [0, 1] behind it: float32 ``[N, C, H, W]``."""
+    image = torch.div(_channels_first(observation["observation"]), 127.5)
+    image.sub_(1.0)  # one array less than with an operator each
+    if "map" not in observation:
+        return image
+    enlarged = interpolate(_channels_first(observation["map"]).float(), size=image.shape[2:])
+    return torch.cat([image, enlarged], dim=1)
+
+
+def _channels_first(frames: Tensor) -> Tensor:
+    """Return ``[..., H, W, C]`` as ``[N, C, H, W]``."""
+    return frames.flatten(0, -4).permute(0, 3, 1, 2)
 
 
 def _goal(observation: Mapping[str, Tensor]) -> Tensor:
@@ -120,11 +132,14 @@ def _goal(observation: Mapping[str, Tensor]) -> Tensor:
     return scaled
 
 
-def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
-    if not isinstance(space, gym.spaces.Dict) or set(space) != {"observation", "goal"}:
+def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box, int]:
+    """Return the spaces of frame and goal, and the number of maps, 0 or 1."""
+    needed = {"observation", "goal"}
+    if not isinstance(space, gym.spaces.Dict) or set(space) - {"map"} != needed:
         raise GoalError(
             f"goal-conditioned module: got the observation space {space}, expected a Dict of "
-            "'observation' and 'goal'. Set goal_embedding: true under vlm_reward."
+            "'observation' and 'goal', and of 'map' with goal_map. Set goal_embedding: true under "
+            "vlm_reward."
         )
     frame, goal = space["observation"], space["goal"]
     if not isinstance(frame, gym.spaces.Box) or len(frame.shape) != 3 or frame.dtype != np.uint8:
@@ -133,4 +148,4 @@ def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box]:
             "the policy frames, or write your own RLModule."
         )
     assert isinstance(goal, gym.spaces.Box)
-    return frame, goal
+    return frame, goal, len(space) - len(needed)

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core import (
@@ -22,11 +23,12 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.custom_data import GOAL_TEXT
+from rllib_vlm_reward.connectors.custom_data import FRAMES, GOAL_TEXT
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.pipeline import find_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, GoalError
+from rllib_vlm_reward.frames import Frames
 
 __all__ = ["Agent"]
 
@@ -44,7 +46,8 @@ class Agent:
     several episodes at once, load several agents.
 
     A policy that was trained with ``goal_embedding: true`` needs a goal, as a text for
-    :meth:`act`. A goal that was not in the training is embedded by the CLIP in this process.
+    :meth:`act`. A goal that was not in the training is embedded by the CLIP in this process. With
+    ``goal_map: true``, the CLIP in this process makes the map of each frame.
 
     Args:
         env_to_module: RLlib's pipeline from episodes to the RLModule's input.
@@ -127,6 +130,28 @@ class Agent:
         """Whether the policy has an input for the goal that :meth:`act` takes."""
         return self._embedding is not None
 
+    @property
+    def sees_map(self) -> bool:
+        """Whether the policy sees a map of where the goal is."""
+        return self._embedding is not None and bool(self._embedding.config.goal_map)
+
+    def read_map(self, frame: Frames, goal: str) -> npt.NDArray[np.float32]:
+        """Return the map of a goal in a frame, float32 ``[h, w, 1]``, as the policy sees it.
+
+        Args:
+            frame: uint8 ``[H, W, 3]``, as the run's ``frames.source`` gives it.
+            goal: text of the goal.
+
+        Raises:
+            GoalError: the policy was trained without ``goal_map``; or see :meth:`act`.
+            CheckpointError, FrameError: see :meth:`act`.
+        """
+        if self._embedding is None or not self.sees_map:
+            raise GoalError(
+                "read_map: this policy sees no map. Train one with vlm_reward: {goal_map: true}."
+            )
+        return self._embedding.read_map(frame, goal)
+
     def reset(self) -> None:
         """Begin an episode: the policy forgets its observations and its goal.
 
@@ -138,7 +163,14 @@ class Agent:
         )
         self._last: tuple[Any, dict[str, Any]] | None = None
 
-    def act(self, observation: Any, goal: str | None = None, *, explore: bool = False) -> Any:
+    def act(
+        self,
+        observation: Any,
+        goal: str | None = None,
+        *,
+        frame: Frames | None = None,
+        explore: bool = False,
+    ) -> Any:
         """Return the action for an observation.
 
         Args:
@@ -146,6 +178,8 @@ class Agent:
                 shape and dtype of :attr:`observation_space`; a frame is uint8 ``[H, W, 3]``.
             goal: text of the goal. It may change within an episode. None keeps the goal of the
                 previous call, or takes the only goal of the run.
+            frame: uint8 ``[H, W, 3]``, as the run's ``frames.source`` gives it. Only a policy with
+                a map needs it, and only if the frame is not in the observation.
             explore: draw a random action, as at the end of training, instead of the best one.
 
         Returns:
@@ -156,11 +190,15 @@ class Agent:
             ConfigError: the observation has another shape or dtype.
             GoalError: the policy has no input for a goal, or needs one and got none; no template
                 fits the text, or its prompt is too long for the CLIP.
-            CheckpointError: the goal is new, and the CLIP is missing or has other weights.
+            FrameError: the policy sees a map, and the frame is missing or no frame.
+            CheckpointError: the goal is new or the policy sees a map, and the CLIP is missing or
+                has other weights.
         """
         self._pursue(goal)
+        if frame is None:
+            self._check_no_frame()
         self._add(_checked(observation, self.observation_space))
-        shared: dict[str, Any] = {}
+        shared: dict[str, Any] = {} if frame is None else {FRAMES: {self._episode.id_: frame}}
         given = {"episodes": [self._episode], "rl_module": self._module, "shared_data": shared}
         batch = self._before(batch={}, explore=explore, **given)
         if explore:
@@ -183,6 +221,16 @@ class Agent:
         if len(self._episode) >= _KEPT:
             self._episode = self._episode.cut(len_lookback_buffer=_KEPT)
         self._episode.add_env_step(observation, action, reward=0.0, extra_model_outputs=extra)
+
+    def _check_no_frame(self) -> None:
+        """Raise a FrameError if the policy sees a map of frames that are not its observations."""
+        source = "" if self._reward is None else self._reward.frames.source
+        if self.sees_map and source.partition(":")[0] in ("render", "info"):
+            raise FrameError(
+                "frame: got none, but this policy sees a map of the frames of frames.source "
+                f"{source!r}, which are not in its observations. Pass one: act(observation, goal, "
+                "frame=frame)."
+            )
 
     def _pursue(self, goal: str | None) -> None:
         """Set the goal of the episode, or raise a GoalError."""

@@ -65,6 +65,7 @@ class Moment:
         score: the score of this frame, without a window; None if the frame was not scored.
         success: whether the step is a success; None if the env has no ground truth.
         info: the env's info of the step.
+        goal_map: where the goal is in the frame, float32 ``[h, w, 1]``; None without ``goal_map``.
     """
 
     episode: str
@@ -74,6 +75,7 @@ class Moment:
     score: float | None
     success: bool | None = None
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    goal_map: npt.NDArray[np.float32] | None = None
 
 
 class Evaluator:
@@ -156,7 +158,7 @@ class Evaluator:
         return self._play(episodes, goals=self._held_out)
 
     def goal_blind(self, episodes: int, *, held_out: bool = False) -> Outcome | None:
-        """Return the outcome of the present policy when it gets the embeddings of wrong goals.
+        """Return the outcome of the present policy when it is shown wrong goals.
 
         The result is None without :class:`.GoalEmbedding`, or with a single goal; with
         ``held_out``, also if :meth:`held_out` returns None.
@@ -164,11 +166,12 @@ class Evaluator:
         embedding = embedding_piece(self._runner)
         if embedding is None or len(embedding.config.goal_set) < 2:
             return None
-        embedding.shuffle = True
+        piece = reward_piece(self._runner)
+        piece.show_wrong_goals(True)
         try:
             return self.held_out(episodes) if held_out else self.trained(episodes)
         finally:
-            embedding.shuffle = False
+            piece.show_wrong_goals(False)
 
     def random(self, episodes: int) -> Outcome:
         """Return the outcome of uniformly random actions."""
@@ -191,10 +194,29 @@ class Evaluator:
             for chunk in played
             for t, info in enumerate(chunk.get_infos(), chunk.t_started)
         }
+        maps = self._maps(played)
         order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
         frames = [frame for frame in recorder.frames if frame.episode in order]
         frames.sort(key=lambda frame: (order[frame.episode], frame.t))
-        return [Moment(*frame, infos[frame.episode, frame.t]) for frame in frames]
+        places = [(frame.episode, frame.t) for frame in frames]
+        return [
+            Moment(*frame, infos[place], maps.get(place))
+            for frame, place in zip(frames, places, strict=True)
+        ]
+
+    def _maps(self, played: Sequence[SingleAgentEpisode]) -> dict[tuple[str, int], Any]:
+        """Return the maps that the policy saw, by id of the episode and step."""
+        if not reward_piece(self._runner).config.goal_map:
+            return {}
+        observations = {
+            (chunk.id_, chunk.t_started + step): chunk.get_observations(step)
+            for chunk in played
+            for step in range(len(chunk) + 1)
+        }
+        # A connector of the user may have made another observation of the Dict.
+        return {
+            place: seen["map"] for place, seen in observations.items() if isinstance(seen, Mapping)
+        }
 
     def _sync(self) -> None:
         # RLlib synchronises the driver's env runner with the learner after each update.

@@ -12,6 +12,7 @@ import torch
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, goal_text
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
+from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.agent import Agent
 from rllib_vlm_reward.run.evaluator import Moment
 from rllib_vlm_reward.run.experiment import Experiment
@@ -51,7 +52,8 @@ def play(
 ) -> Iterator[PlayedEpisode]:
     """Play a run's agent, with exploration only if the run is evaluated with it.
 
-    It does not start Ray. It loads the CLIP only for a goal that the run did not have.
+    It does not start Ray. It loads the CLIP only for a goal that the run did not have, and for a
+    policy that sees a map of the goal.
 
     Args:
         folder: folder of a run, with ``config.yaml`` and ``checkpoint/``.
@@ -72,7 +74,8 @@ def play(
         CheckpointError: see :class:`.Agent`.
         GoalError: see :class:`.Agent`; or the env chose another goal, and the policy has no input
             for the requested one.
-        FrameError: the env has no window, or gives no frames.
+        FrameError: the env has no window, or gives no frames; or the policy sees a map of rendered
+            frames, and ``render`` is set.
 
     Example:
         >>> for episode in play(Path("runs/quickstart"), episodes=2):  # doctest: +SKIP
@@ -81,6 +84,11 @@ def play(
     experiment = _read(folder)
     agent = Agent.load(folder)
     if render:
+        if agent.sees_map and experiment.vlm_reward.frames.source == "render":
+            raise FrameError(
+                "--render: this policy sees a map of the rendered frames, and an env in a window "
+                "renders none. Leave --render out, or make a GIF."
+            )
         experiment = _in_a_window(experiment)
     with contextlib.closing(make_env(experiment)) as vector_env:
         if render and vector_env.envs[0].render_mode != "human":
@@ -136,8 +144,17 @@ def _play(
     successes: list[bool] = []
     moments: list[Moment] = []
     done = False
+
+    def frame() -> Frames:
+        source = reward.frames.source
+        collected = collect_frames(source, vector_env, [0], [observation], [dict(info)])
+        copied: Frames = collected[0].copy()
+        return copied
+
     while not done:
-        action = agent.act(observation, goal_input, explore=experiment.evaluation_explores)
+        seen = frame() if agent.sees_map else None
+        explore = experiment.evaluation_explores
+        action = agent.act(observation, goal_input, frame=seen, explore=explore)
         observation, paid, terminated, truncated, info = env.step(action)
         rewards.append(float(paid))
         success = None
@@ -145,12 +162,10 @@ def _play(
             success = bool(info[reward.success_key])
             successes.append(success)
         if pictures:
-            frames = collect_frames(
-                reward.frames.source, vector_env, [0], [observation], [dict(info)]
-            )
-            shown = frames[0].copy()
+            shown, text = frame(), pursued or ""
+            goal_map = agent.read_map(shown, text) if agent.sees_map else None
             moments.append(
-                Moment(str(seed), len(rewards), shown, pursued or "", None, success, info)
+                Moment(str(seed), len(rewards), shown, text, None, success, info, goal_map)
             )
         done = terminated or truncated
     outcome = any(successes) if successes else None

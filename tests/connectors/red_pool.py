@@ -1,6 +1,6 @@
 """A pool of this process whose score is how red a frame is, and how far along its goal.
 
-A readout says how blue the frame is.
+A bonus reads how blue the frame is, and a map how green, a little more from patch to patch.
 """
 
 import numpy as np
@@ -14,6 +14,14 @@ def red_score(frames, goals):
 def blue_number(frames):
     """Return float32 [B], the blue of each frame's corner in [0, 1)."""
     return (frames[:, 0, 0, 2] / np.float32(256)).astype(np.float32)
+
+
+def green_map(frames, goals, size):
+    """Return float32 [B, h, w, 1] in [0, 1): green, and the number of the patch, by the goal."""
+    patch = np.arange(size[0] * size[1], dtype=np.float32) / (size[0] * size[1])
+    green = frames[:, 0, 0, 1, None] / np.float32(256)
+    shown = (green + patch) / (goals[:, None] + 2).astype(np.float32)
+    return shown.reshape(len(frames), *size, 1).astype(np.float32)
 
 
 class Pending:
@@ -35,9 +43,13 @@ class RedPool:
         assert goals.dtype == np.int64
         self.batches.append(len(frames))
         scores = red_score(frames, goals)
-        if scorer.readouts:
-            scores = np.stack([scores, blue_number(frames)], axis=1)
-        return Pending(self, scores)
+        answers = [scores[:, None]]
+        for readout in scorer.readouts:
+            if readout.kind == "map":
+                answers.append(green_map(frames, goals, readout.size).reshape(len(frames), -1))
+            else:
+                answers.append(blue_number(frames)[:, None])
+        return Pending(self, np.concatenate(answers, axis=1) if scorer.readouts else scores)
 
     def embed_texts(self, texts):
         self.embedded += texts

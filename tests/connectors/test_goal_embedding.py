@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from painted import GOALS, PaintedEnv
 from ray.rllib.connectors.env_to_module import FlattenObservations
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.connectors import goal_embedding
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
-from rllib_vlm_reward.connectors.pipeline import embedding_piece
+from rllib_vlm_reward.connectors.pipeline import reward_piece
+from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError
 
 PROMPTS = {"templates": [{"goal": "a {} wall", "prompt": "a wall painted {}"}]}
@@ -20,10 +20,6 @@ def runner(vlm_config, env_runner):
     return env_runner(
         vlm, env_to_module_connector=lambda env, spaces, device: [FlattenObservations()]
     )
-
-
-def piece_of(runner):
-    return embedding_piece(runner)
 
 
 def test_the_space_gains_the_goal(vlm_config):
@@ -52,7 +48,7 @@ def test_every_observation_carries_the_embedding_of_its_goals_prompt(runner, red
     assert seen == {0, 1, 2}
 
 
-def test_shuffled_a_paraphrase_of_the_goal_is_no_other_goal(vlm_config, red_pool):
+def test_a_wrong_goal_is_no_paraphrase_of_the_goal(vlm_config):
     vlm = vlm_config(
         goals=["paint it red", "paint it blue"],
         evaluation_goals=["make it red"],
@@ -62,18 +58,12 @@ def test_shuffled_a_paraphrase_of_the_goal_is_no_other_goal(vlm_config, red_pool
         ],
         goal_embedding=True,
     )
-    piece = GoalEmbedding(vlm, embed_dim=16)
-    piece.shuffle = True
-    told = set()
-    for _ in range(20):
-        episode = SingleAgentEpisode()
-        episode.custom_data["goal_index"] = 0
-        told.add(piece._shown(episode))
-    assert told == {1}
+    stream = RewardStream(vlm)
+    assert {stream._wrong_goal(0) for _ in range(20)} == {1}
 
 
-def test_shuffled_each_episode_shows_one_other_goal(runner, red_pool):
-    piece_of(runner).shuffle = True
+def test_a_wrong_goal_is_shown_for_a_whole_episode(runner, red_pool):
+    reward_piece(runner).show_wrong_goals(True)
     lengths = {len(f"a wall painted {goal.split()[1]}") / 100: goal for goal in GOALS}
     by_episode = {}
     for embedding, goal, id_ in shown([e for _ in range(30) for e in runner.sample()]):

@@ -23,7 +23,7 @@ class LocalPool:
         self.model = RewardModel(CLIPEncoder.load(encoder, precision="fp32"))
 
     def submit(self, frames, goals, scorer, *, checked):
-        self.scores = self.model.score(np.stack(frames), goals, scorer)
+        self.scores = self.model.answer(np.stack(frames), goals, scorer)
         return self
 
     def result(self):

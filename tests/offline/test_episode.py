@@ -198,6 +198,35 @@ def test_the_goal_is_shown_beside_each_observation(numpyized, shown_before):
     assert relabelled.observation_space == relabelled.observations.space == both
 
 
+@pytest.mark.parametrize("numpyized", [False, True])
+def test_a_map_stays_as_the_policy_saw_it(numpyized):
+    spaces = {
+        "observation": gym.spaces.Box(0, 255, (4, 4, 3), np.uint8),
+        "goal": gym.spaces.Box(-1, 1, (2,), np.float32),
+        "map": gym.spaces.Box(0, 1, (2, 2, 1), np.float32),
+    }
+
+    def observe(t):
+        old, shown = np.array([-1, -1], np.float32), np.full((2, 2, 1), t / 8, np.float32)
+        return {"observation": frame(t), "goal": old, "map": shown}
+
+    episode = make(observe, space=gym.spaces.Dict(spaces))
+    if numpyized:
+        episode.to_numpy()
+    recorded = RecordedEpisode(row(episode))
+    assert recorded.has_maps
+    assert np.array_equal(recorded.frames("obs"), [frame(t) for t in range(1, STEPS + 1)])
+    recorded.show_goal(np.array([0.5, 0.25], np.float32))
+    relabelled = back(recorded)
+    for t in range(STEPS + 1):
+        observation = relabelled.get_observations(t)
+        assert np.array_equal(observation["observation"], frame(t))
+        assert observation["goal"].tolist() == [0.5, 0.25]
+        assert np.array_equal(observation["map"], observe(t)["map"])
+    assert relabelled.observation_space == gym.spaces.Dict(spaces)
+    assert not RecordedEpisode(row(make())).has_maps
+
+
 @pytest.mark.parametrize("broken", [b"", b"garbage", msgpack.packb({"id_": "x"})])
 def test_a_row_that_is_no_episode(broken):
     with pytest.raises(RewardError, match="cannot be read as a recorded episode"):

@@ -19,6 +19,7 @@ from recording import expected, read, record, rewards
 from scenes import GOALS
 
 from rllib_vlm_reward.config import read_config
+from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.monitoring import constancy
 from rllib_vlm_reward.offline import relabel, units
@@ -241,6 +242,40 @@ def test_a_goal_conditioned_recording_is_shown_its_new_goal(
             assert np.array_equal(before["observation"], after["observation"])
             assert np.allclose(after["goal"], embedding, atol=1e-6)
         assert old["observations"]["space"] == new["observations"]["space"]
+
+
+def test_the_map_of_a_recording_is_what_the_policy_saw(
+    in_this_process, cluster, local_pool, vlm_config, tmp_path
+):
+    config = vlm_config(goal_embedding=True, goal_map=True, templates=[{"noun": "{}"}])
+    record(tmp_path / "in", config, samples=1)
+    relabel(config.model_copy(update={"threshold": 0.34}), tmp_path / "in", tmp_path / "out")
+    recorded = read(tmp_path / "in")
+    find, maps = MapReader(config, local_pool.model.encoder), []
+    for old, new in zip(recorded, read(tmp_path / "out"), strict=True):
+        goal = old["infos"]["data"][0]["goal"]
+        for before, after in zip(
+            old["observations"]["data"], new["observations"]["data"], strict=True
+        ):
+            assert np.array_equal(before["map"], after["map"])
+            expected = find(before["observation"], goal)
+            np.testing.assert_allclose(before["map"], expected, atol=1e-5)
+            maps.append(before["map"])
+        assert old["observations"]["space"] == new["observations"]["space"]
+        assert set(rewards(new)) <= {0.0, 1.0}
+    assert np.ptp(maps) > 1e-3
+    for changes in ({}, {"goal_map": False}):
+        other = config.model_copy(update=changes)
+        with pytest.raises(RewardError, match=r"recorded observations .*of the goals? that"):
+            relabel(other, tmp_path / "in", tmp_path / "hindsight", goal=GOALS[2])
+
+
+def test_a_map_that_no_policy_saw_cannot_be_relabelled(
+    in_this_process, unrewarded, vlm_config, tmp_path
+):
+    config = vlm_config(goal_embedding=True, goal_map=True, templates=[{"noun": "{}"}])
+    with pytest.raises(RewardError, match=r"have no map, since .* Set goal_map: false"):
+        relabel(config, unrewarded, tmp_path / "out")
 
 
 def test_ray_data_reads_the_episodes_and_nothing_else(relabelled):

@@ -6,6 +6,7 @@ from torch.nn.functional import conv2d, linear, relu
 
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.policies.film import FilmEncoder
+from rllib_vlm_reward.policies.memory import make_encoder
 
 
 def space(side=24, dim=6):
@@ -41,6 +42,40 @@ def test_the_goal_scales_and_shifts_what_is_seen():
     mixed = conv2d(relu(seen * (1 + scale) + shift), encoder.mix.weight, encoder.mix.bias)
     features = encoder.trunk(torch.cat([relu(mixed).flatten(1), goal], 1))
     torch.testing.assert_close(encoder(data)["encoder_out"], features)
+
+
+def test_a_map_is_a_channel_of_the_frame():
+    torch.manual_seed(0)
+    maps = gym.spaces.Box(0, 1, (3, 2, 1), np.float32)
+    encoder, data = FilmEncoder(gym.spaces.Dict({**space().spaces, "map": maps}), {}), batch()
+    shown = torch.rand(5, 3, 2, 1, generator=torch.Generator().manual_seed(0))
+    data["obs"]["map"] = shown
+    frame, goal = data["obs"]["observation"], data["obs"]["goal"] * 6**0.5
+    image = frame.float().movedim(-1, 1) / 127.5 - 1
+    # Each entry covers 8 × 12 pixels of the 24 × 24.
+    enlarged = shown.movedim(-1, 1).repeat_interleave(8, dim=2).repeat_interleave(12, dim=3)
+    seen = conv2d(torch.cat([image, enlarged], 1), encoder.patches.weight, encoder.patches.bias, 8)
+    film = linear(goal, encoder.film.weight, encoder.film.bias)
+    scale, shift = film[:, :32, None, None], film[:, 32:, None, None]
+    mixed = conv2d(relu(seen * (1 + scale) + shift), encoder.mix.weight, encoder.mix.bias)
+    features = encoder.trunk(torch.cat([relu(mixed).flatten(1), goal], 1))
+    torch.testing.assert_close(encoder(data)["encoder_out"], features)
+
+
+@pytest.mark.parametrize("settings", [{"patch_size": [4, 2]}, {"memory": "lstm"}], ids=str)
+def test_each_encoder_reads_the_map(settings):
+    maps = gym.spaces.Box(0, 1, (7, 7, 1), np.float32)
+    torch.manual_seed(0)
+    encoder, _ = make_encoder(gym.spaces.Dict({**space().spaces, "map": maps}), settings)
+    data, found = batch(), []
+    if "memory" in settings:
+        data["state_in"] = {name: torch.zeros(1, 128) for name in ("hidden", "cell")}
+    for shown in (torch.zeros(5, 7, 7, 1), torch.ones(5, 7, 7, 1)):
+        seen = {**data["obs"], "map": shown}
+        if "memory" in settings:
+            seen = {name: part[None] for name, part in seen.items()}
+        found.append(encoder({**data, "obs": seen})["encoder_out"].detach())
+    assert float((found[0] - found[1]).abs().max()) > 1e-3
 
 
 def test_settings_size_the_network():

@@ -27,8 +27,15 @@ from rllib_vlm_reward import Agent, policies
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.pipeline import find_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError, PoolError
+from rllib_vlm_reward.errors import (
+    CheckpointError,
+    ConfigError,
+    FrameError,
+    GoalError,
+    PoolError,
+)
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.serving.pool import RewardPool
 
 ALGORITHMS = {
@@ -108,10 +115,8 @@ def trained(vlm_config, shared_pool, tmp_path_factory):
         key = repr((algorithm, env, model_config, vlm))
         if key not in made:
             given = {"goal_embedding": env is not NotedPainted, "mode": "deferred", **vlm}
-            source = "render" if env is NotedPainted else "obs"
-            reward = vlm_config(
-                serving={"pool_name": shared_pool}, frames={"source": source}, **given
-            )
+            given.setdefault("frames", {"source": "render" if env is NotedPainted else "obs"})
+            reward = vlm_config(serving={"pool_name": shared_pool}, **given)
             built = configuration(algorithm, env, model_config, reward).build_algo()
             built.train()
             path = built.save_to_path(tmp_path_factory.mktemp("run") / "checkpoint")
@@ -187,6 +192,60 @@ def assert_same(agent, episodes):
 def test_it_acts_as_the_env_runner_did(algorithm, env, model_config, trained):
     path, episodes = trained(algorithm, env, model_config)
     assert_same(Agent.load(path), episodes)
+
+
+MAPPED = {"goal_map": True, "mode": "synchronous", "templates": [{"noun": "{}"}]}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "model_config"), [("PPO", LSTM), ("DQN", STACKED), ("SAC", PLAIN)], ids=str
+)
+def test_with_a_map_it_acts_as_the_env_runner_did(algorithm, model_config, trained):
+    path, episodes = trained(algorithm, NotedFilmed, model_config, **MAPPED)
+    agent = Agent.load(path)
+    assert agent.sees_map
+    assert_same(agent, episodes)
+    for episode in episodes[:2]:
+        for t, (frame, goal) in enumerate(shown(episode)):
+            seen = episode.get_observations(t)["map"]
+            np.testing.assert_allclose(agent.read_map(frame, goal), seen, atol=1e-5)
+
+
+def test_a_map_of_frames_that_are_no_observation_needs_the_frame(trained):
+    path, episodes = trained(env=NotedFilmed, frames={"source": "render"}, **MAPPED)
+    agent, (episode, *_) = Agent.load(path), episodes
+    (first, goal), (second, _), *_ = shown(episode)
+    with pytest.raises(FrameError, match=r"got none, .* frames.source 'render', .*frame=frame"):
+        agent.act(first, goal)
+    for t, frame in enumerate((first, second)):
+        agent.act(np.zeros_like(first), goal, frame=frame)
+        seen = agent._episode.get_observations(-1)["map"]
+        np.testing.assert_allclose(seen, episode.get_observations(t)["map"], atol=1e-5)
+
+
+def test_a_map_needs_the_clip_of_the_training(trained, no_clip):
+    agent = Agent.load(trained(algorithm="SAC", **MAPPED)[0])
+    with pytest.raises(CheckpointError, match=r"sees a map, and the CLIP .* cannot be loaded"):
+        agent.act(BANK[0], GOALS[0])
+
+
+def test_a_new_goal_has_a_map_of_its_noun(trained, tiny_clip):
+    agent = Agent.load(trained(algorithm="SAC", **MAPPED)[0])
+    agent.act(BANK[0], "a pink wall")
+    encoder = CLIPEncoder.load(tiny_clip, precision="fp32")
+    patches = encoder.tower.with_patches(BANK[:1])[1][0].double().numpy()
+    words = encoder.encode_texts(["a pink wall", *GOALS, "nothing"]).double().numpy()
+    powers = np.exp(encoder.logit_scale * patches @ words.T)
+    expected = powers[..., :1] / powers.sum(axis=-1, keepdims=True)
+    seen = agent._episode.get_observations(-1)["map"]
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+
+
+def test_a_policy_without_a_map_reads_none(plain):
+    agent = Agent.load(plain[0])
+    assert not agent.sees_map
+    with pytest.raises(GoalError, match="this policy sees no map"):
+        agent.read_map(BANK[0], GOALS[0])
 
 
 @pytest.fixture

@@ -68,13 +68,14 @@ def folder(painted_config, shared_pool, tmp_path_factory):
     """Returns a function: the folder of an untrained run; each is made once."""
     folders = {}
 
-    def make(**changes):
-        key = repr(changes)
+    def make(reward=None, **changes):
+        key = repr((reward, changes))
         if key not in folders:
             reward = painted_config(
                 goal_embedding="policy" not in changes,
                 frames={"source": "render"},
                 serving={"pool_name": shared_pool},
+                **(reward or {}),
             )
             run = Experiment(**{**SETTINGS, **changes}, vlm_reward=reward)
             algorithm = run.to_algorithm_config().build_algo()
@@ -157,6 +158,34 @@ def test_a_policy_without_a_goal_input_plays_what_the_env_poses(folder, shown_go
     assert set(shown_goals) == {None}
     with pytest.raises(GoalError, match=r"'a pink wall': the env chose 'a \w+ wall', and this"):
         next(play(run, episodes=1, goal="a pink wall"))
+
+
+MAPPED = {"goal_map": True, "mode": "synchronous", "templates": [{"noun": "{}"}]}
+
+
+def test_a_policy_with_a_map_plays_and_its_pictures_have_the_map(folder, monkeypatch):
+    run, seen, act = folder(MAPPED), [], Agent.act
+
+    def noted(self, *given, **how):
+        action = act(self, *given, **how)
+        seen.append(self._episode.get_observations(-1)["map"])
+        return action
+
+    monkeypatch.setattr(Agent, "act", noted)
+    (episode,) = play(run, episodes=1, seed=3, pictures=True)
+    maps = [moment.goal_map for moment in episode.moments]
+    # The policy saw the map of each frame but the last, and before them that of the reset.
+    assert len(maps) == len(seen) == episode.length
+    np.testing.assert_array_equal(maps[:-1], seen[1:])
+    agent = Agent.load(run)
+    for moment in episode.moments:
+        expected = agent.read_map(moment.frame, episode.goal)
+        np.testing.assert_allclose(moment.goal_map, expected, atol=1e-6)
+
+
+def test_a_map_of_rendered_frames_is_not_for_a_window(folder):
+    with pytest.raises(FrameError, match="--render: this policy sees a map of the rendered"):
+        next(play(folder(MAPPED), episodes=1, render=True))
 
 
 def test_an_env_without_a_window_is_refused(folder, monkeypatch):

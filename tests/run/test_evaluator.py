@@ -6,11 +6,15 @@ import itertools
 import numpy as np
 import painted
 import pytest
+from filmed import Filmed
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.policies import GoalConditionedModule
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.run.evaluator import STEPS, Evaluator, _false_positives
 
 
@@ -68,8 +72,12 @@ def evaluator(vlm_config, shared_pool):
             .env_runners(num_env_runners=0, num_envs_per_env_runner=4)
             .fault_tolerance(**fault_tolerance or {})
             .evaluation(**evaluation or {})
-            .rl_module(model_config={"fcnet_hiddens": [8]})
         )
+        if issubclass(env, Filmed):
+            spec = RLModuleSpec(module_class=GoalConditionedModule, model_config={"hidden": 8})
+            config.rl_module(rl_module_spec=spec)
+        else:
+            config.rl_module(model_config={"fcnet_hiddens": [8]})
         reward = vlm_config(serving={"pool_name": shared_pool}, **vlm)
         algorithm = add_vlm_reward(config, reward).build_algo()
         opened.append(algorithm)
@@ -135,6 +143,27 @@ def test_actions_are_drawn_only_if_the_evaluation_of_rllib_explores(explore, eva
         seen.append([each.actions for each in RememberedEnv.played[:32]])
     assert [*map(len, seen[0])] == [*map(len, seen[1])]
     assert (seen[0] != seen[1]) is bool(explore)
+
+
+class FilmedEnv(Filmed):
+    """Its observation is the frame, so that the default policy sees frame, goal and map."""
+
+    played: list[Played] = []  # noqa: RUF012  which stays empty
+
+
+def test_a_recorded_frame_has_the_map_that_the_policy_saw(evaluator, tiny_clip):
+    templates, frames = [{"noun": "{}"}], {"source": "obs"}
+    settings = {"goal_map": True, "mode": "synchronous", "templates": templates, "frames": frames}
+    evaluator = evaluator(FilmedEnv, episodes=1, goal_embedding=True, **settings)
+    moments = evaluator.record(3)
+    encoder = CLIPEncoder.load(tiny_clip, precision="fp32")
+    words = encoder.encode_texts([*painted.GOALS, "nothing"]).double().numpy()
+    patches = encoder.tower.with_patches(np.stack([it.frame for it in moments]))[1].double()
+    powers = np.exp(encoder.logit_scale * patches.numpy() @ words.T)
+    probability = powers / powers.sum(axis=-1, keepdims=True)
+    for moment, found in zip(moments, probability, strict=True):
+        goal = painted.GOALS.index(moment.goal)
+        np.testing.assert_allclose(moment.goal_map[..., 0], found[..., goal], atol=1e-5)
 
 
 def test_where_sub_envs_are_restarted_no_long_episode_is_lost_for_a_short_one(evaluator):
