@@ -1,5 +1,6 @@
 """``rllib-vlm-reward landscape``: draws scores along an episode, or over a grid of states."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,8 @@ def landscape_command(
     """Draw the score of a reward along an episode, or over a grid of states.
 
     For an episode, the command writes trajectory.png and trajectory.gif to DIR; for a grid, it
-    writes landscape.png. landscape.json holds the numbers.
+    writes landscape.png. landscape.json holds the numbers. With goal_map, the pictures are dark
+    where the first reward's map does not see the goal.
 
     Examples:
 
@@ -153,12 +155,18 @@ def _rewards(
     """Return each reward with each encoder, and find wrong names before an env is played."""
     from rllib_vlm_reward.evaluation.evaluate import candidates
     from rllib_vlm_reward.evaluation.landscape import only_goal
-    from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
+    from rllib_vlm_reward.reward_model.encoder import (
+        check_device,
+        check_encoder,
+        check_patches,
+    )
 
     check_device(device)
     rewards = candidates(configs, encoders)
     for reward in rewards.values():
         check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
+        if reward.map_readout is not None:
+            check_patches(reward.encoder, [reward.map_readout])
         if goal is not None:
             only_goal(reward, goal)
     return rewards
@@ -173,8 +181,9 @@ def _trajectory(
 
     drawn = lines(rewards, trajectory.frames, trajectory.goal, device=device)
     output.mkdir(parents=True, exist_ok=True)
-    save_trajectory(output / "trajectory.png", trajectory, drawn)
     first = drawn[0]
+    trajectory = dataclasses.replace(trajectory, frames=first.over(trajectory.frames))
+    save_trajectory(output / "trajectory.png", trajectory, drawn)
     truths = trajectory.success or [None] * len(trajectory.steps)
     columns = zip(trajectory.steps, trajectory.frames, first.scores, truths, strict=True)
     moments = [
@@ -207,7 +216,9 @@ def _grid(
     axes = [Axis.parse(text) for text in grid]
     frames = render_grid(experiment, axes, seed=seed)
     text = only_goal(experiment.vlm_reward, goal)
-    drawn = lines(rewards, frames.reshape(-1, *frames.shape[-3:]), text, device=device)
+    states = frames.reshape(-1, *frames.shape[-3:])
+    drawn = lines(rewards, states, text, device=device)
+    frames = drawn[0].over(states).reshape(frames.shape)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "landscape.png"
     if len(axes) == 1:

@@ -28,6 +28,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scores
+from rllib_vlm_reward.run.frame_pictures import lit
 
 __all__ = ["Line", "lines", "only_goal", "save_curves", "save_heat", "save_trajectory"]
 
@@ -53,6 +54,7 @@ class Line:
         temperature: τ of the softmax; None for a head without one.
         others: p of at most two other statements, those that reach the highest p at any frame,
             by text, float32 ``[N]``; empty for a head without a softmax.
+        maps: where the goal is in each frame, float32 ``[N, h, w, 1]``; None without ``goal_map``.
     """
 
     name: str
@@ -61,6 +63,13 @@ class Line:
     scores: Scores
     temperature: float | None
     others: Mapping[str, Numbers]
+    maps: Numbers | None = None
+
+    def over(self, frames: Frames) -> Frames:
+        """Return the N frames with the maps drawn over them, or as they are without maps."""
+        if self.maps is None:
+            return frames
+        return np.stack([lit(frame, each) for frame, each in zip(frames, self.maps, strict=True)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line for JSON."""
@@ -142,8 +151,13 @@ def _line(
         cosines = Cosines.of(model, scorer, indices, batches)
         temperature = getattr(scorer.head, "temperature", None) or cosines.temperature
         others = _others(cosines, temperature)
+    maps: Numbers | None = None
+    if config.map_readout is not None:
+        with_map = dataclasses.replace(scorer, readouts=(config.map_readout,))
+        answers = [model.answer(batch, indices[: len(batch)], with_map) for batch in batches]
+        maps = np.concatenate(answers)[:, 1:].reshape(len(frames), *config.map_size, 1)
     weights = model.encoder.fingerprint
-    return Line(name, config, weights, np.concatenate(scores), temperature, others)
+    return Line(name, config, weights, np.concatenate(scores), temperature, others, maps)
 
 
 def _others(cosines: Cosines, temperature: float) -> dict[str, Numbers]:

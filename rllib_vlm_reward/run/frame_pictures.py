@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,7 +16,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 from rllib_vlm_reward.run.evaluator import Moment
 
-__all__ = ["draw_highlights", "draw_moment", "save_frames", "save_video", "strip"]
+__all__ = ["draw_highlights", "draw_moment", "lit", "save_frames", "save_video", "strip"]
 
 SIDE, ABOVE, BELOW = 224, 44, 66
 WHITE, GREEN, RED, GREY, DARK = (
@@ -26,6 +27,7 @@ WHITE, GREEN, RED, GREY, DARK = (
     (24, 24, 28),
 )
 A_ROW, GAP = 4, 6
+UNLIT = 0.25  # the share of light where a map is 0
 
 
 def save_frames(path: Path, frames: Frames) -> None:
@@ -55,8 +57,9 @@ def save_video(path: Path, moments: Sequence[Moment], threshold: float | None = 
 def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
     """Draw an enlarged frame with its goal above, and its score, β and ground truth below.
 
-    The score is green if the reward fires. A success has a green border; a failure whose reward
-    fires, a false positive, has a red one.
+    A map of the goal darkens the frame where the goal is not. The score is green if the reward
+    fires. A success has a green border; a failure whose reward fires, a false positive, has a red
+    one.
 
     Args:
         moment: the frame.
@@ -65,8 +68,9 @@ def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
     score = moment.score
     fires = threshold is not None and score is not None and score > threshold
     image = Image.new("RGB", (SIDE, ABOVE + SIDE + BELOW), DARK)
-    frame = Image.fromarray(moment.frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-    image.paste(frame, (0, ABOVE))
+    frame = moment.frame if moment.goal_map is None else lit(moment.frame, moment.goal_map)
+    enlarged = Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    image.paste(enlarged, (0, ABOVE))
     pen, font = ImageDraw.Draw(image), _font()
     truth, color = _truth(moment.success, fires=fires)
     if color in (GREEN, RED):
@@ -81,6 +85,25 @@ def draw_moment(moment: Moment, threshold: float | None) -> Image.Image:
         _draw_bar(pen, under + 26, score, threshold, GREEN if fires else WHITE)
     pen.text((6, under + 42), truth, fill=color, font=font)
     return image
+
+
+def lit(frame: Frames, goal_map: npt.NDArray[np.float32]) -> Frames:
+    """Return a frame that is as bright as before where a map is 1, and dark where it is 0.
+
+    Args:
+        frame: uint8 ``[H, W, 3]``.
+        goal_map: float32 ``[h, w, 1]``, from 0 to 1.
+
+    Example:
+        >>> frame = np.full((2, 4, 3), 200, np.uint8)
+        >>> lit(frame, np.array([[[0.0], [1.0]]], np.float32))[0, :, 0]
+        array([ 50,  50, 200, 200], dtype=uint8)
+    """
+    height, width = frame.shape[:2]
+    rows = np.arange(height) * goal_map.shape[0] // height
+    columns = np.arange(width) * goal_map.shape[1] // width
+    light = UNLIT + (1 - UNLIT) * goal_map[rows][:, columns]
+    return np.asarray((frame * light).round(), np.uint8)
 
 
 @cache

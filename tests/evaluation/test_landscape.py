@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.errors import ConfigError, GoalError, LabelError
 from rllib_vlm_reward.evaluation.grid import Axis, render_grid
 from rllib_vlm_reward.evaluation.images import encode
@@ -23,6 +24,7 @@ from rllib_vlm_reward.evaluation.landscape import (
 )
 from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.reward_model.encoder import load_encoder
 from rllib_vlm_reward.run import Experiment
 
 LIFT = {
@@ -45,6 +47,9 @@ LIFT = {
     },
     "stop": {"env_steps": 1},
 }
+
+
+GOAL = "pick up the red ball"
 
 
 def classic(env, **reward):
@@ -88,6 +93,29 @@ def test_the_expert_reaches_the_goal_that_was_posed_and_the_reward_fires_there(r
         assert video.n_frames == steps
     with Image.open(folder / "trajectory.png") as picture:
         assert picture.width == 900
+
+
+def test_with_a_map_the_pictures_are_dark_where_the_goal_is_not(run):
+    reward = {**LIFT["vlm_reward"], "encoder": "grounded", "mode": "synchronous", "goal_map": True}
+    templates = [{**reward["templates"][0], "noun": "{}"}]
+    exact = {"templates": templates, "serving": {"precision": "fp32"}}
+    settings = {**LIFT, "vlm_reward": {**reward, **exact}}
+    folder = run(settings, "--goal", "pick up the red ball", "--seed", "3")
+    found = json.loads((folder / "landscape.json").read_text())
+    assert [score > 0.5 for score in found["rewards"][0]["scores"]] == found["success"]
+    trajectory = play(Experiment.model_validate(settings), goal="pick up the red ball", seed=3)
+    config = VLMRewardConfig(**settings["vlm_reward"])
+    (line,) = lines({"a": config}, trajectory.frames, trajectory.goal)
+    read = MapReader(config, load_encoder("grounded", precision="fp32"))
+    for frame, shown, drawn in zip(
+        trajectory.frames, line.maps, line.over(trajectory.frames), strict=True
+    ):
+        np.testing.assert_allclose(shown, read(frame, trajectory.goal), atol=1e-5)
+        light = 0.25 + 0.75 * shown.repeat(8, axis=0).repeat(8, axis=1)
+        np.testing.assert_allclose(drawn, frame * light, atol=0.6)
+    (plain,) = lines({"a": config.model_copy(update={"goal_map": False})}, trajectory.frames, GOAL)
+    assert plain.over(trajectory.frames) is trajectory.frames
+    np.testing.assert_array_equal(plain.scores, line.scores)
 
 
 def test_an_episode_of_labelled_frames_is_drawn_in_its_order(run, tmp_path):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -5,6 +7,7 @@ from PIL import Image, ImageDraw
 from rllib_vlm_reward.monitoring.scored_steps import ScoredFrame
 from rllib_vlm_reward.run.evaluator import Moment
 from rllib_vlm_reward.run.frame_pictures import (
+    ABOVE,
     GAP,
     GREEN,
     RED,
@@ -40,6 +43,19 @@ def test_a_frame_without_a_score_shows_its_ground_truth_alone():
     assert edge(plain) == GREEN
     assert not has(plain, RED)  # the line at β
     assert has(scored, RED)
+
+
+def test_a_map_darkens_the_frame_where_the_goal_is_not():
+    frame = np.full((56, 56, 3), 200, np.uint8)
+    shown = np.zeros((7, 7, 1), np.float32)
+    shown[2, 5] = 1.0
+    plain = Moment("a", 1, frame, GOAL, None)
+    image = np.asarray(draw_moment(dataclasses.replace(plain, goal_map=shown), None))
+    patches = image[ABOVE : ABOVE + SIDE].reshape(7, 32, 7, 32, 3)
+    expected = np.full(patches.shape, 50)
+    expected[2, :, 5] = 200
+    np.testing.assert_array_equal(patches, expected)
+    assert (np.asarray(draw_moment(plain, None))[ABOVE : ABOVE + SIDE] == 200).all()
 
 
 def test_scores_of_any_range_are_drawn():
