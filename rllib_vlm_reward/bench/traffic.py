@@ -36,6 +36,7 @@ _EVERY_FRAME = {
     "goal_source": "info:goal",
     "mode": "deferred",
     "early_end": False,
+    "goal_map": False,
     "agents": {},
     "calibration": None,  # it may be for another frame source
 }
@@ -121,9 +122,7 @@ class Client:
         seed: int,
     ) -> None:
         in_force = {"head": config.head_in_force, "threshold": config.threshold_in_force}
-        # A policy with a map sees it before it acts.
-        mode = {"mode": "synchronous"} if config.goal_map else {}
-        self._config = config.model_copy(update={**_EVERY_FRAME, **in_force, **mode})
+        self._config = config.model_copy(update={**_EVERY_FRAME, **in_force})
         self._connections = {name: make() for name, make in connections.items()}
         self._env: Any = StandInEnv(num_envs, shape, seed)
         self._scorer = config.scorer

@@ -27,7 +27,7 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.encoder import Encoder, check_encoder, checked, load_encoder
 from rllib_vlm_reward.serving.pool import RewardPool
 
-__all__ = ["GoalEmbedding"]
+__all__ = ["GoalEmbedding", "shown"]
 
 
 class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
@@ -72,6 +72,11 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         self._shared: Mapping[str, Any] = {}  # RLlib's shared_data of the present call
         super().__init__(input_observation_space, input_action_space)
 
+    @property
+    def shows_map(self) -> bool:
+        """Whether the policy sees a map of where its goal is."""
+        return bool(self.config.goal_map)
+
     def attach(self, pool_name: str, *, encoder: str | None = None) -> None:
         """Set the pool that computes the embeddings.
 
@@ -97,7 +102,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         """Return ``Dict(observation=<input>, goal=Box(-1, 1, [D]))``, and ``map=Box(0, 1)``."""
         goal = gym.spaces.Box(-1.0, 1.0, (self.embed_dim,), np.float32)
         spaces = {"observation": input_observation_space, "goal": goal}
-        if self.config.goal_map:
+        if self.shows_map:
             spaces["map"] = gym.spaces.Box(0.0, 1.0, (*self.config.map_size, 1), np.float32)
         return gym.spaces.Dict(spaces)
 
@@ -112,25 +117,25 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
             return self._preprocess_outside_training(observation, episode)
         data = episode.custom_data
         index = data.get(SHOWN_GOAL, data[GOAL_INDEX])
-        shown = {
+        parts = {
             "observation": observation,
             "goal": self._embedding(self.config.goal_set[index].prompt),
         }
-        if self.config.goal_map:
-            shown["map"] = self._shared[GOAL_MAPS][episode.id_]
-        return shown
+        if self.shows_map:
+            parts["map"] = self._shared[GOAL_MAPS][episode.id_]
+        return parts
 
     def _preprocess_outside_training(
         self, observation: Any, episode: SingleAgentEpisode
     ) -> dict[str, Any]:
         text = self._goal_outside_training(observation, episode)
-        shown = {"observation": observation, "goal": self.embed(text)}
-        if self.config.goal_map:
+        parts = {"observation": observation, "goal": self.embed(text)}
+        if self.shows_map:
             frame = self._shared.get(FRAMES, {}).get(episode.id_)
             if frame is None:
                 frame = self._find_frame(observation, episode)
-            shown["map"] = self.read_map(frame, text)
-        return shown
+            parts["map"] = self.read_map(frame, text)
+        return parts
 
     def embed(self, text: str) -> npt.NDArray[np.float32]:
         """Return the embedding of a goal's prompt, float32 ``[D]``; the goal may be a new one.
@@ -263,7 +268,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         if self._encoder is not None:
             return self._encoder
         name, remedy = self.config.encoder, "Restore the CLIP of the training."
-        if not self.config.goal_map:
+        if not self.shows_map:
             number = len(self._embeddings)
             remedy += (
                 f" The checkpoint has the embeddings of {number} other prompts, which need no CLIP."
@@ -289,3 +294,23 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         except PoolError:
             pool.cancel()  # or this process could not end
             raise
+
+
+def shown(observation: Any) -> dict[str, Any]:
+    """Return what a policy is shown: the parts of the Dict that :class:`GoalEmbedding` makes.
+
+    Args:
+        observation: an observation, or a space of observations.
+
+    Returns:
+        The parts by name; none if the observation is the env's own.
+
+    Example:
+        >>> shown({"observation": 1, "goal": 2, "map": 3})
+        {'observation': 1, 'goal': 2, 'map': 3}
+        >>> shown({"observation": 1, "camera": 2})
+        {}
+    """
+    if isinstance(observation, Mapping) and set(observation) - {"map"} == {"observation", "goal"}:
+        return dict(observation)  # no space, in which "map" in space asks for a sample
+    return {}

@@ -18,6 +18,7 @@ from ray.rllib.utils.spaces.space_utils import unbatch
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, ignored_goal
 from rllib_vlm_reward.connectors.episode_metrics import success_of
+from rllib_vlm_reward.connectors.goal_embedding import shown
 from rllib_vlm_reward.connectors.ledger import check_env_reward
 from rllib_vlm_reward.connectors.pipeline import reward_piece, weights_piece
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
@@ -53,8 +54,7 @@ def preflight(
             _check_goals(env_runner.env, config)
         warning = _check_step(env_runner.env, config, evaluates)
         _check_policy(env_runner)
-        if config.goal_map:
-            _check_map_is_read(env_runner)
+        _check_map_is_read(env_runner)
         return warning
     except (FrameError, GoalError, RewardError) as error:
         return error
@@ -185,12 +185,12 @@ class _Noted(UserDict[str, torch.Tensor]):
 def _check_map_is_read(env_runner: EnvRunner) -> None:
     """Refuse a module that reads observation or goal, but not the map."""
     module: Any = env_runner.module
-    space = getattr(module, "observation_space", None)
-    if not isinstance(space, gym.spaces.Dict) or "map" not in space.spaces:
-        return  # a connector of the user made another observation of the Dict
+    parts = shown(getattr(module, "observation_space", None))
+    if "map" not in parts:
+        return
     steps = (1, 1) if module.is_stateful() else (1,)
     device = next(module.parameters(), torch.zeros(0)).device
-    shapes = {name: part.shape or () for name, part in space.spaces.items()}
+    shapes = {name: part.shape or () for name, part in parts.items()}
     seen = _Noted(
         {name: torch.zeros((*steps, *shape), device=device) for name, shape in shapes.items()}
     )

@@ -16,6 +16,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import custom_data
 from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, frame_source
 from rllib_vlm_reward.connectors.frame_selection import REDUCTIONS, select_steps
+from rllib_vlm_reward.connectors.goal_embedding import shown
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scores, pay
@@ -118,7 +119,7 @@ class RecordedEpisode:
     def has_maps(self) -> bool:
         """Whether the policy saw a map of its goal beside each observation."""
         data = self._observations["data"]
-        return "map" in _beside(data if self._observations["finalized"] else data[0])
+        return "map" in shown(data if self._observations["finalized"] else data[0])
 
     def show_goal(self, embedding: npt.NDArray[np.float32]) -> None:
         """Add the goal's embedding, float32 ``[D]``, to each observation, as happens online.
@@ -128,14 +129,14 @@ class RecordedEpisode:
         """
         data, space = self._observations["data"], self._observations["space"]
 
-        def shown(observation: Any, goal: Any) -> dict[str, Any]:
+        def beside(goal: Any, observation: Any) -> dict[str, Any]:
             inner = {"observation": _without_goal(observation)}
-            return {**_beside(observation), **inner, "goal": goal}
+            return {**shown(observation), **inner, "goal": goal}
 
         if self._observations["finalized"]:
-            new_data: Any = shown(data, np.tile(embedding, (len(self._rewards) + 1, 1)))
+            new_data: Any = beside(np.tile(embedding, (len(self._rewards) + 1, 1)), data)
         else:
-            new_data = [shown(each, embedding) for each in data]
+            new_data = [beside(embedding, each) for each in data]
         self._observations["data"] = new_data
         if space is not None:
             self._observations["space"] = _beside_goal(space, len(embedding))
@@ -283,28 +284,14 @@ def _at(data: Any, step: int) -> Any:
     return data[step]
 
 
-def _beside(observation: Any) -> Mapping[str, Any]:
-    """Return the Dict that GoalEmbedding has made of an env's observation; {} if it is the env's.
-
-    Example:
-        >>> sorted(_beside({"observation": 1, "goal": 2, "map": 3}))
-        ['goal', 'map', 'observation']
-        >>> _beside({"observation": 1, "camera": 2})
-        {}
-    """
-    if isinstance(observation, Mapping) and set(observation) - {"map"} == {"observation", "goal"}:
-        return observation
-    return {}
-
-
 def _without_goal(observation: Any) -> Any:
     """Return the env's observation, without what GoalEmbedding has added."""
-    return _beside(observation).get("observation", observation)
+    return shown(observation).get("observation", observation)
 
 
 def _beside_goal(space: dict[str, Any], dim: int) -> dict[str, Any]:
     given = gym_space_from_dict(space)
-    spaces = dict(_beside(given))
+    spaces = shown(given)
     spaces["observation"] = spaces.get("observation", given)
     spaces["goal"] = gym.spaces.Box(-1.0, 1.0, (dim,), np.float32)
     both: dict[str, Any] = gym_space_to_dict(gym.spaces.Dict(spaces))

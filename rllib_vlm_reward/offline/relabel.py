@@ -166,11 +166,6 @@ def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:
     if goal is None:
         return
     config.goal_set.index(goal)
-    if config.goal_map:
-        raise RewardError(
-            f"goal: got {goal!r} with goal_map, but the maps in the recorded observations are of "
-            "the goals that the policy had. Leave --goal out."
-        )
     if config.goal_source.startswith("obs:") and len(config.goal_set) > 1:
         raise RewardError(
             f"goal: got {goal!r}, but the recorded observations name another goal "

@@ -133,7 +133,7 @@ class Agent:
     @property
     def sees_map(self) -> bool:
         """Whether the policy sees a map of where the goal is."""
-        return self._embedding is not None and bool(self._embedding.config.goal_map)
+        return self._embedding is not None and self._embedding.shows_map
 
     def read_map(self, frame: Frames, goal: str) -> npt.NDArray[np.float32]:
         """Return the map of a goal in a frame, float32 ``[h, w, 1]``, as the policy sees it.

@@ -17,6 +17,7 @@ from ray.rllib.utils import force_list
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import custom_data
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
+from rllib_vlm_reward.connectors.goal_embedding import shown
 from rllib_vlm_reward.connectors.pipeline import (
     attach_pieces,
     embedding_piece,
@@ -194,29 +195,15 @@ class Evaluator:
             for chunk in played
             for t, info in enumerate(chunk.get_infos(), chunk.t_started)
         }
-        maps = self._maps(played)
+        maps = _maps(played)
         order = {id_: place for place, id_ in enumerate(dict.fromkeys(id_ for id_, _ in infos))}
         frames = [frame for frame in recorder.frames if frame.episode in order]
         frames.sort(key=lambda frame: (order[frame.episode], frame.t))
         places = [(frame.episode, frame.t) for frame in frames]
         return [
-            Moment(*frame, infos[place], maps.get(place))
+            Moment(*frame, infos[place], maps[place])
             for frame, place in zip(frames, places, strict=True)
         ]
-
-    def _maps(self, played: Sequence[SingleAgentEpisode]) -> dict[tuple[str, int], Any]:
-        """Return the maps that the policy saw, by id of the episode and step."""
-        if not reward_piece(self._runner).config.goal_map:
-            return {}
-        observations = {
-            (chunk.id_, chunk.t_started + step): chunk.get_observations(step)
-            for chunk in played
-            for step in range(len(chunk) + 1)
-        }
-        # A connector of the user may have made another observation of the Dict.
-        return {
-            place: seen["map"] for place, seen in observations.items() if isinstance(seen, Mapping)
-        }
 
     def _sync(self) -> None:
         # RLlib synchronises the driver's env runner with the learner after each update.
@@ -276,6 +263,15 @@ class Evaluator:
             yield recorder
         finally:
             piece.record(None)
+
+
+def _maps(played: Sequence[SingleAgentEpisode]) -> dict[tuple[str, int], Any]:
+    """Return the maps that the policy saw, or None, by id of the episode and step."""
+    return {
+        (chunk.id_, chunk.t_started + step): shown(chunk.get_observations(step)).get("map")
+        for chunk in played
+        for step in range(len(chunk) + 1)
+    }
 
 
 def _false_positives(chunks: Sequence[SingleAgentEpisode], config: VLMRewardConfig) -> float | None:

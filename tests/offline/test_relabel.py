@@ -264,10 +264,10 @@ def test_the_map_of_a_recording_is_what_the_policy_saw(
         assert old["observations"]["space"] == new["observations"]["space"]
         assert set(rewards(new)) <= {0.0, 1.0}
     assert np.ptp(maps) > 1e-3
-    for changes in ({}, {"goal_map": False}):
-        other = config.model_copy(update=changes)
-        with pytest.raises(RewardError, match=r"recorded observations .*of the goals? that"):
-            relabel(other, tmp_path / "in", tmp_path / "hindsight", goal=GOALS[2])
+    for shows in (True, False):
+        other = config.model_copy(update={"goal_map": shows})
+        with pytest.raises(RewardError, match=r"the recorded observations have maps of the goal"):
+            relabel(other, tmp_path / "in", tmp_path / f"hindsight-{shows}", goal=GOALS[2])
 
 
 def test_a_map_that_no_policy_saw_cannot_be_relabelled(

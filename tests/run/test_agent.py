@@ -484,6 +484,28 @@ def test_a_restored_pipeline_can_be_saved_again(trained, tmp_path):
     assert set(kept._embeddings) == {*GOALS, "a pink wall"}
 
 
+def test_rllibs_own_way_takes_the_frame_of_a_map_in_shared_data(trained):
+    path, (recorded, *_) = trained(env=NotedFilmed, frames={"source": "render"}, **MAPPED)
+    before, module, _ = pipelines(path)
+    (frame, goal), *_ = shown(recorded)
+
+    def see(**shared):
+        episode = SingleAgentEpisode(
+            id_="mine",
+            observations=[np.zeros_like(frame)],
+            infos=[{"goal": goal}],
+            observation_space=NotedFilmed.observation_space,
+            action_space=NotedFilmed.action_space,
+        )
+        before(episodes=[episode], rl_module=module, explore=False, batch={}, shared_data=shared)
+        return episode.get_observations(-1)["map"]
+
+    expected = recorded.get_observations(0)["map"]
+    np.testing.assert_allclose(see(frames={"mine": frame}), expected, atol=1e-5)
+    with pytest.raises(FrameError, match=r"none to make it from .* shared_data=\{'frames'"):
+        see()
+
+
 def test_no_ray_is_started(trained):
     code = f"""
         import numpy as np, ray
