@@ -5,12 +5,15 @@ import runpy
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import scipy.stats
 from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward import Experiment
+from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
+from rllib_vlm_reward.reward_model.encoder import load_encoder
 
 FOLDER = Path(__file__).parent.parent / "tune_experiments"
 SEARCHES = ("goal_curriculum", "goal_curriculum_pbt", "reward_threshold")
@@ -117,6 +120,7 @@ FINDINGS = (
     "paper_templates",
     "paper_returns",
     "paper_heads",
+    "focal_bonus",
 )
 
 
@@ -161,6 +165,27 @@ def test_a_goals_negatives_are_drawn_anew_each_episode(finding):
     _, info = env.reset(seed=0, options={"goal": "pick up the red ball #7"})
     assert info["goal"] == "pick up the red ball #7"
     assert env.unwrapped.mission == "pick up the red ball"
+
+
+def test_the_focal_score_and_p_are_ranked_by_the_steps_to_the_goal(finding):
+    focal_bonus = finding("focal_bonus")
+    frames = focal_bonus["play"]()
+    assert len({*frames.episodes}) == 24
+    found = focal_bonus["correlations"](frames)
+    (reward, *_) = runs(focal_bonus["space"](0, 1), draws=1)
+    config = reward.vlm_reward.model_copy(update={"goal_map": True, "mode": "synchronous"})
+    read = MapReader(config, load_encoder("grounded", precision="fp32"))
+    known = np.isfinite(frames.steps_to_go)  # not after a wrong thing was picked up
+    # The agent stands in the middle of the lowest row of 7 x 7 tiles.
+    rows, columns = np.mgrid[:7, :7]
+    near = np.exp(-4.5 * (((columns - 3) / 7) ** 2 + ((rows - 6) / 7) ** 2))[..., None]
+    focal = [
+        (read(frame, frames.goals[row]) * near).mean() for (row,), (frame,) in frames.batches(1)
+    ]
+    near = -frames.steps_to_go[known]
+    ranks = [scipy.stats.rankdata(each) for each in (np.array(focal)[known], near)]
+    assert found["focal"] == pytest.approx(np.corrcoef(ranks)[0, 1], abs=1e-3)
+    assert -1 <= found["p"] < found["focal"] <= 1
 
 
 def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):
