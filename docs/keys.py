@@ -19,6 +19,7 @@ from rllib_vlm_reward.config import (
 )
 from rllib_vlm_reward.curriculum import CurriculumConfig
 from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Template
+from rllib_vlm_reward.policies.goal_code import GoalCodeConfig
 from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
 from rllib_vlm_reward.settings import Section
 
@@ -27,6 +28,12 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
     ("A run", "the file itself", Experiment, Experiment),
     ("When it ends", "`stop`", Stop, Stop),
     ("The policy", "`policy`", Policy, Policy),
+    (
+        "The goal as discrete codes",
+        "`goal_code` of `policy.model_config`",
+        GoalCodeConfig,
+        GoalCodeConfig,
+    ),
     ("The reward", "`vlm_reward`", VLMRewardConfig, VLMRewardConfig),
     ("Which frames are scored", "`vlm_reward.frames`", FrameConfig, FrameConfig),
     ("What is paid beside the goal's reward", "`vlm_reward.bonus`", BonusConfig, BonusConfig),

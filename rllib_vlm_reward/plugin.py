@@ -30,6 +30,7 @@ from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.policies import SETTINGS, default_module
+from rllib_vlm_reward.policies.goal_code import goal_code_config
 from rllib_vlm_reward.rllib_settings import check_settings
 from rllib_vlm_reward.warnings import warn_once
 
@@ -74,7 +75,8 @@ def add_vlm_reward(
         CheckpointError: the encoder is unknown, or its file is missing.
         FrameError: gymnasium cannot make the env.
         ConfigError: a setting of RLlib has a wrong type or is too small, the curriculum does not
-            suit the goals, or ``stacked_frames`` is not a positive integer.
+            suit the goals, ``stacked_frames`` is not a positive integer, or ``goal_code`` does not
+            suit the embeddings or lacks its package.
         GoalError: the encoder reads only the beginning of a text, or two texts of a goal as the
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
@@ -119,6 +121,8 @@ def add_vlm_reward(
     if vlm.goal_map:  # so that env runners need not read it from open_clip
         vlm = vlm.model_copy(update={"goal_map": vlm.map_size})
     dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
+    if dim is not None:
+        goal_code_config(dim, _module_settings(config))
     frames = _stacked_frames(config)
     factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
     config.env_runners(env_to_module_connector=factory)
@@ -407,13 +411,18 @@ def _env_spaces(config: AlgorithmConfig) -> tuple[gym.Space[Any], gym.Space[Any]
     return None
 
 
-def _stacked_frames(config: AlgorithmConfig) -> int:
-    """Return the number of frames that the policy's ``model_config`` asks for."""
+def _module_settings(config: AlgorithmConfig) -> dict[str, Any]:
+    """Return the policy's ``model_config``."""
     given = config.model_config, getattr(config._rl_module_spec, "model_config", None)
     settings: dict[str, Any] = {}
     for each in given:  # RLlib merges them like this
         settings |= each if isinstance(each, dict) else {}
-    frames: int = settings.get("stacked_frames", 1)
+    return settings
+
+
+def _stacked_frames(config: AlgorithmConfig) -> int:
+    """Return the number of frames that the policy's ``model_config`` asks for."""
+    frames: int = _module_settings(config).get("stacked_frames", 1)
     if frames != 1 and config.is_multi_agent:
         raise RewardError(
             "stacked_frames: got a multi-agent configuration, expected a single-agent one. Stack "

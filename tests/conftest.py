@@ -29,6 +29,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.envs.house.opengl import open_gl
 from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.policies.goal_code import goal_code_config
 from rllib_vlm_reward.serving.pool import RewardPool
 
 
@@ -37,8 +38,15 @@ def open_android():
     importlib.import_module("rllib_vlm_reward.envs.android")
 
 
+def find_codes():
+    """Look for the package that discrete codes of a goal need."""
+    goal_code_config(4, {"goal_code": {"groups": 2, "codes": 2}})
+
+
 # By the marker of the tests that need an extra: what raises a ConfigError where it is missing.
-EXTRAS = {"android": open_android, "house": open_gl}
+EXTRAS = {"android": open_android, "codes": find_codes, "house": open_gl}
+# The page of the docs about an extra, where it has not the same name.
+EXTRA_PAGES = {"codes": "goal-codes"}
 SHARED_POOL = "shared"
 RAYS = ("own_ray", "own_cluster", "cluster")
 
@@ -210,6 +218,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "ray: connects to Ray, or starts it")
     config.addinivalue_line("markers", "android: needs the extra [android]")
+    config.addinivalue_line("markers", "codes: needs the extra [codes]")
     config.addinivalue_line("markers", "house: needs the extra [house] and OpenGL")
     if not config.getoption("--require-extras"):
         config.pluginmanager.register(SkipsAndroid())
@@ -247,8 +256,9 @@ def pytest_collection_modifyitems(items):
     firsts = {}
     for item, turn in turns.items():
         for name in EXTRAS:
-            if item.path.name.startswith("test_doc") and item.nodeid.endswith(f"[{name}]"):
-                item.add_marker(name)  # the page of this name
+            page = EXTRA_PAGES.get(name, name)
+            if item.path.name.startswith("test_doc") and item.nodeid.endswith(f"[{page}]"):
+                item.add_marker(name)
         firsts[item.path] = min(turn, firsts.get(item.path, turn))
         if turn < len(RAYS):
             item.add_marker("ray")

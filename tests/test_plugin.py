@@ -15,7 +15,13 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import ExternalReset, GoalEmbedding, VLMReward
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
-from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, RewardError
+from rllib_vlm_reward.errors import (
+    CheckpointError,
+    ConfigError,
+    FrameError,
+    GoalError,
+    RewardError,
+)
 from rllib_vlm_reward.plugin import add_vlm_reward, reward_of
 from rllib_vlm_reward.policies import GoalConditionedModule, GoalConditionedQModule
 from rllib_vlm_reward.warnings import warn_once
@@ -205,6 +211,16 @@ def test_an_env_without_a_render_mode_names_the_other_sources_of_frames(vlm_conf
 def test_a_goal_embedding_needs_a_policy_that_reads_it(vlm_config):
     config = PPOConfig().environment("CartPole-v1")
     with pytest.raises(RewardError, match="GoalConditionedModule"):
+        add_vlm_reward(config, vlm_config(goal_embedding=True))
+
+
+def test_codes_that_do_not_suit_the_embeddings_are_an_error_at_once(vlm_config):
+    config = PPOConfig().environment("CartPole-v1")
+    config.rl_module(
+        rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule),
+        model_config={"goal_code": {"groups": 5, "codes": 8}},
+    )
+    with pytest.raises(ConfigError, match=r"5 groups for goals of 16 numbers.*\[1, 2, 4, 8, 16\]"):
         add_vlm_reward(config, vlm_config(goal_embedding=True))
 
 

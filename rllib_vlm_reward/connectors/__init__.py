@@ -23,6 +23,7 @@ What the policy sees, and the goals:
 * :mod:`goal_embedding`: the connector piece that adds the goal's embedding to the observation, and
   the map of where the goal is;
 * :mod:`map_reader`: reads such a map outside of training;
+* :mod:`code_usage`: reports how the goals use the codebook of a policy with ``goal_code``;
 * :mod:`goal_weights`: the connector piece that sends a curriculum's weights to the envs;
 * :mod:`drawn_goal`: the env wrapper that draws the goal of an episode;
 * :mod:`curriculum_progress`: updates the curriculum from the outcomes of an iteration.

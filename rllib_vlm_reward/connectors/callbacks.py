@@ -15,6 +15,7 @@ from ray.rllib.utils import force_list
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.connectors.code_usage import add_code_usage
 from rllib_vlm_reward.connectors.curriculum_progress import advance
 from rllib_vlm_reward.connectors.episodes import Episodes
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
@@ -66,6 +67,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._run = uuid.uuid4().hex[:12]
         self._sampling = Sampling(config, self._run)
         self._highlights = False
+        self._has_codes = config.goal_embedding  # until a learner says otherwise
         self.monitor = RewardMonitor(config)
 
     def on_algorithm_init(self, *, algorithm: Algorithm, **kwargs: Any) -> None:
@@ -154,7 +156,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
     ) -> None:
-        """Raise the errors of the env runners, and update the curriculum and the monitor.
+        """Raise the env runners' errors, update curriculum and monitor, report the goals' codes.
 
         Raises:
             RewardError: an env runner failed, the scores never change, RLlib dropped all samples,
@@ -167,6 +169,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         advance(algorithm, result)
         if self._pool is not None:
             self.monitor.update(result, self._pool.describe())
+            self._has_codes = self._has_codes and add_code_usage(algorithm, result)
         add_first_group(result)
 
     def show_highlights(self, algorithm: Algorithm) -> None:

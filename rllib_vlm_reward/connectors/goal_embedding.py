@@ -94,6 +94,12 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         embeddings = self._embed_by_pool(prompts).clip(-1.0, 1.0)
         self._embeddings = dict(zip(prompts, embeddings, strict=True))
 
+    @property
+    def goals(self) -> npt.NDArray[np.float32]:
+        """The embeddings of all prompts of the run, float32 ``[N, D]``; see :meth:`embed_goals`."""
+        prompts = dict.fromkeys(goal.prompt for goal in self.config.goal_set.goals)
+        return np.stack([self._embeddings[prompt] for prompt in prompts])
+
     def recompute_output_observation_space(
         self,
         input_observation_space: gym.Space[Any],

@@ -38,6 +38,9 @@ FALSE_POSITIVES = "false_positives_per_episode"
 ALARM = "alarm"  # a group: 1 for each kind of alarm that is on, else 0
 ALARMS = "alarms"  # the number of kinds that are on; in JSON their names
 
+# With `goal_code`, a group: perplexity, dead_codes, alike_goals.
+GOAL_CODE = "goal_code"
+
 # Metrics of a run.
 ENV_STEPS_PER_SECOND = "env_steps_per_second"
 EPISODE_PICTURE, HIGHEST_SCORES = "episode", "highest_scores"

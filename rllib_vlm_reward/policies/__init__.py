@@ -3,6 +3,7 @@
     {"observation", "goal"} ─ FilmEncoder ─ (RecurrentEncoder) ─▶ features ─▶ actor, critic or Q
 
 * :mod:`film`: the encoder of frame and goal, which all modules use;
+* :mod:`goal_code`: a discrete code, which the goal may pass before the encoder sees it;
 * :mod:`memory`: an LSTM after the encoder, and the choice of the encoder by ``model_config``;
 * :mod:`goal_conditioned`: actor and critic, for PPO, APPO and IMPALA;
 * :mod:`replayed`: the modules for DQN and SAC;

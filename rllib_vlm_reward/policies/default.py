@@ -15,6 +15,7 @@ __all__ = ["SETTINGS", "default_module"]
 SETTINGS = {
     *("hidden", "patch_size", "channels", "stacked_frames"),
     *("memory", "lstm_size", "max_seq_len"),
+    "goal_code",
 }
 """The keys of ``model_config`` that the modules of this package read."""
 

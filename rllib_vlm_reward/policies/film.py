@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.policies.goal_code import make_goal_code, with_mean_square_1
 
 __all__ = ["HIDDEN", "FilmEncoder"]
 
@@ -36,7 +37,8 @@ class FilmEncoder(nn.Module):
             stacked frames. With ``goal_map`` there is also ``map=float32 [h, w, 1]``.
         model_config: ``patch_size`` (default 8; must divide H and W), ``channels`` (32), ``hidden``
             (128). A list of patch sizes, such as ``[4, 2]``, reads a patch of 8 pixels as 2 × 2
-            parts of 4 pixels, with a layer for each.
+            parts of 4 pixels, with a layer for each. With ``goal_code``, the goal passes a
+            :class:`~rllib_vlm_reward.policies.goal_code.GoalCode` first.
         action_dim: A, to encode actions float32 ``[..., A]`` too, as the Q networks of SAC with
             continuous actions need; 0 encodes the observation only.
 
@@ -80,6 +82,7 @@ class FilmEncoder(nn.Module):
             depth = channels
         self.stem = nn.Sequential(*stem)
         self.patches = nn.Conv2d(depth, channels, sizes[-1], stride=sizes[-1])
+        self.goal_code = make_goal_code(goal.shape[0], model_config)
         self.film = nn.Linear(goal.shape[0], 2 * channels)
         self.mix = nn.Conv2d(channels, channels, 1)
         self.trunk = nn.Sequential(
@@ -92,7 +95,7 @@ class FilmEncoder(nn.Module):
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
         goal = _goal(batch[Columns.OBS])
-        flat = goal.flatten(0, -2)
+        flat = self.goal_code(goal.flatten(0, -2))
         parts = [self._patch_features(_pixels(batch[Columns.OBS]), flat).flatten(1), flat]
         if self.action_dim:
             parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
@@ -122,14 +125,8 @@ def _channels_first(frames: Tensor) -> Tensor:
 
 
 def _goal(observation: Mapping[str, Tensor]) -> Tensor:
-    """Return the goal, float32 ``[..., D]``, with a mean square of 1.
-
-    The entries of a unit vector get smaller as D grows, and torch's initialisation expects inputs
-    with variance 1.
-    """
-    goal = observation["goal"].float()
-    scaled: Tensor = goal * goal.shape[-1] ** 0.5
-    return scaled
+    """Return the goal, float32 ``[..., D]``, with a mean square of 1."""
+    return with_mean_square_1(observation["goal"].float())
 
 
 def _parts(space: gym.Space[Any]) -> tuple[gym.spaces.Box, gym.spaces.Box, int]:

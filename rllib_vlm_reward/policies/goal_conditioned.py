@@ -46,11 +46,13 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
       :class:`~rllib_vlm_reward.policies.film.FilmEncoder`;
     * ``memory``: ``lstm`` adds an LSTM, with ``lstm_size`` (default 128) features and
       ``max_seq_len`` (20) steps through which the learner propagates gradients;
+    * ``goal_code``: the goal passes a bottleneck of discrete codes, see
+      :class:`~rllib_vlm_reward.policies.goal_code.GoalCodeConfig`;
     * ``stacked_frames``: k gives the policy the last k frames at once, see
       :class:`~rllib_vlm_reward.connectors.stacked_frames.StackedFrames`.
 
     Raises:
-        ConfigError: the action space or ``memory`` is not supported.
+        ConfigError: the action space, ``memory`` or ``goal_code`` is not supported.
         GoalError: the observation space has another form.
 
     Example:

@@ -48,10 +48,11 @@ class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
     DQNConfig. The observation is ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
     :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. The action space is ``Discrete``.
     ``model_config`` takes the settings of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`,
-    ``stacked_frames``, and RLlib's settings for the heads.
+    ``stacked_frames``, ``goal_code``, and RLlib's settings for the heads.
 
     Raises:
-        ConfigError: the action space is not discrete, or ``memory`` is set.
+        ConfigError: the action space is not discrete, ``memory`` is set, or ``goal_code`` is not
+            supported.
 
     Example:
         >>> from ray.rllib.algorithms.dqn import DQNConfig
@@ -81,10 +82,11 @@ class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
     """A policy for many goals: RLlib's SAC module with a :class:`FilmEncoder` in each network.
 
     The action space is ``Discrete``, or a bounded ``Box`` of floats ``[A]``. For the observation
-    and ``model_config`` see :class:`GoalConditionedQModule`.
+    and ``model_config`` see :class:`GoalConditionedQModule`. With ``goal_code``, each network has a
+    code of its own; that of a goal is the actor's.
 
     Raises:
-        ConfigError: the action space is not supported, or ``memory`` is set.
+        ConfigError: the action space or ``goal_code`` is not supported, or ``memory`` is set.
 
     Example:
         >>> from ray.rllib.algorithms.sac import SACConfig

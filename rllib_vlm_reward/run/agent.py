@@ -29,6 +29,7 @@ from rllib_vlm_reward.connectors.pipeline import find_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, GoalError
 from rllib_vlm_reward.frames import Frames
+from rllib_vlm_reward.policies.goal_code import find_goal_code
 
 __all__ = ["Agent"]
 
@@ -151,6 +152,25 @@ class Agent:
                 "read_map: this policy sees no map. Train one with vlm_reward: {goal_map: true}."
             )
         return self._embedding.read_map(frame, goal)
+
+    def goal_code(self, goal: str) -> str:
+        """Return the discrete code by which the policy sees a goal, such as ``7-0-31-4``.
+
+        Args:
+            goal: text of the goal, which may be a new one.
+
+        Raises:
+            ConfigError: the policy was trained without ``goal_code``.
+            GoalError: no template fits the text, or its prompt is too long for the CLIP.
+            CheckpointError: the goal is new, and the CLIP is missing or has other weights.
+        """
+        code = find_goal_code(self._module)
+        if code is None or self._embedding is None:
+            raise ConfigError(
+                "Agent.goal_code: got a policy without codes, expected one that was trained with "
+                "policy: {model_config: {goal_code: {groups: 4, codes: 32}}}, and goal_embedding."
+            )
+        return code.names(self._embedding.embed(goal)[None])[0]
 
     def reset(self) -> None:
         """Begin an episode: the policy forgets its observations and its goal.

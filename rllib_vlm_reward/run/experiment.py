@@ -93,8 +93,9 @@ class Policy(Section, place="policy"):
         module: import path of the class. None takes the one that a run without the section
             ``policy`` has, with ``model_config``.
         model_config_: the ``model_config``, a mapping that the class reads. The classes of this
-            package read ``hidden``, ``patch_size``, ``channels`` and ``stacked_frames``;
-            ``GoalConditionedModule`` also reads ``memory``, ``lstm_size`` and ``max_seq_len``.
+            package read ``hidden``, ``patch_size``, ``channels``, ``stacked_frames`` and
+            ``goal_code``; ``GoalConditionedModule`` also reads ``memory``, ``lstm_size`` and
+            ``max_seq_len``.
     """
 
     module: str | None = "rllib_vlm_reward.policies.GoalConditionedModule"

@@ -77,6 +77,31 @@ class Reach(gym.Env):
         return {"observation": np.full((8, 8, 3), 128, np.uint8), "goal": self.place}
 
 
+class Named(gym.Env):
+    """One step on a grey frame: name the goal, of which it sees a vector that says no number."""
+
+    vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0].astype(np.float32)
+    observation_space = gym.spaces.Dict(
+        observation=SEEN["observation"], goal=gym.spaces.Box(-1, 1, (8,), np.float32)
+    )
+    action_space = gym.spaces.Discrete(8)
+
+    def __init__(self, config=None):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.goal = int(self.np_random.integers(8))
+        return self._show(), {}
+
+    def step(self, action):
+        return self._show(), float(action == self.goal), True, False, {}
+
+    def _show(self):
+        grey = np.full((8, 8, 3), 128, np.uint8)
+        return {"observation": grey, "goal": self.vectors[self.goal]}
+
+
 def row_of(frames, bank):
     """Return the place in a bank of one-colour frames, int [N], of frames uint8 [N, H, W, 3]."""
     colours = torch.as_tensor(bank[:, 0, 0].copy()).long()

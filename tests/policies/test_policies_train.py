@@ -1,10 +1,12 @@
 """Each algorithm trains our modules: with an LSTM, with stacked frames, with Box actions."""
 
+import collections
 import time
 
 import numpy as np
 import pytest
 import recount
+import torch
 from filmed import Filmed, FilmedBox
 from painted import BANK
 from ray.rllib.algorithms.appo import APPOConfig
@@ -13,8 +15,9 @@ from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from small_worlds import Compared, Cue, Reach, row_of
+from small_worlds import Compared, Cue, Named, Reach, row_of
 
+from rllib_vlm_reward import Agent
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.policies import (
@@ -22,9 +25,11 @@ from rllib_vlm_reward.policies import (
     GoalConditionedQModule,
     GoalConditionedSACModule,
 )
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 LSTM = {"memory": "lstm", "lstm_size": 16, "max_seq_len": 7}
 STACKED = {"stacked_frames": 3}
+CODES = {"groups": 4, "codes": 8}
 
 
 def on_policy(config, env, model_config):
@@ -137,6 +142,75 @@ def test_algorithms_that_replay(config, module, env, vlm_config, shared_pool):
     assert train(replayed(config(), module, env, STACKED), vlm)
 
 
+@pytest.mark.codes
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+def test_codes_of_goals_learn_are_reported_and_come_back(name, vlm_config, shared_pool, tmp_path):
+    vlm = vlm_config(
+        mode="deferred",
+        goal_embedding=True,
+        serving={"pool_name": shared_pool},
+        frames={"source": "obs"},
+    )
+
+    def build(**model_config):
+        config = (
+            on_policy(PPOConfig(), Filmed, {**LSTM, **model_config})
+            if name == "PPO"
+            else replayed(DQNConfig(), GoalConditionedQModule, Filmed, model_config)
+        )
+        return add_vlm_reward(config, vlm).build_algo()
+
+    algorithm = build(goal_code=CODES)
+    try:
+        before = weights(algorithm)
+        result = algorithm.train()
+        learnt, path = weights(algorithm), algorithm.save_to_path(tmp_path / "coded")
+    finally:
+        algorithm.stop()
+    coded = {key: value for key, value in learnt.items() if ".goal_code." in key}
+    changed = {key.rsplit(".")[-1] for key in coded if (coded[key] != before[key]).any()}
+    assert changed == {"weight", "bias", "embed"}
+
+    codes, usage = codes_by_hand(coded, vlm)
+    assert result["env_runners"]["vlm_reward"]["goal_code"] == pytest.approx(usage)
+    agent = Agent.load(path)
+    assert {goal: agent.goal_code(goal) for goal in vlm.goal_set.texts} == codes
+
+    plain = build()
+    old = plain.save_to_path(tmp_path / "plain")
+    plain.stop()
+    restored = build(goal_code=CODES)
+    try:
+        # RLlib's learner ignores weights that a checkpoint lacks; its optimizer does not.
+        with pytest.raises(ValueError, match="loaded state dict contains a parameter group"):
+            restored.restore_from_path(old)
+        restored.restore_from_path(path)
+        again = weights(restored)
+        assert all(np.array_equal(again[key], learnt[key]) for key in learnt)
+    finally:
+        restored.stop()
+
+
+def codes_by_hand(weights, vlm):
+    """Return the code of each goal, and the usage of the codebook, from a policy's weights."""
+    at = {key.rsplit(".goal_code.")[1]: value for key, value in weights.items()}
+    goals = vlm.goal_set.goals
+    encoder = CLIPEncoder.load(vlm.encoder)
+    with torch.no_grad():
+        embeddings = encoder.encode_texts([goal.prompt for goal in goals]).numpy()
+    projected = embeddings * 16**0.5 @ at["project.weight"].T + at["project.bias"]
+    groups = projected.reshape(len(goals), 4, 1, 4)
+    rows = np.square(groups - at["quantizer._codebook.embed"]).sum(-1).argmin(-1)
+    shares = np.bincount(rows.ravel(), minlength=8) / rows.size
+    used = shares[shares > 0]
+    same = collections.Counter(map(tuple, rows))
+    return {goal.text: "-".join(map(str, row)) for goal, row in zip(goals, rows, strict=True)}, {
+        "perplexity": np.exp(-(used * np.log(used)).sum()),
+        "dead_codes": 8 - len(used),
+        "alike_goals": sum(count for count in same.values() if count > 1),
+    }
+
+
 def test_a_run_of_uint8_frames_needs_no_module(vlm_config, shared_pool, caplog):
     """The first try of most: one goal, pixels, and nothing about a policy."""
     vlm = vlm_config(
@@ -205,6 +279,11 @@ def test_what_is_shown_once_is_remembered(memory, cluster):
 
 def test_without_a_memory_what_was_shown_is_forgotten(cluster):
     assert learned(ppo(Cue), 10, 0.9) < 0.75  # 100 episodes of chance: 0.5, deviation 0.05
+
+
+@pytest.mark.codes
+def test_goals_are_distinguished_by_codes_that_are_learned(cluster):
+    assert learned(ppo(Named, goal_code={"groups": 4, "codes": 8}), 30, 0.95) >= 0.95
 
 
 def test_box_actions_are_learned(cluster):

@@ -338,6 +338,11 @@ def test_a_policy_without_a_goal_input_refuses_goals(trained):
             agent.act(seen, goal)
 
 
+def test_a_policy_without_codes_has_no_name_for_a_goal(plain):
+    with pytest.raises(ConfigError, match=r"policy without codes.*goal_code: \{groups"):
+        Agent.load(plain[0]).goal_code(GOALS[0])
+
+
 @pytest.mark.parametrize(
     ("observation", "says"),
     [
