@@ -8,12 +8,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
+import torch
 from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 from rllib_vlm_reward.reward_model.encoder import load_encoder
+from rllib_vlm_reward.settings import load_object
 
 FOLDER = Path(__file__).parent.parent / "tune_experiments"
 SEARCHES = ("goal_curriculum", "goal_curriculum_pbt", "reward_threshold")
@@ -121,6 +124,7 @@ FINDINGS = (
     "paper_returns",
     "paper_heads",
     "focal_bonus",
+    pytest.param("goal_codes", marks=pytest.mark.codes),
 )
 
 
@@ -186,6 +190,53 @@ def test_the_focal_score_and_p_are_ranked_by_the_steps_to_the_goal(finding):
     ranks = [scipy.stats.rankdata(each) for each in (np.array(focal)[known], near)]
     assert found["focal"] == pytest.approx(np.corrcoef(ranks)[0, 1], abs=1e-3)
     assert -1 <= found["p"] < found["focal"] <= 1
+
+
+@pytest.mark.codes
+def test_goals_are_shown_in_forms_of_equal_size_and_with_noise_that_repeats(finding):
+    experiment = finding("goal_codes")
+    dim, frame = 64, gym.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    goal = gym.spaces.Box(-1, 1, (dim,), np.float32)
+
+    def module(name):
+        section = experiment["policies"]()[name]
+        torch.manual_seed(0)
+        return load_object(section["module"], "policy.module")(
+            observation_space=gym.spaces.Dict(observation=frame, goal=goal),
+            action_space=gym.spaces.Discrete(3),
+            model_config=section["model_config"],
+        )
+
+    def size(module):
+        return sum(each.numel() for each in module.encoder.goal_code.parameters())
+
+    assert size(module("continuous")) == pytest.approx(size(module("4 × 32")), rel=0.01)
+    one_hot = module("one-hot").encoder.goal_code
+    shown = one_hot(one_hot.embeddings)
+    assert torch.equal(shown, torch.eye(dim)[:18] * 8)
+
+    noisy = module("4 × 32, noise")
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 256, (200, 16, 16, 3), np.uint8)
+    seen = {"observation": torch.from_numpy(frames), "goal": torch.zeros(200, dim)}
+    given = []
+    noisy.encoder.encoder.register_forward_hook(lambda _, batch, __: given.append(batch[0]["obs"]))
+    noisy.forward_train({"obs": seen})
+    halves = {key: value.unflatten(0, (2, 100)) for key, value in seen.items()}
+    noisy.forward_train({"obs": halves})
+    first, again = (each["goal"].reshape(200, dim) for each in given)
+    assert torch.equal(first, again)
+    assert float(first.norm(dim=1).mean()) == pytest.approx(0.5, rel=0.05)
+    assert len(first.unique(dim=0)) > 180
+
+
+@pytest.mark.codes
+def test_the_information_in_a_code_is_that_of_scikit_learn(finding):
+    experiment, generator = finding("goal_codes"), np.random.default_rng(0)
+    codes, words = generator.integers(0, 4, 50), generator.integers(0, 6, 50)
+    nats = sklearn.metrics.mutual_info_score(codes, words)
+    found = experiment["mutual_information"]([*map(str, codes)], [*map(str, words)])
+    assert found == pytest.approx(nats / np.log(2))
 
 
 def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):

@@ -101,6 +101,18 @@ class SweepResults:
         ]
 
     @property
+    def checkpoints(self) -> dict[str, Path]:
+        """The folder of each trial's last checkpoint, by the trial's id.
+
+        ``Agent.load(folder / "algorithm")`` loads its policy.
+        """
+        return {
+            result.metrics["trial_id"]: Path(result.checkpoint.path)
+            for result in self._trials
+            if result.checkpoint is not None
+        }
+
+    @property
     def best(self) -> Experiment:
         """The experiment with the best last report, without the pool that the trials shared."""
         config = dict(self._trials[-1].config)

@@ -48,8 +48,13 @@ def trial(folder, name, objective, *, error=None, **config):
     ]
     (folder / name).mkdir()
     (folder / name / "result.json").write_text("\n".join(map(json.dumps, reports)))
+    checkpoint = types.SimpleNamespace(path=str(folder / name / "checkpoint_000001"))
     return types.SimpleNamespace(
-        metrics=metrics, path=str(folder / name), config=config, error=error
+        metrics=metrics,
+        path=str(folder / name),
+        config=config,
+        error=error,
+        checkpoint=None if error else checkpoint,
     )
 
 
@@ -88,6 +93,11 @@ def test_the_table_has_the_best_first_what_failed_last_and_none_that_never_repor
         "Trials: 3 did not finish, 1 failed (ValueError: no such env). "
         "Run the same command again to continue."
     )
+
+
+def test_checkpoints_are_those_of_the_trials_that_have_one(results, tmp_path):
+    expected = {name: tmp_path / name / "checkpoint_000001" for name in "adb"}
+    assert results.checkpoints == expected
 
 
 def test_the_best_yaml_is_the_best_trials_experiment(results, tmp_path):
