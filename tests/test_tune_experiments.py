@@ -2,6 +2,7 @@
 
 import importlib
 import runpy
+import types
 from pathlib import Path
 
 import gymnasium as gym
@@ -237,6 +238,41 @@ def test_the_information_in_a_code_is_that_of_scikit_learn(finding):
     nats = sklearn.metrics.mutual_info_score(codes, words)
     found = experiment["mutual_information"]([*map(str, codes)], [*map(str, words)])
     assert found == pytest.approx(nats / np.log(2))
+
+
+@pytest.mark.codes
+def test_each_form_of_the_goal_has_its_agents_and_codes(finding, monkeypatch, tmp_path):
+    experiment = finding("goal_codes")
+    policies = experiment["policies"]()
+    measures = {"vlm_return_mean": 1.0, "false_positives_per_episode": 0.0, "wall_seconds": 9.0}
+
+    def results(seed):
+        rows = [
+            {
+                "trial_id": f"{seed}-{name}",
+                "policy": policy,
+                "ground_truth_success": (place + seed) / 32,
+                "goal_blind_success": 0.0,
+                **measures,
+            }
+            for place, (name, policy) in enumerate(policies.items())
+        ]
+        checkpoints = {row["trial_id"]: Path(row["trial_id"]) for row in rows}
+        return types.SimpleNamespace(rows=rows[::-1], checkpoints=checkpoints)
+
+    def code_bits(checkpoint):
+        return {"colour_bits": float(checkpoint.name[0]), "kind_bits": 1.0, "distinct_codes": 18}
+
+    monkeypatch.setitem(experiment["summarise"].__globals__, "code_bits", code_bits)
+    figures = experiment["summarise"]([results(0), results(1)])
+    assert [*figures] == [*policies]
+    assert figures["1 × 8, noise"]["agents"]["success"]["each"] == [1 / 32, 2 / 32]
+    assert figures["8 × 32"]["codes"]["colour_bits"]["each"] == [0.0, 1.0]
+    assert {name for name in figures if "codes" not in figures[name]} == {
+        f"{form}{noise}" for form in ("continuous", "one-hot") for noise in ("", ", noise")
+    }
+    experiment["draw"](figures, tmp_path / "goal_codes.png")
+    assert (tmp_path / "goal_codes.png").stat().st_size > 10_000
 
 
 def test_a_finding_is_a_mean_over_seeds_of_each_variant(finding):
