@@ -115,16 +115,15 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     """Draw two bars for each form of the goal: without and with noise."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     forms = [name for name in figures if WITH_NOISE not in name]
-    for offset, (end, label) in enumerate((("", "CLIP's embedding"), (WITH_NOISE, "with noise"))):
+    for offset, (end, label) in enumerate((("", "without noise"), (WITH_NOISE, "with noise"))):
         successes = [figures[form + end]["agents"]["success"] for form in forms]
         means = [success["mean"] for success in successes]
         places = [place + 0.4 * offset for place in range(len(forms))]
-        bars = axes.bar(places, means, 0.38, label=label)
+        axes.bar(places, means, 0.38, label=label)
         for place, success in zip(places, successes, strict=True):
             axes.plot([place] * len(success["each"]), success["each"], "k.", markersize=4)
             if success["low"] is not None:
                 axes.vlines(place, success["low"], success["high"], "k")
-        axes.bar_label(bars, fmt="%.2f", fontsize=8, label_type="center", color="white")
     axes.set_xticks([place + 0.2 for place in range(len(forms))], forms, fontsize=9)
     axes.set(ylim=(0, 1.02), ylabel="success on held-out goals", xlabel="groups × codes")
     axes.legend(fontsize=9)
