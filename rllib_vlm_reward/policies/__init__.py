@@ -4,6 +4,7 @@
 
 * :mod:`film`: the encoder of frame and goal, which all modules use;
 * :mod:`goal_code`: a discrete code, which the goal may pass before the encoder sees it;
+* :mod:`spatial`: scores of places of the frame, for actions such as taps on a screen;
 * :mod:`memory`: an LSTM after the encoder, and the choice of the encoder by ``model_config``;
 * :mod:`goal_conditioned`: actor and critic, for PPO, APPO and IMPALA;
 * :mod:`replayed`: the modules for DQN and SAC;

@@ -14,7 +14,7 @@ __all__ = ["SETTINGS", "default_module"]
 
 SETTINGS = {
     *("hidden", "patch_size", "channels", "stacked_frames"),
-    *("memory", "lstm_size", "max_seq_len"),
+    *("memory", "lstm_size", "max_seq_len", "spatial_actions"),
     "goal_code",
 }
 """The keys of ``model_config`` that the modules of this package read."""

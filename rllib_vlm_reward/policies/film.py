@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.policies.goal_code import make_goal_code, with_mean_square_1
+from rllib_vlm_reward.policies.spatial import PlaceScores, grid_of
 
 __all__ = ["HIDDEN", "FilmEncoder"]
 
@@ -28,7 +29,7 @@ class FilmEncoder(nn.Module):
     features (FiLM, Perez et al., arXiv 1709.07871). So the network can answer "does this patch show
     the goal's object?" with one product. A map of where the goal is becomes one more channel of the
     frame, enlarged to the frame's size. The class has the interface of RLlib's encoders: it takes a
-    batch and returns ``{"encoder_out": float32 [..., hidden]}``. The leading dimensions are those
+    batch and returns ``{"encoder_out": float32 [..., features]}``. The leading dimensions are those
     of the batch: ``[B]``, or ``[B, T]`` for a policy with memory.
 
     Args:
@@ -38,11 +39,17 @@ class FilmEncoder(nn.Module):
         model_config: ``patch_size`` (default 8; must divide H and W), ``channels`` (32), ``hidden``
             (128). A list of patch sizes, such as ``[4, 2]``, reads a patch of 8 pixels as 2 × 2
             parts of 4 pixels, with a layer for each. With ``goal_code``, the goal passes a
-            :class:`~rllib_vlm_reward.policies.goal_code.GoalCode` first.
+            :class:`~rllib_vlm_reward.policies.goal_code.GoalCode` first. ``spatial_actions`` adds
+            the scores of places to the features, as the last ones, see :mod:`.spatial`.
         action_dim: A, to encode actions float32 ``[..., A]`` too, as the Q networks of SAC with
             continuous actions need; 0 encodes the observation only.
 
+    Attributes:
+        num_places: the number of places that get a score.
+        features: the number of features: ``hidden``, and the scores of places.
+
     Raises:
+        ConfigError: ``spatial_actions`` has another form, or more places than patches.
         GoalError: the observation space has another form.
         ValueError: the patch does not divide H and W.
 
@@ -74,7 +81,7 @@ class FilmEncoder(nn.Module):
                 f"patch_size: got {size}, expected a divisor of the frame's {height} × {width} "
                 "pixels. Set model_config={'patch_size': ...}, or resize the frame."
             )
-        tiles = (height // patch) * (width // patch)
+        rows, columns = height // patch, width // patch
         self.action_dim = action_dim
         stem: list[nn.Module] = []
         for part in sizes[:-1]:
@@ -86,21 +93,28 @@ class FilmEncoder(nn.Module):
         self.film = nn.Linear(goal.shape[0], 2 * channels)
         self.mix = nn.Conv2d(channels, channels, 1)
         self.trunk = nn.Sequential(
-            nn.Linear(channels * tiles + goal.shape[0] + action_dim, hidden),
+            nn.Linear(channels * rows * columns + goal.shape[0] + action_dim, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
         )
+        grid = grid_of(model_config)
+        self.places = None if grid is None else PlaceScores(channels, (rows, columns), grid)
+        self.num_places = 0 if grid is None else math.prod(grid)
+        self.features = hidden + self.num_places
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the features of ``batch["obs"]``, float32 ``[..., hidden]``."""
+        """Return the features of ``batch["obs"]``, float32 ``[..., features]``."""
         goal = _goal(batch[Columns.OBS])
         flat = self.goal_code(goal.flatten(0, -2))
-        parts = [self._patch_features(_pixels(batch[Columns.OBS]), flat).flatten(1), flat]
+        patches = self._patch_features(_pixels(batch[Columns.OBS]), flat)
+        parts = [patches.flatten(1), flat]
         if self.action_dim:
             parts.append(batch[Columns.ACTIONS].float().flatten(0, -2))
-        features = self.trunk(torch.cat(parts, dim=1)).unflatten(0, goal.shape[:-1])
-        return {ENCODER_OUT: features}
+        features = self.trunk(torch.cat(parts, dim=1))
+        if self.places is not None:
+            features = torch.cat([features, self.places(patches)], dim=1)
+        return {ENCODER_OUT: features.unflatten(0, goal.shape[:-1])}
 
     def _patch_features(self, image: Tensor, goal: Tensor) -> Tensor:
         """Return the features of each patch, given the goal: float32 ``[N, channels, h, w]``."""

@@ -1,5 +1,6 @@
 """The goal-conditioned policy with actor and critic, for PPO, APPO and IMPALA."""
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -24,6 +25,7 @@ from rllib_vlm_reward.policies.memory import (
     has_memory,
     make_encoder,
 )
+from rllib_vlm_reward.policies.spatial import SpatialHead, grid_of, num_other_actions
 
 __all__ = ["GoalConditionedModule", "is_flat_box"]
 
@@ -48,11 +50,14 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
       ``max_seq_len`` (20) steps through which the learner propagates gradients;
     * ``goal_code``: the goal passes a bottleneck of discrete codes, see
       :class:`~rllib_vlm_reward.policies.goal_code.GoalCodeConfig`;
+    * ``spatial_actions``: ``[rows, columns]`` says that the first actions are places of the frame,
+      row by row, as taps on a screen are, see :mod:`~rllib_vlm_reward.policies.spatial`;
     * ``stacked_frames``: k gives the policy the last k frames at once, see
       :class:`~rllib_vlm_reward.connectors.stacked_frames.StackedFrames`.
 
     Raises:
-        ConfigError: the action space, ``memory`` or ``goal_code`` is not supported.
+        ConfigError: the action space, ``memory`` or ``goal_code`` is not supported, or
+            ``spatial_actions`` does not fit the actions or the patches.
         GoalError: the observation space has another form.
 
     Example:
@@ -81,11 +86,14 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         # RLlib 2.60's learner connectors read max_seq_len from here, without a default.
         self.model_config = settings
         self.encoder, features = make_encoder(self.observation_space, settings)
-        self.action = nn.Linear(features, _num_logits(self.action_space))
-        self.value = nn.Linear(features, 1)
-        for head, gain in ((self.action, 0.01), (self.value, 1.0)):
-            nn.init.orthogonal_(head.weight, gain)
-            nn.init.zeros_(head.bias)
+        grid = grid_of(settings)
+        if grid is None:
+            self.action: nn.Module = _linear(features, _num_logits(self.action_space), gain=0.01)
+        else:
+            others = num_other_actions(grid, self.action_space)
+            dense = _linear(features, others, gain=0.01) if others else None
+            self.action = SpatialHead(math.prod(grid), dense)
+        self.value = _linear(features, 1, gain=1.0)
 
     def get_initial_state(self) -> dict[str, Tensor]:
         """Return the LSTM's state before the first step, without a batch; {} without an LSTM."""
@@ -144,6 +152,13 @@ def is_flat_box(space: gym.Space[Any]) -> bool:
         and len(space.shape) == 1
         and np.issubdtype(space.dtype, np.floating)
     )
+
+
+def _linear(features: int, outputs: int, *, gain: float) -> nn.Linear:
+    layer = nn.Linear(features, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _num_logits(space: gym.Space[Any]) -> int:

@@ -10,7 +10,7 @@ from ray.rllib.core.models.base import ENCODER_OUT
 from torch import Tensor, nn
 
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
+from rllib_vlm_reward.policies.film import FilmEncoder
 
 __all__ = ["MAX_SEQ_LEN", "RecurrentEncoder", "has_memory", "make_encoder"]
 
@@ -22,7 +22,7 @@ class RecurrentEncoder(nn.Module):
     """Computes features from all frames of an episode so far: an LSTM on a :class:`FilmEncoder`.
 
     The encoder takes a batch as RLlib gives it to a stateful RLModule, with ``obs``
-    ``[B, T, ...]`` and ``state_in``, and returns ``encoder_out`` float32 ``[B, T, lstm_size]`` and
+    ``[B, T, ...]`` and ``state_in``, and returns ``encoder_out`` float32 ``[B, T, features]`` and
     ``state_out``. In an env runner T is 1. In a learner T is ``max_seq_len``; the steps after the
     end of an episode are padding and do not change the features of earlier steps.
 
@@ -31,7 +31,7 @@ class RecurrentEncoder(nn.Module):
         model_config: the settings of :class:`FilmEncoder`, and ``lstm_size`` (default 128).
 
     Attributes:
-        features: ``lstm_size``, the number of features.
+        features: the number of features: ``lstm_size``, and the scores of ``spatial_actions``.
 
     Example:
         >>> import numpy as np
@@ -48,19 +48,23 @@ class RecurrentEncoder(nn.Module):
 
     def __init__(self, space: gym.Space[Any], model_config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.features = model_config.get("lstm_size", LSTM_SIZE)
+        self.lstm_size = model_config.get("lstm_size", LSTM_SIZE)
         self.film = FilmEncoder(space, model_config)
-        self.lstm = nn.LSTM(model_config.get("hidden", HIDDEN), self.features, batch_first=True)
+        self.lstm = nn.LSTM(self.film.features, self.lstm_size, batch_first=True)
+        self.features = self.lstm_size + self.film.num_places
 
     def initial_state(self) -> dict[str, Tensor]:
         """Return the state before an episode's first frame: zeros, float32 ``[lstm_size]``."""
-        return {name: torch.zeros(self.features) for name in ("hidden", "cell")}
+        return {name: torch.zeros(self.lstm_size) for name in ("hidden", "cell")}
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the features of each step, and the state after the last step."""
         state = batch[Columns.STATE_IN]
         before = tuple(state[name][None].contiguous() for name in ("hidden", "cell"))
-        features, (hidden, cell) = self.lstm(self.film(batch)[ENCODER_OUT], before)
+        seen = self.film(batch)[ENCODER_OUT]
+        remembered, (hidden, cell) = self.lstm(seen, before)
+        scores = seen[..., seen.shape[-1] - self.film.num_places :]
+        features = torch.cat([remembered, scores], dim=-1)
         return {ENCODER_OUT: features, Columns.STATE_OUT: {"hidden": hidden[0], "cell": cell[0]}}
 
 
@@ -100,4 +104,5 @@ def make_encoder(
     if has_memory(model_config):
         recurrent = RecurrentEncoder(space, model_config)
         return recurrent, recurrent.features
-    return FilmEncoder(space, model_config), model_config.get("hidden", HIDDEN)
+    encoder = FilmEncoder(space, model_config)
+    return encoder, encoder.features

@@ -1,5 +1,7 @@
 """Goal-conditioned policies that learn from a replay buffer: for DQN and SAC."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -8,11 +10,13 @@ from ray.rllib.algorithms.dqn.torch.default_dqn_torch_rl_module import DefaultDQ
 from ray.rllib.algorithms.sac.sac_catalog import SACCatalog
 from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
 from ray.rllib.core.models.catalog import Catalog
+from torch import nn
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
 from rllib_vlm_reward.policies.goal_conditioned import is_flat_box
 from rllib_vlm_reward.policies.memory import has_memory
+from rllib_vlm_reward.policies.spatial import SpatialHead, grid_of, num_other_actions
 
 __all__ = ["GoalConditionedQModule", "GoalConditionedSACModule"]
 
@@ -22,14 +26,23 @@ class _FilmCatalog(Catalog):  # type: ignore[misc]
 
     def _determine_components_hook(self) -> None:
         # Does not call super(), since RLlib 2.60 has no encoder for Dict observations.
-        self.latent_dims = (self._model_config_dict.get("hidden", HIDDEN),)
+        hidden = self._model_config_dict.get("hidden", HIDDEN)
+        grid = grid_of(self._model_config_dict)
+        self.latent_dims = (hidden + (0 if grid is None else math.prod(grid)),)
 
     def build_encoder(self, framework: str) -> FilmEncoder:
         return FilmEncoder(self.observation_space, self._model_config_dict)
 
 
 class _FilmDQNCatalog(_FilmCatalog, DQNCatalog):  # type: ignore[misc]
-    pass
+    def build_af_head(self, framework: str) -> nn.Module:
+        grid = grid_of(self._model_config_dict)
+        if grid is None:
+            head: nn.Module = super().build_af_head(framework)
+            return head
+        others = num_other_actions(grid, self.action_space)
+        dense = self._get_head_config(others).build(framework=framework) if others else None
+        return SpatialHead(math.prod(grid), dense)
 
 
 class _FilmSACCatalog(_FilmCatalog, SACCatalog):  # type: ignore[misc]
@@ -48,11 +61,13 @@ class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
     DQNConfig. The observation is ``{"observation": uint8 [H, W, C], "goal": float32 [D]}``, as
     :class:`~rllib_vlm_reward.connectors.GoalEmbedding` gives it. The action space is ``Discrete``.
     ``model_config`` takes the settings of :class:`~rllib_vlm_reward.policies.film.FilmEncoder`,
-    ``stacked_frames``, ``goal_code``, and RLlib's settings for the heads.
+    ``stacked_frames``, ``goal_code``, and RLlib's settings for the heads. With ``spatial_actions``,
+    the scores of places are the Q values (or advantages) of the first actions.
 
     Raises:
-        ConfigError: the action space is not discrete, ``memory`` is set, or ``goal_code`` is not
-            supported.
+        ConfigError: the action space is not discrete, ``memory`` is set, ``goal_code`` is not
+            supported, or ``spatial_actions`` does not fit the actions, the patches or
+            ``num_atoms``.
 
     Example:
         >>> from ray.rllib.algorithms.dqn import DQNConfig
@@ -74,6 +89,7 @@ class GoalConditionedQModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
                 "DQN compares the values of all actions. Use SAC with GoalConditionedSACModule, or "
                 "PPO with GoalConditionedModule, for continuous actions."
             )
+        _check_spatial_actions(kwargs.get("model_config") or {}, space)
         kwargs["catalog_class"] = kwargs.get("catalog_class") or _FilmDQNCatalog
         super().__init__(*args, **kwargs)
 
@@ -86,7 +102,8 @@ class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
     code of its own; that of a goal is the actor's.
 
     Raises:
-        ConfigError: the action space or ``goal_code`` is not supported, or ``memory`` is set.
+        ConfigError: the action space or ``goal_code`` is not supported, or ``memory`` or
+            ``spatial_actions`` is set.
 
     Example:
         >>> from ray.rllib.algorithms.sac import SACConfig
@@ -100,6 +117,11 @@ class GoalConditionedSACModule(DefaultSACTorchRLModule):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _check_memory(type(self).__name__, kwargs)
+        if "spatial_actions" in (kwargs.get("model_config") or {}):
+            raise ConfigError(
+                "GoalConditionedSACModule: got spatial_actions, which its heads do not read. "
+                "Remove it, or use PPO, APPO, IMPALA or DQN."
+            )
         space = kwargs.get("action_space")
         bounded = isinstance(space, gym.spaces.Box) and space.is_bounded() and is_flat_box(space)
         if not (isinstance(space, gym.spaces.Discrete) or bounded):
@@ -118,4 +140,17 @@ def _check_memory(name: str, kwargs: dict[str, Any]) -> None:
             f"{name}: got memory 'lstm', expected no memory, because RLlib 2.60's prioritised "
             "replay buffer samples single steps and its SAC learner does not pass states on. Set "
             "stacked_frames, or use PPO, APPO or IMPALA."
+        )
+
+
+def _check_spatial_actions(model_config: Mapping[str, Any], space: gym.Space[Any]) -> None:
+    grid = grid_of(model_config)
+    if grid is None:
+        return
+    num_other_actions(grid, space)  # raises an error if they do not fit
+    num_atoms = model_config.get("num_atoms", 1)
+    if num_atoms > 1:
+        raise ConfigError(
+            f"spatial_actions: got it with num_atoms {num_atoms}, expected 1, since a place has "
+            "one score. Set training: {num_atoms: 1}, or remove spatial_actions."
         )

@@ -95,7 +95,7 @@ class Policy(Section, place="policy"):
         model_config_: the ``model_config``, a mapping that the class reads. The classes of this
             package read ``hidden``, ``patch_size``, ``channels``, ``stacked_frames`` and
             ``goal_code``; ``GoalConditionedModule`` also reads ``memory``, ``lstm_size`` and
-            ``max_seq_len``.
+            ``max_seq_len``, and it and ``GoalConditionedQModule`` read ``spatial_actions``.
     """
 
     module: str | None = "rllib_vlm_reward.policies.GoalConditionedModule"
