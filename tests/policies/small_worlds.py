@@ -102,6 +102,36 @@ class Named(gym.Env):
         return {"observation": grey, "goal": self.vectors[self.goal]}
 
 
+class Tap(gym.Env):
+    """One step: of two squares on grey, a white and a black one, tap the one that the goal names.
+
+    The first 16 actions are taps on the squares of a grid of 4 × 4, the last does nothing.
+    """
+
+    observation_space = SEEN
+    action_space = gym.spaces.Discrete(17)
+
+    def __init__(self, config=None):
+        pass
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        places = self.np_random.choice(16, 2, replace=False)
+        goal = int(self.np_random.integers(2))
+        frame = np.full((4, 2, 4, 2, 3), 128, np.uint8)
+        for place, shade in zip(places, (255, 0), strict=True):
+            frame[place // 4, :, place % 4] = shade
+        self.place = places[goal]
+        self.seen = {
+            "observation": frame.reshape(8, 8, 3),
+            "goal": np.eye(2, dtype=np.float32)[goal],
+        }
+        return self.seen, {}
+
+    def step(self, action):
+        return self.seen, float(action == self.place), True, False, {}
+
+
 def row_of(frames, bank):
     """Return the place in a bank of one-colour frames, int [N], of frames uint8 [N, H, W, 3]."""
     colours = torch.as_tensor(bank[:, 0, 0].copy()).long()

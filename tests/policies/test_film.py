@@ -44,6 +44,15 @@ def test_the_goal_scales_and_shifts_what_is_seen():
     torch.testing.assert_close(encoder(data)["encoder_out"], features)
 
 
+def test_the_batch_stays_as_it_is():
+    encoder, data = make(), batch()
+    data["obs"]["observation"] = data["obs"]["observation"].float()
+    before = {key: value.clone() for key, value in data["obs"].items()}
+    first = encoder(data)["encoder_out"]
+    assert all(torch.equal(value, before[key]) for key, value in data["obs"].items())
+    torch.testing.assert_close(first, make()(batch())["encoder_out"])  # of uint8
+
+
 def test_a_map_is_a_channel_of_the_frame():
     torch.manual_seed(0)
     maps = gym.spaces.Box(0, 1, (3, 2, 1), np.float32)

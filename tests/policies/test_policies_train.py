@@ -15,7 +15,7 @@ from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from small_worlds import Compared, Cue, Named, Reach, row_of
+from small_worlds import Compared, Cue, Named, Reach, Tap, row_of
 
 from rllib_vlm_reward import Agent
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
@@ -289,6 +289,11 @@ def test_goals_are_distinguished_by_codes_that_are_learned(cluster):
 def test_box_actions_are_learned(cluster):
     # A constant action at the centre is 0.35 away.
     assert learned(ppo(Reach), 25, -0.15) >= -0.15
+
+
+def test_taps_are_learned_at_all_places_at_once(cluster):
+    """In 6 iterations; without spatial_actions it takes 10."""
+    assert learned(ppo(Tap, patch_size=2, spatial_actions=[4, 4]), 6, 0.9) >= 0.9
 
 
 def test_continuous_sac_learns(cluster):

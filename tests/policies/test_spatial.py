@@ -139,6 +139,21 @@ def test_the_q_values_of_places_are_the_duel_s_advantages():
     torch.testing.assert_close(module.compute_q_values(data)["qf_preds"], expected)
 
 
+def test_every_parameter_of_dqn_learns_and_no_target_does():
+    module = make_replayed(DQNConfig(), GoalConditionedQModule)
+    module.make_target_networks()
+    data = {"obs": observations(0), "new_obs": observations(1)}
+    out = module.forward_train(data)
+    expected = module.compute_q_values({"obs": data["new_obs"]})["qf_preds"]
+    torch.testing.assert_close(out["qf_target_next_preds"], expected)
+    out["qf_preds"].square().sum().backward()
+    for name, parameter in module.named_parameters():
+        if name.startswith("_target"):
+            assert parameter.grad is None
+        else:
+            assert parameter.grad.any(), name
+
+
 def test_all_actions_of_dqn_may_be_places():
     module = make_replayed(DQNConfig().training(dueling=False), GoalConditionedQModule, actions=6)
     q = module.compute_q_values({"obs": observations()})["qf_preds"]
