@@ -110,10 +110,10 @@ def test_the_card_says_how_long_a_text_may_be(name):
 
 
 ALL = [FOLDER / name for name in shipped_names()]
-ALL += sorted(FOLDER.parents[2].glob("tune_experiments/paper_clips/*/"))
+ALL += sorted(FOLDER.parents[2].glob("tune_experiments/*_clips/*/"))
 
 
-@pytest.mark.parametrize("folder", ALL, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", ALL, ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_each_clip_carries_its_words_and_a_probe(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     encoder = CLIPEncoder.load(str(folder), precision="fp32")
