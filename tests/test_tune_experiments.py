@@ -120,6 +120,7 @@ def test_each_curriculums_course_has_every_seed_of_each_report(gain):
 
 FINDINGS = (
     "paper_scaling",
+    pytest.param("house_scaling", marks=pytest.mark.house),
     "paper_threshold",
     "paper_templates",
     "paper_returns",
@@ -145,6 +146,21 @@ def test_every_variant_of_a_finding_is_a_run(finding, name):
         assert run.seed == 3
         assert run.stop.env_steps == 1000
         run.to_algorithm_config()
+
+
+@pytest.mark.house
+def test_ground_truth_alone_pays_the_ceiling_of_the_house(finding):
+    *sizes, ceiling = runs(finding("house_scaling")["space"](0, 1000), draws=1)
+    assert [Path(run.vlm_reward.encoder).name for run in sizes] == ["xs", "s", "m", "l", "xl"]
+    for run in sizes:
+        assert run.vlm_reward.env_reward_weight == 0
+        assert not run.environment["env_config"]["end_on_success"]
+    assert ceiling.vlm_reward.env_reward_weight == 1
+    assert ceiling.vlm_reward.threshold == 0.9999  # of a cosine
+    assert ceiling.environment["env_config"] == {
+        **sizes[0].environment["env_config"],
+        "end_on_success": True,
+    }
 
 
 def test_returns_are_compared_on_each_tasks_own_goals(finding):

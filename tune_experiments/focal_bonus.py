@@ -27,7 +27,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from paper_finding import EPISODES, finding, lift, over_seeds, rows_of
+from paper_finding import EPISODES, LIFT, finding, over_seeds, rows_of
 from ray import tune
 
 from rllib_vlm_reward import Experiment
@@ -64,7 +64,7 @@ REWARDS: dict[str, dict[str, Any]] = {
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the search space of a seed: each reward, in the larger room."""
-    base = lift(seed, steps, encoder="grounded", templates=TEMPLATES)
+    base = LIFT.space(seed, steps, encoder="grounded", templates=TEMPLATES)
     each = [{**base["vlm_reward"], **reward} for reward in REWARDS.values()]
     environment = {**base["environment"], "env_config": ROOM}
     return {**base, "environment": environment, "vlm_reward": tune.grid_search(each)}

@@ -1,4 +1,4 @@
-"""Shared by the experiments on the paper's findings: task, seeds, and output.
+"""Shared by the experiments on the paper's findings: tasks, seeds, and output.
 
 A finding compares variants, which form a grid. Each seed is a search of this
 grid in a separate folder, so that more seeds can be added later and nothing is
@@ -7,6 +7,7 @@ and on which machine.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
@@ -29,6 +30,7 @@ from rllib_vlm_reward.sweep import SweepResults, interval, search
 CONFIGS = Path(__file__).parent.parent / "configs"
 FINDINGS = Path(__file__).parent.parent / "docs" / "findings"
 CLIPS = Path(__file__).parent.resolve() / "paper_clips"
+HOUSE_CLIPS = CLIPS.with_name("house_clips")
 EPISODES = 300  # of each player
 # The measures of a finding, and their names in the reports of a search.
 MEASURES = {
@@ -42,47 +44,67 @@ MEASURES = {
 Rows = list[dict[str, Any]]
 
 
-def lift(seed: int, steps: int, **reward: Any) -> dict[str, Any]:
-    """Return the quickstart's task as a search space: pick up the named one of three things.
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A run in which rewards are compared, and a fixed set of its labelled frames.
 
-    Args:
-        seed: seed of envs, policy and learner.
-        steps: env steps of a training.
-        **reward: keys of ``vlm_reward``; their values may be grids.
+    Attributes:
+        config: name of its configuration.
+        assignments: what differs from it, as for ``--set``.
     """
-    base = Experiment.from_file(CONFIGS / "quickstart.yaml").to_dict()
-    return {
-        **base,
-        "seed": seed,
-        "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
-        "training": {**base["training"], "lr": 0.001},
-        "vlm_reward": {**base["vlm_reward"], **reward, "serving": {"num_cpus_per_actor": 0}},
-        "stop": {"env_steps": steps},
-        "evaluation_episodes": 100,
-    }
+
+    config: str
+    assignments: tuple[str, ...] = ()
+
+    def space(self, seed: int, steps: int, **reward: Any) -> dict[str, Any]:
+        """Return the run as a search space.
+
+        Args:
+            seed: seed of envs, policy and learner.
+            steps: env steps of a training.
+            **reward: keys of ``vlm_reward``; their values may be grids.
+        """
+        base = Experiment.from_file(CONFIGS / f"{self.config}.yaml", self.assignments).to_dict()
+        return {
+            **base,
+            "seed": seed,
+            "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 32},
+            "vlm_reward": {**base["vlm_reward"], **reward, "serving": {"num_cpus_per_actor": 0}},
+            "stop": {"env_steps": steps},
+            "evaluation_episodes": 100,
+        }
+
+    @functools.cache  # noqa: B019, since there are two tasks
+    def labelled(self) -> LabelledFrames:
+        """Return the frames: of random play, and of the env's expert."""
+        experiment = Experiment.model_validate(self.space(0, 1))
+        return collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
+
+    def score(self, **reward: Any) -> ScoredFrames:
+        """Score the labelled frames with a reward.
+
+        Args:
+            **reward: keys of ``vlm_reward``.
+        """
+        experiment = Experiment.model_validate(self.space(0, 1, **reward))
+        return score_labelled(experiment.vlm_reward, self.labelled())
+
+    def at_best_f1(self, **reward: Any) -> dict[str, Any]:
+        """Return the reward with the β that has the best F1 on the labelled frames."""
+        return {**reward, "threshold": round(self.score(**reward, threshold=None).threshold, 6)}
 
 
-@functools.cache
-def labelled_lift() -> LabelledFrames:
-    """Return the fixed set of labelled frames: random play and BabyAI's bot in `lift`'s task."""
-    experiment = Experiment.model_validate(lift(0, 1))
-    return collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
-
-
-def score_lift(**reward: Any) -> ScoredFrames:
-    """Score the fixed set of labelled frames with a reward.
-
-    Args:
-        **reward: keys of ``vlm_reward``.
-    """
-    return score_labelled(
-        Experiment.model_validate(lift(0, 1, **reward)).vlm_reward, labelled_lift()
-    )
-
-
-def at_best_f1(**reward: Any) -> dict[str, Any]:
-    """Return the reward with the β that has the best F1 on the fixed set."""
-    return {**reward, "threshold": round(score_lift(**reward, threshold=None).threshold, 6)}
+LIFT = Task("quickstart", ("training.lr=0.001",))
+"""Pick up the named one of three things."""
+FIND = Task(
+    "house",
+    (
+        "environment.env_config.families=[find]",
+        "vlm_reward.goals=['go near the {red ball|green box|blue barrel|duckie|medkit|cone}']",
+    ),
+)
+"""Walk up to the named one of three things in the house. A thing that is carried looks the same in
+each frame, so that also the smallest CLIP knows it."""
 
 
 def finding(

@@ -21,7 +21,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from numbered_goals import numbered
-from paper_finding import CLIPS, at_best_f1, finding, lift, over_seeds, rows_of
+from paper_finding import CLIPS, LIFT, finding, over_seeds, rows_of
 from ray import tune
 
 from rllib_vlm_reward import Experiment
@@ -52,15 +52,15 @@ def rewards() -> dict[str, dict[str, Any]]:
     found = {name: {"encoder": CLIP, **changes} for name, changes in REWARDS.items()}
     for name in found:
         if "best" in name:
-            found[name] = at_best_f1(**found[name])
-    goals = Experiment.model_validate(lift(0, 1)).vlm_reward.goal_set
+            found[name] = LIFT.at_best_f1(**found[name])
+    goals = Experiment.model_validate(LIFT.space(0, 1)).vlm_reward.goal_set
     found[ANEW]["goals"] = numbered(goals, draws=16, negatives=3, nothing=NOTHING)
     return found
 
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the search space: each reward, one pool, and episodes that success does not end."""
-    base = lift(seed, steps, serving={"pool_name": POOL})
+    base = LIFT.space(seed, steps, serving={"pool_name": POOL})
     room = {**base["environment"]["env_config"], "end_on_success": False}
     each = [{**base["vlm_reward"], **reward} for reward in rewards().values()]
     return {
@@ -75,7 +75,7 @@ def space(seed: int, steps: int) -> dict[str, Any]:
 def summarise(results: list[SweepResults]) -> dict[str, Any]:
     """Return the threshold of each reward, and the measures of its agents."""
     sections = [
-        lift(0, 1, serving={"pool_name": POOL}, **reward)["vlm_reward"]
+        LIFT.space(0, 1, serving={"pool_name": POOL}, **reward)["vlm_reward"]
         for reward in rewards().values()
     ]
     agents = over_seeds(rows_of(results), lambda row: [*REWARDS][sections.index(row["vlm_reward"])])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from paper_finding import at_best_f1, finding, lift, over_seeds, rows_of, score_lift
+from paper_finding import LIFT, finding, over_seeds, rows_of
 from ray import tune
 
 from rllib_vlm_reward.evaluation.figures import figures
@@ -32,14 +32,16 @@ PROMPTS = ("the agent is carrying {}", "carrying {}", "{}", "pick up {}")
 def rewards() -> dict[str, dict[str, Any]]:
     """Return the keys of ``vlm_reward`` in which the templates differ, by prompt."""
     return {
-        prompt: at_best_f1(templates=[{"goal": "pick up {}", "prompt": prompt, "nothing": NOTHING}])
+        prompt: LIFT.at_best_f1(
+            templates=[{"goal": "pick up {}", "prompt": prompt, "nothing": NOTHING}]
+        )
         for prompt in PROMPTS
     }
 
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the search space: the task with each template, and one pool for all."""
-    base = lift(seed, steps, serving={"pool_name": "paper-templates"})
+    base = LIFT.space(seed, steps, serving={"pool_name": "paper-templates"})
     each = [{**base["vlm_reward"], **reward} for reward in rewards().values()]
     return {**base, "vlm_reward": tune.grid_search(each)}
 
@@ -50,7 +52,7 @@ def summarise(results: list[SweepResults]) -> dict[str, Any]:
     return {
         prompt: {
             "threshold": reward["threshold"],
-            "offline": figures(score_lift(**reward)).to_dict(),
+            "offline": figures(LIFT.score(**reward)).to_dict(),
             "agents": agents[prompt],
         }
         for prompt, reward in rewards().items()

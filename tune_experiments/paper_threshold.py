@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from paper_finding import CLIPS, finding, lift, over_seeds, rows_of, score_lift
+from paper_finding import CLIPS, LIFT, finding, over_seeds, rows_of
 from ray import tune
 
 from rllib_vlm_reward.evaluation.figures import figures
@@ -29,7 +29,7 @@ THRESHOLDS = (0.02, 0.1, 0.3, 0.5, 0.8, 0.95)
 
 def space(seed: int, steps: int) -> dict[str, Any]:
     """Return the search space: the task with each threshold, and one pool for all."""
-    return lift(
+    return LIFT.space(
         seed,
         steps,
         encoder=CLIP,
@@ -43,7 +43,7 @@ def summarise(results: list[SweepResults]) -> dict[str, Any]:
     agents = over_seeds(rows_of(results), lambda row: str(row["vlm_reward.threshold"]))
     return {
         str(threshold): {
-            "offline": figures(score_lift(encoder=CLIP, threshold=threshold)).to_dict(),
+            "offline": figures(LIFT.score(encoder=CLIP, threshold=threshold)).to_dict(),
             "agents": agents[str(threshold)],
         }
         for threshold in THRESHOLDS
