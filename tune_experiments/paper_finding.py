@@ -51,10 +51,12 @@ class Task:
     Attributes:
         config: name of its configuration.
         assignments: what differs from it, as for ``--set``.
+        to_label: what also differs where frames are collected.
     """
 
     config: str
     assignments: tuple[str, ...] = ()
+    to_label: tuple[str, ...] = ()
 
     def space(self, seed: int, steps: int, **reward: Any) -> dict[str, Any]:
         """Return the run as a search space.
@@ -77,7 +79,8 @@ class Task:
     @functools.cache  # noqa: B019, since there are two tasks
     def labelled(self) -> LabelledFrames:
         """Return the frames: of random play, and of the env's expert."""
-        experiment = Experiment.model_validate(self.space(0, 1))
+        path = CONFIGS / f"{self.config}.yaml"
+        experiment = Experiment.from_file(path, (*self.assignments, *self.to_label))
         return collect(experiment, players=("random", "expert"), episodes=EPISODES, seed=0)
 
     def score(self, **reward: Any) -> ScoredFrames:
@@ -86,7 +89,8 @@ class Task:
         Args:
             **reward: keys of ``vlm_reward``.
         """
-        experiment = Experiment.model_validate(self.space(0, 1, **reward))
+        # Only a reward with a threshold can end an episode.
+        experiment = Experiment.model_validate(self.space(0, 1, **reward, early_end=False))
         return score_labelled(experiment.vlm_reward, self.labelled())
 
     def at_best_f1(self, **reward: Any) -> dict[str, Any]:
@@ -102,6 +106,8 @@ FIND = Task(
         "environment.env_config.families=[find]",
         "vlm_reward.goals=['go near the {red ball|green box|blue barrel|duckie|medkit|cone}']",
     ),
+    # An agent's episode ends when it is paid, so the expert must not stand at its goal for long.
+    to_label=("environment.env_config.end_on_success=true",),
 )
 """Walk up to the named one of three things in the house. A thing that is carried looks the same in
 each frame, so that also the smallest CLIP knows it."""
