@@ -100,6 +100,7 @@ def add_vlm_reward(
 
     _check_ray()
     _check_types(config, vlm)
+    vlm.expect_one_encoder("add_vlm_reward")
     _check(config)
     check_settings(config)
     _check_agents(config, vlm)

@@ -91,6 +91,7 @@ def relabel(
     """
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
+    config.expect_one_encoder("relabel")
     _check_settings(config, goal)
     check_encoder(config.encoder, config.serving.precision, config.goal_sets)
     units = find_units(recording)

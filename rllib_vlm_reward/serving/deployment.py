@@ -163,10 +163,12 @@ def launch(
 
     Raises:
         PoolError: the pool does not fit the cluster, or the name is taken.
+        RewardError: the reward has experts, each of which needs a pool of its own.
     """
     # Imported here, since every client imports this module and only actors need open_clip.
     from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
 
+    config.expect_one_encoder("reward pool")
     demand = _demand(config, group)
     actor_class = ray.remote(concurrency_groups={CONTROL: _CONTROL_THREADS})(RewardActor)
     actors: list[ActorHandle] = []
