@@ -100,14 +100,14 @@ def add_vlm_reward(
 
     _check_ray()
     _check_types(config, vlm)
-    vlm.expect_one_encoder("add_vlm_reward")
     _check(config)
     check_settings(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
     vlm = _with_default_module(config, vlm)
     _warn_of_unobserved_goals(config, vlm)
-    check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
+    for encoder, precision, goal_sets in vlm.encoders:
+        check_encoder(encoder, precision, goal_sets)
     readouts = [readout for reward in vlm.rewards for readout in reward.scorer.readouts]
     if readouts:
         check_patches(vlm.encoder, readouts)
@@ -116,7 +116,7 @@ def add_vlm_reward(
         _check_curriculum(config, vlm, curriculum)
     _prepare_env(config, vlm, curriculum)
     vlm = _with_agent_position(config, vlm)
-    dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
+    dim = embed_dim(vlm.leading.encoder) if vlm.goal_embedding else None
     frames = _stacked_frames(config)
     factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
     config.env_runners(env_to_module_connector=factory)
@@ -163,7 +163,7 @@ class _ConnectorFactory:
             weights.env = env
             connectors.append(weights)
         if self.embed_dim is not None:
-            connectors.append(GoalEmbedding(self.vlm, self.embed_dim))
+            connectors.append(GoalEmbedding(self.vlm.leading, self.embed_dim))
         if self.stacked_frames != 1:
             connectors.append(StackedFrames(self.stacked_frames))
         if self.user_factory is not None:
@@ -453,7 +453,7 @@ def _prepare_env(
         and registered_env(config.env) is None
     )
     if is_gym_id:
-        if vlm.frames.source == "render":
+        if "render" in vlm.sources:
             config.env_config = {"render_mode": "rgb_array", **config.env_config}
         _check_gym_id(config.env, config.env_config)
     wrappers = _wrappers(vlm, curriculum)

@@ -23,7 +23,6 @@ import torch
 from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.envs.house.opengl import open_gl
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.serving.pool import RewardPool
@@ -118,8 +117,7 @@ def vlm_config(painted_config):
 def red_pool(monkeypatch):
     """A pool that every piece of this process finds under any name."""
     pool = RedPool()
-    for room in (reward, goal_embedding):
-        monkeypatch.setattr(room.RewardPool, "connect", lambda name, config, run="": pool)
+    monkeypatch.setattr(RewardPool, "connect", lambda name, config, run="": pool)
     return pool
 
 

@@ -506,6 +506,25 @@ class TrustCalibration(BaseCalibration):
                 "valid. Set calibration: null, and calibrate again."
             )
 
+    def shares(self) -> dict[str, float]:
+        """Return each expert's share of all weights, averaged over goals, if all answer."""
+        everyone = self.combinations[0]
+        numbers = np.array([*everyone.goals.values()])[:, 1:]
+        totals = numbers.sum(axis=1, keepdims=True)
+        shares = np.divide(numbers, totals, out=np.zeros_like(numbers), where=totals > 0)
+        return dict(zip(everyone.experts, shares.mean(axis=0).tolist(), strict=True))
+
+    def lines(self) -> list[str]:
+        """Return lines that show the experts and their combination."""
+        shares, combined = self.shares(), self.combinations[0].average_precision
+        width = max(18, *(len(name) + 1 for name in shares))
+        rows = [
+            f"{name:<{width}} average precision {each.average_precision:.4f}, "
+            f"{shares[name]:.0%} of the weights"
+            for name, each in self.experts.items()
+        ]
+        return [*rows, f"{'all of them':<{width}} average precision {combined:.4f}"]
+
     def combiner(self, goals: GoalSet, experts: Sequence[str]) -> Trust:
         """Return the combination for a goal set.
 

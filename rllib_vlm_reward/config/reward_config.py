@@ -107,9 +107,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             ``{"observation": ..., "goal": float32 [D]}``, with CLIP's embedding of the prompt. If
             neither this nor a policy is set, and the observations are uint8 frames, it is true.
         serving: where and how scores are computed, see :class:`.ServingConfig`.
-        experts: several encoders that score each frame: a mapping from an expert's name to the
-            keys that differ, of encoder, head, templates, frames (its source) and serving. Each
-            has a pool of its own, and all are asked at the same time. Up to 5.
+        experts: several encoders that score each frame, see docs/experts.md: a mapping from an
+            expert's name to the keys that differ, of encoder, head, templates, frames (its source)
+            and serving. Each has a pool of its own, and all are asked at the same time. Up to 5.
         combine: how the experts' scores become one without a calibration: ``mean``, ``max`` or
             ``noisy_or``, 1 − (1 − p)(1 − q)… of probabilities.
         agents: in a multi-agent env, the agents whose rewards differ: a mapping from an agent's id
@@ -499,6 +499,17 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         """The first expert's reward, whose encoder embeds goals for the policy."""
         return next(iter(self.by_expert.values()))
 
+    def with_mean(self) -> "VLMRewardConfig | None":
+        """Return the reward that is the mean of the experts' scores, to compare with.
+
+        None if their heads have different scales, so that a mean has no meaning.
+        """
+        plain = {"calibration": None, "threshold": None, "early_end": False, "combine": "mean"}
+        try:
+            return self.model_copy(update=plain)
+        except pydantic.ValidationError:
+            return None
+
     def expect_one_encoder(self, what: str) -> None:
         """Refuse a reward with experts where only one encoder is possible.
 
@@ -513,6 +524,23 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 f"{what}: got the experts {[*self.experts]}, expected a reward with one encoder. "
                 "Write the keys of one expert in place of `experts` and `combine`."
             )
+
+    def one_source(self, what: str) -> str:
+        """Return the frame source of all experts, where only one picture of a step is kept.
+
+        Args:
+            what: the command, for the error message.
+
+        Raises:
+            RewardError: the experts see other frames.
+        """
+        if len(self.sources) > 1:
+            raise RewardError(
+                f"{what}: got experts that see other frames, {[*self.sources]}, expected one "
+                "frames.source, since one picture of a step is kept. Set the same frames.source "
+                "for all experts, or leave out those that see other frames."
+            )
+        return self.sources[0]
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -537,6 +565,22 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         if isinstance(self.calibration, TrustCalibration):
             return self.calibration.combiner(self.goal_set, [*self.experts])
         return Rule(self.combine)
+
+    @property
+    def gives_probability(self) -> bool:
+        """Whether a score is the probability of success."""
+        if isinstance(self.calibration, TrustCalibration):
+            return True
+        return all(each.head.is_probability for each in self.by_expert.values())
+
+    @property
+    def how(self) -> str:
+        """How frames are scored, as text: the head's settings, or how experts are combined."""
+        if isinstance(self.calibration, TrustCalibration):
+            return f"calibrated combination of {', '.join(self.experts)}"
+        if self.experts:
+            return f"{self.combine} of {', '.join(self.experts)}"
+        return str(head_summary(self.head_in_force))
 
     @cached_property
     def rater(self) -> Scorer | Panel:

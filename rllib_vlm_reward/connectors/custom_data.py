@@ -8,6 +8,7 @@ __all__ = [
     "BONUS_RETURN",
     "ENV_RETURN",
     "ENV_REWARD",
+    "EXPERT_SCORES",
     "FIRES",
     "GOAL_INDEX",
     "GOAL_TEXT",
@@ -29,5 +30,6 @@ FIRES = "fires"  # number of steps with a VLM reward above 0, over the same frag
 # Keys that depend on the reward, so they do not hold for an episode that is relabelled.
 REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL)
 
-# A key of the info of each step: the env's own reward.
+# Keys of the info of each step: the env's own reward, and what each expert that answered said.
 ENV_REWARD = "env_reward"
+EXPERT_SCORES = "expert_scores"

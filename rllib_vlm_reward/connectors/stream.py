@@ -1,7 +1,6 @@
 """Computes the rewards of all episodes with one configuration: of all agents, or of one agent."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from rllib_vlm_reward.connectors.collector import (
 )
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX
 from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outcomes_of
+from rllib_vlm_reward.connectors.expert_record import ExpertRecord
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
@@ -31,7 +31,7 @@ from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
 from rllib_vlm_reward.reward_model.scorer import pay
-from rllib_vlm_reward.serving import PendingScores, RewardPool
+from rllib_vlm_reward.serving.service import Answer, RewardService
 
 __all__ = ["RewardStream"]
 
@@ -42,8 +42,9 @@ class _Sent(NamedTuple):
     """A vector step whose frames were sent: its steps, their scores, and new episodes."""
 
     steps: ScoredSteps
-    scores: PendingScores | None
+    scores: Answer | None
     begun: list[str]  # ids of the episodes whose first frame was sent too, after those of the steps
+    infos: list[dict[str, Any]]  # of the steps; empty without experts
 
 
 class RewardStream:
@@ -59,29 +60,32 @@ class RewardStream:
         runner: the index of the env runner, to name it in alarms.
         recorder: stores the scored frames in full size; None to store none.
         error: why the scores cannot be right; None while they may be.
-        scorer: the goals, the head and, with a bonus, its readout.
-        source: the frame source.
+        rater: the goals, the head and, with a bonus, its readout; with experts their panel.
+        sources: the frame sources; experts may have several.
         normalizer: scales the VLM rewards; None without ``normalize_rewards``.
         bonus: computes what is paid beside them; None if nothing is.
+        experts: records what each expert said; None without experts.
     """
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
         self.config, self._agent = config, agent
-        self.source = frame_source(config.frames.source)
-        self.scorer = config.scorer
+        self.sources = [frame_source(source) for source in config.sources]
+        self.rater = config.rater
         self.runner = 0
         self.recorder: Recorder | None = None
         self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self.bonus = Bonus(config.bonus) if config.bonus is not None else None
-        self._texts = self.scorer.goals.texts
+        self.experts = ExpertRecord([*config.experts]) if config.experts else None
+        self._texts = self.rater.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
             config.frames.window,
             config.frames.reduce,
             repeats=config.frames.scored_steps == "changed",
         )
-        self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
+        may_be_constant = [each.head.may_be_constant for each in config.by_expert.values()]
+        self._constancy = ConstancyCheck(may_be_constant=all(may_be_constant))
         self._ledger = Ledger(config)
         self._counter = ScoreCounter(*config.score_range) if config.alarms != "off" else None
         watches = config.alarms != "off" and not config.frames.still
@@ -89,12 +93,13 @@ class RewardStream:
         self._highlights: Highlights | None = None
         self._pending: list[_Sent] = []
         self._custom_data: dict[str, dict[str, Any]] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}  # of each episode's frames
+        # Of each episode's frames, by source.
+        self._shapes: list[dict[str, tuple[int, ...]]] = [{} for _ in self.sources]
         self._evaluates = False
 
-    def use_precision(self, precision: str | None) -> None:
-        """Set the precision in which the actors encode the frames; None leaves it to each."""
-        self.scorer = dataclasses.replace(self.config.scorer, precision=precision)
+    def use_precisions(self, chosen: Mapping[str, str]) -> None:
+        """Set the precisions in which the actors encode the frames, by :func:`.key_of`."""
+        self.rater = self.config.rater.with_precisions(chosen)
 
     def evaluate(self) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics."""
@@ -135,7 +140,7 @@ class RewardStream:
     def submit(
         self,
         env: RenderedOnce | None,
-        pool: RewardPool,
+        service: RewardService,
         rows: Sequence[int],
         episodes: list[SingleAgentEpisode],
         begun: Sequence[tuple[int, SingleAgentEpisode]] = (),
@@ -144,7 +149,7 @@ class RewardStream:
 
         Args:
             env: the vector env, for the frame source.
-            pool: computes the scores.
+            service: computes the scores.
             rows: the index of each episode's sub-env.
             episodes: the B episodes that were just stepped.
             begun: the episodes that were just reset and whose frame is needed, with the index of
@@ -157,8 +162,9 @@ class RewardStream:
         self._ledger.begin(episodes)
         goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]
         steps = ScoredSteps.begin(episodes, goals, truths, self._texts)
-        pending = self._send(steps, env, pool, rows, begun)
-        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun]))
+        pending = self._send(steps, env, service, rows, begun)
+        infos = [episode.infos.data[-1] for episode in episodes] if self.experts else []
+        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun], infos))
 
     def pay(self) -> npt.NDArray[np.bool_]:
         """Wait for the scores of the last request, and write the rewards.
@@ -190,6 +196,8 @@ class RewardStream:
             leaving = {chunk.id_ for chunk in samples}
             statistics = self._counter.take(leaving, ids, outcomes_of(samples))
             log_statistics(metrics, self._agent, statistics)
+        if self.experts is not None:
+            self.experts.log(metrics, self._agent, alarms=self.config.alarms != "off")
         if self._frame_counter is not None:
             log_frames(metrics, self._agent, self.runner, self._frame_counter.take())
         if self._highlights is not None:
@@ -200,7 +208,8 @@ class RewardStream:
     def _keep_only(self, ids: set[str]) -> None:
         """Drop the data of all episodes but these; the others ended or were abandoned."""
         self._custom_data = {id_: data for id_, data in self._custom_data.items() if id_ in ids}
-        self._shapes = {id_: shape for id_, shape in self._shapes.items() if id_ in ids}
+        for place, shapes in enumerate(self._shapes):
+            self._shapes[place] = {id_: shapes[id_] for id_ in shapes.keys() & ids}
         self._selection.keep_only(ids)
         self._windows.keep_only(ids)
         for each in (self.normalizer, self.bonus):
@@ -211,10 +220,10 @@ class RewardStream:
         self,
         steps: ScoredSteps,
         env: RenderedOnce | None,
-        pool: RewardPool,
+        service: RewardService,
         rows: Sequence[int],
         begun: Sequence[tuple[int, SingleAgentEpisode]],
-    ) -> PendingScores | None:
+    ) -> Answer | None:
         """Send the frames to score, and record in ``steps`` which steps they belong to."""
         selected = self._selection.select(steps)
         if not selected and not begun:
@@ -222,7 +231,7 @@ class RewardStream:
         episodes = [steps.episodes[row] for row in selected]
         sub_envs = [rows[row] for row in selected]
         new_envs, new_episodes = zip(*begun, strict=True) if begun else ((), ())
-        frames = self._collect(env, [*sub_envs, *new_envs], [*episodes, *new_episodes])
+        frames = self._collect(0, env, [*sub_envs, *new_envs], [*episodes, *new_episodes])
         frames, first_frames = frames[: len(episodes)], frames[len(episodes) :]
         if self._frame_counter is not None:
             self._frame_counter.see(sub_envs, episodes, frames)
@@ -241,7 +250,8 @@ class RewardStream:
             all_frames = [*frames, *first_frames]
             new_goals = [episode.custom_data[GOAL_INDEX] for episode in new_episodes]
             goals = np.concatenate([goals, np.array(new_goals, np.int64)])
-        pending = pool.submit(all_frames, goals, self.scorer, checked=True)
+        others = [self._collect(n, env, sub_envs, episodes) for n in range(1, len(self.sources))]
+        pending = service.ask([all_frames, *others], goals, self.rater)
         copies = self._copy(frames)
         if copies is not None:
             by_row = dict(zip(sent, copies, strict=True))
@@ -249,10 +259,10 @@ class RewardStream:
         return pending
 
     def _collect(
-        self, env: RenderedOnce | None, rows: Sequence[int], episodes: Chunks
+        self, place: int, env: RenderedOnce | None, rows: Sequence[int], episodes: Chunks
     ) -> Sequence[Frames]:
-        """Return the frames of the last steps, of one size throughout an episode."""
-        source = self.source
+        """Return a source's frames of the last steps, of one size throughout an episode."""
+        source, shapes = self.sources[place], self._shapes[place]
 
         def name(index: int) -> str:
             where = f"sub-env {rows[index]} of env runner {self.runner}"
@@ -266,7 +276,7 @@ class RewardStream:
         )
         shape = frames[0].shape
         for index, episode in enumerate(episodes):
-            before = self._shapes.setdefault(episode.id_, shape)
+            before = shapes.setdefault(episode.id_, shape)
             if before != shape:
                 raise FrameError(
                     f"{source.label}, {name(index)}: got a frame of the shape {list(shape)}, "
@@ -287,14 +297,17 @@ class RewardStream:
             The steps of all vector steps, joined.
         """
         read = []  # the readout's number for each step; all are scored if there is a bonus
-        for steps, pending, begun in requests:
+        for steps, pending, begun, infos in requests:
             if pending is not None:
                 scores = pending.result()
                 if self.bonus is not None:
-                    numbers = scores[:, self.scorer.names.index(self.bonus.kind)]
+                    numbers = scores[:, self.rater.names.index(self.bonus.kind)]
                     scores = scores[: len(steps), 0]
                     read.append(numbers[: len(steps)])
                     self.bonus.begin(begun, numbers[len(steps) :])
+                if self.experts is not None:
+                    scored = [info for info, yes in zip(infos, steps.scored, strict=True) if yes]
+                    scores = self.experts.read(scores, scored)
                 if len(scores):
                     self.error = self._constancy.see_scores(scores) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)

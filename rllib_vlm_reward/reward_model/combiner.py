@@ -12,7 +12,16 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CombineRule", "Combiner", "Floats", "Rule", "Trust", "disagreement", "log_odds"]
+__all__ = [
+    "CombineRule",
+    "Combiner",
+    "Floats",
+    "Rule",
+    "Trust",
+    "disagreement",
+    "log_odds",
+    "plain_evidence",
+]
 
 Floats = npt.NDArray[np.floating[Any]]
 Goals = npt.NDArray[np.integer[Any]]
@@ -29,6 +38,17 @@ def log_odds(probabilities: Floats) -> npt.NDArray[np.float64]:
     """
     clipped = np.clip(np.asarray(probabilities, np.float64), _SMALLEST, 1 - _SMALLEST)
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
+
+
+def plain_evidence(scores: Floats, probabilities: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """Return the evidence of experts before it is standardised, ``[B, E]``.
+
+    Args:
+        scores: ``[B, E]``.
+        probabilities: E: whether an expert's score is a probability, so that its log-odds count.
+    """
+    given = np.asarray(scores, np.float64)
+    return np.asarray(np.where(np.array(probabilities), log_odds(given), given))
 
 
 class Combiner(Protocol):
@@ -173,9 +193,7 @@ class Trust:
 
     def evidence(self, scores: Floats) -> npt.NDArray[np.float64]:
         """Return the standardised log-odds or scores, ``[B, E]``."""
-        given = np.asarray(scores, np.float64)
-        plain = np.where(np.array(self.probabilities), log_odds(given), given)
-        return np.asarray((plain - self.centers) / self.scales)
+        return np.asarray((plain_evidence(scores, self.probabilities) - self.centers) / self.scales)
 
     @cached_property
     def _bits(self) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.combiner import Combiner, disagreement
-from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
+from rllib_vlm_reward.reward_model.scorer import Scorer, Scores, key_of
 
 __all__ = ["Expert", "Panel"]
 
@@ -45,6 +45,11 @@ class Panel:
     def goals(self) -> GoalSet:
         """The goals; only their texts are those of every expert."""
         return self.experts[0].scorer.goals
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys under which the experts' precisions are kept, see :func:`.key_of`."""
+        return tuple(key_of(expert.scorer, expert.name) for expert in self.experts)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -72,6 +72,11 @@ class Scorer:
         """
         return dataclasses.replace(self, precision=chosen.get(key_of(self, expert)))
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key under which its precision is kept, see :func:`key_of`."""
+        return (key_of(self),)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the numbers that answer a frame: ``score``, and those of the readouts."""

@@ -145,7 +145,11 @@ def living_nodes() -> list[dict[str, float]]:
 
 
 def launch(
-    config: VLMRewardConfig, name: str, indices: Sequence[int], group: Group = None
+    config: VLMRewardConfig,
+    name: str,
+    indices: Sequence[int],
+    group: Group = None,
+    demand: Demand | None = None,
 ) -> list[ActorHandle]:
     """Create the actors ``name/0``, ``name/1``, ... on the cluster to which Ray is connected.
 
@@ -157,6 +161,7 @@ def launch(
         indices: the indices of the actors to create.
         group: a placement group whose last ``num_actors`` bundles are for the actors; None starts
             them outside any group.
+        demand: the resources of each actor; None finds them from the configuration and the group.
 
     Returns:
         The actors' handles.
@@ -169,7 +174,7 @@ def launch(
     from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
 
     config.expect_one_encoder("reward pool")
-    demand = _demand(config, group)
+    demand = demand or _demand(config, group)
     actor_class = ray.remote(concurrency_groups={CONTROL: _CONTROL_THREADS})(RewardActor)
     actors: list[ActorHandle] = []
     for index in indices:

@@ -39,7 +39,11 @@ def rows(low=0.0):
 EVERY_GOAL = np.arange(8) % GOALS
 
 
-@pytest.mark.parametrize("combine", [trust(), Rule("mean"), Rule("max"), Rule("noisy_or")], ids=str)
+@pytest.mark.parametrize(
+    "combine",
+    [trust(), Rule("mean"), Rule("max"), Rule("noisy_or")],
+    ids=["trust", "mean", "max", "noisy_or"],
+)
 @hypothesis.given(scores=rows(), data=st.data())
 def test_a_higher_score_never_lowers_the_combination(combine, scores, data):
     expert = data.draw(st.integers(0, 2))
@@ -53,7 +57,7 @@ def test_a_higher_score_never_lowers_the_combination(combine, scores, data):
 
 @hypothesis.given(rows())
 def test_each_frame_is_the_logistic_of_those_who_answered(scores):
-    combine, got = trust(), None
+    combine = trust()
     got = combine(scores, EVERY_GOAL)
     for row, goal in enumerate(EVERY_GOAL):
         answered = [expert for expert in range(3) if not np.isnan(scores[row, expert])]
