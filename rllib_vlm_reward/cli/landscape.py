@@ -156,6 +156,8 @@ def _rewards(
     from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
 
     check_device(device)
+    for config in configs.values():
+        config.expect_one_encoder("landscape")
     rewards = candidates(configs, encoders)
     for reward in rewards.values():
         check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)

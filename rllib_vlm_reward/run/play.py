@@ -145,9 +145,7 @@ def _play(
             success = bool(info[reward.success_key])
             successes.append(success)
         if pictures:
-            frames = collect_frames(
-                reward.frames.source, vector_env, [0], [observation], [dict(info)]
-            )
+            frames = collect_frames(reward.sources[0], vector_env, [0], [observation], [dict(info)])
             shown = frames[0].copy()
             moments.append(
                 Moment(str(seed), len(rewards), shown, pursued or "", None, success, info)
