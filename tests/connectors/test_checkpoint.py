@@ -266,7 +266,7 @@ def test_another_precision_than_before_is_a_warning(was, now, warned, vlm_config
         vlm = vlm_config(serving={"precision": "auto"})
         piece = VLMReward(vlm)
         chosen = {} if precision is None else {vlm.scorer.fingerprint: precision}
-        piece.attach("red", encoder="w1", precisions=chosen)
+        piece.attach("red", weights={"": "w1"}, precisions=chosen)
         piece.monitor = RewardMonitor(vlm)
         return piece
 
