@@ -44,7 +44,7 @@ class _Sent(NamedTuple):
     steps: ScoredSteps
     scores: Answer | None
     begun: list[str]  # ids of the episodes whose first frame was sent too, after those of the steps
-    infos: list[dict[str, Any]]  # of the steps; empty without experts
+    places: list[int]  # of the steps' infos in their episodes; empty without experts
 
 
 class RewardStream:
@@ -163,8 +163,8 @@ class RewardStream:
         goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]
         steps = ScoredSteps.begin(episodes, goals, truths, self._texts)
         pending = self._send(steps, env, service, rows, begun)
-        infos = [episode.infos.data[-1] for episode in episodes] if self.experts else []
-        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun], infos))
+        places = [len(episode.infos.data) - 1 for episode in episodes] if self.experts else []
+        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun], places))
 
     def pay(self) -> npt.NDArray[np.bool_]:
         """Wait for the scores of the last request, and write the rewards.
@@ -297,7 +297,7 @@ class RewardStream:
             The steps of all vector steps, joined.
         """
         read = []  # the readout's number for each step; all are scored if there is a bonus
-        for steps, pending, begun, infos in requests:
+        for steps, pending, begun, places in requests:
             if pending is not None:
                 scores = pending.result()
                 if self.bonus is not None:
@@ -306,8 +306,10 @@ class RewardStream:
                     read.append(numbers[: len(steps)])
                     self.bonus.begin(begun, numbers[len(steps) :])
                 if self.experts is not None:
-                    scored = [info for info, yes in zip(infos, steps.scored, strict=True) if yes]
-                    scores = self.experts.read(scores, scored)
+                    # Not their infos of then, since the last info may be replaced by a copy.
+                    rows = np.flatnonzero(steps.scored).tolist()
+                    infos = [steps.episodes[row].infos.data[places[row]] for row in rows]
+                    scores = self.experts.read(scores, infos)
                 if len(scores):
                     self.error = self._constancy.see_scores(scores) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)

@@ -23,6 +23,11 @@ def negative_frames(env, observations, infos):
     return [255 - np.asarray(frame) for frame in env.render()]
 
 
+def darker_infos(env, observations, infos):
+    """Return the frames of the infos, half as bright."""
+    return [info["rgb"] // 2 for info in infos]
+
+
 def tables(config):
     """Return what each expert says of every bank frame for every goal, float32 [E, G, F]."""
     model = RewardModel(CLIPEncoder.load(config.encoder, precision="fp32"))
