@@ -26,11 +26,11 @@ from rllib_vlm_reward.reward_model.combiner import Combiner, CombineRule, Rule
 from rllib_vlm_reward.reward_model.heads import (
     Head,
     Softmax,
-    digest_of,
     head_settings,
     head_summary,
     make_head,
 )
+from rllib_vlm_reward.reward_model.heads.base import digest_of
 from rllib_vlm_reward.reward_model.panel import Expert, Panel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.settings import (

@@ -18,8 +18,8 @@ Labels = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.integer]
 
 _FOLDS = 5
-# How strongly a goal's weights are drawn to its family's, and a family's to those of all frames.
-_SHRINKAGES = (1.0, 10.0, 100.0)
+# How strongly a goal's numbers are drawn to its family's, and a family's to those of all frames.
+_SHRINKAGES, _FAMILY_SHRINKAGE = (1.0, 10.0, 100.0), 0.1
 _RIDGE = 1e-2
 
 
@@ -79,8 +79,8 @@ def fit_trust(evidence: Evidence) -> list[TrustFit]:
     family, and a family's to those of all frames, so that a goal with few frames does as its
     family does; how strongly is chosen by the loss on held-out episodes. Weights are not negative:
     an expert's evidence may count for nothing, but never for its contrary. An expert without whom
-    the loss on held-out episodes is not worse, by one standard error, gets the weight 0, unless
-    only such experts answer.
+    the loss on held-out episodes is not worse in any family, by one standard error, gets the weight
+    0, unless only such experts answer.
 
     Returns:
         the fits, in the order of :func:`sets_of`.
@@ -118,18 +118,42 @@ def _useless(
 ) -> set[int]:
     """Return the experts without whom held-out episodes are predicted as well."""
     used = everyone
+    family_of = _family_of_episodes(evidence)
     loss = _loss(evidence, used, folds, shrinkage)
     while len(used) > 1:
         without = {
             each: _loss(evidence, tuple(e for e in used if e != each), folds, shrinkage)
             for each in used
         }
-        least = min(without, key=lambda each: float(without[each].mean()))
-        worse = without[least] - loss
-        if worse.mean() > worse.std() / np.sqrt(len(worse)):
+        harm = {each: _harm(without[each] - loss, family_of) for each in used}
+        least = min(harm, key=lambda each: harm[each])
+        if harm[least] > 1:
             break
         used, loss = tuple(each for each in used if each != least), without[least]
     return {*everyone} - {*used}
+
+
+def _harm(worse: Floats, family_of: Integers) -> float:
+    """Return how much larger the loss is, in standard errors, in the family that suffers most.
+
+    Args:
+        worse: ``[episodes]``, how much larger the loss of each episode is.
+        family_of: ``[episodes]``, a family of each.
+    """
+    harms = []
+    for family in np.unique(family_of):
+        some = worse[family_of == family]
+        error = some.std() / np.sqrt(len(some))
+        harms.append(float(some.mean() / error) if error > 0 else 0.0)
+    return max(harms)
+
+
+def _family_of_episodes(evidence: Evidence) -> Integers:
+    """Return the family of the first goal of each episode, as a number."""
+    names = list(dict.fromkeys(evidence.families))
+    numbers = np.array([names.index(family) for family in evidence.families])
+    first = np.unique(evidence.episodes, return_index=True)[1]
+    return numbers[evidence.goals[first]]
 
 
 def _widened(fit: TrustFit, experts: tuple[int, ...]) -> TrustFit:
@@ -241,17 +265,14 @@ class _Table:
             residuals = scale * (_logistic(logits) - self.labels)
             gradient = np.zeros(shape)
             gradient[first:] = np.add.reduceat(self.inputs * residuals[:, None], self.starts)
-            for rows, parents, where in (
-                (goals, families[self.family_of], slice(first, None)),
-                (families, np.repeat(root, len(families), axis=0), slice(1, first)),
-            ):
-                apart = rows - parents
-                value += shrinkage / 2 * float((apart**2).sum())
-                gradient[where] += shrinkage * apart
-                if where.start == first:
-                    np.add.at(gradient, 1 + self.family_of, -shrinkage * apart)
-                else:
-                    gradient[0] -= shrinkage * apart.sum(axis=0)
+            apart = goals - families[self.family_of]
+            value += shrinkage / 2 * float((apart**2).sum())
+            gradient[first:] += shrinkage * apart
+            np.add.at(gradient, 1 + self.family_of, -shrinkage * apart)
+            apart = families - root
+            value += _FAMILY_SHRINKAGE / 2 * float((apart**2).sum())
+            gradient[1:first] += _FAMILY_SHRINKAGE * apart
+            gradient[0] -= _FAMILY_SHRINKAGE * apart.sum(axis=0)
             value += _RIDGE / 2 * float((root**2).sum())
             gradient[:1] += _RIDGE * root
             return value, gradient.ravel()

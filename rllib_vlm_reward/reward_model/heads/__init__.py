@@ -15,7 +15,7 @@ import numpy as np
 import pydantic
 
 from rllib_vlm_reward.errors import RewardError
-from rllib_vlm_reward.reward_model.heads.base import Head, digest_of, field_types
+from rllib_vlm_reward.reward_model.heads.base import Head, field_types
 from rllib_vlm_reward.reward_model.heads.cosine import Cosine
 from rllib_vlm_reward.reward_model.heads.dense import Dense
 from rllib_vlm_reward.reward_model.heads.goal_baseline import GoalBaseline
@@ -39,7 +39,6 @@ __all__ = [
     "Head",
     "Sigmoid",
     "Softmax",
-    "digest_of",
     "head_settings",
     "head_summary",
     "make_head",
