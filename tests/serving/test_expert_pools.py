@@ -10,7 +10,11 @@ import ray
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import CheckpointError, PoolError, RewardError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.reward_model.combiner import Rule
+from rllib_vlm_reward.reward_model.heads import Head
 from rllib_vlm_reward.reward_model.model import RewardModel
+from rllib_vlm_reward.reward_model.panel import Expert, Panel
+from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving.experts import ExpertPools, Member, pool_of
 from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.serving.service import (
@@ -100,6 +104,34 @@ def test_the_score_is_the_combination_and_each_expert_is_a_column(cluster, confi
             ray.kill(ray.get_actor(f"three/{name}/0", namespace=NAMESPACE))
         with pytest.raises(PoolError, match=r"no expert answered\. soft: .* dense: "):
             ask_for_long(client, [frames], goals, config.rater)
+    finally:
+        service.close()
+
+
+def test_three_take_as_long_as_the_slowest(cluster, config, request_of):
+    @dataclasses.dataclass(frozen=True)  # local, so that it is pickled with its code
+    class Slow(Head):
+        range = (-1.0, 1.0)
+
+        seconds: float
+
+        def __call__(self, images, bank, goals):
+            time.sleep(self.seconds)
+            return images[:, 0]
+
+    goals = config.goal_set
+    seconds = {"soft": 0.1, "flat": 0.2, "dense": 0.15}
+    experts = [Expert(name, Scorer(goals, Slow(each)), 0) for name, each in seconds.items()]
+    frames, indices = request_of()
+    service = start_service(config, name="timed")
+    try:
+        panel = Panel(tuple(experts), Rule("mean"))
+        for _ in range(2):  # the first sends the scorers
+            begin = time.monotonic()
+            for _ in range(5):
+                service.ask([frames], indices, panel).result()
+            took = time.monotonic() - begin
+        assert 1.0 <= took < 1.5  # one after the other they would take 2.25 s
     finally:
         service.close()
 
