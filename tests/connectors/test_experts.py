@@ -1,5 +1,7 @@
 """Several experts in training: every reward recounted from the frames by another computation."""
 
+import itertools
+
 import numpy as np
 import pydantic
 import pytest
@@ -175,6 +177,18 @@ def test_a_restored_run_pays_the_same(plain, service, said, ppo, tmp_path):
             other.restore_from_path(str(path))
     finally:
         other.stop()
+
+
+def test_each_set_of_experts_is_combined_by_its_own_weights_and_threshold(plain):
+    combiner = plain.model_copy(update={"calibration": calibration(plain)}).combiner
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 3):
+        for names in itertools.combinations(NAMES, size):
+            scores = np.where(np.isin(NAMES, names), rng.random((30, 3)), np.nan)
+            goals = np.arange(30) % 3
+            rows = [{name: row[NAMES.index(name)] for name in names} for row in scores]
+            expected = [combined(row, goal) for row, goal in zip(rows, goals, strict=True)]
+            np.testing.assert_allclose(combiner(scores, goals), expected, atol=1e-9)
 
 
 def test_a_calibration_of_other_experts_is_refused(plain):
