@@ -14,7 +14,9 @@ import torch
 from rllib_vlm_reward import VLMRewardConfig
 from rllib_vlm_reward.config import GoalConfig
 from rllib_vlm_reward.connectors import SteppedEnvs
+from rllib_vlm_reward.envs.babyai.level import COLORS, KINDS
 from rllib_vlm_reward.reward_model import spec
+from rllib_vlm_reward.reward_model.encoder import Encoder, load_encoder
 
 Frames = npt.NDArray[np.uint8]
 Infos = Sequence[Mapping[str, Any]]
@@ -111,3 +113,41 @@ class OneFrozen:
                 self._first = frames[place].copy()
             frames[place] = self._first
         return frames
+
+
+class OtherGoals(Encoder):
+    """An encoder that reads each goal as another one: with the next colour and the next kind.
+
+    Attributes:
+        encoder: the name of the encoder that it asks.
+    """
+
+    encoder = "small"
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__(device)
+        self._asked = load_encoder(self.encoder, device=device, precision="fp32")
+        self.embed_dim, self.image_size = self._asked.embed_dim, self._asked.image_size
+        self.logit_scale, self.logit_bias = self._asked.logit_scale, self._asked.logit_bias
+        self.fingerprint = f"{self._asked.fingerprint[:-1]}~"
+
+    def encode_frames(self, frames: Frames) -> Any:
+        """Embed frames."""
+        return self._asked.encode_frames(frames)
+
+    def encode_texts(self, texts: Sequence[str]) -> Any:
+        """Embed the texts of other goals."""
+        return self._asked.encode_texts([_of_another_goal(text) for text in texts])
+
+
+class OtherGoalsOfM(OtherGoals):
+    """The same with a CLIP of tune_experiments/paper_clips."""
+
+    encoder = str(Path(__file__).parent.parent / "tune_experiments" / "paper_clips" / "m")
+
+
+def _of_another_goal(text: str) -> str:
+    following = {}
+    for names in (COLORS, KINDS):
+        following |= dict(zip(names, (*names[1:], names[0]), strict=True))
+    return " ".join(following.get(word, word) for word in text.split())

@@ -109,7 +109,8 @@ def add_vlm_reward(
     _check_merging(config, vlm)
     vlm = _with_default_module(config, vlm)
     _warn_of_unobserved_goals(config, vlm)
-    check_encoder(vlm.encoder, vlm.serving.precision, vlm.goal_sets)
+    for encoder, precision, goal_sets in vlm.encoders:
+        check_encoder(encoder, precision, goal_sets)
     readouts = [readout for reward in vlm.rewards for readout in reward.scorer.readouts]
     if readouts:
         check_patches(vlm.encoder, readouts)
@@ -120,7 +121,7 @@ def add_vlm_reward(
     vlm = _with_agent_position(config, vlm)
     if vlm.goal_map:  # so that env runners need not read it from open_clip
         vlm = vlm.model_copy(update={"goal_map": vlm.map_size})
-    dim = embed_dim(vlm.encoder) if vlm.goal_embedding else None
+    dim = embed_dim(vlm.leading.encoder) if vlm.goal_embedding else None
     if dim is not None:
         goal_code_config(dim, _module_settings(config))
     frames = _stacked_frames(config)
@@ -169,7 +170,7 @@ class _ConnectorFactory:
             weights.env = env
             connectors.append(weights)
         if self.embed_dim is not None:
-            connectors.append(GoalEmbedding(self.vlm, self.embed_dim))
+            connectors.append(GoalEmbedding(self.vlm.leading, self.embed_dim))
         if self.stacked_frames != 1:
             connectors.append(StackedFrames(self.stacked_frames))
         if self.user_factory is not None:
@@ -471,7 +472,7 @@ def _prepare_env(
         and registered_env(config.env) is None
     )
     if is_gym_id:
-        if vlm.frames.source == "render":
+        if "render" in vlm.sources:
             config.env_config = {"render_mode": "rgb_array", **config.env_config}
         _check_gym_id(config.env, config.env_config)
     wrappers = _wrappers(vlm, curriculum)

@@ -26,7 +26,6 @@ import torch
 from red_pool import RedPool
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.envs.house.opengl import open_gl
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies.goal_code import goal_code_config
@@ -129,8 +128,7 @@ def vlm_config(painted_config):
 def red_pool(monkeypatch):
     """A pool that every piece of this process finds under any name."""
     pool = RedPool()
-    for room in (reward, goal_embedding):
-        monkeypatch.setattr(room.RewardPool, "connect", lambda name, config, run="": pool)
+    monkeypatch.setattr(RewardPool, "connect", lambda name, config, run="": pool)
     return pool
 
 

@@ -28,6 +28,7 @@ def bench_load(load: Load, *, report: Report = lambda _: None) -> Breakdown:
     Raises:
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
+    load.reward.expect_one_encoder("bench")
     check_encoder(load.reward.encoder, load.reward.serving.precision)  # before Ray starts
     with joined_cluster():
         report("measuring the CLIP alone, then with clients")
@@ -48,6 +49,7 @@ def bench_run(
         ConfigError: see :func:`.measure_iteration`.
         PoolError, CheckpointError, GoalError, RewardError: see :meth:`RewardPool.start`.
     """
+    experiment.vlm_reward.expect_one_encoder("bench")
     config = experiment.to_algorithm_config()  # raises its errors before Ray starts
     with joined_cluster():
         report("training a few iterations, with the reward and without")

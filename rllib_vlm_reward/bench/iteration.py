@@ -18,8 +18,8 @@ from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 from rllib_vlm_reward.run.experiment import Experiment
-from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving.request import Goals
+from rllib_vlm_reward.serving.service import RewardService
 
 __all__ = ["Iteration", "measure_iteration"]
 
@@ -133,15 +133,13 @@ class _FirstFrame(Recorder):
 class _RandomPool:
     """A pool that returns random scores at once; constant scores would raise an alarm."""
 
-    def __init__(self, replaced: RewardPool | None) -> None:
+    def __init__(self, replaced: RewardService | None) -> None:
         self.frames, self.replaced = 0, replaced
         self._rng = np.random.default_rng(0)
 
-    def submit(
-        self, frames: Sequence[Any], goals: Goals, scorer: Scorer, *, checked: bool
-    ) -> "_Drawn":
+    def ask(self, views: Sequence[Sequence[Any]], goals: Goals, rater: Scorer) -> "_Drawn":
         self.frames += len(goals)
-        shape = (len(goals), scorer.columns) if scorer.readouts else len(goals)
+        shape = (len(goals), rater.columns) if rater.readouts else len(goals)
         return _Drawn(self._rng.random(shape, np.float32))
 
 

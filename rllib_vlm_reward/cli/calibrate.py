@@ -54,6 +54,8 @@ def calibrate_command(
 ) -> None:
     """Choose the threshold β with the largest recall that reaches a target.
 
+    With `experts`, also choose whom of them to trust for each goal.
+
     Set the target by --precision or by --false-positives. β reaches it with confidence: the whole
     95 % interval over episodes satisfies the target. To use the file in a run, set
     `vlm_reward: {calibration: FILE}`.
@@ -65,7 +67,7 @@ def calibrate_command(
         --frames runs/frames.parquet --output runs/calibration.yaml
     ```
     """
-    from rllib_vlm_reward.config import Target, read_config
+    from rllib_vlm_reward.config import Calibration, Target, TrustCalibration, read_config
     from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 
     check_output(output)
@@ -73,19 +75,27 @@ def calibrate_command(
     reward = read_config(config, assignments or ())
     labelled = LabelledFrames.load(frames)
     say_loading()
-    from rllib_vlm_reward.evaluation.calibrate import calibrate
+    from rllib_vlm_reward.evaluation.calibrate import calibrate, calibrate_experts
     from rllib_vlm_reward.evaluation.scored_frames import with_encoder
     from rllib_vlm_reward.reward_model.encoder import check_device
 
     quiet()
     check_device(device)
     if encoder is not None:
+        reward.expect_one_encoder("--encoder")
         reward = with_encoder(reward, encoder)
-    calibration = calibrate(reward, labelled, target, temperature=temperature, device=device)
-    calibration.save(output)
     say = Console(soft_wrap=True).print
-    if temperature:
-        say(f"temperature        {calibration.temperature:.4g}")
+    calibration: Calibration | TrustCalibration
+    if reward.experts and not temperature:
+        calibration = calibrate_experts(reward, labelled, target, device=device)
+        calibration.save(output)
+        for line in calibration.lines():
+            say(line, markup=False)
+    else:
+        calibration = calibrate(reward, labelled, target, temperature=temperature, device=device)
+        calibration.save(output)
+        if temperature:
+            say(f"temperature        {calibration.temperature:.4g}")
     for name in ("threshold", "precision", "recall", "false_positives"):
         value = getattr(calibration, name)
         say(f"{name:<18} {value.value:.4f} (95 % interval {value.low:.4f} to {value.high:.4f})")

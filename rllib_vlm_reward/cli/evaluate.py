@@ -67,7 +67,9 @@ def evaluate_command(
     """Measure how good a reward is, before you spend a run on it.
 
     Each configuration with each encoder is a candidate. All candidates score the same labelled
-    frames, and ground truth shows how often each is right. The command writes report.html,
+    frames, and ground truth shows how often each is right. A configuration with `experts` becomes
+    one candidate for each expert, one for the mean of their scores, and one for their combination.
+    The command writes report.html,
     evaluation.json and charts to DIR.
 
     Examples:
@@ -96,7 +98,8 @@ def evaluate_command(
     check_device(device)
     rewards = candidates(read, encoder or [])
     for reward in rewards.values():  # find wrong names before the env is played
-        check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)
+        for each in reward.encoders:
+            check_encoder(*each)
     load_metrics(metric or [])
     try:
         if labelled is None:

@@ -162,6 +162,8 @@ def _rewards(
     )
 
     check_device(device)
+    for config in configs.values():
+        config.expect_one_encoder("landscape")
     rewards = candidates(configs, encoders)
     for reward in rewards.values():
         check_encoder(reward.encoder, reward.serving.precision, reward.goal_sets)

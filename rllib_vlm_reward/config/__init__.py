@@ -9,7 +9,7 @@
 """
 
 from rllib_vlm_reward.config.bonus_config import BonusConfig, position
-from rllib_vlm_reward.config.calibration import Calibration, Estimate, Target
+from rllib_vlm_reward.config.calibration import Calibration, Estimate, Target, TrustCalibration
 from rllib_vlm_reward.config.frame_config import FrameConfig
 from rllib_vlm_reward.config.goal_config import GoalConfig, GoalFile, TemplateConfig
 from rllib_vlm_reward.config.reward_config import VLMRewardConfig
@@ -26,6 +26,7 @@ __all__ = [
     "ServingConfig",
     "Target",
     "TemplateConfig",
+    "TrustCalibration",
     "VLMRewardConfig",
     "check_reward",
     "position",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from rllib_vlm_reward.config.scope import AGENT
+from rllib_vlm_reward.config.scope import AGENT, EXPERT
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.settings import Section, excerpt, import_path_of, load_object
 
@@ -41,7 +41,7 @@ class FrameConfig(Section, place="vlm_reward.frames"):
         1
     """
 
-    source: str = "render"
+    source: Annotated[str, EXPERT] = "render"
     scored_steps: Literal["all", "last", "changed"] | int = "all"
     window: Annotated[int, Field(ge=1)] = 1
     reduce: Literal["mean", "max"] = "mean"

@@ -10,13 +10,18 @@ import pydantic
 from pydantic import Field, PositiveInt
 
 from rllib_vlm_reward.config.bonus_config import NOTHING, BonusConfig, compared_words
-from rllib_vlm_reward.config.calibration import Calibration, inline_calibration
+from rllib_vlm_reward.config.calibration import (
+    Calibration,
+    TrustCalibration,
+    inline_calibration,
+)
 from rllib_vlm_reward.config.frame_config import FrameConfig, path_of
 from rllib_vlm_reward.config.goal_config import GoalConfig, TemplateConfig, resolve_goals
-from rllib_vlm_reward.config.scope import AGENT, ELSEWHERE, RUN, scope_of
+from rllib_vlm_reward.config.scope import AGENT, ELSEWHERE, EXPERT, RUN, SERVED, scope_of
 from rllib_vlm_reward.config.serving_config import ServingConfig
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import CURRICULUM_FIELDS, Goal, GoalSet, Template, expand_goals
+from rllib_vlm_reward.reward_model.combiner import Combiner, CombineRule, Rule
 from rllib_vlm_reward.reward_model.heads import (
     Head,
     Softmax,
@@ -24,6 +29,8 @@ from rllib_vlm_reward.reward_model.heads import (
     head_summary,
     make_head,
 )
+from rllib_vlm_reward.reward_model.heads.base import digest_of
+from rllib_vlm_reward.reward_model.panel import Expert, Panel
 from rllib_vlm_reward.reward_model.readouts import GoalMap, Readout
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.settings import (
@@ -40,6 +47,10 @@ __all__ = ["VLMRewardConfig"]
 
 _CHOICE = re.compile(r"[{}]|\|")
 _GOAL_KEYS = ("goals", "templates")
+_MOST_EXPERTS = 5  # a calibration holds weights for each of their 31 sets
+# In a checkpoint, these are settings of each expert.
+_OF_EXPERTS = ("encoder", "templates", "head", "frames.source", "serving.precision")
+_EXPERT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _make_head(given: Any) -> Head:
@@ -100,6 +111,11 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             frame. Needs ``goal_embedding`` and synchronous mode. ``true`` takes the encoder's
             number of patches; ``[h, w]`` is for an encoder of your own.
         serving: where and how scores are computed, see :class:`.ServingConfig`.
+        experts: several encoders that score each frame, see docs/experts.md: a mapping from an
+            expert's name to the keys that differ, of encoder, head, templates, frames (its source)
+            and serving. Each has a pool of its own, and all are asked at the same time. Up to 5.
+        combine: how the experts' scores become one without a calibration: ``mean``, ``max`` or
+            ``noisy_or``, 1 − (1 − p)(1 − q)… of probabilities.
         agents: in a multi-agent env, the agents whose rewards differ: a mapping from an agent's id
             to the keys that differ, such as goals, head, threshold and frames. The encoder and
             ``serving`` are common to all agents. None instead of keys keeps the env's reward.
@@ -129,20 +145,22 @@ class VLMRewardConfig(Section, place="vlm_reward"):
           Value error, unknown key 'num_actors'. It belongs in vlm_reward.serving. ...
     """
 
-    encoder: Annotated[str, Field(min_length=1), RUN]
+    encoder: Annotated[str, Field(min_length=1), SERVED]
     goals: Annotated[tuple[str | GoalConfig, ...], Field(min_length=1)]
-    templates: Annotated[tuple[TemplateConfig, ...], Field(min_length=1)] = (TemplateConfig(),)
+    templates: Annotated[tuple[TemplateConfig, ...], Field(min_length=1), EXPERT] = (
+        TemplateConfig(),
+    )
     negatives: tuple[str, ...] = ()
     num_negatives: Annotated[int, Field(ge=0)] | None = None
     negatives_seed: int = 0
     baseline: str | None = None
     evaluation_goals: Annotated[tuple[str | GoalConfig, ...], AGENT] = ()
     head: Annotated[
-        Head, pydantic.PlainValidator(_make_head), pydantic.PlainSerializer(head_settings)
+        Head, pydantic.PlainValidator(_make_head), pydantic.PlainSerializer(head_settings), EXPERT
     ] = Softmax()
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    calibration: Annotated[Calibration | None, AGENT] = None
-    frames: FrameConfig = FrameConfig()
+    calibration: Annotated[Calibration | TrustCalibration | None, AGENT] = None
+    frames: Annotated[FrameConfig, EXPERT] = FrameConfig()
     mode: Annotated[Literal["synchronous", "deferred"], ELSEWHERE] = "deferred"
     early_end: Annotated[bool, RUN] = False
     normalize_rewards: bool = False
@@ -152,7 +170,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     success_key: Annotated[str, AGENT] = "success"
     goal_embedding: Annotated[bool, RUN] = False
     goal_map: Annotated[bool | tuple[PositiveInt, PositiveInt], RUN] = False
-    serving: Annotated[ServingConfig, RUN] = ServingConfig()
+    serving: Annotated[ServingConfig, SERVED] = ServingConfig()
+    experts: Annotated[dict[str, dict[str, Any]], RUN] = Field(default_factory=dict)
+    combine: Annotated[CombineRule, RUN] = "mean"
     agents: Annotated[dict[str | int, dict[str, Any] | None], ELSEWHERE] = Field(
         default_factory=dict
     )
@@ -164,7 +184,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     @classmethod
     def _resolve_goals(cls, given: Any) -> Any:
         _refuse_search_space(given)
-        return inline_calibration(resolve_goals(given))
+        return _with_encoder(inline_calibration(resolve_goals(given)))
 
     @pydantic.field_validator("encoder", mode="before")
     @classmethod
@@ -185,25 +205,37 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                     "name that YAML reads as a boolean, such as yes or on, in quotes."
                 )
             plain = inline_calibration(resolve_goals(settings))
-            try:
-                converted[agent] = json.loads(json.dumps(plain, default=_plain))
-            except TypeError as error:  # such as a date as a key
-                raise ValueError(
-                    f"agent {agent!r}: got keys of another type ({error}), expected texts. Put "
-                    "them in quotes."
-                ) from error
+            converted[agent] = _in_plain_types(plain, f"agent {agent!r}")
         return converted
+
+    @pydantic.field_validator("experts", mode="before")
+    @classmethod
+    def _experts_as_yaml(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if len(given) > _MOST_EXPERTS:
+            raise ValueError(
+                f"got {len(given)} experts, expected at most {_MOST_EXPERTS}. Leave out those that "
+                "`rllib-vlm-reward evaluate` shows to be the worst."
+            )
+        for name, settings in given.items():
+            if not isinstance(name, str) or not _EXPERT_NAME.fullmatch(name):
+                raise ValueError(
+                    f"got the expert {name!r}, expected a name of letters, digits, _ and -, since "
+                    "pools and metrics are named after it. Rename it, or put it in quotes."
+                )
+            if not isinstance(settings, dict):
+                raise ValueError(
+                    f"expert {name!r}: got {excerpt(settings)}, expected a mapping of the keys "
+                    f"that differ, such as {{encoder: small}}. The keys are {_expert_keys(cls)}."
+                )
+        return {
+            name: _in_plain_types(settings, f"expert {name!r}") for name, settings in given.items()
+        }
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "VLMRewardConfig":
-        if self.calibration is not None:
-            self.calibration.check(
-                threshold=self.threshold,
-                frame_source=self.frames.source,
-                window=self.frames.window,
-                goals=self.goal_set,
-            )
-        head = self.head_in_force
+        self._check_calibration()
         nothings = (template.nothing for template in self.templates)
         for text in (*self.negatives, self.baseline, *nothings, *self._nothing):
             if text is not None and _CHOICE.search(text):
@@ -238,7 +270,48 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 self._check_nouns(key)
         for agent in self.agents:
             self.for_agent(agent)  # raises an error if the agent's settings are invalid
-        goals = self.goal_set
+        if self.experts:
+            self._check_experts()
+        else:
+            self._check_head()
+        return self
+
+    def _check_calibration(self) -> None:
+        if self.calibration is None:
+            return
+        if isinstance(self.calibration, TrustCalibration):
+            experts = {
+                name: (
+                    self.by_expert[name].head,
+                    self.by_expert[name].frames.source,
+                    self.by_expert[name].goal_set,
+                )
+                for name in self.experts
+            }
+            self.calibration.check(
+                threshold=self.threshold, window=self.frames.window, experts=experts
+            )
+            self.combiner  # noqa: B018  raises an error if it lacks a goal
+            return
+        if self.experts:
+            raise ValueError(
+                "calibration: it was made with one encoder, but the reward has the experts "
+                f"{[*self.experts]}. Set calibration: null, and calibrate again."
+            )
+        self.calibration.check(
+            threshold=self.threshold,
+            frame_source=self.frames.source,
+            window=self.frames.window,
+            goals=self.goal_set,
+        )
+
+    def _check_head(self) -> None:
+        if self.combine != "mean":
+            raise ValueError(
+                f"combine: got {self.combine!r} without experts, whose scores it would combine. "
+                "Add `experts`, or remove `combine`."
+            )
+        head, goals = self.head_in_force, self.goal_set
         for goal in goals.goals if head.needs_negatives else ():
             if not goal.negatives:
                 raise ValueError(
@@ -261,7 +334,62 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 f"head {head_summary(head)!r} needs a baseline for every goal. Set `baseline` to a "
                 "description of the state before success."
             )
-        return self
+
+    def _check_experts(self) -> None:
+        if self.bonus is not None:
+            raise ValueError(
+                "bonus: got a bonus together with experts, expected one of them, since the bonus "
+                "reads the patches of a single encoder. Remove `bonus`, or `experts`."
+            )
+        if self.goal_map:
+            raise ValueError(
+                "goal_map: got a map together with experts, expected one of them, since the map is "
+                "read from the patches of a single encoder. Set goal_map: false, or remove "
+                "`experts`."
+            )
+        if self.frames.scored_steps == "changed" and len(self.sources) > 1:
+            raise ValueError(
+                f"frames.scored_steps: got 'changed' with experts that see other frames, "
+                f"{[*self.sources]}, expected one frame source, since a step repeats its score if "
+                "its frame stays the same. Set scored_steps: all, or one frames.source."
+            )
+        seen: dict[Any, str] = {}
+        for name, each in self.by_expert.items():
+            same = each.encoder, each.frames.source, each.scorer.fingerprint
+            if same in seen:
+                raise ValueError(
+                    f"experts: {seen[same]!r} and {name!r} have the same encoder, head, frames "
+                    "and templates, so one of them adds nothing. Remove it, or change one."
+                )
+            seen[same] = name
+        if self.calibration is None:
+            self._check_rule()
+
+    def _check_rule(self) -> None:
+        """Check that scores may be combined, and compared with a threshold, as they are."""
+        if self.threshold is not None:
+            raise ValueError(
+                f"threshold: got {self.threshold:g} with experts and without a calibration, but "
+                f"nobody knows what a threshold on the {self.combine} of their scores means. "
+                "Choose it with `rllib-vlm-reward calibrate`, which also finds whom to trust, and "
+                "set calibration: FILE; or remove the threshold to make the score the reward."
+            )
+        heads = {name: each.head_in_force for name, each in self.by_expert.items()}
+        are_probabilities = [head.is_probability for head in heads.values()]
+        if self.combine == "noisy_or" and not all(are_probabilities):
+            name = [*heads][are_probabilities.index(False)]
+            raise ValueError(
+                f"combine: got 'noisy_or', but the head {head_summary(heads[name])!r} of expert "
+                f"{name!r} gives no probability. Set combine: mean, another head, or a calibration."
+            )
+        ranges = {head.range for head in heads.values()}
+        if not all(are_probabilities) and len(ranges) > 1:
+            summaries = {name: head_summary(head) for name, head in heads.items()}
+            raise ValueError(
+                f"combine: got the heads {summaries}, whose scores lie on different scales, so "
+                f"their {self.combine} would mean nothing. Give all experts the same head, or set "
+                "a calibration, which standardises them."
+            )
 
     def _check_nouns(self, key: str) -> None:
         """Check what is read from the patches of every frame: a bonus, or a map."""
@@ -355,6 +483,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             >>> VLMRewardConfig(encoder="small", goals=goals, head="dense").score_range
             (0.0, 0.75)
         """
+        if self.experts:
+            return self.combiner.range([each.score_range for each in self.by_expert.values()])
         numbers = {1 + len(goal.negatives) for goal in self.goal_set.goals}
         lows, highs = zip(*map(self.head_in_force.range_among, numbers), strict=True)
         return min(lows), max(highs)
@@ -400,6 +530,147 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
         return patch_grid(self.encoder)
 
+    @cached_property
+    def by_expert(self) -> "dict[str, VLMRewardConfig]":
+        """The rewards whose scores are combined: each expert's, without threshold and calibration.
+
+        Without experts it is this reward, under an empty name.
+
+        Example:
+            >>> experts = {"large": {"encoder": "base"}, "small": {"encoder": "small"}}
+            >>> config = VLMRewardConfig(goals=["a {red|blue} ball"], experts=experts)
+            >>> {name: each.encoder for name, each in config.by_expert.items()}
+            {'large': 'base', 'small': 'small'}
+        """
+        return {name: self._of_expert(name) for name in self.experts} or {"": self}
+
+    @property
+    def leading(self) -> "VLMRewardConfig":
+        """The first expert's reward, whose encoder embeds goals for the policy."""
+        return next(iter(self.by_expert.values()))
+
+    def with_mean(self) -> "VLMRewardConfig | None":
+        """Return the reward that is the mean of the experts' scores, to compare with.
+
+        None if their heads have different scales, so that a mean has no meaning.
+        """
+        plain = {"calibration": None, "threshold": None, "early_end": False, "combine": "mean"}
+        try:
+            return self.model_copy(update=plain)
+        except pydantic.ValidationError:
+            return None
+
+    def expect_one_encoder(self, what: str) -> None:
+        """Refuse a reward with experts where only one encoder is possible.
+
+        Args:
+            what: the command or setting, for the error message.
+
+        Raises:
+            RewardError: there are experts.
+        """
+        if self.experts:
+            raise RewardError(
+                f"{what}: got the experts {[*self.experts]}, expected a reward with one encoder. "
+                "Write the keys of one expert in place of `experts` and `combine`."
+            )
+
+    def one_source(self, what: str) -> str:
+        """Return the frame source of all experts, where only one picture of a step is kept.
+
+        Args:
+            what: the command, for the error message.
+
+        Raises:
+            RewardError: the experts see other frames.
+        """
+        if len(self.sources) > 1:
+            raise RewardError(
+                f"{what}: got experts that see other frames, {[*self.sources]}, expected one "
+                "frames.source, since one picture of a step is kept. Set the same frames.source "
+                "for all experts, or leave out those that see other frames."
+            )
+        return self.sources[0]
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The frame sources of all experts, each once; the first is that of the leading expert."""
+        return tuple(dict.fromkeys(each.frames.source for each in self.by_expert.values()))
+
+    @property
+    def encoders(self) -> list[tuple[str, str, tuple[GoalSet, ...]]]:
+        """The encoder and precision of each expert, and the goal sets of all agents for it."""
+        return [
+            (
+                each.encoder,
+                each.serving.precision,
+                tuple(reward.by_expert[name].goal_set for reward in self.rewards),
+            )
+            for name, each in self.by_expert.items()
+        ]
+
+    @cached_property
+    def combiner(self) -> Combiner:
+        """How the scores of the experts become one."""
+        if isinstance(self.calibration, TrustCalibration):
+            return self.calibration.combiner(self.goal_set, [*self.experts])
+        return Rule(self.combine)
+
+    @property
+    def gives_probability(self) -> bool:
+        """Whether a score is the probability of success."""
+        if isinstance(self.calibration, TrustCalibration):
+            return True
+        return all(each.head.is_probability for each in self.by_expert.values())
+
+    @property
+    def how(self) -> str:
+        """How frames are scored, as text: the head's settings, or how experts are combined."""
+        if isinstance(self.calibration, TrustCalibration):
+            return f"calibrated combination of {', '.join(self.experts)}"
+        if self.experts:
+            return f"{self.combine} of {', '.join(self.experts)}"
+        return str(head_summary(self.head_in_force))
+
+    @cached_property
+    def rater(self) -> Scorer | Panel:
+        """What frames are sent with: the scorer; with experts the panel of their scorers."""
+        if not self.experts:
+            return self.scorer
+        experts = [
+            Expert(name, each.scorer, self.sources.index(each.frames.source))
+            for name, each in self.by_expert.items()
+        ]
+        return Panel(tuple(experts), self.combiner)
+
+    def _of_expert(self, name: str) -> "VLMRewardConfig":
+        changes, fields = self.experts[name], type(self).model_fields
+        for key, value in changes.items():
+            if key in fields and not scope_of(fields[key]).by_expert:
+                raise ValueError(
+                    f"experts: got {key!r} for expert {name!r}, but it is the same for all experts "
+                    f"of a reward. Set it at the same level as `experts`. An expert's keys are "
+                    f"{_expert_keys(type(self))}."
+                )
+            group = fields[key].annotation if key in fields else None
+            if not (isinstance(group, type) and issubclass(group, Section)):
+                continue
+            for inner in value if isinstance(value, dict) else ():
+                field = group.model_fields.get(inner)
+                if field is not None and not scope_of(field).by_expert:
+                    raise ValueError(
+                        f"experts: got {key}.{inner} for expert {name!r}, but it is the same for "
+                        f"all experts of a reward. Set it in {group.place}."
+                    )
+        if "encoder" not in {*changes, *self.model_fields_set}:
+            raise ValueError(f"experts: expert {name!r} has no encoder. Add `encoder` to it.")
+        common = {"experts": {}, "agents": {}, "combine": "mean", "early_end": False}
+        common |= {"threshold": None, "calibration": None, "bonus": None, "goal_map": False}
+        try:
+            return self.model_copy(update={**common, **changes})
+        except pydantic.ValidationError as error:
+            raise ValueError(f"experts: expert {name!r}: {messages(error)[0]}") from error
+
     def for_agent(self, agent: str | int | None) -> "VLMRewardConfig | None":
         """Return the reward of one agent of a multi-agent env; None if it keeps the env's reward.
 
@@ -438,23 +709,25 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         except pydantic.ValidationError as error:
             raise ValueError(f"agents: agent {agent!r}: {messages(error)[0]}") from error
 
-    def check_weights(self, weights: str) -> None:
+    def check_weights(self, weights: str, expert: str = "") -> None:
         """Check that the encoder has the weights of the calibrations in use, and log their caveats.
 
         Args:
             weights: SHA-256 of the encoder's weights.
+            expert: the name of the expert with this encoder; empty without experts.
 
         Raises:
             LabelError: see :meth:`.Calibration.check_weights`.
         """
-        calibrations: list[Calibration] = []
+        calibrations: list[Calibration | TrustCalibration] = []
         for reward in self.rewards:
             calibration = reward.calibration
             if calibration is not None and calibration not in calibrations:
                 calibrations.append(calibration)
         for calibration in calibrations:
-            calibration.check_weights(weights, self.encoder)
-            calibration.warn()
+            calibration.check_weights(weights, self.by_expert[expert].encoder, expert)
+            if expert == next(iter(self.by_expert)):  # once
+                calibration.warn()
 
     @cached_property
     def reward_settings(self) -> dict[str, Any]:
@@ -470,6 +743,16 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             if not getattr(self, key):  # as in checkpoints from before there were any
                 del settings[key]
         settings |= {"head": head_summary(self.head_in_force), "threshold": self.threshold_in_force}
+        if self.experts:
+            for key in _OF_EXPERTS:
+                del settings[key]
+            settings["combine"] = _summary(self.combiner)
+            settings["experts"] = {
+                name: {key: each.reward_settings[key] for key in _OF_EXPERTS}
+                for name, each in self.by_expert.items()
+            }
+        else:  # as in checkpoints from before there were experts
+            del settings["experts"], settings["combine"]
         agents = {
             str(agent): config and config.reward_settings
             for agent, config in self._of_agents.items()
@@ -506,6 +789,34 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     def to_yaml(self) -> str:
         """Return the configuration as YAML text, without default values."""
         return dump_settings(self.model_dump(exclude_defaults=True))
+
+
+def _with_encoder(given: Any) -> Any:
+    """Return a reward's settings with the encoder of the first expert if they name none."""
+    experts = given.get("experts") if isinstance(given, dict) else None
+    if not isinstance(experts, dict) or not experts or "encoder" in given:
+        return given
+    first = next(iter(experts.values()))
+    encoder = first.get("encoder") if isinstance(first, dict) else None
+    return given if encoder is None else {**given, "encoder": encoder}
+
+
+def _expert_keys(config: type[VLMRewardConfig]) -> list[str]:
+    return [name for name, field in config.model_fields.items() if scope_of(field).by_expert]
+
+
+def _summary(combiner: Combiner) -> str:
+    """Return what a combination is, to compare it with that of a checkpoint."""
+    return combiner.kind if isinstance(combiner, Rule) else digest_of(combiner)
+
+
+def _in_plain_types(settings: Any, owner: str) -> Any:
+    try:
+        return json.loads(json.dumps(settings, default=_plain))
+    except TypeError as error:  # such as a date as a key
+        raise ValueError(
+            f"{owner}: got keys of another type ({error}), expected texts. Put them in quotes."
+        ) from error
 
 
 def _refuse_search_space(given: Any, place: str = "") -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from rllib_vlm_reward.config.scope import ELSEWHERE
+from rllib_vlm_reward.config.scope import ELSEWHERE, SERVED, SERVED_ELSEWHERE
 from rllib_vlm_reward.settings import Positive, Section
 
 __all__ = ["ServingConfig"]
@@ -43,15 +43,15 @@ class ServingConfig(Section, place="vlm_reward.serving"):
         pydantic.ValidationError: a key is unknown, or a value is outside its range.
     """
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    cache_frames: Annotated[int, Field(ge=0), ELSEWHERE] = 16_384
-    num_actors: Annotated[int, Field(ge=1), ELSEWHERE] = 1
-    max_actors: Annotated[PositiveInt | None, ELSEWHERE] = None
-    num_gpus_per_actor: Annotated[NonNegative | None, ELSEWHERE] = None
-    num_cpus_per_actor: Annotated[NonNegative, ELSEWHERE] = 0.0
-    max_batch_size: Annotated[PositiveInt | None, ELSEWHERE] = None
-    max_in_flight: Annotated[int, Field(ge=1), ELSEWHERE] = 32
-    timeout_s: Annotated[Positive, ELSEWHERE] = 60.0
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], SERVED] = "auto"
+    cache_frames: Annotated[int, Field(ge=0), SERVED_ELSEWHERE] = 16_384
+    num_actors: Annotated[int, Field(ge=1), SERVED_ELSEWHERE] = 1
+    max_actors: Annotated[PositiveInt | None, SERVED_ELSEWHERE] = None
+    num_gpus_per_actor: Annotated[NonNegative | None, SERVED_ELSEWHERE] = None
+    num_cpus_per_actor: Annotated[NonNegative, SERVED_ELSEWHERE] = 0.0
+    max_batch_size: Annotated[PositiveInt | None, SERVED_ELSEWHERE] = None
+    max_in_flight: Annotated[int, Field(ge=1), SERVED_ELSEWHERE] = 32
+    timeout_s: Annotated[Positive, SERVED_ELSEWHERE] = 60.0
     pool_name: Annotated[str | None, ELSEWHERE] = None
 
     @pydantic.field_validator("num_gpus_per_actor")

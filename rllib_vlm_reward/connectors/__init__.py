@@ -14,6 +14,7 @@ The reward:
 * :mod:`ledger`: records which reward belongs to which step;
 * :mod:`normalizer`: scales rewards by running moments;
 * :mod:`bonus`: computes what is paid beside them;
+* :mod:`expert_record`: records what each of several experts said;
 * :mod:`episode_metrics`: computes and logs the returns of the VLM reward and of the env reward;
 * :mod:`custom_data`: the keys under which an episode stores them.
 

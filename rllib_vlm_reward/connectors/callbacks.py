@@ -38,7 +38,14 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS, add_first_group
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.serving.deployment import Group
-from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.service import (
+    RewardService,
+    bundles_of,
+    connect_service,
+    embedding_pool,
+    is_service_running,
+    start_service,
+)
 
 __all__ = ["VLMRewardCallbacks", "callbacks_of"]
 
@@ -55,14 +62,14 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
 
     Attributes:
         monitor: the monitor of the rewards of all env runners; only the driver's instance uses it.
-        precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
+        precisions: the precision that was chosen for each scorer, by :func:`.key_of`.
     """
 
     def __init__(self, config: VLMRewardConfig) -> None:
         super().__init__()
         self._config = config
-        self._pool: RewardPool | None = None
-        self._encoder: str | None = None
+        self._pool: RewardService | None = None
+        self._weights: dict[str, str] = {}
         self.precisions: dict[str, str] = {}
         self._run = uuid.uuid4().hex[:12]
         self._sampling = Sampling(config, self._run)
@@ -88,13 +95,16 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         # The configuration does not hold this name: an algorithm restored from a checkpoint would
         # then use the same name as the algorithm that wrote it.
         name = self._config.serving.pool_name or f"vlm-reward-{self._run}"
-        group = trial_group(algorithm.config, self._config.serving.num_actors)
+        actors = sum(each.serving.num_actors for each in self._config.by_expert.values())
+        group = trial_group(algorithm.config, len(bundles_of(self._config)) or actors)
         self._pool, started = _start_or_share(self._config, name, group)
         if started:
             _close_with(algorithm, self._pool)
-        self._encoder = next((a["encoder_fingerprint"] for a in self._pool.describe()), None)
-        if self._encoder is not None:
-            self._config.check_weights(self._encoder)
+        self._weights = {
+            actor.get("expert", ""): actor["encoder_fingerprint"] for actor in self._pool.describe()
+        }
+        for expert, weights in self._weights.items():
+            self._config.check_weights(weights, expert)
         self.precisions = _chosen_precisions(algorithm, self._config, self._pool)
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
@@ -104,12 +114,14 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
                 self._pool.name,
                 self._run,
                 gamma=gamma,
-                encoder=self._encoder,
+                weights=self._weights,
                 precisions=self.precisions,
             )
             reward.monitor = self.monitor  # so that checkpoints contain its state
         for embedding in driver_pieces(algorithm, GoalEmbedding):
-            embedding.attach(self._pool.name, encoder=self._encoder)
+            first = next(iter(self._config.by_expert))
+            pool = embedding_pool(self._pool.name, self._config)
+            embedding.attach(pool, encoder=self._weights.get(first))
             embedding.embed_goals()  # so that checkpoints contain the embeddings
         self._sampling.look_before_each_step(algorithm, self._pool)
 
@@ -197,7 +209,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
             attach_pieces,
             pool_name=self._pool.name,
             run=self._run,
-            encoder=self._encoder,
+            weights=self._weights,
             precisions=self.precisions,
             evaluates=evaluates,
             highlights=self._highlights and not evaluates,
@@ -218,9 +230,9 @@ def _groups(algorithm: Algorithm) -> list[tuple[EnvRunnerGroup, bool]]:
 
 
 def _chosen_precisions(
-    algorithm: Algorithm, config: VLMRewardConfig, pool: RewardPool
+    algorithm: Algorithm, config: VLMRewardConfig, service: RewardService
 ) -> dict[str, str]:
-    """Choose the precision of each scorer on frames of an env runner; return it by fingerprint."""
+    """Choose the precision of each scorer on frames of an env runner; return it by its key."""
 
     @functools.cache
     def played() -> dict[str, Frames]:
@@ -231,19 +243,17 @@ def _chosen_precisions(
         found = group.foreach_env_runner(play, remote_worker_ids=first, local_env_runner=not first)
         return {scorer: frames for each in found for scorer, frames in each.items()}
 
-    def frames_of(scorer: str) -> Frames | None:
-        return played().get(scorer)
+    def frames_of(key: str) -> Frames | None:
+        return played().get(key)
 
-    rewards = (config.for_agent(agent) for agent in (None, *config.agents))
-    scorers = {reward.scorer.fingerprint: reward.scorer for reward in rewards if reward is not None}
-    chosen = {
-        name: pool.choose_precision(scorer, functools.partial(frames_of, name))
-        for name, scorer in scorers.items()
-    }
-    return {name: precision for name, precision in chosen.items() if precision is not None}
+    raters = {reward.rater.keys: reward.rater for reward in config.rewards}
+    chosen: dict[str, str] = {}
+    for rater in raters.values():
+        chosen |= service.choose_precisions(rater, frames_of)
+    return chosen
 
 
-def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardPool, bool]:
+def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[RewardService, bool]:
     """Connect to the running pool of this name, or start a pool.
 
     Returns:
@@ -253,11 +263,12 @@ def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[R
     Raises:
         PoolError: the running pool has too few actors, or another model or precision.
     """
-    if config.serving.pool_name is None or not RewardPool.is_running(name):
-        return RewardPool.start(config, name=name, group=group), True
-    pool = RewardPool.connect(name, config)
-    configured = {"encoder": config.encoder, "precision": config.serving.precision}
+    if config.serving.pool_name is None or not is_service_running(name, config):
+        return start_service(config, name=name, group=group), True
+    pool = connect_service(name, config)
     for actor in pool.describe():
+        reward = config.by_expert[actor.get("expert", "")]
+        configured = {"encoder": reward.encoder, "precision": reward.serving.precision}
         served = {"encoder": actor["encoder"], "precision": actor["asked_precision"]}
         if served != configured:
             raise PoolError(
@@ -267,7 +278,7 @@ def _start_or_share(config: VLMRewardConfig, name: str, group: Group) -> tuple[R
     return pool, False
 
 
-def _close_with(algorithm: Algorithm, pool: RewardPool) -> None:
+def _close_with(algorithm: Algorithm, pool: RewardService) -> None:
     """Close the pool when the algorithm stops, is garbage-collected, or its process ends.
 
     RLlib 2.60 has no callback for the end of an algorithm; ``stop()`` calls ``cleanup()``.

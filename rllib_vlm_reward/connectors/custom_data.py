@@ -8,6 +8,7 @@ __all__ = [
     "BONUS_RETURN",
     "ENV_RETURN",
     "ENV_REWARD",
+    "EXPERT_SCORES",
     "FIRES",
     "FRAMES",
     "GOAL_INDEX",
@@ -31,8 +32,9 @@ FIRES = "fires"  # number of steps with a VLM reward above 0, over the same frag
 # Keys that depend on the reward, so they do not hold for an episode that is relabelled.
 REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL)
 
-# A key of the info of each step: the env's own reward.
+# Keys of the info of each step: the env's own reward, and what each expert that answered said.
 ENV_REWARD = "env_reward"
+EXPERT_SCORES = "expert_scores"
 
 # Keys of RLlib's shared_data, by which the pieces of a pipeline pass on what belongs to a call.
 GOAL_MAPS = "goal_maps"  # by id of the episode: where its goal is in the newest frame

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from rllib_vlm_reward.errors import ERRORS, PoolError
-from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.service import RewardService
 
 __all__ = ["Failure", "ReportingSample"]
 
@@ -41,13 +41,13 @@ class Failure:
         text = "".join(traceback.format_exception(error))
         return cls(run, text.rstrip(), fatal=False)
 
-    def report(self, pool: Callable[[], RewardPool]) -> None:
+    def report(self, pool: Callable[[], RewardService]) -> None:
         """Store the failure in the pool that the function returns, if it can be reached."""
         with contextlib.suppress(PoolError, ray.exceptions.RayError):
             pool().report_failure(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def of_run(cls, pool: RewardPool, run: str) -> list["Failure"]:
+    def of_run(cls, pool: RewardService, run: str) -> list["Failure"]:
         """Return the failures of a run that its env runners reported to a pool.
 
         Raises:
@@ -72,7 +72,7 @@ class ReportingSample:
     """
 
     def __init__(
-        self, sample: Callable[..., Any], pool: Callable[[], RewardPool] | None, run: str
+        self, sample: Callable[..., Any], pool: Callable[[], RewardService] | None, run: str
     ) -> None:
         # Replaces an earlier one, since an env runner may be attached several times.
         self._sample: Callable[..., Any] = (
@@ -95,6 +95,6 @@ class ReportingSample:
         raise original  # outside of the except block, which would replace its context
 
     @staticmethod
-    def _cancel(pool: Callable[[], RewardPool]) -> None:
+    def _cancel(pool: Callable[[], RewardService]) -> None:
         with contextlib.suppress(PoolError, ray.exceptions.RayError):
             pool().cancel()

@@ -26,6 +26,7 @@ from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.monitoring.highlights import MOST_RUNNERS
 from rllib_vlm_reward.serving.deployment import Group
+from rllib_vlm_reward.serving.service import embedding_pool
 
 __all__ = [
     "attach_pieces",
@@ -96,7 +97,7 @@ def attach_pieces(
     run: str,
     *,
     precisions: Mapping[str, str],
-    encoder: str | None = None,
+    weights: Mapping[str, str] | None = None,
     evaluates: bool = False,
     highlights: bool = False,
 ) -> None:
@@ -108,8 +109,9 @@ def attach_pieces(
         env_runner: the env runner.
         pool_name: Ray name of the pool.
         run: name of the run, under which failures are reported.
-        encoder: fingerprint of the pool's weights, for checkpoints.
-        precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
+        weights: fingerprint of the weights of each expert's encoder, for checkpoints; without
+            experts, of the pool's, under an empty name.
+        precisions: the precision that was chosen for each scorer, by :func:`.key_of`.
         evaluates: whether the env runner runs evaluation.
         highlights: whether the first few env runners send their highest-scored frames.
     """
@@ -121,7 +123,7 @@ def attach_pieces(
                 pool_name,
                 run,
                 gamma=env_runner.config.gamma,
-                encoder=encoder,
+                weights=weights,
                 precisions=precisions,
                 evaluates=evaluates,
                 runner=env_runner.worker_index,
@@ -129,7 +131,9 @@ def attach_pieces(
             if highlights and env_runner.worker_index <= MOST_RUNNERS:
                 piece.show_highlights()
         elif isinstance(piece, GoalEmbedding):
-            piece.attach(pool_name, encoder=encoder)
+            config = reward_piece(env_runner).config
+            first = next(iter(config.by_expert))
+            piece.attach(embedding_pool(pool_name, config), encoder=(weights or {}).get(first))
         elif isinstance(piece, GoalWeights):
             piece.attach(evaluates=evaluates, is_remote=env_runner.worker_index > 0)
 

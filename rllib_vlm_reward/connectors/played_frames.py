@@ -28,7 +28,7 @@ def play_frames(env_runner: EnvRunner, config: VLMRewardConfig) -> dict[str, Fra
         config: the reward of the run.
 
     Returns:
-        By the fingerprint of each scorer (agents may have their own), up to 64 of its frames,
+        By :func:`.key_of` each scorer (agents and experts have their own), up to 64 of its frames,
         uint8 ``[P, H, W, 3]``: those of the first size, up to 64 MB, played within 10 seconds. An
         error of the env ends the play, since it comes again, with its place, when sampling begins.
     """
@@ -53,12 +53,13 @@ class _Played:
         reward = self.config.for_agent(agent)
         if reward is None:
             return
-        found = collect_frames(reward.frames.source, env, rows, observations, infos)
-        kept = self.frames.setdefault(reward.scorer.fingerprint, [])
-        for frame in found:
-            room = len(kept) < _MOST_FRAMES and (len(kept) + 1) * frame.nbytes <= _MOST_BYTES
-            if not kept or (room and frame.shape == kept[0].shape):
-                kept.append(frame.copy())  # the env may reuse its memory
+        for each, key in zip(reward.by_expert.values(), reward.rater.keys, strict=True):
+            found = collect_frames(each.frames.source, env, rows, observations, infos)
+            kept = self.frames.setdefault(key, [])
+            for frame in found:
+                room = len(kept) < _MOST_FRAMES and (len(kept) + 1) * frame.nbytes <= _MOST_BYTES
+                if not kept or (room and frame.shape == kept[0].shape):
+                    kept.append(frame.copy())  # the env may reuse its memory
 
     def is_enough(self, steps: int) -> bool:
         full = bool(self.frames) and all(

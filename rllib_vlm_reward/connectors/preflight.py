@@ -132,7 +132,8 @@ def _check_step(
         check_env_reward(float(reward), config.env_reward_weight)
         success_of(info, config.success_key)
     rows = list(range(env.num_envs))
-    collect_frames(config.frames.source, env, rows, unbatch(observations), infos)
+    for source in config.sources:
+        collect_frames(source, env, rows, unbatch(observations), infos)
     return warning
 
 
@@ -243,5 +244,6 @@ def _check_agents(
             if reward is not None:
                 info = infos[row].get(agent, {})
                 success_of(info, reward.success_key)
-                collect_frames(reward.frames.source, env, [row], [observation], [info])
+                for source in reward.sources:
+                    collect_frames(source, env, [row], [observation], [info])
     return warning

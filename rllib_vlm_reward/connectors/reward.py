@@ -21,7 +21,7 @@ from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.monitoring.scored_steps import Recorder
-from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.service import RewardService, connect_service
 
 __all__ = ["VLMReward", "changed", "differences"]
 
@@ -80,7 +80,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         self.run = ""
         self.monitor: RewardMonitor | None = None
         self._pool_name: str | None = None
-        self._pool: RewardPool | None = None
+        self._pool: RewardService | None = None
         self._restored: dict[str, Any] | None = None  # state from a checkpoint, without a pool
         self._rows: dict[str, int] = {}
         # By agent. None stands for all agents without their own settings, also for a single agent.
@@ -100,7 +100,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         run: str = "",
         *,
         gamma: float = 0.99,
-        encoder: str | None = None,
+        weights: Mapping[str, str] | None = None,
         precisions: Mapping[str, str] | None = None,
         evaluates: bool = False,
         runner: int = 0,
@@ -111,18 +111,19 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             pool_name: Ray name of the pool; the piece connects to it at the first request.
             run: the name under which failures are reported.
             gamma: discount factor, for ``normalize_rewards`` and a bonus that is a potential.
-            encoder: fingerprint of the pool's weights, for checkpoints.
-            precisions: the precision that was chosen for each scorer, by the scorer's fingerprint.
+            weights: fingerprint of the weights of each expert's encoder, for checkpoints; without
+                experts, of the pool's, under an empty name.
+            precisions: the precision that was chosen for each scorer, by :func:`.key_of`.
             evaluates: whether this env runner runs evaluation.
             runner: RLlib's index of this env runner, for alarms about its frames.
         """
         self._pool_name, self.run, self._pool = pool_name, run, None
         self._restored = None
-        self._encoder = encoder
+        known = [(weights or {}).get(expert) for expert in self.config.by_expert]
+        self._encoder = None if None in known else " ".join(map(str, known))
         for stream in self._streams.values():
             stream.runner = runner
-            chosen = (precisions or {}).get(stream.config.scorer.fingerprint)
-            stream.use_precision(chosen)
+            stream.use_precisions(precisions or {})
             for each in (stream.normalizer, stream.bonus):
                 if each is not None:
                     each.gamma = gamma
@@ -130,8 +131,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 stream.evaluate()
 
     @property
-    def pool(self) -> RewardPool:
-        """The pool that computes the scores.
+    def pool(self) -> RewardService:
+        """What computes the scores: a pool, or those of the experts.
 
         Raises:
             PoolError: :meth:`attach` was not called, or no pool with this name is running.
@@ -144,7 +145,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                     "use a trained policy outside of an env runner, call its pipeline without "
                     "metrics=, or use rllib_vlm_reward.Agent."
                 )
-            self._pool = RewardPool.connect(self._pool_name, self.config, self.run)
+            self._pool = connect_service(self._pool_name, self.config, self.run)
         return self._pool
 
     def record(self, recorder: Recorder | None) -> None:
@@ -240,12 +241,12 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         return {
             "settings": self.config.reward_settings,
             "goals": {
-                str(agent): stream.config.training_goals.fingerprint
+                str(agent): _goals_fingerprint(stream.config)
                 for agent, stream in self._streams.items()
             },
             "encoder": self._encoder,
             "precisions": {
-                str(agent): stream.scorer.precision for agent, stream in self._streams.items()
+                str(agent): stream.rater.precision for agent, stream in self._streams.items()
             },
             "epoch": self._epoch,
             "moments": {
@@ -354,8 +355,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         """Remove the frames from the infos, so that RLlib does not copy them to the learner."""
         for episode in flat(episodes):
             stream = self._streams.get(episode.agent_id, self._streams[None])
-            if stream.source.info_key is not None and episode.infos.data:
-                episode.infos.data[-1].pop(stream.source.info_key, None)
+            for source in stream.sources:
+                if source.info_key is not None and episode.infos.data:
+                    episode.infos.data[-1].pop(source.info_key, None)
 
     def _report_error(self, stream: RewardStream) -> None:
         """Report to the pool that the scores of a stream cannot be right.
@@ -366,6 +368,11 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
         if stream.error:
             Failure(self.run, stream.error, fatal=True).report(lambda: self.pool)
             stream.error = None
+
+
+def _goals_fingerprint(config: VLMRewardConfig) -> str:
+    """Return the fingerprint of the training goals, or of those of each expert."""
+    return " ".join(each.training_goals.fingerprint for each in config.by_expert.values())
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.failure import Failure
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS
-from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.service import RewardService
 
 __all__ = ["Sampling"]
 
@@ -49,7 +49,7 @@ class Sampling:
         self._looked_at: float | None = None  # None between two iterations
         self._lost_before: set[str] = set()  # nodes, by Ray's id
 
-    def look_before_each_step(self, algorithm: Algorithm, pool: RewardPool) -> None:
+    def look_before_each_step(self, algorithm: Algorithm, pool: RewardService) -> None:
         """Call :meth:`look` before each training step of the algorithm.
 
         RLlib 2.60 has no callback there. It calls the public ``restore_env_runners`` before each.
@@ -67,7 +67,9 @@ class Sampling:
 
         algorithm.restore_env_runners = look_and_restore
 
-    def end_iteration(self, algorithm: Algorithm, pool: RewardPool, result: dict[str, Any]) -> None:
+    def end_iteration(
+        self, algorithm: Algorithm, pool: RewardService, result: dict[str, Any]
+    ) -> None:
         """Look once more, and stop the clock until the next iteration.
 
         Raises:
@@ -88,7 +90,7 @@ class Sampling:
             )
         self._dropped = dropped
 
-    def look(self, algorithm: Algorithm, pool: RewardPool) -> None:
+    def look(self, algorithm: Algorithm, pool: RewardService) -> None:
         """Look for failures of env runners, and for new steps.
 
         Raises:
@@ -108,7 +110,7 @@ class Sampling:
         if self._without >= self._stalled_seconds:
             raise RewardError(self._stalled(algorithm, pool))
 
-    def raise_failures(self, pool: RewardPool, *, goes_on: bool = False) -> None:
+    def raise_failures(self, pool: RewardService, *, goes_on: bool = False) -> None:
         """Raise the new failures of this run's env runners.
 
         Args:
@@ -127,7 +129,7 @@ class Sampling:
         if new:
             _LOG.error("an env runner failed, and RLlib restarts it:\n%s", new[-1].text)
 
-    def _stalled(self, algorithm: Algorithm, pool: RewardPool) -> str:
+    def _stalled(self, algorithm: Algorithm, pool: RewardService) -> str:
         group = algorithm.env_runner_group
         runners, healthy = group.num_remote_env_runners(), group.num_healthy_remote_env_runners()
         missing = []

@@ -1,7 +1,6 @@
 """Computes the rewards of all episodes with one configuration: of all agents, or of one agent."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from rllib_vlm_reward.connectors.collector import (
 )
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, SHOWN_GOAL
 from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outcomes_of
+from rllib_vlm_reward.connectors.expert_record import ExpertRecord
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
@@ -32,7 +32,7 @@ from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
 from rllib_vlm_reward.reward_model.readouts import GoalMap
 from rllib_vlm_reward.reward_model.scorer import pay
-from rllib_vlm_reward.serving import PendingScores, RewardPool
+from rllib_vlm_reward.serving.service import Answer, RewardService
 
 __all__ = ["RewardStream"]
 
@@ -43,8 +43,9 @@ class _Sent(NamedTuple):
     """A vector step whose frames were sent: its steps, their scores, and new episodes."""
 
     steps: ScoredSteps
-    scores: PendingScores | None
+    scores: Answer | None
     begun: list[str]  # ids of the episodes whose first frame was sent too, after those of the steps
+    places: list[int]  # of the steps' infos in their episodes; empty without experts
 
 
 class RewardStream:
@@ -60,10 +61,11 @@ class RewardStream:
         runner: the index of the env runner, to name it in alarms.
         recorder: stores the scored frames in full size; None to store none.
         error: why the scores cannot be right; None while they may be.
-        scorer: the goals, the head and the readouts.
-        source: the frame source.
+        rater: the goals, the head and the readouts; with experts their panel.
+        sources: the frame sources; experts may have several.
         normalizer: scales the VLM rewards; None without ``normalize_rewards``.
         bonus: computes what is paid beside them; None if nothing is.
+        experts: records what each expert said; None without experts.
         maps: for the policy, the map of the newest frame of each episode, float32 ``[h, w, 1]``, by
             the episode's id; empty without ``goal_map``.
         shows_wrong_goals: whether the policy is shown another goal, drawn at random once for each
@@ -72,26 +74,29 @@ class RewardStream:
 
     def __init__(self, config: VLMRewardConfig, agent: str | int | None = None) -> None:
         self.config, self._agent = config, agent
-        self.source = frame_source(config.frames.source)
-        self.scorer = config.scorer
+        self.sources = [frame_source(source) for source in config.sources]
+        self.rater = config.rater
         self.runner = 0
         self.recorder: Recorder | None = None
         self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self.bonus = Bonus(config.bonus) if config.bonus is not None else None
+        self.experts = ExpertRecord([*config.experts]) if config.experts else None
         self.maps: dict[str, npt.NDArray[np.float32]] = {}
         self.shows_wrong_goals = False
         self._rng = np.random.default_rng(config.negatives_seed)  # for the wrong goals
-        self._map_columns = self.scorer.columns_of(GoalMap.kind) if config.goal_map else None
+        self._map_columns = config.scorer.columns_of(GoalMap.kind) if config.goal_map else None
+        self._has_readouts = bool(config.bonus or config.goal_map)
         self._reads_resets = bool(config.goal_map or (self.bonus and self.bonus.reads_resets))
-        self._texts = self.scorer.goals.texts
+        self._texts = self.rater.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
             config.frames.window,
             config.frames.reduce,
             repeats=config.frames.scored_steps == "changed",
         )
-        self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
+        may_be_constant = [each.head.may_be_constant for each in config.by_expert.values()]
+        self._constancy = ConstancyCheck(may_be_constant=all(may_be_constant))
         self._ledger = Ledger(config)
         self._counter = ScoreCounter(*config.score_range) if config.alarms != "off" else None
         watches = config.alarms != "off" and not config.frames.still
@@ -99,12 +104,13 @@ class RewardStream:
         self._highlights: Highlights | None = None
         self._pending: list[_Sent] = []
         self._custom_data: dict[str, dict[str, Any]] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}  # of each episode's frames
+        # Of each episode's frames, by source.
+        self._shapes: list[dict[str, tuple[int, ...]]] = [{} for _ in self.sources]
         self._evaluates = False
 
-    def use_precision(self, precision: str | None) -> None:
-        """Set the precision in which the actors encode the frames; None leaves it to each."""
-        self.scorer = dataclasses.replace(self.config.scorer, precision=precision)
+    def use_precisions(self, chosen: Mapping[str, str]) -> None:
+        """Set the precisions in which the actors encode the frames, by :func:`.key_of`."""
+        self.rater = self.config.rater.with_precisions(chosen)
 
     def evaluate(self) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics."""
@@ -153,7 +159,7 @@ class RewardStream:
     def submit(
         self,
         env: RenderedOnce | None,
-        pool: RewardPool,
+        service: RewardService,
         rows: Sequence[int],
         episodes: list[SingleAgentEpisode],
         begun: Sequence[tuple[int, SingleAgentEpisode]] = (),
@@ -162,7 +168,7 @@ class RewardStream:
 
         Args:
             env: the vector env, for the frame source.
-            pool: computes the scores.
+            service: computes the scores.
             rows: the index of each episode's sub-env.
             episodes: the B episodes that were just stepped.
             begun: the episodes that were just reset and whose frame is needed, with the index of
@@ -175,8 +181,9 @@ class RewardStream:
         self._ledger.begin(episodes)
         goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]
         steps = ScoredSteps.begin(episodes, goals, truths, self._texts)
-        pending = self._send(steps, env, pool, rows, begun)
-        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun]))
+        pending = self._send(steps, env, service, rows, begun)
+        places = [len(episode.infos.data) - 1 for episode in episodes] if self.experts else []
+        self._pending.append(_Sent(steps, pending, [episode.id_ for _, episode in begun], places))
 
     def pay(self) -> npt.NDArray[np.bool_]:
         """Wait for the scores of the last request, and write the rewards.
@@ -208,6 +215,8 @@ class RewardStream:
             leaving = {chunk.id_ for chunk in samples}
             statistics = self._counter.take(leaving, ids, outcomes_of(samples))
             log_statistics(metrics, self._agent, statistics)
+        if self.experts is not None:
+            self.experts.log(metrics, self._agent, alarms=self.config.alarms != "off")
         if self._frame_counter is not None:
             log_frames(metrics, self._agent, self.runner, self._frame_counter.take())
         if self._highlights is not None:
@@ -218,7 +227,8 @@ class RewardStream:
     def _keep_only(self, ids: set[str]) -> None:
         """Drop the data of all episodes but these; the others ended or were abandoned."""
         self._custom_data = {id_: data for id_, data in self._custom_data.items() if id_ in ids}
-        self._shapes = {id_: shape for id_, shape in self._shapes.items() if id_ in ids}
+        for place, shapes in enumerate(self._shapes):
+            self._shapes[place] = {id_: shapes[id_] for id_ in shapes.keys() & ids}
         self._selection.keep_only(ids)
         self._windows.keep_only(ids)
         for each in (self.normalizer, self.bonus):
@@ -229,10 +239,10 @@ class RewardStream:
         self,
         steps: ScoredSteps,
         env: RenderedOnce | None,
-        pool: RewardPool,
+        service: RewardService,
         rows: Sequence[int],
         begun: Sequence[tuple[int, SingleAgentEpisode]],
-    ) -> PendingScores | None:
+    ) -> Answer | None:
         """Send the frames to score, and record in ``steps`` which steps they belong to."""
         selected = self._selection.select(steps)
         if not selected and not begun:
@@ -240,7 +250,7 @@ class RewardStream:
         episodes = [steps.episodes[row] for row in selected]
         sub_envs = [rows[row] for row in selected]
         new_envs, new_episodes = zip(*begun, strict=True) if begun else ((), ())
-        frames = self._collect(env, [*sub_envs, *new_envs], [*episodes, *new_episodes])
+        frames = self._collect(0, env, [*sub_envs, *new_envs], [*episodes, *new_episodes])
         frames, first_frames = frames[: len(episodes)], frames[len(episodes) :]
         if self._frame_counter is not None:
             self._frame_counter.see(sub_envs, episodes, frames)
@@ -263,7 +273,8 @@ class RewardStream:
             all_frames = [*all_frames, *all_frames]  # once more, for the map of the goal shown
             shown = [each.custom_data[SHOWN_GOAL] for each in (*episodes, *new_episodes)]
             goals = np.concatenate([goals, np.array(shown, np.int64)])
-        pending = pool.submit(all_frames, goals, self.scorer, checked=True)
+        others = [self._collect(n, env, sub_envs, episodes) for n in range(1, len(self.sources))]
+        pending = service.ask([all_frames, *others], goals, self.rater)
         copies = self._copy(frames)
         if copies is not None:
             by_row = dict(zip(sent, copies, strict=True))
@@ -271,10 +282,10 @@ class RewardStream:
         return pending
 
     def _collect(
-        self, env: RenderedOnce | None, rows: Sequence[int], episodes: Chunks
+        self, place: int, env: RenderedOnce | None, rows: Sequence[int], episodes: Chunks
     ) -> Sequence[Frames]:
-        """Return the frames of the last steps, of one size throughout an episode."""
-        source = self.source
+        """Return a source's frames of the last steps, of one size throughout an episode."""
+        source, shapes = self.sources[place], self._shapes[place]
 
         def name(index: int) -> str:
             where = f"sub-env {rows[index]} of env runner {self.runner}"
@@ -288,7 +299,7 @@ class RewardStream:
         )
         shape = frames[0].shape
         for index, episode in enumerate(episodes):
-            before = self._shapes.setdefault(episode.id_, shape)
+            before = shapes.setdefault(episode.id_, shape)
             if before != shape:
                 raise FrameError(
                     f"{source.label}, {name(index)}: got a frame of the shape {list(shape)}, "
@@ -309,13 +320,13 @@ class RewardStream:
             The steps of all vector steps, joined.
         """
         read = []  # the readout's number for each step; all are scored if there is a bonus
-        for steps, pending, begun in requests:
+        for steps, pending, begun, places in requests:
             if pending is not None:
                 answers = pending.result()
-                scores = answers[: len(steps), 0] if self.scorer.readouts else answers
+                scores = answers[: len(steps), 0] if self._has_readouts else answers
                 if self.bonus is not None:
                     first = len(steps)
-                    numbers = answers[:, self.scorer.columns_of(self.bonus.kind)][:, 0]
+                    numbers = answers[:, self.config.scorer.columns_of(self.bonus.kind)][:, 0]
                     read.append(numbers[:first])
                     self.bonus.begin(begun, numbers[first : first + len(begun)])
                 if self._map_columns is not None:
@@ -323,6 +334,11 @@ class RewardStream:
                     maps = answers[-len(ids) :, self._map_columns]
                     sized = maps.reshape(len(ids), *self.config.map_size, 1)
                     self.maps = dict(zip(ids, sized, strict=True))
+                if self.experts is not None:
+                    # Not their infos of then, since the last info may be replaced by a copy.
+                    rows = np.flatnonzero(steps.scored).tolist()
+                    infos = [steps.episodes[row].infos.data[places[row]] for row in rows]
+                    scores = self.experts.read(answers, infos)
                 if len(scores):
                     self.error = self._constancy.see_scores(scores) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)

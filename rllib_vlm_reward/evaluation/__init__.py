@@ -14,6 +14,7 @@
 * :mod:`evaluate`: evaluates several rewards on the same frames;
   :mod:`reward_charts`, :mod:`report`: the charts and files of an evaluation;
 * :mod:`cosines`: cosines of frames with all statements; :mod:`calibrate`: β and τ for a target;
+  :mod:`trust`: whom of several experts to trust;
 * :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: the scores of
   both, and charts of them;
 * :mod:`score`: scores of image files.

@@ -8,18 +8,28 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from rllib_vlm_reward.config import Calibration, Estimate, Target, VLMRewardConfig
-from rllib_vlm_reward.config.calibration import VERSION
+from rllib_vlm_reward.config import (
+    Calibration,
+    Estimate,
+    Target,
+    TrustCalibration,
+    VLMRewardConfig,
+)
+from rllib_vlm_reward.config.calibration import VERSION, Combination, TrustedExpert
 from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.cosines import Cosines
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
-from rllib_vlm_reward.evaluation.models import check_precision, load_model
+from rllib_vlm_reward.evaluation.models import check_precision, load_model, with_each_model
 from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, unseen_goals
+from rllib_vlm_reward.evaluation.trust import Evidence, TrustFit, fit_trust
 from rllib_vlm_reward.metrics.bootstrap import REPEATS, Interval, bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
+from rllib_vlm_reward.metrics.precision_recall import average_precision
+from rllib_vlm_reward.reward_model.combiner import plain_evidence
 from rllib_vlm_reward.reward_model.heads import head_summary
+from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["calibrate", "choose_threshold", "fit_temperature"]
+__all__ = ["calibrate", "calibrate_experts", "choose_threshold", "fit_temperature"]
 
 Scores = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.bool_]
@@ -59,6 +69,7 @@ def calibrate(
         GoalError: a frame's goal is not among the reward's.
         CheckpointError: see :meth:`.CLIPEncoder.load`.
     """
+    config.expect_one_encoder("calibrate")
     _check(config, temperature)
     goals = indices_of(frames, config.goal_set)
     model = load_model(config, frames=len(frames), device=device)
@@ -92,6 +103,113 @@ def calibrate(
         frames=len(frames),
         successes=int(frames.labels.sum()),
         episodes=int(episodes.max()) + 1,
+    )
+
+
+def calibrate_experts(
+    config: VLMRewardConfig, frames: LabelledFrames, target: Target, *, device: str = "cpu"
+) -> TrustCalibration:
+    """Choose whom of several experts to trust for each goal, and β on their combined score.
+
+    β and what it reaches are measured on scores of weights that were fitted without the frame's
+    episode, see :func:`.fit_trust`.
+
+    Args:
+        config: the reward, with experts; its threshold and calibration are ignored.
+        frames: labelled frames whose goals are among the reward's.
+        target: what β must reach with confidence, see :func:`choose_threshold`.
+        device: where the CLIPs compute, such as ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        LabelError: :func:`choose_threshold` finds no β for all experts together, or the reward has
+            a window of several frames.
+        GoalError: a frame's goal is not among the reward's.
+        RewardError: the experts see other frames.
+        CheckpointError: see :meth:`.CLIPEncoder.load`.
+    """
+    _check(config, temperature=False)
+    config = config.model_copy(update={"calibration": None, "threshold": None})
+    source = config.one_source("calibrate")
+    goals, episodes = indices_of(frames, config.goal_set), frames.episode_indices
+
+    def score(name: str, model: RewardModel) -> tuple[Scores, str, str]:
+        reward = config.by_expert[name]
+        check_precision(model, reward, frames)
+        scores = score_frames(model, reward.scorer, frames, goals)
+        return scores, model.encoder.fingerprint, model.precision(reward.scorer)
+
+    scored = with_each_model(config.by_expert, score, frames=len(frames), device=device)
+    probabilities = [each.head.is_probability for each in config.by_expert.values()]
+    plain = plain_evidence(np.stack([scores for scores, *_ in scored.values()], 1), probabilities)
+    centers, scales = plain.mean(axis=0), plain.std(axis=0)
+    scales[scales == 0] = 1.0  # a constant says nothing
+    families = [goal.family for goal in config.goal_set.goals]
+    evidence = Evidence((plain - centers) / scales, frames.labels, goals, episodes, families)
+    fits = fit_trust(evidence)
+    held_out = fits[0].held_out.astype(np.float32)
+    threshold = choose_threshold(held_out, frames.labels, episodes, target)
+    names = [*config.by_expert]
+    experts = {
+        name: TrustedExpert(
+            encoder=reward.encoder,
+            weights=weights,
+            encoder_precision=precision,
+            frame_source=source,
+            head=head_summary(reward.head),
+            head_sha256=reward.head.digest(),
+            goals_sha256=reward.goal_set.fingerprint,
+            probability=reward.head.is_probability,
+            center=float(centers[place]),
+            scale=float(scales[place]),
+            average_precision=average_precision(scores, frames.labels),
+        )
+        for place, ((name, reward), (scores, weights, precision)) in enumerate(
+            zip(config.by_expert.items(), scored.values(), strict=True)
+        )
+    }
+    return TrustCalibration(
+        version=VERSION,
+        experts=experts,
+        combinations=tuple(
+            _combination(fit, names, config, evidence, threshold.value, target) for fit in fits
+        ),
+        goals=config.goal_set.texts,
+        unseen_goals=unseen_goals(frames, config),
+        threshold=_estimate(threshold),
+        target=target,
+        **_achieved(Fires.at(threshold.value, held_out, frames.labels, episodes)),
+        frames=len(frames),
+        successes=int(frames.labels.sum()),
+        episodes=int(episodes.max()) + 1,
+    )
+
+
+def _combination(
+    fit: TrustFit,
+    names: list[str],
+    config: VLMRewardConfig,
+    evidence: Evidence,
+    threshold: float,
+    target: Target,
+) -> Combination:
+    """Return a fit for the file, with the β at which it reaches the target if there is one."""
+    held_out, reached = fit.held_out.astype(np.float32), True
+    if len(fit.experts) < len(names):
+        try:
+            own = choose_threshold(held_out, evidence.labels, evidence.episodes, target)
+            threshold = own.value
+        except LabelError:
+            reached = False
+    return Combination(
+        experts=tuple(names[place] for place in fit.experts),
+        families={family: tuple(numbers.tolist()) for family, numbers in fit.families.items()},
+        goals={
+            config.goal_set[goal].text: tuple(numbers.tolist())
+            for goal, numbers in fit.goals.items()
+        },
+        threshold=threshold,
+        reached=reached,
+        average_precision=average_precision(held_out, evidence.labels),
     )
 
 

@@ -14,6 +14,7 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.scored_frames import (
     ScoredFrames,
+    combine_experts,
     indices_of,
     score_with_model,
     unseen_goals,
@@ -69,7 +70,7 @@ class Assessment:
         """Return settings, verdict and figures for JSON; None where a figure is not defined."""
         return {
             "name": self.name,
-            "encoder": self.scored.config.encoder,
+            "encoder": ", ".join(each.encoder for each in self.scored.config.by_expert.values()),
             "fingerprint": self.scored.fingerprint,
             "vlm_reward": self.scored.config.model_dump(mode="json", exclude_defaults=True),
             "threshold": self.scored.threshold,
@@ -101,25 +102,43 @@ def candidates(
 ) -> dict[str, VLMRewardConfig]:
     """Return each configuration with each encoder, by a unique name.
 
+    A configuration with experts becomes one candidate for each expert, one for the mean of their
+    scores if that has a meaning, and one for how it combines them.
+
     Args:
         configs: configurations by the file that each was read from.
         encoders: replace the encoders of the configurations; empty keeps these.
+
+    Raises:
+        RewardError: encoders are given, and a configuration has experts.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
         >>> list(candidates({Path("run.yaml"): config}, ["small", "base"]))
         ['run, small', 'run, base']
     """
-    pairs = [
-        (path, with_encoder(config, encoder))
-        for path, config in configs.items()
-        for encoder in dict.fromkeys(encoders) or (config.encoder,)
-    ]
-    short = [f"{path.stem}, {_last_two(config.encoder)}" for path, config in pairs]
+    found = []
+    for path, config in configs.items():
+        if encoders:
+            config.expect_one_encoder("--encoder")
+        if config.experts:
+            found += [(path, name, name, each) for name, each in _with_experts(config).items()]
+            continue
+        for encoder in dict.fromkeys(encoders) or (config.encoder,):
+            found.append((path, _last_two(encoder), encoder, with_encoder(config, encoder)))
+    short = [f"{path.stem}, {name}" for path, name, *_ in found]
     return {
-        name if short.count(name) == 1 else f"{path}, {config.encoder}": config
-        for name, (path, config) in zip(short, pairs, strict=True)
+        name if short.count(name) == 1 else f"{path}, {full}": config
+        for name, (path, _, full, config) in zip(short, found, strict=True)
     }
+
+
+def _with_experts(config: VLMRewardConfig) -> dict[str, VLMRewardConfig]:
+    """Return the experts of a reward, the mean of their scores, and their combination."""
+    found, mean = dict(config.by_expert), config.with_mean()
+    if mean is not None:
+        found["mean"] = mean
+    return {**found, config.combine if config.calibration is None else "coordinator": config}
 
 
 def evaluate(
@@ -168,16 +187,39 @@ def evaluate(
     for metric in loaded.values():
         metric.try_out(frames)
     for config in rewards.values():
-        check_encoder(config.encoder, config.serving.precision, config.goal_sets)
+        for encoder in config.encoders:
+            check_encoder(*encoder)
         indices_of(frames, config.goal_set)
+    alone = {name: config for name, config in rewards.items() if not config.experts}
+    by_key, experts = {_key(config): name for name, config in alone.items()}, dict(alone)
+    for name, config in rewards.items():
+        for expert, each in config.by_expert.items():
+            if _key(each) not in by_key:
+                by_key[_key(each)] = key = f"{name}, {expert}"
+                experts[key] = each
+    assessments = []
 
-    def assess(name: str, model: RewardModel) -> Assessment:
-        assessment = Assessment(name, score_with_model(model, rewards[name], frames), loaded)
-        done(assessment)
-        return assessment
+    def assess(name: str, scored: ScoredFrames) -> None:
+        assessments.append(Assessment(name, scored, loaded))
+        done(assessments[-1])
 
-    assessments = with_each_model(rewards, assess, frames=len(frames), device=device, report=report)
-    return ranked(assessments.values())
+    def score(name: str, model: RewardModel) -> ScoredFrames:
+        scored = score_with_model(model, experts[name], frames)
+        if name in alone:
+            assess(name, scored)
+        return scored
+
+    scored = with_each_model(experts, score, frames=len(frames), device=device, report=report)
+    for name, config in rewards.items():
+        if config.experts:
+            theirs = {e: scored[by_key[_key(each)]] for e, each in config.by_expert.items()}
+            assess(name, combine_experts(config, theirs))
+    return ranked(assessments)
+
+
+def _key(config: VLMRewardConfig) -> tuple[Any, ...]:
+    """Return what the scores of a reward with one encoder depend on."""
+    return config.encoder, config.serving.precision, config.scorer.fingerprint
 
 
 def ranked(assessments: Iterable[Assessment]) -> list[Assessment]:

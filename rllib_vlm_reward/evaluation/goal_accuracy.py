@@ -11,7 +11,7 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
 
-__all__ = ["GoalAccuracy", "measure_goal_accuracy", "rivals"]
+__all__ = ["GoalAccuracy", "RivalScores", "goal_accuracy", "rivals", "score_rivals"]
 
 RIVALS = 32
 
@@ -72,10 +72,25 @@ def rivals(goals: GoalSet, seen: Sequence[int], most: int = RIVALS) -> dict[int,
     return result
 
 
-def measure_goal_accuracy(
+@dataclasses.dataclass(frozen=True)
+class RivalScores:
+    """The scores of a goal's successes for that goal and its rivals.
+
+    Attributes:
+        rows: the indices of the S successes among the frames.
+        goals: the indices of K goals, that of the successes first.
+        scores: float32 ``[S, K]``.
+    """
+
+    rows: npt.NDArray[np.intp]
+    goals: tuple[int, ...]
+    scores: npt.NDArray[np.float32]
+
+
+def score_rivals(
     model: RewardModel, scorer: Scorer, frames: LabelledFrames, goals: npt.NDArray[np.intp]
-) -> GoalAccuracy:
-    """Score each success against the other goals of its family.
+) -> dict[int, RivalScores]:
+    """Score each success for its goal and for the other goals of its family; return them by goal.
 
     Args:
         model: the CLIP.
@@ -83,19 +98,35 @@ def measure_goal_accuracy(
         frames: N frames.
         goals: index of each frame's goal in ``scorer.goals``, ``[N]``.
     """
-    hits, chance = np.full(len(frames), np.nan), np.full(len(frames), np.nan)
-    taken_for = {}
+    found = {}
     seen = np.unique(goals[frames.labels]).tolist()
     for goal, compared in rivals(scorer.goals, seen).items():
         if len(compared) < 2:
             continue
         rows = np.flatnonzero(frames.labels & (goals == goal))
         scores = _score(model, scorer, frames, rows, compared)
-        highest = scores == scores.max(axis=1, keepdims=True)
-        hits[rows] = highest[:, 0] / highest.sum(axis=1)
-        chance[rows] = 1 / len(compared)
-        best = compared[int(scores.mean(axis=0).argmax())]
-        taken_for[scorer.goals[goal].text] = scorer.goals[best].text
+        found[goal] = RivalScores(rows, tuple(compared), scores)
+    return found
+
+
+def goal_accuracy(
+    scored: Mapping[int, RivalScores], texts: Sequence[str], frames: int
+) -> GoalAccuracy:
+    """Return the goal accuracy of scores.
+
+    Args:
+        scored: see :func:`score_rivals`.
+        texts: the texts of all goals.
+        frames: N.
+    """
+    hits, chance = np.full(frames, np.nan), np.full(frames, np.nan)
+    taken_for = {}
+    for goal, each in scored.items():
+        highest = each.scores == each.scores.max(axis=1, keepdims=True)
+        hits[each.rows] = highest[:, 0] / highest.sum(axis=1)
+        chance[each.rows] = 1 / len(each.goals)
+        best = each.goals[int(each.scores.mean(axis=0).argmax())]
+        taken_for[texts[goal]] = texts[best]
     return GoalAccuracy(hits, chance, taken_for)
 
 

@@ -41,6 +41,7 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 
 
 def _check(config: VLMRewardConfig) -> None:
+    config.expect_one_encoder("scoring")
     check_encoder(config.encoder, config.serving.precision, config.goal_sets)
 
 

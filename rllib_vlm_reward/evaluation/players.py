@@ -105,7 +105,7 @@ class PlayedEnv:
             FrameError: the env gives no frame.
         """
         self._env.action_space.seed(seed)
-        done, source = False, self._config.frames.source
+        done, source = False, self._config.one_source("labelled frames")
         while not done:
             observation, _, terminated, truncated, info = self._env.step(act())
             (frame,) = collect_frames(source, self._vector_env, [0], [observation], [info])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,23 @@ import numpy.typing as npt
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
-from rllib_vlm_reward.evaluation.goal_accuracy import GoalAccuracy, measure_goal_accuracy
+from rllib_vlm_reward.evaluation.goal_accuracy import (
+    GoalAccuracy,
+    RivalScores,
+    goal_accuracy,
+    score_rivals,
+)
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import check_precision, load_model
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.metrics.precision_recall import precision_recall
-from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
 __all__ = [
     "ScoredFrames",
     "best_threshold",
+    "combine_experts",
     "indices_of",
     "score_frames",
     "score_labelled",
@@ -41,6 +47,7 @@ class ScoredFrames:
         scores: finite, float32 ``[N]``.
         goal_accuracy: which goal has the highest score where a goal is reached.
         threshold: β of the configuration; if it has none, the β with the best F1 on these frames.
+        rivals: the scores from which the goal accuracy was computed, by goal.
     """
 
     config: VLMRewardConfig
@@ -49,6 +56,7 @@ class ScoredFrames:
     scores: Scores
     goal_accuracy: GoalAccuracy
     threshold: float
+    rivals: Mapping[int, RivalScores] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def threshold_chosen(self) -> bool:
@@ -58,12 +66,12 @@ class ScoredFrames:
     @property
     def head(self) -> str:
         """The head's settings as text."""
-        return str(head_summary(self.config.head_in_force))
+        return self.config.how
 
     @property
     def are_probabilities(self) -> bool:
         """Whether a score of 0.8 claims that 80 % of such frames are a success."""
-        return self.config.head.is_probability
+        return self.config.gives_probability
 
 
 def score_labelled(
@@ -110,14 +118,64 @@ def score_with_model(
     goals = indices_of(frames, scorer.goals)
     check_precision(model, config, frames)
     scores = score_frames(model, scorer, frames, goals)
+    rivals = score_rivals(model, scorer, frames, goals)
+    return _scored(config, model.encoder.fingerprint, frames, scores, rivals)
+
+
+def combine_experts(config: VLMRewardConfig, experts: Mapping[str, ScoredFrames]) -> ScoredFrames:
+    """Combine the scores of experts as a reward does.
+
+    Args:
+        config: the reward.
+        experts: the same labelled frames, scored by each of its experts.
+
+    Raises:
+        LabelError: the reward has a calibration of other weights.
+        RewardError: the experts see other frames.
+    """
+    config.one_source("labelled frames")
+    every = [experts[name] for name in config.by_expert]
+    for name, each in zip(config.by_expert, every, strict=True):
+        config.check_weights(each.fingerprint, name)
+    frames, combiner = every[0].frames, config.combiner
+    scores = combiner(
+        np.stack([each.scores for each in every], axis=1), indices_of(frames, config.goal_set)
+    )
+    rivals = {}
+    for goal, first in every[0].rivals.items():
+        others = [each.rivals.get(goal) for each in every]
+        same = [each for each in others if each is not None and each.goals == first.goals]
+        if len(same) < len(every):
+            continue  # templates of their own make other goals alike
+        columns = [
+            combiner(
+                np.stack([each.scores[:, place] for each in same], axis=1),
+                np.full(len(first.rows), index),
+            )
+            for place, index in enumerate(first.goals)
+        ]
+        combined = np.stack(columns, axis=1).astype(np.float32)
+        rivals[goal] = dataclasses.replace(first, scores=combined)
+    fingerprint = " ".join(each.fingerprint for each in every)
+    return _scored(config, fingerprint, frames, scores.astype(np.float32), rivals)
+
+
+def _scored(
+    config: VLMRewardConfig,
+    fingerprint: str,
+    frames: LabelledFrames,
+    scores: Scores,
+    rivals: Mapping[int, RivalScores],
+) -> ScoredFrames:
     threshold = config.threshold_in_force
     return ScoredFrames(
         config=config,
-        fingerprint=model.encoder.fingerprint,
+        fingerprint=fingerprint,
         frames=frames,
         scores=scores,
-        goal_accuracy=measure_goal_accuracy(model, scorer, frames, goals),
+        goal_accuracy=goal_accuracy(rivals, config.goal_set.texts, len(frames)),
         threshold=best_threshold(scores, frames.labels) if threshold is None else threshold,
+        rivals=rivals,
     )
 
 

@@ -20,7 +20,7 @@ __all__ = ["KINDS", "Alarm", "Alarms", "auroc", "wilson"]
 
 KINDS = (
     *("constant", "saturated", "blind", "contrary", "gap", "silent"),
-    *("blank", "frozen", "drift"),
+    *("blank", "frozen", "drift", "expert"),
 )
 
 WINDOW, LONGEST_WINDOW = 3, 64  # iterations

@@ -30,6 +30,11 @@ FIRES_PER_EPISODE = "fires_per_episode"
 SCORE_MEAN, SCORE_MIN, SCORE_MAX = "score_mean", "score_min", "score_max"
 FRAMES = "frames"
 
+# Of the experts: how far apart their scores are, and of each, in EXPERTS/NAME.
+DISAGREEMENT = "disagreement"
+EXPERTS = "experts"
+ANSWERED = "answered"
+
 # Computed from the score statistics of the last iterations.
 SCORE_AUROC = "score_auroc"
 FIRES_SHARE = "fires_share"
@@ -64,6 +69,7 @@ FIRST = (
 # Items, which are removed from the result before a logger reads it.
 OUTCOMES, STATISTICS, HIGHLIGHTS = "outcomes", "score_statistics", "highlights"
 FRAME_STATISTICS = "frame_statistics"
+EXPERT_ANSWERS = "expert_answers"
 
 # At the top of RLlib's result.
 CURRICULUM = "curriculum"

@@ -76,7 +76,7 @@ class RewardMonitor:
         # With a still scene, an iteration has no items for this.
         self._frames = {agent: FrameAlarms() for agent in self._configs}
         self._mode = config.alarms
-        self._weights: str | None = None
+        self._weights: dict[str, str] = {}  # by expert; without experts under an empty name
         self.statistics: dict[Agent, ScoreStatistics] = {}
         self.highlights: list[ScoredFrame] = []
 
@@ -88,7 +88,7 @@ class RewardMonitor:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Set the state, which must be of the same reward; an empty one is that of a new run."""
-        self._weights = state.get("weights")
+        self._weights = dict(state.get("weights") or {})
         for agent, alarms in self._alarms.items():
             alarms.set_state(state.get("alarms", {}).get(str(agent), {}))
         for agent, frame_alarms in self._frames.items():
@@ -138,9 +138,13 @@ class RewardMonitor:
         for agent, runner, rows in names.take_items(result, names.FRAME_STATISTICS):
             seen[agent].append((runner, rows))
         group = result.setdefault(names.ENV_RUNNERS, {}).setdefault(names.GROUP, {})
+        answers: dict[Agent, list[Any]] = {agent: [] for agent in self._configs}
+        for agent, *item in names.take_items(result, names.EXPERT_ANSWERS):
+            answers[agent].append(item)
         drift, lines = self._drift(actors), []
         for agent, statistics in self.statistics.items():
             others = [*drift, *self._frames[agent].update(seen[agent])]
+            others += _missing_experts(answers[agent])
             new = self._alarms[agent].update(statistics, result["training_iteration"], others)
             lines += [_line(agent, alarm) for alarm in new]
             metrics = group
@@ -165,20 +169,48 @@ class RewardMonitor:
         change of the precision is not compared: :meth:`.CLIPEncoder.tower_for` bounds its effect
         on the scores.
         """
-        served = {actor["encoder_fingerprint"] for actor in actors}
-        if self._weights is None and len(served) == 1:
-            (self._weights,) = served
-        others = sorted(served - {self._weights})
-        if self._weights is None or not others:
-            return []
-        now = ", ".join(weights[:12] for weights in others)
-        alarm = Alarm(
-            "drift",
-            f"scores come from another model: got weights {now}, expected {self._weights[:12]} "
-            "as at the start. An actor restarted with another file, or the run was resumed on a "
-            "machine with another file. Restore the encoder's file, or start a new run.",
-        )
-        return [alarm]
+        served: dict[str, set[str]] = {}
+        for actor in actors:
+            served.setdefault(actor.get("expert", ""), set()).add(actor["encoder_fingerprint"])
+        for expert, weights in served.items():
+            if expert not in self._weights and len(weights) == 1:
+                (self._weights[expert],) = weights
+            others = sorted(weights - {self._weights.get(expert)})
+            if expert not in self._weights or not others:
+                continue
+            now = ", ".join(each[:12] for each in others)
+            source = f" of expert {expert!r}" if expert else ""
+            text = (
+                f"scores{source} come from another model: got weights {now}, expected "
+                f"{self._weights[expert][:12]} as at the start. An actor restarted with another "
+                "file, or the run was resumed on a machine with another file. Restore the "
+                "encoder's file, or start a new run."
+            )
+            return [Alarm("drift", text)]
+        return []
+
+
+def _missing_experts(
+    answers: Sequence[tuple[int, Sequence[tuple[str, int]]]],
+) -> list[Alarm]:
+    """Return an alarm if an expert did not answer all frames of an iteration.
+
+    Args:
+        answers: for each fragment the number of frames, and how many each expert answered.
+    """
+    frames, answered = sum(number for number, _ in answers), dict[str, int]()
+    for _, rows in answers:
+        for name, number in rows:
+            answered[name] = answered.get(name, 0) + number
+    missing = [f"{name!r} {number:,}" for name, number in answered.items() if number < frames]
+    if not missing:
+        return []
+    text = (
+        f"of {frames:,} frames, some experts answered fewer in time ({', '.join(missing)}), "
+        "expected all. Only the scores of those who answer are combined. Look at the actors' logs; "
+        "if they are only slow, raise the expert's serving.timeout_s, or add actors."
+    )
+    return [Alarm("expert", text)]
 
 
 def measures(statistics: ScoreStatistics, *, fires: bool) -> dict[str, float]:

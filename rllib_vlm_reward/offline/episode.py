@@ -121,6 +121,20 @@ class RecordedEpisode:
         data = self._observations["data"]
         return "map" in shown(data if self._observations["finalized"] else data[0])
 
+    def name_experts(self, experts: Sequence[str], scores: npt.NDArray[np.float32] | None) -> None:
+        """Replace what each expert said in the infos, as happens online.
+
+        Args:
+            experts: the names of E experts.
+            scores: float32 ``[N, E]`` for the steps of :meth:`frames`; None removes what was said.
+        """
+        for info in self._infos:
+            info.pop(custom_data.EXPERT_SCORES, None)
+        if scores is None:
+            return
+        for info, row in zip(self._infos[1:], scores.tolist(), strict=True):
+            info[custom_data.EXPERT_SCORES] = dict(zip(experts, row, strict=True))
+
     def show_goal(self, embedding: npt.NDArray[np.float32]) -> None:
         """Add the goal's embedding, float32 ``[D]``, to each observation, as happens online.
 

@@ -150,7 +150,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _settings(config: VLMRewardConfig, goal: str | None) -> dict[str, Any]:
-    scorer = config.scorer.fingerprint
+    scorer = " ".join(config.rater.keys)
     return {**config.reward_settings, "goal": goal, "scorer": scorer}
 
 

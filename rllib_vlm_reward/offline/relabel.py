@@ -92,7 +92,8 @@ def relabel(
     from rllib_vlm_reward.reward_model.encoder import check_encoder
 
     _check_settings(config, goal)
-    check_encoder(config.encoder, config.serving.precision, config.goal_sets)
+    for each in config.encoders:
+        check_encoder(*each)
     units = find_units(recording)
     _check_apart(recording, output)
     folder = Folder(output, config, goal)
@@ -131,7 +132,13 @@ def _run(
 ) -> Iterator[dict[str, str]]:
     """Yield the results of :class:`Relabeller` for each bundle, as soon as it is finished."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    demand = Demand.of(config, nodes)
+    demands = [Demand.of(each, nodes) for each in config.by_expert.values()]
+    # Each of Ray Data's actors has the models of all experts, one of which computes at a time.
+    demand = Demand(
+        actors=demands[0].actors,
+        cpus=max(each.cpus for each in demands),
+        gpus=max(each.gpus for each in demands),
+    )
     demand.check(nodes)
     rows = [{"units": json.dumps([dataclasses.asdict(unit) for unit in each])} for each in bundles]
     # Ray Data makes one task of each block; by default, all bundles would be in one block.
@@ -150,7 +157,7 @@ def _run(
 
 
 def _check_settings(config: VLMRewardConfig, goal: str | None) -> None:
-    if config.frames.source == "render":
+    if "render" in config.sources:
         raise FrameError(
             "frames.source: got 'render', but a recording contains only observations and infos, "
             "no rendered frames. Set frames.source to obs, obs:KEY or info:KEY, depending on where "
@@ -187,9 +194,9 @@ def _same_encoder(config: VLMRewardConfig, reports: Sequence[Report]) -> str | N
     encoders = {each.encoder for each in reports}
     if len(encoders) > 1:
         raise CheckpointError(
-            f"encoder {config.encoder!r}: the actors loaded different weights, expected the same "
-            "weights in all. Copy the same checkpoint to every node, and relabel into another "
-            "folder."
+            f"encoder {config.leading.encoder!r}: the actors loaded different weights, expected "
+            "the same weights in all. Copy the same checkpoint to every node, and relabel into "
+            "another folder."
         )
     return next(iter(encoders), None)
 

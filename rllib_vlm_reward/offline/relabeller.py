@@ -24,9 +24,10 @@ from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
 from rllib_vlm_reward.offline.episode import RecordedEpisode
 from rllib_vlm_reward.offline.folder import Report, UnitFile
 from rllib_vlm_reward.offline.units import COLUMN, Unit
+from rllib_vlm_reward.reward_model.panel import Panel
 from rllib_vlm_reward.reward_model.scorer import Scores
 from rllib_vlm_reward.serving.actor import RewardActor
-from rllib_vlm_reward.serving.request import Request
+from rllib_vlm_reward.serving.request import Goals, Request
 
 __all__ = ["ERRORS_BY_NAME", "Relabeller"]
 
@@ -42,7 +43,7 @@ class _Read:
     place: str
     episode: RecordedEpisode
     goal: int
-    frames: Frames
+    views: list[Frames]  # of each frame source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +54,14 @@ class _End:
 
 
 class Relabeller:
-    """Relabels bundles of units with one reward model; has one batch of frames in memory.
+    """Relabels bundles of units; has the models and one batch of frames in memory.
 
     Args:
         config: the reward.
         recording: the folder of the recording; the units' sources are relative to it.
         output: the output folder.
         goal: text of the goal for all episodes; None keeps the recorded goals.
-        encoder: fingerprint that the weights must have; None accepts any weights.
+        encoder: fingerprints that the experts' weights must have; None accepts any weights.
         num_cpus: number of CPUs that Ray reserves for an actor.
     """
 
@@ -77,13 +78,17 @@ class Relabeller:
         self._config, self._goal, self._encoder = config, goal, encoder
         self._checked: str | None = None
         self._recording, self._output = Path(recording), Path(output)
-        # A map of a recorded observation stays, so no readout is needed.
-        self._scorer = dataclasses.replace(config.scorer, readouts=())
-        self._shared: ray.ObjectRef | None = None
-        self._constancy = ConstancyCheck(may_be_constant=config.head.may_be_constant)
+        # A map of a recorded observation stays, so no readout of one is needed.
+        self._rater = config.model_copy(update={"goal_map": False}).rater
+        self._shared: dict[str, ray.ObjectRef] = {}
+        may_be_constant = [each.head.may_be_constant for each in config.by_expert.values()]
+        self._constancy = ConstancyCheck(may_be_constant=all(may_be_constant))
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
         self._reports: dict[str, Report] = {}
-        self._actor = RewardActor(config.encoder, config.serving, num_cpus=num_cpus)
+        self._actors = {
+            name: RewardActor(each.encoder, each.serving, num_cpus=num_cpus)
+            for name, each in config.by_expert.items()
+        }
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Relabel the units of a row.
@@ -107,10 +112,13 @@ class Relabeller:
         return {"error": "", "report": json.dumps([dataclasses.asdict(each) for each in reports])}
 
     def _relabel(self, units: list[Unit]) -> list[Report]:
-        model = self._actor.describe()
-        encoder, at_once = model["encoder_fingerprint"], model["batch_size"] * model["lanes"]
+        models = {name: actor.describe() for name, actor in self._actors.items()}
+        weights = {name: str(model["encoder_fingerprint"]) for name, model in models.items()}
+        encoder = " ".join(weights.values())
+        at_once = min(model["batch_size"] * model["lanes"] for model in models.values())
         if encoder != self._checked:  # in the first call, and after a restart with other weights
-            self._config.check_weights(encoder)
+            for name, fingerprint in weights.items():
+                self._config.check_weights(fingerprint, name)
             self._checked = encoder
         if self._encoder not in (None, encoder):
             raise CheckpointError(
@@ -124,7 +132,7 @@ class Relabeller:
         frames = 0
         try:
             for each in self._read(units, files, encoder):
-                more = len(each.frames) if isinstance(each, _Read) else 0
+                more = len(each.views[0]) if isinstance(each, _Read) else 0
                 if frames + more > at_once:
                     reports += self._finish(waiting)
                     frames = 0
@@ -162,12 +170,12 @@ class Relabeller:
             goal = (
                 episode.goal(self._config)
                 if self._goal is None
-                else self._scorer.goals.index(self._goal)
+                else self._rater.goals.index(self._goal)
             )
-            frames = episode.frames(self._config.frames.source)
+            views = [episode.frames(source) for source in self._config.sources]
         except (FrameError, GoalError, RewardError) as error:
             raise type(error)(f"{place}: {error}") from error
-        return _Read(file, place, episode, goal, frames)
+        return _Read(file, place, episode, goal, views)
 
     def _check_maps(self, episode: RecordedEpisode) -> None:
         if episode.has_maps and self._goal is not None:
@@ -198,34 +206,55 @@ class Relabeller:
         return reports
 
     def _score(self, reads: list[_Read]) -> list[Scores]:
-        """Score the frames of the episodes, adjacent episodes of one frame size together."""
-        scores: list[Scores] = []
-        for _, group in itertools.groupby(reads, key=lambda read: read.frames.shape[1:]):
+        """Score the frames of the episodes, adjacent episodes of one frame size together.
+
+        Returns:
+            for each episode, float32 ``[N]``; with experts those of :meth:`.Panel.answer`.
+        """
+        answers: list[Scores] = []
+        for _, group in itertools.groupby(reads, key=_shapes):
             batch = list(group)
-            frames = np.concatenate([read.frames for read in batch])
-            goals = np.repeat([read.goal for read in batch], [len(read.frames) for read in batch])
+            views = [np.concatenate(view) for view in zip(*(r.views for r in batch), strict=True)]
+            lengths = [len(read.views[0]) for read in batch]
+            goals = np.repeat([read.goal for read in batch], lengths).astype(np.int64)
             try:
-                self._constancy.see_frames(frames)
-                request = Request(frames, goals.astype(np.int64), self._scorer.fingerprint)
-                request.check()
-                batch_scores = self._actor.score(request, [self._share()]).scores
+                self._constancy.see_frames(views[0])
+                answer = self._answer(views, goals)
             except (FrameError, GoalError, RewardError) as error:
                 raise type(error)(f"{batch[0].place} to {batch[-1].place}: {error}") from error
-            constancy_error = self._constancy.see_scores(batch_scores)
+            scores = answer if answer.ndim == 1 else answer[:, 0]
+            constancy_error = self._constancy.see_scores(scores)
             if constancy_error:
                 raise RewardError(constancy_error)
-            ends = np.cumsum([len(read.frames) for read in batch])
-            scores += np.split(batch_scores, ends[:-1])
-        return scores
+            answers += np.split(answer, np.cumsum(lengths)[:-1])
+        return answers
 
-    def _share(self) -> ray.ObjectRef:
-        if self._shared is None:
-            embeddings = self._actor.embed_texts(self._scorer.goals.statements)
-            self._shared = ray.put((self._scorer, embeddings))
-        return self._shared
+    def _answer(self, views: list[Frames], goals: Goals) -> Scores:
+        """Score frames with each expert, and combine the scores."""
+        scores = []
+        for name, each in self._config.by_expert.items():
+            frames = views[self._config.sources.index(each.frames.source)]
+            request = Request(frames, goals, each.scorer.fingerprint)
+            request.check()
+            scores.append(self._actors[name].score(request, [self._share(name)]).scores)
+        if isinstance(self._rater, Panel):
+            return self._rater.answer(np.stack(scores, axis=1), goals)
+        return scores[0]
+
+    def _share(self, expert: str) -> ray.ObjectRef:
+        if expert not in self._shared:
+            scorer = self._config.by_expert[expert].scorer
+            embeddings = self._actors[expert].embed_texts(scorer.goals.statements)
+            self._shared[expert] = ray.put((scorer, embeddings))
+        return self._shared[expert]
 
     def _write(self, read: _Read, scores: Scores, report: Report) -> Report:
         episode = read.episode
+        if isinstance(self._rater, Panel):
+            episode.name_experts(self._rater.names[2:], scores[:, 2:])
+            scores = scores[:, 0]
+        else:
+            episode.name_experts((), None)
         if self._goal is not None:
             episode.name_goal(self._config.goal_source, self._goal)
         if self._config.goal_embedding:
@@ -243,6 +272,11 @@ class Relabeller:
 
     def _embedding(self, goal: int) -> "np.typing.NDArray[np.float32]":
         if goal not in self._embeddings:
-            prompt = self._scorer.goals[goal].prompt
-            self._embeddings[goal] = self._actor.embed_texts([prompt])[0].clip(-1.0, 1.0)
+            prompt = self._config.leading.scorer.goals[goal].prompt
+            actor = next(iter(self._actors.values()))
+            self._embeddings[goal] = actor.embed_texts([prompt])[0].clip(-1.0, 1.0)
         return self._embeddings[goal]
+
+
+def _shapes(read: _Read) -> list[tuple[int, ...]]:
+    return [view.shape[1:] for view in read.views]

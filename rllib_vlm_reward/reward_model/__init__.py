@@ -18,12 +18,14 @@
 * :mod:`heads`: compute scores from embeddings;
 * :mod:`readouts`: what else a frame's patches say, beside the score;
 * :mod:`scorer`: goals, head and readouts together, and the step from score to reward;
+* :mod:`combiner`: how the scores of several experts become one;
+* :mod:`panel`: the scorers of several experts, and their combiner;
 * :mod:`model`: joins all of these: frames and goals in, scores out;
 * :mod:`batch_size`: finds a good batch size for a model and device.
 
 Import from these modules. Only :mod:`clip`, :mod:`fetching`, :mod:`patches` and :mod:`tower` load
-open_clip, which takes 200 MB and which an env runner does not need; :mod:`heads`, :mod:`readouts`
-and :mod:`scorer` do not import torch either.
+open_clip, which takes 200 MB and which an env runner does not need; :mod:`heads`, :mod:`readouts`,
+:mod:`scorer`, :mod:`combiner` and :mod:`panel` do not import torch either.
 
 Letters in shapes: B frames, D length of an embedding, G goals, K negatives of a goal,
 N statements.

@@ -5,6 +5,7 @@ Needs no torch.
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +16,7 @@ from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.heads import Head
 from rllib_vlm_reward.reward_model.readouts import Readout
 
-__all__ = ["Scorer", "Scores", "pay"]
+__all__ = ["Scorer", "Scores", "key_of", "pay"]
 
 Scores = npt.NDArray[np.float32]
 
@@ -62,6 +63,20 @@ class Scorer:
         readouts = tuple(readout.placed() for readout in self.readouts)
         return dataclasses.replace(self, readouts=readouts)
 
+    def with_precisions(self, chosen: Mapping[str, str], expert: str = "") -> "Scorer":
+        """Return the scorer whose frames are encoded in the precision that was chosen for it.
+
+        Args:
+            chosen: precisions, by :func:`key_of`.
+            expert: the name of the expert whose scorer it is; empty if there are no experts.
+        """
+        return dataclasses.replace(self, precision=chosen.get(key_of(self, expert)))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key under which its precision is kept, see :func:`key_of`."""
+        return (key_of(self),)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the numbers that answer a frame: ``score``, and those of the readouts."""
@@ -97,6 +112,18 @@ class Scorer:
         if self.precision is not None:
             parts += f" {self.precision}"
         return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def key_of(scorer: Scorer, expert: str = "") -> str:
+    """Return the key under which the precision of a scorer is kept.
+
+    Two experts may have the same scorer, but not the same encoder.
+
+    Args:
+        scorer: a scorer, in whatever precision.
+        expert: the name of the expert whose scorer it is; empty if there are no experts.
+    """
+    return f"{expert}{dataclasses.replace(scorer, precision=None).fingerprint}"
 
 
 def pay(scores: Scores, threshold: float | None) -> Scores:

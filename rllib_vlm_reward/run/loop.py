@@ -205,7 +205,7 @@ def _conclude(
         **evaluated,
         "alarms": sorted({kind for row in folder.history for kind in row.alarms}),
         "seed": experiment.seed,
-        "encoder": experiment.vlm_reward.encoder,
+        "encoder": ", ".join(encoder for encoder, *_ in experiment.vlm_reward.encoders),
         "training": dataclasses.asdict(last),
     }
     folder.save_summary(summary)

@@ -146,7 +146,7 @@ def _play(
     done = False
 
     def frame() -> Frames:
-        source = reward.frames.source
+        source = reward.sources[0]
         collected = collect_frames(source, vector_env, [0], [observation], [dict(info)])
         copied: Frames = collected[0].copy()
         return copied

@@ -51,7 +51,7 @@ def check(experiment: Experiment, *, report: Callable[[str], None] = lambda _: N
             return {
                 "algorithm": experiment.algorithm,
                 "env": str(experiment.environment["env"]),
-                "encoder": experiment.vlm_reward.encoder,
+                "encoder": ", ".join(name for name, *_ in experiment.vlm_reward.encoders),
                 "goals": len(experiment.vlm_reward.goal_set),
                 "env_runners": algorithm.config.num_env_runners,
                 "actors": reward_piece(algorithm.env_runner).pool.describe(),

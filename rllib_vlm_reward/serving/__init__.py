@@ -7,6 +7,8 @@
 
 * :mod:`request`: a request and its answer;
 * :mod:`pool`: a client of all actors of a pool;
+* :mod:`experts`: the pools of several experts, asked at the same time;
+* :mod:`service`: what the connectors ask, a pool or those of the experts;
 * :mod:`load_balancer`: chooses an actor; needs neither threads nor Ray;
 * :mod:`router`: sends requests to actors, and waits for answers;
 * :mod:`shared_memory`: sends requests within a node;

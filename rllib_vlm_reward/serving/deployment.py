@@ -145,7 +145,11 @@ def living_nodes() -> list[dict[str, float]]:
 
 
 def launch(
-    config: VLMRewardConfig, name: str, indices: Sequence[int], group: Group = None
+    config: VLMRewardConfig,
+    name: str,
+    indices: Sequence[int],
+    group: Group = None,
+    demand: Demand | None = None,
 ) -> list[ActorHandle]:
     """Create the actors ``name/0``, ``name/1``, ... on the cluster to which Ray is connected.
 
@@ -157,17 +161,20 @@ def launch(
         indices: the indices of the actors to create.
         group: a placement group whose last ``num_actors`` bundles are for the actors; None starts
             them outside any group.
+        demand: the resources of each actor; None finds them from the configuration and the group.
 
     Returns:
         The actors' handles.
 
     Raises:
         PoolError: the pool does not fit the cluster, or the name is taken.
+        RewardError: the reward has experts, each of which needs a pool of its own.
     """
     # Imported here, since every client imports this module and only actors need open_clip.
     from rllib_vlm_reward.serving.actor import CONTROL, RewardActor
 
-    demand = _demand(config, group)
+    config.expect_one_encoder("reward pool")
+    demand = demand or _demand(config, group)
     actor_class = ray.remote(concurrency_groups={CONTROL: _CONTROL_THREADS})(RewardActor)
     actors: list[ActorHandle] = []
     for index in indices:

@@ -18,9 +18,10 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import PoolError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.precision import TOLERANCE, check_drift
-from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.reward_model.scorer import Scorer, key_of
 from rllib_vlm_reward.serving.autoscale import Autoscaler, start_autoscaler
 from rllib_vlm_reward.serving.deployment import (
+    Demand,
     Group,
     await_drift,
     await_loaded,
@@ -93,7 +94,14 @@ class RewardPool:
         self._closed = False
 
     @classmethod
-    def start(cls, config: VLMRewardConfig, *, name: str, group: Group = None) -> "RewardPool":
+    def start(
+        cls,
+        config: VLMRewardConfig,
+        *,
+        name: str,
+        group: Group = None,
+        demand: Demand | None = None,
+    ) -> "RewardPool":
         """Create the actors ``name/0``, ``name/1``, ..., and wait until each has scored a frame.
 
         If this process is not connected to Ray, this connects to the cluster at ``RAY_ADDRESS``, or
@@ -105,6 +113,7 @@ class RewardPool:
             name: a name that is unique in the cluster.
             group: a placement group whose last bundles are for the actors; None lets Ray place them
                 on any node.
+            demand: the resources of the actors; None finds them from the configuration and group.
 
         Returns:
             The pool.
@@ -119,7 +128,7 @@ class RewardPool:
         if not ray.is_initialized():
             # Without "local", Ray would join a cluster of another program on this machine.
             ray.init(address=os.environ.get("RAY_ADDRESS", "local"))
-        actors = launch(config, name, range(config.serving.num_actors), group)
+        actors = launch(config, name, range(config.serving.num_actors), group, demand)
         try:
             await_loaded(actors, config)
             pool = cls(name, actors, config, owner=True)
@@ -197,6 +206,10 @@ class RewardPool:
         self._under_way.append((pending, size))
         self._bytes_under_way += size
         return pending
+
+    def ask(self, views: Sequence[Sequence[Frames]], goals: Goals, rater: Scorer) -> PendingScores:
+        """Send the checked frames of a vector step; see :meth:`.RewardService.ask`."""
+        return self.submit(views[0], goals, rater, checked=True)
 
     def score(self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer) -> Scores:
         """Score frames and wait for the scores; see :meth:`submit` and :meth:`.Pending.result`."""
@@ -278,6 +291,14 @@ class RewardPool:
         )
         return chosen
 
+    def choose_precisions(
+        self, rater: Scorer, frames: Callable[[str], Frames | None]
+    ) -> dict[str, str]:
+        """Choose the precision of a scorer; see :meth:`.RewardService.choose_precisions`."""
+        key = key_of(rater)
+        chosen = self.choose_precision(rater, lambda: frames(key))
+        return {} if chosen is None else {key: chosen}
+
     def describe(self) -> list[dict[str, Any]]:
         """Return a description of each actor, except of actors that are restarting.
 
@@ -331,6 +352,14 @@ class RewardPool:
         """
         self._router.cancel()
         self._roster.cancel()
+
+    def abandon(self) -> None:
+        """Give up the requests that are not answered; reading their answers is an error."""
+        for pending, _ in self._under_way:
+            if not pending.poll():
+                pending.abandon()
+        self._under_way.clear()
+        self._bytes_under_way = 0
 
     def close(self) -> None:
         """End the actors if this process started them. Idempotent.

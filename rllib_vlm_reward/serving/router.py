@@ -472,6 +472,12 @@ class Pending(Generic[T]):
         """Return, without waiting, whether the answer or an error has arrived."""
         return self._advance(0)
 
+    def abandon(self) -> None:
+        """Give up the request; to read its answer is an error from now on."""
+        self._settle(
+            error=PoolError("reward pool: the request was given up, since an earlier one was late.")
+        )
+
     def _advance(self, timeout_s: float) -> bool:
         """Wait for an answer; return False if nothing arrived within ``timeout_s``."""
         deadline: float | None = None

@@ -8,7 +8,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.plugin import reward_of
-from rllib_vlm_reward.serving.deployment import Demand, is_taken, living_nodes
+from rllib_vlm_reward.serving.service import bundles_of, is_service_running
 
 __all__ = ["rewarded", "trial_resources"]
 
@@ -52,7 +52,7 @@ def trial_resources(config: AlgorithmConfig) -> tune.PlacementGroupFactory:
     """
     rllib = config.algo_class.default_resource_request(config)
     vlm = reward_of(config)
-    bundles = [] if _is_shared(vlm) else Demand.of(vlm, living_nodes()).bundles()
+    bundles = [] if _is_shared(vlm) else bundles_of(vlm)
     if not bundles:
         return rllib
     head: list[dict[str, float]] = [{}] if rllib.head_bundle_is_empty else []
@@ -60,4 +60,5 @@ def trial_resources(config: AlgorithmConfig) -> tune.PlacementGroupFactory:
 
 
 def _is_shared(vlm: VLMRewardConfig) -> bool:
-    return vlm.serving.pool_name is not None and is_taken(vlm.serving.pool_name)
+    name = vlm.serving.pool_name
+    return name is not None and is_service_running(name, vlm)

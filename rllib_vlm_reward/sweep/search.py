@@ -17,8 +17,8 @@ from rllib_vlm_reward.config import ServingConfig
 from rllib_vlm_reward.errors import ERRORS, ConfigError, PoolError
 from rllib_vlm_reward.files import FolderLock, write_text
 from rllib_vlm_reward.run import Experiment
-from rllib_vlm_reward.serving.deployment import Demand, joined_cluster, living_nodes
-from rllib_vlm_reward.serving.pool import RewardPool
+from rllib_vlm_reward.serving.deployment import joined_cluster
+from rllib_vlm_reward.serving.service import bundles_of, start_service
 from rllib_vlm_reward.sweep.resources import trial_resources
 from rllib_vlm_reward.sweep.results import SweepResults
 from rllib_vlm_reward.sweep.trial import ExperimentTrial
@@ -27,6 +27,7 @@ __all__ = ["search"]
 
 _DRAWS = 20
 _SERVING = ServingConfig().model_dump()
+_MODELS = ("encoder", "experts")
 
 
 def search(
@@ -131,21 +132,21 @@ def _shared_pool(space: dict[str, Any], drawn: Experiment) -> Iterator[None]:
     # The whole section may be a search space, so look at draws from it.
     rewards = [draw["vlm_reward"] for draw in _draws(space) if isinstance(draw["vlm_reward"], dict)]
     settings = [
-        {"encoder": reward.get("encoder"), **_SERVING, **reward.get("serving", {})}
+        {**{key: reward.get(key) for key in _MODELS}, **_SERVING, **reward.get("serving", {})}
         for reward in rewards
     ]
     name = drawn.vlm_reward.serving.pool_name
     if name is None and all(each["pool_name"] is None for each in settings):
         yield
         return
-    different = [key for key in sorted({*_SERVING, "encoder"}) if _differs(key, settings)]
+    different = [key for key in sorted({*_SERVING, *_MODELS}) if _differs(key, settings)]
     if different or name is None:
         raise ConfigError(
             f"search: {different} differ between trials that share a pool (serving.pool_name), "
             "expected the same values, since a pool serves one model. Leave pool_name out: then "
             "each trial starts its own pool."
         )
-    pool = RewardPool.start(drawn.vlm_reward, name=name)
+    pool = start_service(drawn.vlm_reward, name=name)
     try:
         yield
     finally:
@@ -158,9 +159,9 @@ def _check_room(drawn: Experiment) -> None:
     vlm = drawn.vlm_reward
     available, shares = ray.cluster_resources(), vlm.serving.pool_name is not None
     if shares:
-        pool = Demand.of(vlm, living_nodes())
-        available["CPU"] = available.get("CPU", 0.0) - pool.actors * pool.cpus
-        available["GPU"] = available.get("GPU", 0.0) - pool.actors * pool.gpus
+        for bundle in bundles_of(vlm):
+            for kind, amount in bundle.items():
+                available[kind] = available.get(kind, 0.0) - amount
     for name, amount in requested.items():
         if amount > available.get(name, 0.0):
             raise PoolError(

@@ -63,7 +63,7 @@ def test_a_load_without_a_run(cluster, monkeypatch, tmp_path, capsys):
 )
 def test_random_scores_have_the_shape_of_true_ones(readouts, shape):
     scorer = Scorer(GoalSet.from_texts(["a key"]), Softmax(), readouts=readouts)
-    drawn = _RandomPool(None).submit([None] * 4, np.zeros(4, np.int64), scorer, checked=True)
+    drawn = _RandomPool(None).ask([[None] * 4], np.zeros(4, np.int64), scorer)
     assert drawn.result().shape == shape
 
 

@@ -51,6 +51,10 @@ class RedPool:
                 answers.append(blue_number(frames)[:, None])
         return Pending(self, np.concatenate(answers, axis=1) if scorer.readouts else scores)
 
+    def ask(self, views, goals, rater):
+        (frames,) = views
+        return self.submit(frames, goals, rater, checked=True)
+
     def embed_texts(self, texts):
         self.embedded += texts
         """Return float32 [N, 16] that tells texts of different lengths apart."""

@@ -115,6 +115,24 @@ def test_every_agent_has_its_own_potential(env_config, mode, vlm_config, red_poo
 
 @BOTH
 @pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
+def test_every_agent_is_paid_by_all_experts(env_config, mode, vlm_config, red_pool):
+    experts = {"plain": {}, "dark": {"frames": {"source": "painted_experts.darker_infos"}}}
+    vlm = agents_of(vlm_config, mode=mode, experts=experts)
+    steps = 0
+    for chunk in chunks_of(runner_of(vlm, red_pool, **env_config), 12):
+        _, _, _, _, frames, goals = np.array(chunk.get_observations()).astype(int)[1:].T
+        plain, dark = (red_score(each, goals) for each in (BANK[frames], BANK[frames] // 2))
+        assert np.allclose(chunk.get_rewards(), (plain + dark) / 2)
+        said = [info["expert_scores"] for info in chunk.get_infos()[1:]]
+        assert np.allclose([row["plain"] for row in said], plain)
+        assert np.allclose([row["dark"] for row in said], dark)
+        assert not any("rgb" in info for info in chunk.get_infos())
+        steps += len(chunk)
+    assert steps > 100
+
+
+@BOTH
+@pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
 def test_one_frame_of_the_whole_env_may_serve_all(env_config, mode, vlm_config, red_pool):
     vlm = agents_of(vlm_config, mode=mode, frames={"source": "render"})
     for chunk in chunks_of(runner_of(vlm, red_pool, OneScene, **env_config), 12):

@@ -82,7 +82,7 @@ def answers_of(algorithm):
     piece = reward_piece(algorithm.env_runner)
     goals = np.arange(64, dtype=np.int64) % 3
     frames = np.ascontiguousarray(BANK[:64])
-    return piece.pool.score(frames, goals, piece._streams[None].scorer).tobytes()
+    return piece.pool.score(frames, goals, piece._streams[None].rater).tobytes()
 
 
 def test_a_restored_bonus_pays_the_same_to_the_bit(vlm_config, ppo, shared_pool, tmp_path):

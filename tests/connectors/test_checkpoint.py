@@ -43,7 +43,7 @@ def account_of(algorithm):
     piece = reward_piece(algorithm.env_runner)
     stream = piece._streams[None]
     goals = np.arange(64, dtype=np.int64) % 3
-    scores = piece.pool.score(np.ascontiguousarray(BANK[:64]), goals, stream.scorer)
+    scores = piece.pool.score(np.ascontiguousarray(BANK[:64]), goals, stream.rater)
     return {
         "negatives": [goal.negatives for goal in piece.config.goal_set.goals],
         "state": {key: it for key, it in piece.get_state().items() if key != "epoch"},
@@ -248,7 +248,7 @@ def test_moments_of_other_rewards_are_not_taken_over(vlm_config):
 def test_weights_count_and_not_their_name(vlm_config):
     def attached(weights, **changes):
         piece = VLMReward(vlm_config(**changes))
-        piece.attach("red", encoder=weights)
+        piece.attach("red", weights={"": weights})
         return piece
 
     state = attached("w1").get_state()
@@ -266,7 +266,7 @@ def test_another_precision_than_before_is_a_warning(was, now, warned, vlm_config
         vlm = vlm_config(serving={"precision": "auto"})
         piece = VLMReward(vlm)
         chosen = {} if precision is None else {vlm.scorer.fingerprint: precision}
-        piece.attach("red", encoder="w1", precisions=chosen)
+        piece.attach("red", weights={"": "w1"}, precisions=chosen)
         piece.monitor = RewardMonitor(vlm)
         return piece
 

@@ -131,11 +131,11 @@ def test_the_driver_measures_once_and_every_scorer_carries_the_choice(
         )
         assert "mean over 64 frames of the env" in lines[0]
         found = algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: reward_piece(runner)._streams[None].scorer.precision
+            lambda runner: reward_piece(runner)._streams[None].rater.precision
         )
-        found += [it._streams[None].scorer.precision for it in driver_pieces(algorithm, VLMReward)]
+        found += [it._streams[None].rater.precision for it in driver_pieces(algorithm, VLMReward)]
         with contextlib.closing(Evaluator(algorithm)) as evaluator:
-            found.append(reward_piece(evaluator._runner)._streams[None].scorer.precision)
+            found.append(reward_piece(evaluator._runner)._streams[None].rater.precision)
         assert len(found) == 3 + runners
         assert set(found) == {"bf16"}
         (stats,) = callbacks_of(algorithm)._pool.stats()

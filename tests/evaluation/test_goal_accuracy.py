@@ -3,7 +3,7 @@
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.evaluation.goal_accuracy import measure_goal_accuracy, rivals
+from rllib_vlm_reward.evaluation.goal_accuracy import goal_accuracy, rivals, score_rivals
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.scored_frames import indices_of
@@ -14,6 +14,11 @@ from rllib_vlm_reward.reward_model.model import RewardModel
 RNG = np.random.default_rng(0)
 
 
+def measured(model, config, frames, goals):
+    scored = score_rivals(model, config.scorer, frames, goals)
+    return goal_accuracy(scored, config.goal_set.texts, len(frames))
+
+
 def test_hits_are_those_of_the_highest_cosine():
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key|box}"], head="cosine")
     pixels = RNG.integers(0, 256, (30, 56, 56, 3), np.uint8)
@@ -22,7 +27,7 @@ def test_hits_are_those_of_the_highest_cosine():
     frames = LabelledFrames.of(map(encode, pixels), goals, labels)
     model = RewardModel(CLIPEncoder.load("small"))
     indices = indices_of(frames, config.goal_set)
-    accuracy = measure_goal_accuracy(model, config.scorer, frames, indices)
+    accuracy = measured(model, config, frames, indices)
     texts = model.encoder.encode_texts(config.goal_set.texts)
     cosines = (model.encoder.encode_frames(pixels) @ texts.T).numpy()
     expected = np.where(labels, cosines.argmax(1) == indices, np.nan)
@@ -39,7 +44,7 @@ def test_equal_scores_share_the_hit(changed_clip):
     config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a key"], [True])
     model = RewardModel(CLIPEncoder.load(changed_clip("small", blind("small"))))
-    accuracy = measure_goal_accuracy(model, config.scorer, frames, np.array([1]))
+    accuracy = measured(model, config, frames, np.array([1]))
     assert accuracy.hits.tolist() == [0.5]
 
 
@@ -62,7 +67,7 @@ def test_a_single_goal_has_no_goal_accuracy():
     config = VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine")
     frames = LabelledFrames.of([encode(np.zeros((8, 8, 3), np.uint8))], ["a ball"], [True])
     model = RewardModel(CLIPEncoder.load("small"))
-    accuracy = measure_goal_accuracy(model, config.scorer, frames, np.array([0]))
+    accuracy = measured(model, config, frames, np.array([0]))
     assert np.isnan(accuracy.hits).all()
     assert accuracy.taken_for == {}
     assert accuracy.mistaken == {}

@@ -92,3 +92,38 @@ def test_the_model_of_the_start_is_kept_in_a_checkpoint(vlm_config):
 
 def test_rewards_do_not_depend_on_it(vlm_config):
     assert vlm_config(alarms="off").reward_settings == vlm_config().reward_settings
+
+
+EXPERTS = {"large": {"encoder": "base"}, "small": {"encoder": "small"}}
+
+
+def heard_of(*fragments):
+    """Return a result with what the experts answered in fragments of 10 frames."""
+    result = result_of(SOME)
+    rows = [(None, 10, [("large", 10), ("small", answered)]) for answered in fragments]
+    result["env_runners"]["vlm_reward"]["expert_answers"] = rows if len(rows) > 1 else rows[0]
+    return result
+
+
+def test_an_expert_that_did_not_answer_is_an_alarm_until_it_does(vlm_config, caplog):
+    monitor = RewardMonitor(vlm_config(experts=EXPERTS))
+    actors = [{**ACTOR, "expert": "large"}, {**OTHER, "expert": "small"}]  # two encoders
+    for fragments, expected in ([(10, 10), 0.0], [(10, 7), 1.0], [(0,), 1.0], [(10,), 0.0]):
+        result = heard_of(*fragments)
+        monitor.update(result, actors)
+        group = result["env_runners"]["vlm_reward"]
+        assert group["alarm"]["expert"] == expected
+        assert group["alarm"]["drift"] == 0.0
+        assert "expert_answers" not in group
+    assert caplog.text.count("of 20 frames, some experts answered fewer in time ('small' 17)") == 1
+
+
+def test_other_weights_of_one_expert_are_a_drift_that_names_it(vlm_config, caplog):
+    monitor = RewardMonitor(vlm_config(experts=EXPERTS))
+    actors = [{**ACTOR, "expert": "large"}, {**OTHER, "expert": "small"}]
+    monitor.update(heard_of(10), actors)
+    again = RewardMonitor(vlm_config(experts=EXPERTS))
+    again.set_state(monitor.get_state())
+    again.update(heard_of(10), [actors[0], {**ACTOR, "expert": "small"}])
+    assert again.in_force == ["drift"]
+    assert "scores of expert 'small' come from another model" in caplog.text

@@ -7,8 +7,8 @@ import recording
 import scenes
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors import goal_embedding, reward
 from rllib_vlm_reward.offline.relabeller import Relabeller
+from rllib_vlm_reward.serving.pool import RewardPool
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +34,7 @@ def local_pool(tiny_clip):
     """Scores online in this process."""
     pool = recording.LocalPool(tiny_clip)
     with pytest.MonkeyPatch.context() as patch:
-        for room in (reward, goal_embedding):
-            patch.setattr(room.RewardPool, "connect", lambda name, config, run="": pool)
+        patch.setattr(RewardPool, "connect", lambda name, config, run="": pool)
         yield pool
 
 

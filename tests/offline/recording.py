@@ -26,6 +26,9 @@ class LocalPool:
         self.scores = self.model.answer(np.stack(frames), goals, scorer)
         return self
 
+    def ask(self, views, goals, rater):
+        return self.submit(views[0], goals, rater, checked=True)
+
     def result(self):
         return self.scores
 

@@ -104,6 +104,27 @@ def test_a_second_run_skips_what_is_finished(rewarded, relabelled, vlm_config):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
+def test_experts_are_combined_as_online(in_this_process, unrewarded, vlm_config, tmp_path):
+    experts = {"sharp": {}, "flat": {"head": {"kind": "softmax", "temperature": 1.0}}}
+    config = vlm_config(experts=experts)
+    relabel(config, unrewarded, tmp_path / "out")
+    again, recorded = read(tmp_path / "out"), read(unrewarded)
+    each = {name: expected(recorded, alone) for name, alone in config.by_expert.items()}
+    want = [np.mean(both, axis=0) for both in zip(*each.values(), strict=True)]
+    assert mismatches(map_(rewards, again), want) == 0
+    assert mismatches(map_(rewards, again), each["flat"]) > 100
+    for number, state in enumerate(again):
+        said = [info.get("expert_scores") for info in state["infos"]["data"]]
+        assert said[0] is None
+        for name, scores in each.items():
+            found = [row[name] for row in said[1:]]
+            np.testing.assert_allclose(found, scores[number], atol=1e-5)
+    # Relabelled once more by one encoder, nobody says anything.
+    relabel(vlm_config(), tmp_path / "out", tmp_path / "single")
+    infos = [info for state in read(tmp_path / "single") for info in state["infos"]["data"]]
+    assert not [info for info in infos if "expert_scores" in info]
+
+
 RUN = """
 import os, sys, ray
 from pathlib import Path

@@ -9,8 +9,8 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.serving import service
 from rllib_vlm_reward.serving.router import NAMESPACE
-from rllib_vlm_reward.sweep import resources
 from rllib_vlm_reward.sweep.resources import rewarded, trial_resources
 
 ONE = {"CPU": 1.0}
@@ -37,7 +37,7 @@ def config(vlm_config):
 @pytest.fixture
 def nodes(monkeypatch):
     """Returns a function that sets the nodes of the cluster."""
-    return lambda *nodes: monkeypatch.setattr(resources, "living_nodes", lambda: nodes)
+    return lambda *nodes: monkeypatch.setattr(service, "living_nodes", lambda: nodes)
 
 
 class Seats(RLlibCallback):
@@ -122,7 +122,7 @@ def test_a_configuration_without_a_reward_is_an_error():
 
 def test_a_running_pool_is_not_asked_for_again(config, nodes, monkeypatch):
     nodes({"CPU": 8.0})
-    monkeypatch.setattr(resources, "is_taken", lambda name: name == "running")
+    monkeypatch.setattr(service, "is_taken", lambda name: name == "running")
     assert trial_resources(config(serving={"pool_name": "running"})).bundles == [ONE]
     assert trial_resources(config(serving={"pool_name": "to start"})).bundles == [ONE, ONE]
 

@@ -7,6 +7,7 @@ import pytest
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search.variant_generator import generate_variants
 
 from rllib_vlm_reward import ConfigError, Experiment, PoolError, RewardPool
 from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
@@ -90,7 +91,7 @@ def started(monkeypatch):
             seen.append((None, self.name))
 
     module = importlib.import_module("rllib_vlm_reward.sweep.search")
-    monkeypatch.setattr(module.RewardPool, "start", Pool)
+    monkeypatch.setattr(module, "start_service", Pool)
     return seen
 
 
@@ -103,6 +104,23 @@ def test_a_trial_asks_for_its_own_reward_actors_unless_it_shares(small_pool):
         with_reward(serving={"num_cpus_per_actor": 1, "pool_name": small_pool})
     )
     assert shared.required_resources["CPU"] == 1
+
+
+def test_a_trial_asks_for_the_actors_of_its_set_of_experts(cluster):
+    one = {"large": {"encoder": "base"}}
+    two = {**one, "small": {"encoder": "small", "serving": {"num_actors": 2}}}
+    plain = {**RUN["vlm_reward"], "threshold": None, "serving": {"num_cpus_per_actor": 1}}
+    space = {key: value for key, value in RUN.items() if key != "curriculum"}
+    space["vlm_reward"] = {**plain, "experts": tune.grid_search([one, two])}
+    drawn = [each for _, each in generate_variants(space)]
+    asked = [ExperimentTrial.default_resource_request(each) for each in drawn]
+    assert [each.required_resources["CPU"] for each in asked] == [2, 4]
+    experts = [Experiment.model_validate(each).vlm_reward.by_expert for each in drawn]
+    assert [[*each] for each in experts] == [["large"], ["large", "small"]]
+    space["vlm_reward"]["serving"] = {"pool_name": "one"}
+    shared = pytest.raises(ConfigError, match=r"\['experts'\] differ between trials that share")
+    with shared, _shared_pool(space, _any_experiment(space)):
+        pass
 
 
 def test_a_trial_without_room_says_so_at_once(cluster, tmp_path):
