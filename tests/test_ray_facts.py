@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 from painted_agents import PaintedAgents
 from ray import tune
 from ray.rllib.algorithms.dqn.dqn import DQNConfig, calculate_rr_weights
+from ray.rllib.algorithms.dqn.dqn_catalog import DQNCatalog
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -39,6 +40,10 @@ import rllib_vlm_reward
 PACKAGE = Path(rllib_vlm_reward.__file__).parent
 # Private names of Ray and RLlib: the files that use them, and the test below that holds the fact.
 PRIVATE_NAMES = {
+    "_get_head_config": (
+        {"policies/replayed.py"},
+        "test_a_head_of_dqn_has_as_many_outputs_as_its_configuration_is_asked_for",
+    ),
     "_env_to_module": (
         {"connectors/pipeline.py"},
         "test_custom_pieces_come_first",
@@ -85,7 +90,7 @@ PRIVATE_NAMES = {
     ),
 }
 # Private names of other libraries' classes: minigrid's.
-NOT_RAYS = {"_rand_elem", "_rand_subset"}
+NOT_RAYS = {"_rand_elem", "_rand_subset", "_codebook"}
 
 LENGTHS = (3, 5)
 
@@ -657,6 +662,13 @@ def test_an_episodes_state_has_its_observation_space():
     state = SingleAgentEpisode(observation_space=space).get_state()
     assert SingleAgentEpisode.from_state(state).observation_space == space
     assert state["_observation_space"] is not None
+
+
+def test_a_head_of_dqn_has_as_many_outputs_as_its_configuration_is_asked_for():
+    space, actions = CountingEnv.observation_space, gym.spaces.Discrete(5)
+    catalog = DQNCatalog(space, actions, {"fcnet_hiddens": [2], "head_fcnet_hiddens": []})
+    head = catalog._get_head_config(3).build(framework="torch")
+    assert head(torch.zeros(4, *catalog.latent_dims)).shape == (4, 3)
 
 
 def private_names():

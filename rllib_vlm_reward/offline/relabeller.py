@@ -79,7 +79,8 @@ class Relabeller:
         self._checked: str | None = None
         self._recording, self._output = Path(recording), Path(output)
         # A map of a recorded observation stays, so no readout of one is needed.
-        self._rater = config.model_copy(update={"goal_map": False}).rater
+        scored = config.model_copy(update={"goal_map": False})
+        self._rater, self._experts = scored.rater, scored.by_expert
         self._shared: dict[str, ray.ObjectRef] = {}
         may_be_constant = [each.head.may_be_constant for each in config.by_expert.values()]
         self._constancy = ConstancyCheck(may_be_constant=all(may_be_constant))
@@ -232,7 +233,7 @@ class Relabeller:
     def _answer(self, views: list[Frames], goals: Goals) -> Scores:
         """Score frames with each expert, and combine the scores."""
         scores = []
-        for name, each in self._config.by_expert.items():
+        for name, each in self._experts.items():
             frames = views[self._config.sources.index(each.frames.source)]
             request = Request(frames, goals, each.scorer.fingerprint)
             request.check()
@@ -243,7 +244,7 @@ class Relabeller:
 
     def _share(self, expert: str) -> ray.ObjectRef:
         if expert not in self._shared:
-            scorer = self._config.by_expert[expert].scorer
+            scorer = self._experts[expert].scorer
             embeddings = self._actors[expert].embed_texts(scorer.goals.statements)
             self._shared[expert] = ray.put((scorer, embeddings))
         return self._shared[expert]

@@ -12,6 +12,9 @@ from rllib_vlm_reward.monitoring import metric_names
 PACKAGE = Path(rllib_vlm_reward.__file__).parent
 # Words that mean something else as well: a setting's default, a signal, columns of tables.
 COMMON = {
+    "disagreement",
+    "experts",
+    "goal_code",
     "success",
     "vlm_return",
     "frames",
