@@ -16,8 +16,11 @@ from rllib_vlm_reward.run import Experiment, train
 from rllib_vlm_reward.serving.pool import RewardPool
 
 ELSEWHERE = ("quickstart", "wrong_prompts")
+EXTRAS = ("android", "house")  # the configs that need an extra, and the markers of their tests
 RUNS = [
-    pytest.param(path, marks=[pytest.mark.house] if path.stem == "house" else [], id=path.stem)
+    pytest.param(
+        path, marks=getattr(pytest.mark, path.stem) if path.stem in EXTRAS else (), id=path.stem
+    )
     for path in sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
     if path.stem not in ELSEWHERE and "stop" in yaml.safe_load(path.read_text())
 ]

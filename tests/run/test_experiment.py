@@ -14,6 +14,7 @@ from rllib_vlm_reward.policies import GoalConditionedModule
 from rllib_vlm_reward.run import Experiment
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+EXTRAS = ("android", "house")  # the configs that need an extra, and the markers of their tests
 QUICKSTART = next(path for path in CONFIGS if path.stem == "quickstart")
 
 
@@ -24,7 +25,11 @@ def changed(**settings):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=[pytest.mark.house] if path.stem == "house" else [], id=path.stem)
+        pytest.param(
+            path,
+            marks=getattr(pytest.mark, path.stem) if path.stem in EXTRAS else (),
+            id=path.stem,
+        )
         for path in CONFIGS
     ],
 )
