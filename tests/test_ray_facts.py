@@ -666,7 +666,8 @@ def test_an_episodes_state_has_its_observation_space():
 
 def test_a_head_of_dqn_has_as_many_outputs_as_its_configuration_is_asked_for():
     space, actions = CountingEnv.observation_space, gym.spaces.Discrete(5)
-    catalog = DQNCatalog(space, actions, {"fcnet_hiddens": [2], "head_fcnet_hiddens": []})
+    heads = {"head_fcnet_hiddens": [], "num_atoms": 1}
+    catalog = DQNCatalog(space, actions, {"fcnet_hiddens": [2], **heads})
     head = catalog._get_head_config(3).build(framework="torch")
     assert head(torch.zeros(4, *catalog.latent_dims)).shape == (4, 3)
 
