@@ -9,6 +9,7 @@ import msgpack
 import msgpack_numpy
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from painted_agents import PaintedAgents
 from ray import tune
