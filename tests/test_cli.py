@@ -151,7 +151,7 @@ def test_an_output_is_never_replaced(light, command):
         (["landscape", "./run.yaml"], "run.yaml twice"),
         (["calibrate", "--frames", "frames.parquet", "--precision", "95"], "95 % is 0.95"),
         (["calibrate", "--frames", "frames.parquet"], "expected one of the two"),
-        (["evaluate", "quickstat"], "names that ship with the package: appo, cartpole"),
+        (["evaluate", "quickstat"], "names that ship with the package: android, appo, cartpole"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_imported(light, words, says):

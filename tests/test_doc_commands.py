@@ -17,6 +17,7 @@ import pytest
 import typer.main
 import yaml
 from pages import PAGES, ROOT, blocks, code_of, commands, files_of
+from PIL import Image
 from typer.testing import CliRunner
 
 from rllib_vlm_reward import Experiment, VLMRewardConfig
@@ -76,6 +77,8 @@ def reader(page, tmp_path, monkeypatch):
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
+    for name in ("frame.png", "other.jpg"):  # which `score` reads before its work begins
+        Image.new("RGB", (8, 8)).save(name)
     yield tmp_path
     for name in files:
         sys.modules.pop(Path(name).stem, None)

@@ -702,6 +702,12 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                     f"agents: got {key!r} for agent {agent!r}, but it is the same for all agents, "
                     "since they share one pool. Set it at the same level as `agents`."
                 )
+            setting = [name for name, keys in self.experts.items() if key in keys]
+            if setting:
+                raise ValueError(
+                    f"agents: got {key!r} for agent {agent!r}, but the experts {setting} have a "
+                    f"{key!r} of their own, which would replace it. Remove one of them."
+                )
         if "goals" in changes:  # the evaluation goals belong to the other agents' goals
             changes = {"evaluation_goals": (), **changes}
         try:

@@ -103,6 +103,12 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._weights = {
             actor.get("expert", ""): actor["encoder_fingerprint"] for actor in self._pool.describe()
         }
+        silent = [expert for expert in self._config.by_expert if expert not in self._weights]
+        if silent:
+            raise PoolError(
+                f"pool {self._pool.name!r}: no reward actor of the experts {silent} answers, so "
+                "their weights cannot be checked. Start training when they answer."
+            )
         for expert, weights in self._weights.items():
             self._config.check_weights(weights, expert)
         self.precisions = _chosen_precisions(algorithm, self._config, self._pool)

@@ -389,6 +389,15 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     }
 
 
+def _without_encoders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without the names of encoders, also of those of experts."""
+    left = {key: value for key, value in settings.items() if key != "encoder"}
+    if "experts" in left:
+        experts = left["experts"].items()
+        left["experts"] = {name: _without_encoders(each) for name, each in experts}
+    return left
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Describe how the rewards of two states differ; return "" if they are the same.
 
@@ -410,9 +419,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """
     comparable = None not in (before["encoder"], now["encoder"])
     same_weights = comparable and before["encoder"] == now["encoder"]
-    settings = changed(before["settings"], now["settings"])
+    names = [before["settings"], now["settings"]]
     if same_weights:
-        settings.pop("encoder", None)
+        names = [_without_encoders(settings) for settings in names]
+    settings = changed(*names)
     if not settings and comparable and not same_weights:
         return "the encoder has other weights under the same name"
     if not settings and before["goals"] != now["goals"]:

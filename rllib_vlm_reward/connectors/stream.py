@@ -24,7 +24,7 @@ from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.errors import FrameError
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
+from rllib_vlm_reward.monitoring.constancy import ConstancyChecks
 from rllib_vlm_reward.monitoring.frame_statistics import FrameCounter
 from rllib_vlm_reward.monitoring.highlights import Highlights
 from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_statistics
@@ -95,8 +95,7 @@ class RewardStream:
             config.frames.reduce,
             repeats=config.frames.scored_steps == "changed",
         )
-        may_be_constant = [each.head.may_be_constant for each in config.by_expert.values()]
-        self._constancy = ConstancyCheck(may_be_constant=all(may_be_constant))
+        self._constancy = ConstancyChecks(config)
         self._ledger = Ledger(config)
         self._counter = ScoreCounter(*config.score_range) if config.alarms != "off" else None
         watches = config.alarms != "off" and not config.frames.still
@@ -216,7 +215,8 @@ class RewardStream:
             statistics = self._counter.take(leaving, ids, outcomes_of(samples))
             log_statistics(metrics, self._agent, statistics)
         if self.experts is not None:
-            self.experts.log(metrics, self._agent, alarms=self.config.alarms != "off")
+            alarms = self.config.alarms != "off" and not self._evaluates
+            self.experts.log(metrics, self._agent, alarms=alarms)
         if self._frame_counter is not None:
             log_frames(metrics, self._agent, self.runner, self._frame_counter.take())
         if self._highlights is not None:
@@ -262,8 +262,6 @@ class RewardStream:
             frames = [frame for frame, unchanged in zip(frames, same, strict=True) if not unchanged]
         if not sent and not begun:
             return None
-        if sent:
-            self._constancy.see_frames(frames)
         all_frames, goals = frames, steps.goals[sent]
         if begun:
             all_frames = [*frames, *first_frames]
@@ -274,6 +272,8 @@ class RewardStream:
             shown = [each.custom_data[SHOWN_GOAL] for each in (*episodes, *new_episodes)]
             goals = np.concatenate([goals, np.array(shown, np.int64)])
         others = [self._collect(n, env, sub_envs, episodes) for n in range(1, len(self.sources))]
+        if sent:
+            self._constancy.see_frames([frames, *others])
         pending = service.ask([all_frames, *others], goals, self.rater)
         copies = self._copy(frames)
         if copies is not None:
@@ -340,7 +340,8 @@ class RewardStream:
                     infos = [steps.episodes[row].infos.data[places[row]] for row in rows]
                     scores = self.experts.read(answers, infos)
                 if len(scores):
-                    self.error = self._constancy.see_scores(scores) or self.error
+                    judged = scores if self.experts is None else answers
+                    self.error = self._constancy.see_scores(judged) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)
                 steps.frame_scores[steps.scored] = scores
         joined = ScoredSteps.join([sent.steps for sent in requests])

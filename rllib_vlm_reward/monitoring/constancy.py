@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.frames import Frames
 
-__all__ = ["ConstancyCheck"]
+__all__ = ["ConstancyCheck", "ConstancyChecks"]
 
 MIN_FRAMES = 256
 
@@ -42,7 +44,7 @@ Check the encoder and its weights, the prompts and the temperature.'
             self._frame = frames[0].copy()
         self._frames_differ = any(not np.array_equal(frame, self._frame) for frame in frames)
 
-    def see_scores(self, scores: "np.typing.NDArray[np.float32]") -> str | None:
+    def see_scores(self, scores: npt.NDArray[np.float32]) -> str | None:
         """Compare scores, float32 ``[B]``, with the first one; return the error, if any."""
         if self._settled:
             return None
@@ -59,3 +61,40 @@ Check the encoder and its weights, the prompts and the temperature.'
                 "prompts and the temperature."
             )
         return None
+
+
+class ConstancyChecks:
+    """A :class:`ConstancyCheck` of a reward, or of each of its experts.
+
+    Args:
+        config: the reward.
+    """
+
+    def __init__(self, config: VLMRewardConfig) -> None:
+        self._checks = {
+            name: (
+                config.sources.index(each.frames.source),
+                ConstancyCheck(may_be_constant=each.head.may_be_constant),
+            )
+            for name, each in config.by_expert.items()
+        }
+
+    def see_frames(self, views: Sequence[Frames | Sequence[Frames]]) -> None:
+        """Compare B frames of each frame source, ``config.sources``."""
+        for source, check in self._checks.values():
+            check.see_frames(views[source])
+
+    def see_scores(self, answer: npt.NDArray[np.float32]) -> str | None:
+        """Compare scores, float32 ``[B]``, or the experts' of :meth:`.Panel.answer`.
+
+        Returns:
+            The error, if any. An expert that did not answer is not judged.
+        """
+        errors = []
+        for place, (name, (_, check)) in enumerate(self._checks.items()):
+            scores = answer[:, 2 + place] if name else answer
+            scores = scores[~np.isnan(scores)]
+            error = check.see_scores(scores) if len(scores) else None
+            if error is not None:
+                errors.append(f"expert {name!r}: {error}" if name else error)
+        return " ".join(errors) or None

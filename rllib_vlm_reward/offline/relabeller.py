@@ -20,7 +20,7 @@ from rllib_vlm_reward.errors import (
     RewardError,
 )
 from rllib_vlm_reward.frames import Frames
-from rllib_vlm_reward.monitoring.constancy import ConstancyCheck
+from rllib_vlm_reward.monitoring.constancy import ConstancyChecks
 from rllib_vlm_reward.offline.episode import RecordedEpisode
 from rllib_vlm_reward.offline.folder import Report, UnitFile
 from rllib_vlm_reward.offline.units import COLUMN, Unit
@@ -82,8 +82,7 @@ class Relabeller:
         scored = config.model_copy(update={"goal_map": False})
         self._rater, self._experts = scored.rater, scored.by_expert
         self._shared: dict[str, ray.ObjectRef] = {}
-        may_be_constant = [each.head.may_be_constant for each in config.by_expert.values()]
-        self._constancy = ConstancyCheck(may_be_constant=all(may_be_constant))
+        self._constancy = ConstancyChecks(scored)
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
         self._reports: dict[str, Report] = {}
         self._actors = {
@@ -219,12 +218,11 @@ class Relabeller:
             lengths = [len(read.views[0]) for read in batch]
             goals = np.repeat([read.goal for read in batch], lengths).astype(np.int64)
             try:
-                self._constancy.see_frames(views[0])
+                self._constancy.see_frames(views)
                 answer = self._answer(views, goals)
             except (FrameError, GoalError, RewardError) as error:
                 raise type(error)(f"{batch[0].place} to {batch[-1].place}: {error}") from error
-            scores = answer if answer.ndim == 1 else answer[:, 0]
-            constancy_error = self._constancy.see_scores(scores)
+            constancy_error = self._constancy.see_scores(answer)
             if constancy_error:
                 raise RewardError(constancy_error)
             answers += np.split(answer, np.cumsum(lengths)[:-1])

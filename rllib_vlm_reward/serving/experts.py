@@ -102,7 +102,7 @@ class Member:
             scorer: the expert's scorer.
             force: also send it if the expert is left out, since nobody else is there.
         """
-        waits = self._probe is not None or self._clock() - self._asked_at < self._timeout_s
+        waits = self._clock() - self._asked_at < self._timeout_s
         if self.error is not None and not self._is_back() and waits and not force:
             return None
         try:

@@ -185,6 +185,14 @@ REFUSED = {
         {"agents": {"seeker": {"experts": {"a": {"encoder": "small"}}}}},
         "agents: got 'experts' for agent 'seeker', but it is the same for all agents",
     ),
+    "agent's head": (
+        {"agents": {"seeker": {"head": "cosine"}}},
+        "agents: got 'head' for agent 'seeker', but the experts ['small'] have a 'head' of their",
+    ),
+    "agent's frames": (
+        {"agents": {"seeker": {"frames": {"source": "info:other"}}}},
+        "but the experts ['near'] have a 'frames' of their own",
+    ),
 }
 
 

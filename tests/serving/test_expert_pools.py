@@ -251,6 +251,19 @@ def test_it_comes_back_when_it_has_answered_one_request(crew):
     assert pools["b"].waits == 1
 
 
+def test_it_is_asked_again_if_it_never_answers_the_request_that_tries_it(crew):
+    ask, pools, clock = crew
+    pools["b"].answers = False
+    scores_of(ask())
+    for tried in (2, 3):
+        clock.now += 11
+        for _ in range(2):
+            assert scores_of(ask())[0] == pytest.approx(0.2)
+        assert len(pools["b"].sent) == tried
+    pools["b"].answers = pools["b"].sent[-1].answered = True
+    assert scores_of(ask()) == pytest.approx([0.4, 0.2, 0.6])
+
+
 def test_those_who_were_late_are_waited_for_if_nobody_else_is_there(crew):
     ask, pools, _ = crew
     pools["a"].answers = pools["b"].answers = False
