@@ -390,7 +390,12 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
 
 
 def _without_encoders(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without the names of encoders, also of those of experts."""
+    """Return settings without the names of encoders, also of those of experts.
+
+    Example:
+        >>> _without_encoders({"encoder": "", "experts": {"a": {"encoder": "base", "alpha": 1}}})
+        {'experts': {'a': {'alpha': 1}}}
+    """
     left = {key: value for key, value in settings.items() if key != "encoder"}
     if "experts" in left:
         experts = left["experts"].items()
