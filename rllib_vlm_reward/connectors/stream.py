@@ -340,8 +340,8 @@ class RewardStream:
                     infos = [steps.episodes[row].infos.data[places[row]] for row in rows]
                     scores = self.experts.read(answers, infos)
                 if len(scores):
-                    judged = scores if self.experts is None else answers
-                    self.error = self._constancy.see_scores(judged) or self.error
+                    said = scores if self.experts is None else answers
+                    self.error = self._constancy.see_scores(said) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)
                 steps.frame_scores[steps.scored] = scores
         joined = ScoredSteps.join([sent.steps for sent in requests])

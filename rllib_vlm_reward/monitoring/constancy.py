@@ -88,7 +88,7 @@ class ConstancyChecks:
         """Compare scores, float32 ``[B]``, or the experts' of :meth:`.Panel.answer`.
 
         Returns:
-            The error, if any. An expert that did not answer is not judged.
+            The error, if any. An expert that did not answer has none.
         """
         errors = []
         for place, (name, (_, check)) in enumerate(self._checks.items()):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from ray.exceptions import GetTimeoutError
 from weighted import Weighted
 
 from rllib_vlm_reward.errors import GoalError, PoolError
@@ -402,8 +403,12 @@ def test_a_client_looks_up_one_name_and_gets_the_other_actors_from_it(
 def test_a_client_looks_up_all_names_if_the_first_actor_does_not_answer(
     pool, config, looked_up, monkeypatch
 ):
-    monkeypatch.setattr(deployment, "_PEERS_TIMEOUT_S", 0.0)
-    client = RewardPool.connect("pool", config)
+    def late(answer, timeout_s):
+        raise GetTimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deployment, "fetch", late)
+        client = RewardPool.connect("pool", config)
     assert looked_up == ["pool/0", "pool/0", "pool/1"]
     assert all(row["up"] for row in client.stats())
     client.close()
