@@ -279,12 +279,7 @@ class Calibration(BaseCalibration):
             "frames.source": (self.frame_source, frame_source),
             "frames.window": (1, window),
         }
-        for key, (calibrated, given) in expected.items():
-            if given not in (calibrated, None):
-                raise LabelError(
-                    f"calibration: it was made with {key} {calibrated!r}, but the reward has "
-                    f"{given!r}. Remove {key}, or set calibration: null and calibrate again."
-                )
+        _check_same(expected)
         if goals.fingerprint != self.goals_sha256:
             raise LabelError(
                 f"calibration: its goals differ from the reward's: {self._difference(goals)}. The "
@@ -475,16 +470,7 @@ class TrustCalibration(BaseCalibration):
                     "differ from the reward's. The weights are not valid for them. Set "
                     "calibration: null, and calibrate again."
                 )
-        numbers = {
-            "threshold": (self.threshold.value, threshold),
-            "frames.window": (1, window),
-        }
-        for key, (expected, number) in numbers.items():
-            if number not in (expected, None):
-                raise LabelError(
-                    f"calibration: it was made with {key} {expected!r}, but the reward has "
-                    f"{number!r}. Remove {key}, or set calibration: null and calibrate again."
-                )
+        _check_same({"threshold": (self.threshold.value, threshold), "frames.window": (1, window)})
 
     def check_weights(self, weights: str, encoder: str, expert: str) -> None:
         """Check that an expert's encoder has the weights of the calibration.
@@ -605,3 +591,13 @@ def _read(path: Path | str) -> Any:
             f"calibration: got {str(path)!r}, which cannot be read ({error}). Give the path of "
             "a file that `rllib-vlm-reward calibrate` wrote."
         ) from error
+
+
+def _check_same(settings: Mapping[str, tuple[Any, Any]]) -> None:
+    """Compare settings of a calibration with those of the reward; None agrees with each."""
+    for key, (calibrated, given) in settings.items():
+        if given not in (calibrated, None):
+            raise LabelError(
+                f"calibration: it was made with {key} {calibrated!r}, but the reward has "
+                f"{given!r}. Remove {key}, or set calibration: null and calibrate again."
+            )
