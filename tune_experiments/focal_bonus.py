@@ -25,9 +25,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from paper_finding import EPISODES, LIFT, finding, over_seeds, rows_of
+from paper_finding import EPISODES, LIFT, draw_success, finding, over_seeds, rows_of
 from ray import tune
 
 from rllib_vlm_reward import Experiment
@@ -115,18 +114,7 @@ def summarise(results: list[SweepResults]) -> dict[str, Any]:
 
 def draw(figures: dict[str, Any], path: Path) -> None:
     """Draw a bar for the agents of each reward."""
-    agents = {name: figures["agents"][name] for name in REWARDS}
-    figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-    for place, row in enumerate(reversed(agents.values())):
-        success = row["success"]
-        mean, low, high = (success[end] for end in ("mean", "low", "high"))
-        ends = None if low is None else [[mean - low], [high - mean]]
-        axes.barh(place, mean, 0.7, xerr=ends, capsize=4)
-        axes.plot(success["each"], [place] * len(success["each"]), "k.", markersize=4)
-    axes.set_yticks(range(len(agents)), [*reversed(agents)], fontsize=9)
-    axes.set(xlim=(0, 1.02), xlabel="agents' success by ground truth")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    draw_success({name: figures["agents"][name] for name in REWARDS}, path, height=3)
 
 
 if __name__ == "__main__":

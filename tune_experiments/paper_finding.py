@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import ray
 import torch
 from ray.tune.schedulers import FIFOScheduler
@@ -188,6 +189,27 @@ def over_seeds(rows: Rows, variant: Callable[[dict[str, Any]], str]) -> dict[str
             if all(row[key] is not None for row in same)
         }
     return measures
+
+
+def draw_success(agents: dict[str, dict[str, Any]], path: Path, height: float) -> None:
+    """Draw each variant's success as a bar with its interval and a dot for each agent.
+
+    Args:
+        agents: what :func:`over_seeds` returns, in the order from above.
+        path: path of the picture.
+        height: height of the picture in inches.
+    """
+    figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
+    for place, row in enumerate(reversed(agents.values())):
+        success = row["success"]
+        mean, low, high = (success[end] for end in ("mean", "low", "high"))
+        ends = None if low is None else [[mean - low], [high - mean]]
+        axes.barh(place, mean, 0.7, xerr=ends, capsize=4)
+        axes.plot(success["each"], [place] * len(success["each"]), "k.", markersize=4)
+    axes.set_yticks(range(len(agents)), [*reversed(agents)], fontsize=9)
+    axes.set(xlim=(0, 1.02), xlabel="agents' success by ground truth")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def _provenance(name: str, args: argparse.Namespace) -> dict[str, Any]:

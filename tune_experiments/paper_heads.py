@@ -19,9 +19,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 from numbered_goals import numbered
-from paper_finding import CLIPS, LIFT, finding, over_seeds, rows_of
+from paper_finding import CLIPS, LIFT, draw_success, finding, over_seeds, rows_of
 from ray import tune
 
 from rllib_vlm_reward import Experiment
@@ -87,17 +86,7 @@ def summarise(results: list[SweepResults]) -> dict[str, Any]:
 
 def draw(figures: dict[str, Any], path: Path) -> None:
     """Draw a bar for each reward."""
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-    for place, row in enumerate(reversed(figures.values())):
-        success = row["agents"]["success"]
-        mean, low, high = (success[end] for end in ("mean", "low", "high"))
-        ends = None if low is None else [[mean - low], [high - mean]]
-        axes.barh(place, mean, 0.7, xerr=ends, capsize=4)
-        axes.plot(success["each"], [place] * len(success["each"]), "k.", markersize=4)
-    axes.set_yticks(range(len(figures)), [*reversed(figures)], fontsize=9)
-    axes.set(xlim=(0, 1.02), xlabel="agents' success by ground truth")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    draw_success({name: row["agents"] for name, row in figures.items()}, path, height=4)
 
 
 if __name__ == "__main__":
