@@ -52,17 +52,17 @@ def answer(**scores):
     return np.column_stack([CONSTANT, varied, *columns])
 
 
-def test_each_expert_is_judged_by_its_own_scores_and_frames():
+def test_each_expert_is_checked_by_its_own_scores_and_frames():
     for name in ("large", "small", "near"):
         error = complaint(experts(), [DIFFERENT, DIFFERENT], answer(**{name: CONSTANT}))
         assert error.startswith(f"expert '{name}': scores: got 0.25 for each of 256 frames")
     assert complaint(experts(), [DIFFERENT, SAME], answer(near=CONSTANT)) is None
     dense = {"encoder": "small", "head": "dense"}
     assert complaint(experts(small=dense), [DIFFERENT] * 2, answer(small=CONSTANT)) is None
-    # The combined score is not judged: it may be that of an expert whose head clips.
+    # The combined score is not checked: it may be that of an expert whose head clips.
     assert complaint(experts(), [DIFFERENT, DIFFERENT], answer()) is None
 
 
-def test_an_expert_that_does_not_answer_is_not_judged():
+def test_an_expert_that_does_not_answer_is_not_checked():
     silent = np.full(MIN_FRAMES, np.nan, np.float32)
     assert complaint(experts(), [DIFFERENT, DIFFERENT], answer(small=silent)) is None
