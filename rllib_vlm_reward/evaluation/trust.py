@@ -98,12 +98,11 @@ def fit_trust(evidence: Evidence) -> list[TrustFit]:
     """
     folds = _folds(evidence)
     everyone = tuple(range(evidence.values.shape[1]))
-    shrinkage = min(_SHRINKAGES, key=lambda each: _loss(evidence, everyone, folds, each).mean())
-    useless = _useless(evidence, everyone, folds, shrinkage)
+    useful, shrinkage = _useful(evidence, everyone, folds)
     fitted: dict[tuple[int, ...], TrustFit] = {}
     fits = []
     for experts in sets_of(len(everyone)):
-        used = tuple(each for each in experts if each not in useless) or experts
+        used = tuple(each for each in experts if each in useful) or experts
         if used not in fitted:
             table = _Table.of(evidence, used, np.arange(len(evidence.labels)))
             named = table.named(table.fit(shrinkage))
@@ -113,24 +112,34 @@ def fit_trust(evidence: Evidence) -> list[TrustFit]:
     return fits
 
 
-def _useless(
-    evidence: Evidence, everyone: tuple[int, ...], folds: Integers, shrinkage: float
-) -> set[int]:
-    """Return the experts without whom held-out episodes are predicted as well."""
+def _useful(
+    evidence: Evidence, everyone: tuple[int, ...], folds: Integers
+) -> tuple[tuple[int, ...], float]:
+    """Return the experts without whom held-out episodes are predicted worse, and the shrinkage.
+
+    The shrinkage is chosen again for those that are left, so that an expert that is not used
+    changes nothing.
+    """
+
+    def best(experts: tuple[int, ...]) -> tuple[float, Floats]:
+        losses = {each: _loss(evidence, experts, folds, each) for each in _SHRINKAGES}
+        shrinkage = min(losses, key=lambda each: losses[each].mean())
+        return shrinkage, losses[shrinkage]
+
     used = everyone
     family_of = _family_of_episodes(evidence)
-    loss = _loss(evidence, used, folds, shrinkage)
+    shrinkage, loss = best(used)
     while len(used) > 1:
-        without = {
-            each: _loss(evidence, tuple(e for e in used if e != each), folds, shrinkage)
-            for each in used
-        }
-        harm = {each: _harm(without[each] - loss, family_of) for each in used}
+        harm = {}
+        for each in used:
+            others = tuple(e for e in used if e != each)
+            harm[each] = _harm(_loss(evidence, others, folds, shrinkage) - loss, family_of)
         least = min(harm, key=lambda each: harm[each])
         if harm[least] > 1:
             break
-        used, loss = tuple(each for each in used if each != least), without[least]
-    return {*everyone} - {*used}
+        used = tuple(each for each in used if each != least)
+        shrinkage, loss = best(used)
+    return used, shrinkage
 
 
 def _harm(worse: Floats, family_of: Integers) -> float:

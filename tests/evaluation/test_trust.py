@@ -1,5 +1,7 @@
 """Whom of several experts to trust: what the fit finds, and what it does with the useless."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -77,6 +79,10 @@ def test_a_useless_expert_loses_its_weight_and_costs_nothing(spoil):
     assert weights[:, 2].sum() <= 0.05 * weights.sum()
     alone = precision(new, logits(fits[0, 1], new))
     assert precision(new, logits(fits[0, 1, 2], new)) >= alone - 0.005
+    without = dataclasses.replace(known, values=known.values[:, :2])
+    never_seen = fit_trust(without)[0]
+    for goal, numbers in fits[0, 1, 2].goals.items():
+        np.testing.assert_array_equal(numbers[:3], never_seen.goals[goal])
 
 
 def test_one_that_is_left_alone_keeps_its_weight():
