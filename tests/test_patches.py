@@ -32,7 +32,7 @@ import gymnasium as gym, numpy as np
 import rllib_vlm_reward
 from rllib_vlm_reward import Curriculum, CurriculumConfig, FrameConfig, ServingConfig
 from rllib_vlm_reward.cli import app
-from rllib_vlm_reward.connectors.collector import SteppedEnvs, frame_source
+from rllib_vlm_reward.connectors.frame_source import SteppedEnvs, frame_source
 from rllib_vlm_reward.connectors.frame_selection import REDUCTIONS
 from rllib_vlm_reward.curriculum import Outcome, make_curriculum
 from rllib_vlm_reward.goals import GoalSet

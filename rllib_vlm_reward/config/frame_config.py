@@ -13,6 +13,7 @@ from rllib_vlm_reward.settings import Section, excerpt, import_path_of, load_obj
 
 __all__ = ["FrameConfig", "path_of"]
 
+# The built-in sources, which connectors/frame_source.py makes.
 _KINDS = re.compile(r"render|obs|(info|obs):.+")
 _SELECTIONS = ("all", "last", "changed")
 
@@ -23,7 +24,7 @@ class FrameConfig(Section, place="vlm_reward.frames"):
     Attributes:
         source: where frames come from: ``render``, ``obs``, ``obs:KEY`` or ``info:KEY``; or the
             import path of your own function, see
-            :func:`~rllib_vlm_reward.connectors.collector.frame_source`.
+            :func:`~rllib_vlm_reward.connectors.frame_source.frame_source`.
         scored_steps: which steps are scored: ``all``; an integer k for every k-th step of the
             episode and the last; ``last`` for only the last step of the episode; ``changed`` for
             steps whose frame differs from the frame before, while the other steps repeat the last

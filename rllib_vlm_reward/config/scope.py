@@ -33,10 +33,12 @@ class Scope:
     by_expert: bool = False
 
 
+# RUN and EXPERT: rewards depend on the value.
 RUN = Scope(by_agent=False)
 AGENT = Scope(rewards=False)
 ELSEWHERE = Scope(by_agent=False, rewards=False)
 EXPERT = Scope(by_expert=True)
+# RUN and ELSEWHERE, but each expert may have a value of its own.
 SERVED = Scope(by_agent=False, by_expert=True)
 SERVED_ELSEWHERE = Scope(by_agent=False, rewards=False, by_expert=True)
 

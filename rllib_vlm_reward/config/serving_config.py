@@ -17,6 +17,9 @@ NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 class ServingConfig(Section, place="vlm_reward.serving"):
     """How rewards are computed by Ray actors.
 
+    Read in ``serving/``: ``actor.py`` in an actor, ``pool.py`` in an env runner, ``deployment.py``
+    and ``autoscale.py`` where actors are placed.
+
     Attributes:
         precision: precision of CLIP's image tower: ``fp32``, ``bf16`` or ``fp16``, which is an
             error if it changes scores too much compared with fp32; or ``auto``, the fastest

@@ -9,7 +9,8 @@ The reward:
 
 * :mod:`reward`: the connector piece that RLlib calls, and the comparison of two rewards;
 * :mod:`stream`: sends the frames of one reward, and passes the scores to the observers;
-* :mod:`collector`: the frame sources, and the goals of the episodes;
+* :mod:`frame_source`: where frames come from;
+* :mod:`episode_goal`: the goal of an episode, as the env names it;
 * :mod:`frame_selection`: selects the steps to score, and reduces a window of scores to one;
 * :mod:`ledger`: records which reward belongs to which step;
 * :mod:`normalizer`: scales rewards by running moments;
@@ -42,8 +43,8 @@ The connection to RLlib:
 """
 
 from rllib_vlm_reward.connectors.callbacks import VLMRewardCallbacks
-from rllib_vlm_reward.connectors.collector import FrameSource, SteppedEnvs
 from rllib_vlm_reward.connectors.early_end import ExternalReset
+from rllib_vlm_reward.connectors.frame_source import FrameSource, SteppedEnvs
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.reward import VLMReward
 

@@ -17,7 +17,8 @@ Steps = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 REDUCTIONS: dict[str, Callable[[Collection[float]], float]] = {"mean": fmean, "max": max}
-"""The functions that reduce a window of scores to one, by their name in ``frames.reduce``."""
+"""The functions that reduce a window of scores to one, by their name in ``frames.reduce``, of which
+:class:`~rllib_vlm_reward.config.FrameConfig` declares the names."""
 
 
 def select_steps(scored_steps: str | int, t: Steps, ends: Mask) -> Mask:

@@ -12,7 +12,6 @@ from ray.rllib.connectors.env_to_module.observation_preprocessor import (
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import frame_source, goal_text
 from rllib_vlm_reward.connectors.custom_data import (
     FRAMES,
     GOAL_INDEX,
@@ -20,6 +19,8 @@ from rllib_vlm_reward.connectors.custom_data import (
     GOAL_TEXT,
     SHOWN_GOAL,
 )
+from rllib_vlm_reward.connectors.episode_goal import goal_text
+from rllib_vlm_reward.connectors.frame_source import frame_source
 from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, PoolError
 from rllib_vlm_reward.frames import Frames

@@ -10,7 +10,7 @@ from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import RenderedOnce, collect_frames
+from rllib_vlm_reward.connectors.frame_source import RenderedOnce, collect_frames
 from rllib_vlm_reward.frames import Frames
 
 __all__ = ["play_frames"]

@@ -16,8 +16,9 @@ from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.utils.spaces.space_utils import unbatch
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, ignored_goal
+from rllib_vlm_reward.connectors.episode_goal import episode_goal, ignored_goal
 from rllib_vlm_reward.connectors.episode_metrics import success_of
+from rllib_vlm_reward.connectors.frame_source import collect_frames
 from rllib_vlm_reward.connectors.goal_embedding import shown
 from rllib_vlm_reward.connectors.ledger import check_env_reward
 from rllib_vlm_reward.connectors.pipeline import reward_piece, weights_piece

@@ -12,11 +12,11 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import RenderedOnce
 from rllib_vlm_reward.connectors.custom_data import GOAL_MAPS
 from rllib_vlm_reward.connectors.early_end import end_early
 from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
 from rllib_vlm_reward.connectors.failure import Failure
+from rllib_vlm_reward.connectors.frame_source import RenderedOnce
 from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor

@@ -10,16 +10,12 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.bonus import Bonus
-from rllib_vlm_reward.connectors.collector import (
-    RenderedOnce,
-    SteppedEnvs,
-    episode_goal,
-    frame_source,
-)
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, SHOWN_GOAL
+from rllib_vlm_reward.connectors.episode_goal import episode_goal
 from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outcomes_of
 from rllib_vlm_reward.connectors.expert_record import ExpertRecord
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
+from rllib_vlm_reward.connectors.frame_source import RenderedOnce, SteppedEnvs, frame_source
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.errors import FrameError
@@ -126,7 +122,7 @@ class RewardStream:
             Whether it is new, and the frame of its reset is needed.
 
         Raises:
-            GoalError: see :func:`.collector.episode_goal`.
+            GoalError: see :func:`.episode_goal.episode_goal`.
         """
         if GOAL_INDEX in episode.custom_data:
             return False
@@ -174,7 +170,7 @@ class RewardStream:
                 their sub-env.
 
         Raises:
-            FrameError: see :func:`.collector.collect_frames`.
+            FrameError: see :func:`.frame_source.collect_frames`.
         """
         truths = [keep_ground_truth(episode, self.config.success_key) for episode in episodes]
         self._ledger.begin(episodes)

@@ -1,4 +1,4 @@
 """Envs with language goals and ground truth, all registered with gymnasium.
 
-`captions.py` is what each of them says about its present frame.
+`registration.py` has their ids. `captions.py` is what each of them says about its present frame.
 """

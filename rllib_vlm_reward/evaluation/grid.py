@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.connectors.collector import collect_frames
+from rllib_vlm_reward.connectors.frame_source import collect_frames
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment

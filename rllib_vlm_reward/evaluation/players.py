@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal
+from rllib_vlm_reward.connectors.episode_goal import episode_goal
+from rllib_vlm_reward.connectors.frame_source import collect_frames
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment

@@ -1,4 +1,4 @@
-"""Detects scores that never change, as with wrong weights or a saturated head."""
+"""An error, not an alarm: scores that never change, as with wrong weights or a saturated head."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The names of all metrics, and functions that send whole items among the metrics.
+"""The names of all metrics of a training, and functions that send whole items among the metrics.
 
 RLlib puts the metrics of env runners into ``result["env_runners"]``. There the reward's metrics
 are in the group :data:`GROUP`, and those of one agent in ``GROUP/agents/AGENT``. TensorBoard makes

@@ -14,8 +14,9 @@ from ray.rllib.utils.serialization import gym_space_from_dict, gym_space_to_dict
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import custom_data
-from rllib_vlm_reward.connectors.collector import collect_frames, episode_goal, frame_source
+from rllib_vlm_reward.connectors.episode_goal import episode_goal
 from rllib_vlm_reward.connectors.frame_selection import REDUCTIONS, select_steps
+from rllib_vlm_reward.connectors.frame_source import collect_frames, frame_source
 from rllib_vlm_reward.connectors.goal_embedding import shown
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
@@ -71,10 +72,10 @@ class RecordedEpisode:
         The N steps are those of the lookback and those of the chunk.
 
         Args:
-            source: the name of a frame source, see :func:`.collector.frame_source`.
+            source: the name of a frame source, see :func:`.frame_source.frame_source`.
 
         Raises:
-            FrameError: see :func:`.collector.collect_frames`; or the observations are stacks of
+            FrameError: see :func:`.frame_source.collect_frames`; or the observations are stacks of
                 several frames.
         """
         steps = range(1, len(self._rewards) + 1)
@@ -88,7 +89,7 @@ class RecordedEpisode:
         """Return the index of the goal that the env named when it reset.
 
         Raises:
-            GoalError: see :func:`.collector.episode_goal`.
+            GoalError: see :func:`.episode_goal.episode_goal`.
         """
         observation = self._observation(self._first, config.goal_source)
         info = self._infos[self._first]

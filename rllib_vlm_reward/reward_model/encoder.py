@@ -59,7 +59,8 @@ class Encoder:
     """A frozen model that embeds frames and texts in one space.
 
     :class:`.CLIPEncoder` implements open_clip's models. To use a model of your own, derive a class
-    from this one and set ``encoder`` to the import path of your class. The class sets
+    from this one and set ``encoder`` to the import path of your class; there is no table of
+    encoders, so one that ships is a file beside this one, named in the same way. The class sets
     :attr:`embed_dim` and :attr:`fingerprint`, and overrides :meth:`encode_frames` and
     :meth:`encode_texts`. It is created with ``device`` as its only argument. Its methods must be
     thread-safe.
@@ -69,7 +70,7 @@ class Encoder:
 
     Attributes:
         embed_dim: D, the length of an embedding.
-        fingerprint: identifies the weights, as a hexadecimal text; the same in every process.
+        fingerprint: a text that identifies the weights; the same in every process.
         logit_scale: the factor by which heads multiply a cosine to compute a probability.
         logit_bias: the term that a sigmoid model adds to the product; None for other models.
         image_size: height and width in pixels of the model's input; frames may have any size.

@@ -10,7 +10,8 @@ import gymnasium as gym
 import torch
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.collector import collect_frames, goal_text
+from rllib_vlm_reward.connectors.episode_goal import goal_text
+from rllib_vlm_reward.connectors.frame_source import collect_frames
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.agent import Agent

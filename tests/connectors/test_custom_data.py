@@ -72,7 +72,7 @@ def test_a_name_is_written_in_one_file(module, home):
         for file in ("curriculum_config", "curriculum")
     }
     elsewhere -= {
-        ("connectors/collector.py", "goal_text"),  # a function, in __all__
+        ("connectors/episode_goal.py", "goal_text"),  # a function, in __all__
         ("run/console.py", "env_steps_per_second"),  # a field of Progress
     }
     assert not elsewhere

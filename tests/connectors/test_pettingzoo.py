@@ -14,7 +14,7 @@ from ray.rllib.env.vector.sync_vector_multi_agent_env import SyncVectorMultiAgen
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.collector import collect_frames
+from rllib_vlm_reward.connectors.frame_source import collect_frames
 from rllib_vlm_reward.connectors.pipeline import attach_pieces
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.errors import FrameError

@@ -1,4 +1,4 @@
-"""Collects the frames of the stepped sub-envs and the goals of their episodes."""
+"""Where frames come from: the built-in sources, and functions of your own."""
 
 import dataclasses
 import functools
@@ -10,10 +10,8 @@ import numpy as np
 from ray.rllib.env.vector.vector_multi_agent_env import VectorMultiAgentEnv
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 
-from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError
+from rllib_vlm_reward.errors import ConfigError, FrameError
 from rllib_vlm_reward.frames import Frames, check_each
-from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.settings import load_object
 
 __all__ = [
@@ -22,11 +20,8 @@ __all__ = [
     "RenderedOnce",
     "SteppedEnvs",
     "collect_frames",
-    "episode_goal",
-    "find_goal",
     "frame_source",
-    "goal_text",
-    "ignored_goal",
+    "keys_of",
 ]
 
 VectorEnv = gym.vector.VectorEnv[Any, Any, Any]
@@ -284,7 +279,7 @@ def frame_source(name: str) -> CheckedSource:
         >>> [frame.shape for frame in frame_source("info:rgb")(None, [None] * 2, infos)]
         [(4, 4, 3), (4, 4, 3)]
     """
-    kind, _, key = name.partition(":")
+    kind, _, key = name.partition(":")  # FrameConfig._KINDS says which kinds there are
     label = f"frames.source {name!r}"
     if kind == "render":
         return CheckedSource(_Rendered(), "env.render()")
@@ -331,122 +326,6 @@ def collect_frames(
     return frame_source(source)(stepped, observations, infos)
 
 
-def find_goal(source: str, goals: GoalSet, observation: Any, info: Mapping[str, Any]) -> int:
-    """Return the index of the goal that an env names when it resets.
-
-    Args:
-        source: ``info:KEY`` or ``obs:KEY``; ignored when there is a single goal.
-        goals: the goal set of the index.
-        observation: the reset observation.
-        info: the reset info.
-
-    Raises:
-        GoalError: there is no text at ``source``, or the text is not in ``goals``.
-
-    Example:
-        >>> goals = GoalSet.from_texts(["a red ball", "a blue ball"])
-        >>> find_goal("info:goal", goals, None, {"goal": "a blue ball"})
-        1
-    """
-    return 0 if len(goals) == 1 else goals.index(goal_text(source, observation, info))
-
-
-def goal_text(source: str, observation: Any, info: Mapping[str, Any]) -> str:
-    """Return the text of the goal that an env names when it resets.
-
-    Args:
-        source: ``info:KEY`` or ``obs:KEY``.
-        observation: the reset observation.
-        info: the reset info.
-
-    Raises:
-        GoalError: there is none at ``source``.
-
-    Example:
-        >>> goal_text("obs:mission", {"mission": "a red ball"}, {})
-        'a red ball'
-    """
-    kind, _, key = source.partition(":")
-    item = info if kind == "info" else observation
-    try:
-        return str(item[key])
-    except (KeyError, IndexError, TypeError):
-        raise GoalError(
-            f"goal_source {source!r}: the env's reset returned {_keys(item)}, expected the "
-            f"episode's goal under {key!r}. Return it there, or change goal_source."
-        ) from None
-
-
-def episode_goal(
-    config: VLMRewardConfig, observation: Any, info: Mapping[str, Any], *, evaluation: bool
-) -> int:
-    """Return the index in ``config.goal_set`` of the goal that an env names when it resets.
-
-    Raises:
-        GoalError: see :func:`find_goal`; or a training env names a held-out goal.
-
-    Example:
-        >>> config = VLMRewardConfig(
-        ...     encoder="small", goals=["a {red|blue} ball"], evaluation_goals=["a grey ball"]
-        ... )
-        >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=True)
-        2
-        >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=False)
-        Traceback (most recent call last):
-        ...
-        rllib_vlm_reward.errors.GoalError: goal 'a grey ball': got one of evaluation_goals, \
-expected one of goals in training. Let the training env use only texts of goals.
-    """
-    goals = config.goal_set if evaluation else config.training_goals
-    try:
-        index = find_goal(config.goal_source, config.goal_set, observation, info)
-    except GoalError:
-        if len(goals) > 1:
-            raise
-        return 0  # with a single goal the env does not have to name it
-    if index >= len(goals):
-        raise GoalError(
-            f"goal {config.goal_set[index].text!r}: got one of evaluation_goals, expected one of "
-            "goals in training. Let the training env use only texts of goals."
-        )
-    return index
-
-
-def ignored_goal(config: VLMRewardConfig, observation: Any, info: Mapping[str, Any]) -> str | None:
-    """Return a warning if a training env names another goal than the only one that is configured.
-
-    Args:
-        config: the reward.
-        observation: the reset observation.
-        info: the reset info.
-
-    Returns:
-        The warning, with both goals; None if there are several goals, or the env names none.
-
-    Example:
-        >>> config = VLMRewardConfig(encoder="small", goals=["a red ball"], negatives=["a room"])
-        >>> print(ignored_goal(config, None, {"goal": "a blue key"}))
-        goal: the env asks for 'a blue key', but the reward has the single goal 'a red ball', so \
-every episode is rewarded for it. Add the env's goals to `goals`, or ignore this if it is meant.
-        >>> ignored_goal(config, None, {})
-    """
-    if len(config.training_goals) > 1:
-        return None
-    kind, _, key = config.goal_source.partition(":")
-    try:
-        named = (info if kind == "info" else observation)[key]
-    except (KeyError, IndexError, TypeError):
-        return None
-    text = config.training_goals[0].text
-    if str(named) == text:
-        return None
-    return (
-        f"goal: the env asks for {str(named)!r}, but the reward has the single goal {text!r}, so "
-        "every episode is rewarded for it. Add the env's goals to `goals`, or ignore this if it "
-        "is meant."
-    )
-
-
 def _look_up(items: Sequence[Any], key: str, source: str) -> list[Any]:
     frames = []
     for item in items:
@@ -454,11 +333,17 @@ def _look_up(items: Sequence[Any], key: str, source: str) -> list[Any]:
             frames.append(item[key])
         except (KeyError, IndexError, TypeError):
             raise FrameError(
-                f"frames.source {source!r}: the env's step returned {_keys(item)}, expected the "
+                f"frames.source {source!r}: the env's step returned {keys_of(item)}, expected the "
                 f"frame under {key!r}. Return it there in every step, or change frames.source."
             ) from None
     return frames
 
 
-def _keys(item: Any) -> str:
+def keys_of(item: Any) -> str:
+    """Return what an observation or info holds, for errors.
+
+    Example:
+        >>> keys_of({"rgb": 0, "goal": 1}), keys_of(0.5)
+        ("the keys ['goal', 'rgb']", 'float')
+    """
     return f"the keys {sorted(item)}" if isinstance(item, Mapping) else type(item).__name__

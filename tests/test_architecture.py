@@ -1,4 +1,4 @@
-"""The house stands as docs/architecture.md draws it."""
+"""The package is built as docs/architecture.md draws it."""
 
 import ast
 import graphlib

@@ -1,4 +1,4 @@
-"""Frames from a function or class of the user's own, by its import path."""
+"""The built-in frame sources, and functions and classes of the user's own."""
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +11,7 @@ from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from red_pool import red_score
 
-from rllib_vlm_reward.connectors.collector import SteppedEnvs, frame_source
+from rllib_vlm_reward.connectors.frame_source import SteppedEnvs, collect_frames, frame_source
 from rllib_vlm_reward.connectors.pipeline import attach_pieces
 from rllib_vlm_reward.connectors.preflight import preflight
 from rllib_vlm_reward.errors import ConfigError, FrameError
@@ -58,7 +58,57 @@ NOT_CALLED = 3
 
 
 def path(name):
-    return f"test_frame_sources.{name}"
+    return f"test_frame_source.{name}"
+
+
+def vector_env(vectorise=gym.vector.SyncVectorEnv, **config):
+    return vectorise([lambda: PaintedEnv(config)] * 3)
+
+
+@pytest.mark.parametrize("vectorise", [gym.vector.SyncVectorEnv, gym.vector.AsyncVectorEnv])
+def test_rendered_frames_are_those_of_the_observations_terminal_ones_too(vectorise):
+    env = vector_env(vectorise)
+    try:
+        env.reset()
+        ends = 0
+        for _ in range(40):
+            observations, _, terminated, truncated, _ = env.step(np.zeros(3, int))
+            rows = [0, 2]
+            frames = collect_frames("render", env, rows, [None] * 2, [{}] * 2)
+            assert np.array_equal(frames, BANK[observations[rows, 3].astype(int)])
+            ends += (terminated | truncated)[rows].sum()
+        assert ends > 0
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("source", ["obs", "obs:rgb", "info:rgb"])
+def test_frames_come_from_observations_or_infos(source):
+    plain, keyed = list(BANK[:2]), [{"rgb": frame} for frame in BANK[:2]]
+    observations = plain if source == "obs" else keyed
+    frames = collect_frames(source, None, [0, 1], observations, keyed)
+    assert np.array_equal(frames, BANK[:2])
+
+
+@pytest.mark.parametrize(
+    ("source", "observation", "info", "says"),
+    [
+        ("info:rgb", None, {"other": 1}, "the keys \\['other'\\]"),
+        ("obs:rgb", np.zeros(3), {}, "ndarray"),
+        ("obs", np.zeros((4, 4, 3), np.float32), {}, "float32 \\[1, 4, 4, 3\\]"),
+        ("obs", np.zeros((4, 4), np.uint8), {}, "grey frames"),
+    ],
+)
+def test_a_source_without_frames_says_what_it_gave(source, observation, info, says):
+    with pytest.raises(FrameError, match=says):
+        collect_frames(source, None, [0], [observation], [info])
+
+
+def test_an_env_that_does_not_render_is_told_how_to():
+    env = vector_env(render_mode=None)
+    env.reset()
+    with pytest.raises(FrameError, match=r"set frames\.source to obs.*env_config=\{\"render_mode"):
+        collect_frames("render", env, [0], [None], [{}])
 
 
 @pytest.mark.parametrize("mode", ["synchronous", "deferred"])
