@@ -77,7 +77,7 @@ def test_an_env_runner_logs_its_fragments_best_frames(mode, recorded, vlm_config
     recorder = Recorder()
     if recorded:
         piece.record(recorder)
-    runner.sample()
+    runner.sample(num_timesteps=200)  # at least six episodes, of which each is shown at most twice
     logged = runner.metrics.peek(("vlm_reward", "highlights"))
     logged = [ScoredFrame(*it) for it in logged]
     assert len(logged) == MOST_OF_A_FRAGMENT
