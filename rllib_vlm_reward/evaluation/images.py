@@ -60,8 +60,7 @@ def decode(image: bytes, name: str) -> Frames:
             f"{name}: this image is too large ({error}). Expected a frame of an env, of which the "
             "CLIP sees a few hundred pixels a side. Reduce the image."
         ) from error
-    # Pillow raises SyntaxError, ValueError and EOFError for some damaged images.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # Pillow raises many kinds for damaged images
         unknown = isinstance(error, UnidentifiedImageError)
         raise FrameError(
             f"{name} cannot be read as an image ({'unknown format' if unknown else error}), "

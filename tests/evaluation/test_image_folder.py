@@ -1,5 +1,6 @@
 """A folder of images and its table: what is read, and what is refused with its row."""
 
+import io
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image, ImageOps
 
 from rllib_vlm_reward.errors import FrameError, LabelError
 from rllib_vlm_reward.evaluation.image_folder import read_folder
+from rllib_vlm_reward.evaluation.images import decode
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), np.uint8)
 HEAD = "file_name,goal,label"
@@ -122,6 +124,31 @@ def test_a_table_of_no_row_and_none_at_all(folder):
     (folder / "metadata.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"metadata\.csv or labels\.csv"):
         read_folder(folder)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["AVIF", "DDS", "TIFF", "JPEG", "PNG", "WEBP", "SPIDER"])
+def test_a_damaged_image_of_any_kind_is_refused(kind):
+    whole = io.BytesIO()
+    picture = Image.fromarray(PIXELS[0])
+    try:
+        (picture.convert("F") if kind == "SPIDER" else picture).save(whole, kind)
+    except (KeyError, OSError) as error:
+        pytest.skip(f"this Pillow does not write {kind} ({error})")
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(200):
+        content = bytearray(whole.getvalue())
+        for place in rng.integers(len(content), size=4):
+            content[place % 200 if kind != "SPIDER" else place] = rng.choice([0, 1, 127, 255])
+        try:
+            frame = decode(bytes(content), "an image")
+        except FrameError:
+            refused += 1
+        else:
+            assert frame.dtype == np.uint8
+            assert frame.shape[2:] == (3,)
+    assert refused > 10
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "deep/../../secret.png", "{parent}/secret.png"])
