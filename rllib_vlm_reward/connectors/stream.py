@@ -248,8 +248,7 @@ class RewardStream:
         new_envs, new_episodes = zip(*begun, strict=True) if begun else ((), ())
         frames = self._collect(0, env, [*sub_envs, *new_envs], [*episodes, *new_episodes])
         frames, first_frames = frames[: len(episodes)], frames[len(episodes) :]
-        if self._frame_counter is not None:
-            self._frame_counter.see(sub_envs, episodes, frames)
+        self._count(0, sub_envs, episodes, frames)
         same = self._selection.unchanged(episodes, frames)
         sent = [row for row, unchanged in zip(selected, same, strict=True) if not unchanged]
         steps.scored = _mask(len(steps), sent)
@@ -268,6 +267,8 @@ class RewardStream:
             shown = [each.custom_data[SHOWN_GOAL] for each in (*episodes, *new_episodes)]
             goals = np.concatenate([goals, np.array(shown, np.int64)])
         others = [self._collect(n, env, sub_envs, episodes) for n in range(1, len(self.sources))]
+        for place, seen in enumerate(others, 1):
+            self._count(place, sub_envs, episodes, seen)
         if sent:
             self._constancy.see_frames([frames, *others])
         pending = service.ask([all_frames, *others], goals, self.rater)
@@ -302,6 +303,14 @@ class RewardStream:
                     f"expected {list(before)} as in the steps before. Resize the frames in the env."
                 )
         return frames
+
+    def _count(
+        self, place: int, rows: Sequence[int], episodes: Chunks, frames: Sequence[Frames]
+    ) -> None:
+        """Count a source's frames for the alarms ``blank`` and ``frozen``."""
+        if self._frame_counter is not None:
+            source = self.config.sources[place] if len(self.sources) > 1 else ""
+            self._frame_counter.see(rows, episodes, frames, source)
 
     def _copy(self, frames: Sequence[Frames]) -> Sequence[Frames] | None:
         """Return copies of frames for the observers, since the env may reuse the memory."""

@@ -21,6 +21,9 @@ MOST_BLANK = 0.5
 _SAMPLED = 8
 _hash = xxhash.xxh3_64_intdigest
 
+_Place = tuple[int, int, str]
+"""The index of an env runner, that of its sub-env, and the frame source."""
+
 
 class SubEnvFrames(NamedTuple):
     """The frames of one sub-env in one fragment.
@@ -31,12 +34,14 @@ class SubEnvFrames(NamedTuple):
         blank: number of frames of one colour.
         still: number of equal frames up to the last one, also from earlier fragments, if they
             extend over a whole episode and into the next; else 0.
+        source: the frame source; empty if the reward has only one.
     """
 
     sub_env: int
     frames: int
     blank: int
     still: int
+    source: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,19 +74,20 @@ class FrameCounter:
         >>> for id_ in ("a", "a", "b"):
         ...     counter.see([0], [SingleAgentEpisode(id_=id_)], [black])
         >>> counter.take()
-        [SubEnvFrames(sub_env=0, frames=3, blank=3, still=0)]
+        [SubEnvFrames(sub_env=0, frames=3, blank=3, still=0, source='')]
     """
 
     def __init__(self) -> None:
-        # Agents of one sub-env may have frames of their own.
-        self._runs: dict[tuple[int, Any], _Run] = {}
-        self._counts: dict[int, list[int]] = {}
+        # Agents of one sub-env may have frames of their own, and experts may see others.
+        self._runs: dict[tuple[int, str, Any], _Run] = {}
+        self._counts: dict[tuple[int, str], list[int]] = {}
 
     def see(
         self,
         rows: Sequence[int],
         episodes: Sequence[SingleAgentEpisode],
         frames: Iterable[Frames],
+        source: str = "",
     ) -> None:
         """Count the frames of one vector step.
 
@@ -89,28 +95,29 @@ class FrameCounter:
             rows: the index of each frame's sub-env.
             episodes: the episode of each frame.
             frames: uint8 ``[H, W, 3]`` each.
+            source: the frame source, if experts see several.
         """
         for row, episode, frame in zip(rows, episodes, frames, strict=True):
-            run = self._continue((row, episode.agent_id), episode.id_, frame)
-            counts = self._counts.setdefault(row, [0, 0])
+            run = self._continue((row, source, episode.agent_id), episode.id_, frame)
+            counts = self._counts.setdefault((row, source), [0, 0])
             counts[0] += 1
             counts[1] += run.blank
 
     def take(self) -> list[SubEnvFrames]:
         """Return the counts of the fragment, and begin a new fragment."""
-        still: dict[int, int] = {}
-        for (row, _), run in self._runs.items():
+        still: dict[tuple[int, str], int] = {}
+        for (row, source, _), run in self._runs.items():
             # An episode with only one frame each (scored_steps: last) may well end alike.
             if run.episodes and run.length > 2 * run.episodes and not run.blank:
-                still[row] = max(still.get(row, 0), run.length)
+                still[row, source] = max(still.get((row, source), 0), run.length)
         taken = [
-            SubEnvFrames(row, frames, blank, still.get(row, 0))
-            for row, (frames, blank) in sorted(self._counts.items())
+            SubEnvFrames(row, frames, blank, still.get((row, source), 0), source)
+            for (row, source), (frames, blank) in sorted(self._counts.items())
         ]
         self._counts = {}
         return taken
 
-    def _continue(self, key: tuple[int, Any], episode: str, frame: Frames) -> _Run:
+    def _continue(self, key: tuple[int, str, Any], episode: str, frame: Frames) -> _Run:
         run, digest = self._runs.get(key), _hash(np.ascontiguousarray(frame).data)
         if run is None or digest != run.digest:
             begins = run is None or run.episode != episode
@@ -128,41 +135,44 @@ class FrameAlarms:
 
     Example:
         >>> alarms = FrameAlarms()
-        >>> [alarm.kind for alarm in alarms.update([(1, [(0, 60, 60, 0), (1, 60, 0, 0)])])]
+        >>> [alarm.kind for alarm in alarms.update([(1, [(0, 60, 60, 0, ""), (1, 60, 0, 0, "")])])]
         ['blank']
     """
 
     def __init__(self) -> None:
-        self._window: deque[dict[tuple[int, int], tuple[int, int, int]]] = deque(maxlen=WINDOW)
+        self._window: deque[dict[_Place, tuple[int, int, int]]] = deque(maxlen=WINDOW)
 
-    def update(self, fragments: Iterable[tuple[int, Iterable[Sequence[int]]]]) -> list[Alarm]:
+    def update(self, fragments: Iterable[tuple[int, Iterable[Sequence[Any]]]]) -> list[Alarm]:
         """Add the fragments of an iteration; return the alarms that are on.
 
         Args:
             fragments: for each fragment the index of its env runner, and its
                 :class:`SubEnvFrames`.
         """
-        now: dict[tuple[int, int], tuple[int, int, int]] = {}
+        now: dict[_Place, tuple[int, int, int]] = {}
         for runner, sub_envs in fragments:
-            for sub_env, frames, blank, still in sub_envs:
-                before = now.get((runner, sub_env), (0, 0, 0))
-                now[runner, sub_env] = before[0] + frames, before[1] + blank, still
+            for sub_env, frames, blank, still, source in sub_envs:
+                before = now.get((runner, sub_env, source), (0, 0, 0))
+                now[runner, sub_env, source] = before[0] + frames, before[1] + blank, still
         if now:
             self._window.append(now)
         return [*self._blank(), *self._frozen()]
 
-    def get_state(self) -> list[list[tuple[int, ...]]]:
+    def get_state(self) -> list[list[tuple[Any, ...]]]:
         """Return the state for a checkpoint."""
-        return [[(*key, *counts) for key, counts in part.items()] for part in self._window]
+        return [
+            [(runner, sub_env, *counts, source) for (runner, sub_env, source), counts in part]
+            for part in (each.items() for each in self._window)
+        ]
 
-    def set_state(self, state: Iterable[Iterable[Sequence[int]]]) -> None:
+    def set_state(self, state: Iterable[Iterable[Sequence[Any]]]) -> None:
         """Set the state; an empty one is that of a new run."""
         self._window.clear()
-        for part in state:
-            self._window.append({(a, b): (c, d, e) for a, b, c, d, e in part})
+        for part in state:  # in checkpoints from before there were experts, without a source
+            self._window.append({(a, b, *(f or [""])): (c, d, e) for a, b, c, d, e, *f in part})
 
     def _blank(self) -> Iterator[Alarm]:
-        totals: dict[tuple[int, int], list[int]] = {}
+        totals: dict[_Place, list[int]] = {}
         for part in self._window:
             for key, (frames, blank, _) in part.items():
                 total = totals.setdefault(key, [0, 0])
@@ -195,15 +205,18 @@ class FrameAlarms:
             )
 
 
-def _names(found: Iterable[tuple[int, int]]) -> str:
-    """Name the first few sub-envs.
+def _names(found: Iterable[_Place]) -> str:
+    """Name the first few sub-envs, and the frame source of each if there are several.
 
     Example:
-        >>> _names([(1, 0), (1, 3)])
-        'sub-env 0 of env runner 1, sub-env 3 of env runner 1'
+        >>> _names([(1, 0, ""), (1, 3, "info:crop")])
+        'sub-env 0 of env runner 1, info:crop of sub-env 3 of env runner 1'
     """
     keys = sorted(found)
-    names = [f"sub-env {sub_env} of env runner {runner}" for runner, sub_env in keys[:4]]
+    names = [
+        f"{source and f'{source} of '}sub-env {sub_env} of env runner {runner}"
+        for runner, sub_env, source in keys[:4]
+    ]
     more = [f"and {len(keys) - 4} more"] if len(keys) > 4 else []
     return ", ".join(names + more)
 

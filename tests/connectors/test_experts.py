@@ -14,6 +14,7 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.errors import CheckpointError, LabelError, PoolError, RewardError
 from rllib_vlm_reward.plugin import add_vlm_reward
+from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving.router import NAMESPACE
 from rllib_vlm_reward.serving.service import start_service
 
@@ -154,6 +155,9 @@ def test_no_reward_is_lost_if_an_expert_dies(plain, cluster, said, ppo, caplog):
     group = results[-1]["env_runners"]["vlm_reward"]
     assert group["alarm"]["expert"] == 1
     assert any("expert" in each and "'flat'" in each for each in caplog.messages)
+    # The frames of the painted env have one colour, and so have their negatives.
+    (blank,) = (each for each in caplog.messages if "reward alarm, blank" in each)
+    assert "negative_frames of sub-env" in blank
 
 
 def test_a_restored_run_pays_the_same(plain, service, said, ppo, tmp_path):
@@ -215,6 +219,19 @@ def test_a_calibration_of_other_weights_stops_the_build(plain, service, ppo):
     vlm = plain.model_copy(update={"calibration": given.model_copy(update={"experts": experts})})
     with pytest.raises(LabelError, match="expert 'flat': it was made with the encoder"):
         add_vlm_reward(ppo(), vlm).build_algo()
+
+
+def test_an_expert_whose_actors_do_not_answer_is_not_trained_with(plain, service, ppo, monkeypatch):
+    describe = RewardPool.describe
+
+    def is_late(pool):
+        if pool.name == "panel/flat":
+            raise PoolError("late")
+        return describe(pool)
+
+    monkeypatch.setattr(RewardPool, "describe", is_late)
+    with pytest.raises(PoolError, match=r"no reward actor of the experts \['flat'\] answers"):
+        add_vlm_reward(ppo(), plain).build_algo()
 
 
 def test_an_expert_that_cannot_load_is_one_error_at_build(plain, cluster, ppo, tmp_path):

@@ -30,7 +30,7 @@ def test_blank_frames_of_an_env_runner_raise_an_alarm(mode, vlm_config, env_runn
     agent, _, rows = item
     assert agent is None
     assert [row[0] for row in rows] == [0, 1, 2]
-    assert all(frames == blank > 10 for _, frames, blank, _ in rows)
+    assert all(frames == blank > 10 for _, frames, blank, _, _ in rows)
     monitor, result = RewardMonitor(vlm), result_of([item])
     with caplog.at_level(logging.WARNING, logger="rllib_vlm_reward"):
         monitor.update(result, [])

@@ -107,7 +107,7 @@ def test_a_run_of_equal_frames_goes_on_in_the_next_fragment():
     counter.see([0] * 12, [episode("a")] * 12, [PICTURES[0]] * 12)
     assert counter.take()[0].still == 0
     counter.see([0], [episode("b")], [PICTURES[0]])
-    assert counter.take() == [(0, 1, 0, 13)]
+    assert counter.take() == [(0, 1, 0, 13, "")]
     assert counter.take() == []
 
 
@@ -127,7 +127,7 @@ def test_a_change_of_one_pixel_is_a_change_and_a_colour():
         changed = frame.copy()
         changed[pixel] += 1
         counter.see([0], [episode("b")], [changed])
-        assert counter.take() == [(0, 13, 12, 0)]
+        assert counter.take() == [(0, 13, 12, 0, "")]
 
 
 def test_agents_of_a_sub_env_have_frames_of_their_own():
@@ -140,16 +140,33 @@ def test_agents_of_a_sub_env_have_frames_of_their_own():
 
 def test_fades_are_no_blank_frames():
     alarms = FrameAlarms()
-    assert alarms.update([(0, [(0, 40, 20, 0)])]) == []
-    assert [alarm.kind for alarm in alarms.update([(0, [(0, 40, 40, 0)])])] == ["blank"]
-    assert alarms.update([(0, [(0, 80, 0, 0)])]) == []
-    assert FrameAlarms().update([(0, [(0, 9, 9, 9)])]) == []
+    assert alarms.update([(0, [(0, 40, 20, 0, "")])]) == []
+    assert [alarm.kind for alarm in alarms.update([(0, [(0, 40, 40, 0, "")])])] == ["blank"]
+    assert alarms.update([(0, [(0, 80, 0, 0, "")])]) == []
+    assert FrameAlarms().update([(0, [(0, 9, 9, 9, "")])]) == []
 
 
 def test_the_state_goes_on():
     alarms, restored = FrameAlarms(), FrameAlarms()
-    alarms.update([(2, [(0, 9, 9, 0)])])
+    alarms.update([(2, [(0, 9, 9, 0, "")])])
     restored.set_state(pickle.loads(pickle.dumps(alarms.get_state())))
-    assert [it.kind for it in restored.update([(2, [(0, 1, 1, 0)])])] == ["blank"]
+    assert [it.kind for it in restored.update([(2, [(0, 1, 1, 0, "")])])] == ["blank"]
+    (before,) = alarms.get_state()
+    restored.set_state([[row[:5] for row in before]])  # from before there were experts
+    assert [it.kind for it in restored.update([(2, [(0, 1, 1, 0, "")])])] == ["blank"]
     restored.set_state(())
-    assert restored.update([(2, [(0, 1, 1, 0)])]) == []
+    assert restored.update([(2, [(0, 1, 1, 0, "")])]) == []
+
+
+def test_each_frame_source_is_counted_and_named():
+    counter, alarms = FrameCounter(), FrameAlarms()
+    for step in range(30):
+        episodes, moving = [episode(f"e{step // 12}")], [PICTURES[step]]
+        counter.see([0], episodes, moving, "obs")
+        counter.see([0], episodes, [np.zeros((8, 8, 3), np.uint8)], "info:black")
+        counter.see([0], episodes, [PICTURES[0]], "info:still")
+    found = {alarm.kind: alarm.text for alarm in alarms.update([(3, counter.take())])}
+    assert set(found) == {"blank", "frozen"}
+    assert "30 of the last 30 frames" in found["blank"]
+    assert "(info:black of sub-env 0 of env runner 3)" in found["blank"]
+    assert "(info:still of sub-env 0 of env runner 3)" in found["frozen"]
