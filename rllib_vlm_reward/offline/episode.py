@@ -122,6 +122,20 @@ class RecordedEpisode:
         data = self._observations["data"]
         return "map" in shown(data if self._observations["finalized"] else data[0])
 
+    @property
+    def shown_goal(self) -> npt.NDArray[np.float32]:
+        """The embedding that the policy saw with its last observation, of :attr:`has_maps`."""
+        data = self._observations["data"]
+        goals = data["goal"] if self._observations["finalized"] else [each["goal"] for each in data]
+        return np.asarray(goals[-1])
+
+    @property
+    def map_size(self) -> tuple[int, ...]:
+        """The numbers of patches down and across, of the maps of :attr:`has_maps`."""
+        data = self._observations["data"]
+        maps = data["map"] if self._observations["finalized"] else [each["map"] for each in data]
+        return tuple(np.shape(maps[-1])[:2])
+
     def name_experts(self, experts: Sequence[str], scores: npt.NDArray[np.float32] | None) -> None:
         """Replace what each expert said in the infos, as happens online.
 

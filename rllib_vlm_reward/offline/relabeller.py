@@ -33,6 +33,7 @@ __all__ = ["ERRORS_BY_NAME", "Relabeller"]
 
 ERRORS_BY_NAME = {error.__name__: error for error in ERRORS}
 _ROWS_AT_ONCE = 4  # number of rows to read at once
+_LEAST_COSINE = 0.999  # of a prompt's embedding on two devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,18 +167,19 @@ class Relabeller:
     def _open(self, file: UnitFile, place: str, row: bytes) -> _Read:
         try:
             episode = RecordedEpisode(row)
-            self._check_maps(episode)
+            self._check_has_maps(episode)
             goal = (
                 episode.goal(self._config)
                 if self._goal is None
                 else self._rater.goals.index(self._goal)
             )
+            self._check_maps(episode, goal)
             views = [episode.frames(source) for source in self._config.sources]
         except (FrameError, GoalError, RewardError) as error:
             raise type(error)(f"{place}: {error}") from error
         return _Read(file, place, episode, goal, views)
 
-    def _check_maps(self, episode: RecordedEpisode) -> None:
+    def _check_has_maps(self, episode: RecordedEpisode) -> None:
         if episode.has_maps and self._goal is not None:
             raise RewardError(
                 f"goal: got {self._goal!r}, but the recorded observations have maps of the goal "
@@ -189,6 +191,24 @@ class Relabeller:
                 "goal_map: the recorded observations have no map, since the policy saw none. Set "
                 "goal_map: false, or record a policy with goal_map."
             )
+
+    def _check_maps(self, episode: RecordedEpisode, goal: int) -> None:
+        """Refuse to show a policy the maps of one encoder beside the embedding of another."""
+        if not (episode.has_maps and self._config.goal_embedding):
+            return
+        recorded, now = episode.shown_goal, self._embedding(goal)
+        size = self._config.map_size if self._config.goal_map else episode.map_size
+        is_same = recorded.shape == now.shape and float(recorded @ now) > _LEAST_COSINE
+        if is_same and size == episode.map_size:
+            return
+        text = self._rater.goals.texts[goal]
+        raise RewardError(
+            f"goal_map: the policy saw maps of {list(episode.map_size)} patches and an embedding "
+            f"of the goal {text!r} that the encoder {self._config.leading.encoder!r} does not "
+            f"give for its prompt, or not with {list(size)} patches. Expected those of the "
+            "recording, since its maps stay. Set encoder, templates and goal_map as they were; or, "
+            "to keep the recorded embedding too, set goal_embedding: false."
+        )
 
     def _finish(self, waiting: list[_Read | _End]) -> list[Report]:
         """Score and write the waiting episodes; return the reports of the complete units."""

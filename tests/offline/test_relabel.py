@@ -291,6 +291,26 @@ def test_the_map_of_a_recording_is_what_the_policy_saw(
             relabel(other, tmp_path / "in", tmp_path / f"hindsight-{shows}", goal=GOALS[2])
 
 
+def test_maps_stay_only_beside_the_embedding_of_their_encoder(
+    in_this_process, cluster, local_pool, vlm_config, tmp_path
+):
+    config = vlm_config(goal_embedding=True, goal_map=True, templates=[{"noun": "{}"}])
+    record(tmp_path / "in", config, samples=1)
+    others = {
+        "weights": {"encoder": "grounded"},
+        "prompt": {"templates": [{"noun": "{}", "prompt": "no {}"}]},
+        "size": {"goal_map": [3, 3]},
+        "weights, and no map": {"encoder": "grounded", "goal_map": False},
+    }
+    for name, changes in others.items():
+        with pytest.raises(RewardError, match=r"goal_map: the policy saw maps of .* goal_emb"):
+            relabel(config.model_copy(update=changes), tmp_path / "in", tmp_path / name)
+    kept = config.model_copy(update={"encoder": "grounded", "goal_embedding": False})
+    relabel(kept, tmp_path / "in", tmp_path / "kept")
+    for old, new in zip(read(tmp_path / "in"), read(tmp_path / "kept"), strict=True):
+        assert repr(old["observations"]) == repr(new["observations"])
+
+
 def test_a_map_that_no_policy_saw_cannot_be_relabelled(
     in_this_process, unrewarded, vlm_config, tmp_path
 ):
