@@ -46,6 +46,16 @@ class Breakdown:
     sentence: str
     remedy: str
 
+    @property
+    def caveat(self) -> str:
+        """What the frames/s leave out of the reward that was given; empty if nothing."""
+        if not self.load.reward.goal_map:
+            return ""
+        return (
+            "The frames/s are those without goal_map: the actors of the run also compute a map of "
+            "each frame."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the breakdown for JSON."""
         return {
@@ -56,6 +66,7 @@ class Breakdown:
             "bottleneck": self.bottleneck,
             "sentence": self.sentence,
             "remedy": self.remedy,
+            "caveat": self.caveat,
         }
 
 

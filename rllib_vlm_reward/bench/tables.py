@@ -44,7 +44,8 @@ def tables(breakdown: Breakdown) -> Group:
     parts = Table("part", f"seconds of {per}", "share", title="where the time goes")
     for part in breakdown.parts:
         parts.add_row(part.name, f"{part.seconds:.3f}", f"{part.share:.0%}")
-    return Group(speeds, parts, Text(_iteration(breakdown)), Text(_conclusion(breakdown)))
+    sentences = (_iteration(breakdown), _conclusion(breakdown), breakdown.caveat)
+    return Group(speeds, parts, *(Text(each) for each in sentences if each))
 
 
 def _iteration(breakdown: Breakdown) -> str:

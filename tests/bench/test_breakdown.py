@@ -76,6 +76,22 @@ def test_a_breakdown_is_json_tables_and_a_picture(tmp_path):
     assert (tmp_path / "shares.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_was_measured_without_the_map_of_a_run_says_so():
+    templates = [{"goal": "a {}", "noun": "a {}"}]
+    changes = {"goal_map": True, "mode": "synchronous", "templates": templates}
+    reward = LOAD.reward.model_copy(update={"encoder": "grounded", **changes})
+    with_map = LOAD.model_copy(update={"reward": reward})
+    for load, says in ((LOAD, ""), (with_map, "without goal_map")):
+        found = break_down(load, served(), None)
+        assert says in found.caveat
+        assert bool(found.caveat) == bool(says)
+        assert found.to_dict()["caveat"] == found.caveat
+        console = Console(file=io.StringIO(), record=True, width=200)
+        console.print(tables(found))
+        text = console.export_text()
+        assert ("goal_map" in text) == bool(says)
+
+
 @pytest.mark.parametrize("frame", ["56", "56x", "axb", "56x56x3", "-5x5"])
 def test_a_frame_that_is_no_size_is_refused(frame):
     with pytest.raises(ConfigError, match="HEIGHTxWIDTH"):
