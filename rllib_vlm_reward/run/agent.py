@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import ray.cloudpickle
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.connectors.module_to_env import ModuleToEnvPipeline
 from ray.rllib.core import (
@@ -27,9 +28,17 @@ from rllib_vlm_reward.connectors.custom_data import FRAMES, GOAL_TEXT
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.pipeline import find_piece
 from rllib_vlm_reward.connectors.reward import VLMReward
-from rllib_vlm_reward.errors import CheckpointError, ConfigError, FrameError, GoalError
+from rllib_vlm_reward.errors import (
+    ERRORS,
+    CheckpointError,
+    ConfigError,
+    FrameError,
+    GoalError,
+)
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.policies.goal_code import find_goal_code
+from rllib_vlm_reward.run.manifest import check_files
+from rllib_vlm_reward.settings import home_path
 
 __all__ = ["Agent"]
 
@@ -91,11 +100,13 @@ class Agent:
                 not trust.
 
         Raises:
-            CheckpointError: the folder has no policy, or no connector pipelines.
+            CheckpointError: the folder has no policy, or no connector pipelines; or a file is
+                missing or damaged, or names a class that cannot be imported.
             ConfigError: the folder has several policies.
         """
-        folder = Path(run).resolve()
+        folder = home_path(run).resolve()
         checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
+        check_files(checkpoint)
         modules = checkpoint / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER / COMPONENT_RL_MODULE
         policies = sorted(path.name for path in modules.glob("*") if path.is_dir())
         if policies and policies != [DEFAULT_MODULE_ID]:
@@ -116,9 +127,9 @@ class Agent:
                 "or a checkpoint of Algorithm.save_to_path. Correct the path, or train first."
             )
         return cls(
-            EnvToModulePipeline.from_checkpoint(before),
-            RLModule.from_checkpoint(modules / DEFAULT_MODULE_ID),
-            ModuleToEnvPipeline.from_checkpoint(behind),
+            _restore(EnvToModulePipeline, before),
+            _restore(RLModule, modules / DEFAULT_MODULE_ID),
+            _restore(ModuleToEnvPipeline, behind),
         )
 
     @property
@@ -273,6 +284,26 @@ class Agent:
                 f"goal: got none for a policy of {len(self.goals)} goals, expected the text of one "
                 f"at an episode's first step: act(observation, goal={self.goals[0]!r})."
             )
+
+
+def _restore(kind: Any, folder: Path) -> Any:
+    """Restore a pipeline or a module.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or names a class that cannot be imported.
+    """
+    try:
+        # RLlib 2.60 only logs a class that cannot be imported, and makes an empty pipeline.
+        ray.cloudpickle.loads((folder / kind.CLASS_AND_CTOR_ARGS_FILE_NAME).read_bytes())
+        return kind.from_checkpoint(folder)
+    except ERRORS:
+        raise
+    except Exception as error:  # a damaged pickle may raise any error
+        raise CheckpointError(
+            f"{folder}: cannot be restored ({type(error).__name__}: {error}), expected what RLlib "
+            "saved, and the modules of its classes. If a module is missing, install it, or add its "
+            "folder to PYTHONPATH; if a file is missing or damaged, copy the run again."
+        ) from error
 
 
 def _checked(observation: Any, space: gym.Space[Any]) -> Any:

@@ -12,6 +12,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.curriculum_progress import curriculum_progress
+from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.files import write_text
 from rllib_vlm_reward.monitoring import metric_names as names
 
@@ -181,6 +182,9 @@ def write_progress(path: Path, history: list[Progress]) -> None:
 def read_progress(path: Path) -> list[Progress]:
     """Read the file that :func:`write_progress` wrote.
 
+    Raises:
+        CheckpointError: the file is missing or damaged.
+
     Example:
         >>> import tempfile
         >>> row = Progress(1, 2048, 1.5, None, None, None, None, 1365.3)
@@ -189,4 +193,11 @@ def read_progress(path: Path) -> list[Progress]:
         ...     read_progress(Path(folder, "p.jsonl")) == [row]
         True
     """
-    return [Progress(**json.loads(line)) for line in path.read_text().splitlines()]
+    try:
+        return [Progress(**json.loads(line)) for line in path.read_text().splitlines()]
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as the progress of a run ({type(error).__name__}: {error}), "
+            "expected one JSON object a line. Copy the run's folder again, restore the file from a "
+            "backup, or start a new run."
+        ) from error

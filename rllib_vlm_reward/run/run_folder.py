@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 from ray.rllib.algorithms.algorithm import Algorithm
 from torch.utils.tensorboard import SummaryWriter
 
-from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.files import FolderLock, write_text
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.run.experiment import Experiment
+from rllib_vlm_reward.run.manifest import check_files, list_files
 from rllib_vlm_reward.run.progress import Progress, read_progress, write_progress
-from rllib_vlm_reward.settings import read_settings
+from rllib_vlm_reward.settings import messages
 
 __all__ = ["RunFolder"]
 
@@ -61,7 +62,9 @@ class RunFolder:
         FileExistsError: the folder contains a run, and ``resume`` is off; or another process is
             writing it.
         FileNotFoundError: ``resume`` is on, and there is no checkpoint.
-        ConfigError: ``resume`` is on, and the run in the folder has other settings.
+        ConfigError: ``resume`` is on, and the run in the folder has other settings, or none that
+            can be read.
+        CheckpointError: ``resume`` is on, and the checkpoint is damaged.
     """
 
     def __init__(self, path: Path, experiment: Experiment, *, resume: bool) -> None:
@@ -107,17 +110,14 @@ class RunFolder:
     def _check_resumable(self, experiment: Experiment) -> None:
         if not self.checkpoint.exists():
             raise self._nothing_to_resume()
-        before = read_settings(self._config)
+        check_files(self.checkpoint)
+        before, reward = self._settings_before(), experiment.vlm_reward
         # A resumed run may train longer and on other machines; all else must stay the same.
-        was, now = _fixed(before), _fixed(experiment.to_dict())
-        changed = _changes(was, now)
-        reward, remedy = experiment.vlm_reward, ""
-        old_reward = VLMRewardConfig.model_validate(before["vlm_reward"]).reward_settings
-        rewards = [
-            f"vlm_reward.{key} (was {old_reward[key]!r}, now {value!r})"
-            for key, value in reward.reward_settings.items()
-            if old_reward[key] != value and not reward.may_change
-        ]
+        changed = _changes(_fixed(before.to_dict()), _fixed(experiment.to_dict()))
+        rewards, remedy = [], ""
+        if not reward.may_change:
+            settings = before.vlm_reward.reward_settings, reward.reward_settings
+            rewards = _changes(*settings, "vlm_reward.")
         if rewards:
             remedy = " To change the reward, set vlm_reward: {may_change: true}."
         if changed := changed + rewards:
@@ -127,6 +127,19 @@ class RunFolder:
                 f"another --output.{remedy}"
             )
 
+    def _settings_before(self) -> Experiment:
+        """Return the settings of the run in the folder."""
+        remedy = "Restore this file, such as from a copy of the run's YAML, or start a new run."
+        if not self._config.is_file():
+            raise ConfigError(
+                f"resume: {self._config} is missing, expected the settings of the run. {remedy}"
+            )
+        try:
+            return Experiment.from_file(self._config)
+        except (pydantic.ValidationError, ConfigError) as error:
+            found = messages(error) if isinstance(error, pydantic.ValidationError) else [str(error)]
+            raise ConfigError(f"resume: {self._config}: {'; '.join(found)} {remedy}") from error
+
     def save_checkpoint(self, algorithm: Algorithm) -> None:
         """Save the algorithm and the progress so far; replace the old checkpoint as a whole."""
         self._finish_save()
@@ -134,6 +147,7 @@ class RunFolder:
             shutil.rmtree(self._fresh)
         algorithm.save_to_path(str(self._fresh.resolve()))
         write_progress(self._fresh / "progress.jsonl", self.history)
+        list_files(self._fresh)
         if self.checkpoint.exists():
             self.checkpoint.rename(self._old)
         self._fresh.rename(self.checkpoint)

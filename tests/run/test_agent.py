@@ -1,6 +1,7 @@
 """A restored policy acts as RLlib's env runner did, and takes goals that it never saw."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -36,6 +37,7 @@ from rllib_vlm_reward.errors import (
 )
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.run.manifest import list_files
 from rllib_vlm_reward.serving.pool import RewardPool
 
 ALGORITHMS = {
@@ -406,6 +408,58 @@ def test_folders_without_a_policy_are_refused(tmp_path, trained):
         (tmp_path / "learner_group" / "learner" / "rl_module" / name).mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"the policies \['first', 'others'\]"):
         Agent.load(tmp_path)
+
+
+def damaged(source, folder, name, content):
+    """A copy of a checkpoint of which one file has other content, or is missing."""
+    shutil.copytree(source, folder)
+    (file,) = (each for each in folder.rglob(Path(name).name) if each.match(name))
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content(file.read_bytes()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "content", [None, lambda old: old[: len(old) // 2], lambda old: b"", lambda old: b"x"]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "default_policy/class_and_ctor_args.pkl",
+        "default_policy/module_state.pkl",
+        "env_to_module_connector/class_and_ctor_args.pkl",
+        "env_to_module_connector/state.pkl",
+        "module_to_env_connector/class_and_ctor_args.pkl",
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(name, content, trained, tmp_path):
+    path, _ = trained()
+    with pytest.raises(CheckpointError, match=r"cannot be restored .* copy the run again"):
+        Agent.load(damaged(path, tmp_path / "copy", name, content))
+
+
+def test_a_class_that_is_not_there_is_no_empty_pipeline(trained, tmp_path):
+    path, _ = trained()
+
+    def elsewhere(old):
+        return old.replace(b"connectors.reward", b"connectors.rewarx")
+
+    name = "env_to_module_connector/class_and_ctor_args.pkl"
+    with pytest.raises(CheckpointError, match=r"ModuleNotFoundError.*rewarx.*PYTHONPATH"):
+        Agent.load(damaged(path, tmp_path / "copy", name, elsewhere))
+
+
+def test_a_run_without_a_part_of_its_checkpoint_is_refused(trained, tmp_path):
+    path, _ = trained()
+    copy = tmp_path / "run" / "checkpoint"
+    shutil.copytree(path, copy)
+    list_files(copy)
+    Agent.load(tmp_path / "run")
+    shutil.rmtree(next(copy.rglob("*GoalEmbedding*")))
+    with pytest.raises(CheckpointError, match=r"GoalEmbedding/.* is missing.*Copy the run's"):
+        Agent.load(tmp_path / "run")
 
 
 def pipelines(path):

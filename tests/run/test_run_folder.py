@@ -7,15 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from remedies import assert_helps
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from rllib_vlm_reward.errors import ConfigError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.metric_names import add_first_group
 from rllib_vlm_reward.run import Experiment, loop
 from rllib_vlm_reward.run.console import COLUMNS
-from rllib_vlm_reward.run.progress import FIGURES, Progress, write_progress
+from rllib_vlm_reward.run.progress import FIGURES, Progress, read_progress, write_progress
 from rllib_vlm_reward.run.run_folder import RunFolder, _changes
 
 ROW = Progress(1, 100, 1.0, None, None, None, None, 9.0)
@@ -95,8 +96,8 @@ def test_a_save_that_fails_after_an_interrupted_one_leaves_a_checkpoint(tmp_path
 
 def test_resume_on_a_full_disk_keeps_the_settings(tmp_path, monkeypatch):
     with opened(tmp_path) as folder:
+        folder.history.append(ROW)
         folder.save_checkpoint(Saved("x"))
-        write_progress(folder.checkpoint / "progress.jsonl", [ROW])
     before = (tmp_path / "config.yaml").read_text()
 
     def full(*_):
@@ -163,8 +164,8 @@ def test_an_error_is_not_hidden_by_a_save_that_fails_too(tmp_path, monkeypatch):
 
 def test_a_resumed_run_may_be_longer_and_nothing_else(tmp_path):
     with opened(tmp_path) as folder:
+        folder.history.append(ROW)
         folder.save_checkpoint(Saved("x"))
-        write_progress(folder.checkpoint / "progress.jsonl", [ROW])
     longer = EXPERIMENT.model_copy(
         update={"stop": EXPERIMENT.stop.model_copy(update={"env_steps": 10**9})}
     )
@@ -180,8 +181,8 @@ def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path)
         return EXPERIMENT.model_copy(update={"vlm_reward": vlm})
 
     with opened(tmp_path) as folder:
+        folder.history.append(ROW)
         folder.save_checkpoint(Saved("x"))
-        write_progress(folder.checkpoint / "progress.jsonl", [ROW])
     served = with_reward(serving={"num_actors": 8, "num_gpus_per_actor": 0.5})
     fewer = {**EXPERIMENT.env_runners, "num_env_runners": 0}
     for allowed in (served, EXPERIMENT.model_copy(update={"env_runners": fewer})):
@@ -193,6 +194,61 @@ def test_a_resumed_run_may_compute_its_rewards_elsewhere_but_no_others(tmp_path)
         opened(tmp_path, with_reward(threshold=0.9), resume=True)
     with opened(tmp_path, with_reward(threshold=0.9, may_change=True), resume=True):
         pass
+
+
+def test_a_reward_that_gains_or_loses_a_part_is_another_one(tmp_path):
+    templates = [{"goal": "{}", "noun": "{}"}]
+    changes = {
+        "bonus": {"bonus": {"kind": "focal", "weight": 1.0}},
+        "goal_map": {"goal_map": True, "mode": "synchronous"},
+        "experts": {"experts": {"a": {"encoder": "small"}, "b": {"encoder": "base"}}},
+    }
+    for key, change in changes.items():
+        plain = {"encoder": "grounded", "templates": templates, "threshold": None}
+        rewards = [EXPERIMENT.vlm_reward.model_copy(update={**plain, **it}) for it in ({}, change)]
+        runs = [EXPERIMENT.model_copy(update={"vlm_reward": reward}) for reward in rewards]
+        for before, now in (runs, runs[::-1]):
+            path = tmp_path / f"{key}-{now is runs[0]}"
+            with opened(path, before) as folder:
+                folder.save_checkpoint(Saved("x"))
+            with pytest.raises(ConfigError, match=rf"vlm_reward\.{key}.* \(was .*may_change"):
+                opened(path, now, resume=True)
+            allowed = now.vlm_reward.model_copy(update={"may_change": True})
+            with opened(path, now.model_copy(update={"vlm_reward": allowed}), resume=True):
+                pass
+
+
+TORN = {
+    "a part of the checkpoint is missing": ("checkpoint/state", None, CheckpointError),
+    "a file of it ends too early": ("checkpoint/state", "", CheckpointError),
+    "so does its list": ("checkpoint/files.json", '{"state": 1', CheckpointError),
+    "its list is none": ("checkpoint/files.json", "[]", CheckpointError),
+    "the settings are missing": ("config.yaml", None, ConfigError),
+    "they are empty": ("config.yaml", "", ConfigError),
+    "they end too early": ("config.yaml", EXPERIMENT.to_yaml()[:200], ConfigError),
+}
+
+
+@pytest.mark.parametrize("torn", TORN)
+def test_a_folder_that_is_damaged_is_not_resumed(tmp_path, torn):
+    with opened(tmp_path) as folder:
+        folder.save_checkpoint(Saved("x"))
+    name, content, error = TORN[torn]
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(error, match=Path(name).name) as raised:
+        opened(tmp_path, resume=True)
+    assert_helps(raised.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]\n", '{"iteration": 1}\n', None])
+def test_a_progress_that_cannot_be_read_is_an_error(tmp_path, content):
+    path = tmp_path / "progress.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CheckpointError, match=r"progress\.jsonl: cannot be read"):
+        read_progress(path)
 
 
 RESULT = {
