@@ -31,6 +31,7 @@ from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.policies import SETTINGS, default_module
 from rllib_vlm_reward.policies.goal_code import goal_code_config
+from rllib_vlm_reward.policies.module_check import build_once, check_model_config, is_ours
 from rllib_vlm_reward.rllib_settings import check_settings
 from rllib_vlm_reward.warnings import warn_once
 
@@ -57,7 +58,8 @@ def add_vlm_reward(
     and no connector of your own, then the policy is one of :mod:`rllib_vlm_reward.policies`, with
     ``goal_embedding``; a line of the log says so. With a connector of your own, a warning says what
     to set instead. To find out, the env is made and closed once. Set ``goal_embedding`` to prevent
-    this.
+    this. It is made once too if you have set a module of this package and no connector of your own,
+    to see whether they suit each other.
 
     If frames are rendered, the env is a gymnasium id, and ``env_config`` has no render mode, then
     ``render_mode="rgb_array"`` is added to ``env_config``.
@@ -75,8 +77,9 @@ def add_vlm_reward(
         CheckpointError: the encoder is unknown, or its file is missing.
         FrameError: gymnasium cannot make the env.
         ConfigError: a setting of RLlib has a wrong type or is too small, the curriculum does not
-            suit the goals, ``stacked_frames`` is not a positive integer, or ``goal_code`` does not
-            suit the embeddings or lacks its package.
+            suit the goals, ``stacked_frames`` is not a positive integer, ``goal_code`` does not
+            suit the embeddings or lacks its package, or a module of this package does not suit
+            ``model_config``, observations or actions.
         GoalError: the encoder reads only the beginning of a text, or two texts of a goal as the
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
@@ -125,6 +128,7 @@ def add_vlm_reward(
     if dim is not None:
         goal_code_config(dim, _module_settings(config))
     frames = _stacked_frames(config)
+    _check_module(config, vlm, dim, frames)
     factory = _ConnectorFactory(vlm, curriculum, dim, frames, config._env_to_module_connector)
     config.env_runners(env_to_module_connector=factory)
     if config.delay_between_env_runner_restarts_s == _DEFAULT_DELAY_S:
@@ -419,6 +423,23 @@ def _module_settings(config: AlgorithmConfig) -> dict[str, Any]:
     for each in given:  # RLlib merges them like this
         settings |= each if isinstance(each, dict) else {}
     return settings
+
+
+def _check_module(
+    config: AlgorithmConfig, vlm: VLMRewardConfig, dim: int | None, frames: int
+) -> None:
+    """Check a module of this package with what it gets to see."""
+    if config.is_multi_agent or not is_ours(config):
+        return
+    check_model_config(config, _module_settings(config))
+    spaces = None if config._env_to_module_connector is not None else _env_spaces(config)
+    if spaces is None:
+        return
+    observations, actions = spaces
+    pieces: list[Any] = [] if dim is None else [GoalEmbedding(vlm.leading, dim)]
+    for piece in [*pieces, *([StackedFrames(frames)] if frames > 1 else [])]:
+        observations = piece.recompute_output_observation_space(observations, actions)
+    build_once(config, observations, actions)
 
 
 def _stacked_frames(config: AlgorithmConfig) -> int:

@@ -95,9 +95,13 @@ def test_a_type_error_of_the_users_factory_is_its_own(vlm_config):
         pieces(config)
 
 
+class OwnModule(GoalConditionedModule):
+    """A module that is no longer ours, which may read any observation."""
+
+
 def test_the_goals_embedding_joins_when_asked_for(vlm_config):
     config = PPOConfig().environment("CartPole-v1")
-    config.rl_module(rl_module_spec=RLModuleSpec(module_class=GoalConditionedModule))
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=OwnModule))
     connectors, env = pieces(add_vlm_reward(config, vlm_config(goal_embedding=True)))
     assert isinstance(connectors[1], GoalEmbedding)
     assert connectors[1].observation_space["goal"].shape == (16,)

@@ -47,7 +47,7 @@ class StackedFrames(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         input_action_space: gym.Space[Any] | None = None,
     ) -> None:
         # Set before super(), which calls recompute_output_observation_space.
-        if not isinstance(num_frames, int) or num_frames < 1:
+        if not isinstance(num_frames, int) or isinstance(num_frames, bool) or num_frames < 1:
             raise ConfigError(
                 f"model_config: got stacked_frames {num_frames!r}, expected an integer of at least "
                 "1. Correct the value."

@@ -1,7 +1,6 @@
 """The encoder of frame, goal and map: FiLM with CLIP's text embedding."""
 
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +12,12 @@ from ray.rllib.core.models.base import ENCODER_OUT
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from rllib_vlm_reward.errors import GoalError
+from rllib_vlm_reward.errors import ConfigError, GoalError
 from rllib_vlm_reward.policies.goal_code import make_goal_code, with_mean_square_1
+from rllib_vlm_reward.policies.sizes import Sizes
 from rllib_vlm_reward.policies.spatial import PlaceScores, grid_of
 
-__all__ = ["HIDDEN", "FilmEncoder"]
-
-HIDDEN = 128
+__all__ = ["FilmEncoder"]
 
 
 class FilmEncoder(nn.Module):
@@ -49,9 +47,9 @@ class FilmEncoder(nn.Module):
         features: the number of features: ``hidden``, and the scores of places.
 
     Raises:
-        ConfigError: ``spatial_actions`` has another form, or more places than patches.
+        ConfigError: a size is no whole number of at least 1, the patch does not divide H and W, or
+            ``spatial_actions`` has another form, or more places than patches.
         GoalError: the observation space has another form.
-        ValueError: the patch does not divide H and W.
 
     Example:
         >>> import numpy as np
@@ -69,26 +67,24 @@ class FilmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         frame, goal, maps = _parts(space)
-        size = model_config.get("patch_size", 8)
-        sizes = [int(size)] if isinstance(size, numbers.Integral) else [*map(int, size)]
-        patch = math.prod(sizes)
-        channels = model_config.get("channels", 32)
-        hidden = model_config.get("hidden", HIDDEN)
+        sizes = Sizes.of(model_config)
+        patch, channels, hidden = math.prod(sizes.layers), sizes.channels, sizes.hidden
         height, width, depth = frame.shape
         depth += maps
-        if not sizes or height % patch or width % patch:
-            raise ValueError(
-                f"patch_size: got {size}, expected a divisor of the frame's {height} × {width} "
-                "pixels. Set model_config={'patch_size': ...}, or resize the frame."
+        if height % patch or width % patch:
+            raise ConfigError(
+                f"patch_size: got {sizes.patch_size}, expected a divisor of the frame's {height} × "
+                f"{width} pixels. Set model_config={{'patch_size': ...}}, or resize the frame."
             )
         rows, columns = height // patch, width // patch
         self.action_dim = action_dim
         stem: list[nn.Module] = []
-        for part in sizes[:-1]:
+        *first, last = sizes.layers
+        for part in first:
             stem += [nn.Conv2d(depth, channels, part, stride=part), nn.ReLU()]
             depth = channels
         self.stem = nn.Sequential(*stem)
-        self.patches = nn.Conv2d(depth, channels, sizes[-1], stride=sizes[-1])
+        self.patches = nn.Conv2d(depth, channels, last, stride=last)
         self.goal_code = make_goal_code(goal.shape[0], model_config)
         self.film = nn.Linear(goal.shape[0], 2 * channels)
         self.mix = nn.Conv2d(channels, channels, 1)

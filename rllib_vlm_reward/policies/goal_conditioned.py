@@ -19,12 +19,8 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.policies.memory import (
-    MAX_SEQ_LEN,
-    RecurrentEncoder,
-    has_memory,
-    make_encoder,
-)
+from rllib_vlm_reward.policies.memory import RecurrentEncoder, has_memory, make_encoder
+from rllib_vlm_reward.policies.sizes import Sizes
 from rllib_vlm_reward.policies.spatial import SpatialHead, grid_of, num_other_actions
 
 __all__ = ["GoalConditionedModule", "is_flat_box"]
@@ -56,8 +52,9 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
       :class:`~rllib_vlm_reward.connectors.stacked_frames.StackedFrames`.
 
     Raises:
-        ConfigError: the action space, ``memory`` or ``goal_code`` is not supported, or
-            ``spatial_actions`` does not fit the actions or the patches.
+        ConfigError: the action space, ``memory`` or ``goal_code`` is not supported, a size is no
+            whole number of at least 1, or ``spatial_actions`` or ``patch_size`` does not fit the
+            actions, the patches or the frame.
         GoalError: the observation space has another form.
 
     Example:
@@ -82,7 +79,7 @@ class GoalConditionedModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, I
         """Build the network from ``self.model_config`` (RLlib's hook)."""
         settings = dict(self.model_config or {})
         if has_memory(settings):
-            settings.setdefault("max_seq_len", MAX_SEQ_LEN)
+            settings["max_seq_len"] = Sizes.of(settings).max_seq_len
         # RLlib 2.60's learner connectors read max_seq_len from here, without a default.
         self.model_config = settings
         self.encoder, features = make_encoder(self.observation_space, settings)

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from rllib_vlm_reward.errors import ConfigError
 from rllib_vlm_reward.policies.film import FilmEncoder
+from rllib_vlm_reward.policies.sizes import Sizes
 
-__all__ = ["MAX_SEQ_LEN", "RecurrentEncoder", "has_memory", "make_encoder"]
-
-LSTM_SIZE = 128
-MAX_SEQ_LEN = 20  # RLlib's default, but RLlib does not write it into a module's model_config
+__all__ = ["RecurrentEncoder", "has_memory", "make_encoder"]
 
 
 class RecurrentEncoder(nn.Module):
@@ -48,7 +46,7 @@ class RecurrentEncoder(nn.Module):
 
     def __init__(self, space: gym.Space[Any], model_config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.lstm_size = model_config.get("lstm_size", LSTM_SIZE)
+        self.lstm_size = Sizes.of(model_config).lstm_size
         self.film = FilmEncoder(space, model_config)
         self.lstm = nn.LSTM(self.film.features, self.lstm_size, batch_first=True)
         self.features = self.lstm_size + self.film.num_places

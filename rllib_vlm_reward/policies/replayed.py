@@ -13,9 +13,10 @@ from ray.rllib.core.models.catalog import Catalog
 from torch import nn
 
 from rllib_vlm_reward.errors import ConfigError
-from rllib_vlm_reward.policies.film import HIDDEN, FilmEncoder
+from rllib_vlm_reward.policies.film import FilmEncoder
 from rllib_vlm_reward.policies.goal_conditioned import is_flat_box
 from rllib_vlm_reward.policies.memory import has_memory
+from rllib_vlm_reward.policies.sizes import Sizes
 from rllib_vlm_reward.policies.spatial import SpatialHead, grid_of, num_other_actions
 
 __all__ = ["GoalConditionedQModule", "GoalConditionedSACModule"]
@@ -26,8 +27,7 @@ class _FilmCatalog(Catalog):  # type: ignore[misc]
 
     def _determine_components_hook(self) -> None:
         # Does not call super(), since RLlib 2.60 has no encoder for Dict observations.
-        hidden = self._model_config_dict.get("hidden", HIDDEN)
-        grid = grid_of(self._model_config_dict)
+        hidden, grid = Sizes.of(self._model_config_dict).hidden, grid_of(self._model_config_dict)
         self.latent_dims = (hidden + (0 if grid is None else math.prod(grid)),)
 
     def build_encoder(self, framework: str) -> FilmEncoder:

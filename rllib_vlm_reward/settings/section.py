@@ -1,6 +1,7 @@
 """The base class of a configuration's sections, and functions for their keys and errors."""
 
 import difflib
+import itertools
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -156,21 +157,33 @@ def check_number(hint: Any, given: Any) -> None:
         >>> check_number(float | None, True)
         Traceback (most recent call last):
         ...
-        ValueError: got True, a boolean, expected a number. YAML reads yes, no, on and off as \
-booleans.
+        ValueError: got True, a boolean, expected a number. Write one; YAML reads yes, no, on and \
+off as booleans.
     """
+    leaves = list(_leaves(hint))
+    if isinstance(given, list | tuple):
+        for kind, value in _items(leaves, given):
+            check_number(kind, value)
     if not isinstance(given, bool | str):
         return
-    leaves = list(_leaves(hint))
     if not {int, float} & {*leaves}:
         return
     if isinstance(given, bool) and bool not in leaves:
         raise ValueError(
-            f"got {given}, a boolean, expected a number. YAML reads yes, no, on and off as "
-            "booleans."
+            f"got {given}, a boolean, expected a number. Write one; YAML reads yes, no, on and off "
+            "as booleans."
         )
     if isinstance(given, str) and str not in leaves and given not in leaves and _is_number(given):
         raise ValueError(f"got {given!r}, a text, expected a number. Remove the quotes.")
+
+
+def _items(leaves: Iterable[Any], given: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the type hint and the value of each item of a list, if one hint is that of a list."""
+    lists = [leaf for leaf in leaves if get_origin(leaf) in (list, tuple)]
+    if len(lists) == 1:
+        kinds = get_args(lists[0])
+        same = len(kinds) == 1 or kinds[-1] is Ellipsis
+        yield from zip(itertools.repeat(kinds[0]) if same else kinds, given, strict=False)
 
 
 def _leaves(hint: Any) -> Iterator[Any]:

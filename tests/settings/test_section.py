@@ -73,8 +73,8 @@ def said(make):
         (
             "threshold_yes",
             [
-                "vlm_reward.threshold: got True, a boolean, expected a number. YAML reads yes, no, "
-                "on and off as booleans."
+                "vlm_reward.threshold: got True, a boolean, expected a number. Write one; YAML "
+                "reads yes, no, on and off as booleans."
             ],
         ),
         (
