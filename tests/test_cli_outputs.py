@@ -204,17 +204,48 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     check_writable(tmp_path / "new" / "deep")
 
 
+WRITES = [
+    ["train", "quickstart", "--output", "out"],
+    ["collect", "quickstart", "--output", "out"],
+    ["evaluate", "quickstart", "--output", "out"],
+    ["landscape", "quickstart", "--output", "out"],
+    ["calibrate", "quickstart", "--output", "out", "--frames", "frames", "--precision", "0.9"],
+    ["play", ".", "--gif", "out"],
+    ["bench", "--encoder", "small", "--picture", "out"],
+]
+
+
+@pytest.mark.parametrize("words", WRITES)
 @pytest.mark.parametrize(
-    "words",
+    ("output", "says"),
     [
-        ["train", "quickstart", "--output", "out"],
-        ["collect", "quickstart", "--output", "out"],
-        ["evaluate", "quickstart", "--output", "out"],
-        ["landscape", "quickstart", "--output", "out"],
-        ["calibrate", "quickstart", "--output", "out", "--frames", "frames", "--precision", "0.9"],
-        ["play", ".", "--gif", "out"],
+        ("x" * 300, "File name too long. Check the path"),
+        ("broken/out", "broken is a link to gone, where nothing is. Mount its disk"),
+        ("broken", "broken is a link to gone, where nothing is. Mount its disk"),
+        ("circle/out", "circle/out: Too many levels of symbolic links. Check the path"),
     ],
 )
+def test_an_output_that_no_program_can_write_is_refused_at_once(
+    tmp_path, monkeypatch, capsys, words, output, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames").touch()
+    (tmp_path / "broken").symlink_to("gone")
+    (tmp_path / "circle").symlink_to("circle")
+    for slow in ("rllib_vlm_reward.run", "rllib_vlm_reward.bench.bench"):
+        monkeypatch.setitem(sys.modules, slow, None)  # so nothing can be played or measured
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    given = [output if word == "out" else word for word in words]
+    monkeypatch.setattr(sys, "argv", ["rllib-vlm-reward", *given])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    shown = capsys.readouterr().err
+    assert end.value.code == 1
+    assert says in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("words", WRITES)
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys, words):
     (tmp_path / "frames").touch()
     monkeypatch.chdir(tmp_path)

@@ -48,6 +48,7 @@ EXPECTED = (
     PermissionError,
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, and the limit of a file's size
+_UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)  # paths that no program can write
 
 
 def main() -> None:
@@ -66,11 +67,10 @@ def main() -> None:
     except pydantic.ValidationError as error:
         _fail("\n".join(messages(error)))
     except EXPECTED as error:
-        message = str(error)
-        if isinstance(error, OSError) and error.filename is not None:  # raised by Python itself
-            message = f"{error.filename}: {error.strerror}. Check the path and its permissions."
-        _fail(message)
+        _fail(_of_path(error) if isinstance(error, OSError) else str(error))
     except OSError as error:
+        if error.errno in _UNUSABLE:
+            _fail(_of_path(error))
         if error.errno not in _FULL:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
@@ -79,6 +79,12 @@ def main() -> None:
             "was saved before is whole: train continues with --resume, and relabel if it is "
             "repeated."
         )
+
+
+def _of_path(error: OSError) -> str:
+    if error.filename is None:  # raised by this package
+        return str(error)
+    return f"{error.filename}: {error.strerror}. Check the path and its permissions."
 
 
 def _with_home(word: str) -> str:

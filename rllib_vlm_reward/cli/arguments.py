@@ -68,7 +68,7 @@ def check_output(path: Path, *, folder: bool = False) -> None:
         ...     check_output(Path(empty), folder=True)
         ...     check_output(Path(empty, "new.yaml"))
     """
-    taken = any(path.iterdir()) if folder and path.is_dir() else path.exists()
+    taken = any(path.iterdir()) if folder and os.path.isdir(path) else os.path.exists(path)
     if taken:
         raise FileExistsError(f"{path} exists already. Choose another --output, or remove it.")
     check_writable(path)
@@ -78,10 +78,17 @@ def check_writable(path: Path) -> None:
     """Check that a file or folder can be created or changed at a path.
 
     Raises:
+        FileNotFoundError: a link on the way to the path, or the path, leads to nothing.
         NotADirectoryError: a file has the place of a folder on the way to the path.
         PermissionError: the nearest folder that exists cannot be written.
+        OSError: no file can have this path, such as one that is too long.
     """
-    present = next(each for each in (path, *path.absolute().parents) if each.exists())
+    present = next(each for each in (path, *path.absolute().parents) if _is_there(each))
+    if not os.path.exists(present):
+        raise FileNotFoundError(
+            f"{path}: {present} is a link to {os.readlink(present)}, where nothing is. Mount its "
+            "disk, correct the link, or choose another path."
+        )
     if present != path and not present.is_dir():
         raise NotADirectoryError(
             f"{path}: {present} is a file, expected a folder. Choose another path."
@@ -90,6 +97,15 @@ def check_writable(path: Path) -> None:
         raise PermissionError(
             f"{path}: {present} cannot be written. Change its permissions, or choose another path."
         )
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file, a folder, or a link that may lead to nothing."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def refuse_twice(name: str, values: Sequence[object]) -> None:

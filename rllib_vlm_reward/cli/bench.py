@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, config_path
+from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, check_writable, config_path
 
 
 @app.command("bench")
@@ -57,6 +57,8 @@ def bench_command(
     """
     if config is None and assignments:
         raise typer.BadParameter("--set replaces a value of CONFIG: give CONFIG, or leave it out.")
+    if picture is not None:
+        check_writable(picture)
     say_loading(config, assignments)
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
     from rllib_vlm_reward.bench.served import read_load
