@@ -12,10 +12,10 @@ from rllib_vlm_reward.settings import messages
 _VERBS = re.findall(
     r"\w+",
     """
-    Add Bring Call Change Check Choose Clamp Close Collect Convert Copy Correct Create Drop Fill
-    Free Give Hold Indent Install Leave Let List Look Lower Merge Move Name Pass Put Raise Reduce
-    Remove Rename Repeat Resize Return Run Save Score Search Separate Set Shorten Stack Start Swap
-    Transpose Use Write
+    Add Bring Call Change Check Choose Clamp Close Collect Convert Copy Correct Create Divide Drop
+    Fill Free Give Hold Indent Install Leave Let List Look Lower Merge Move Name Pass Put Raise
+    Reduce Remove Rename Repeat Resize Return Run Save Score Search Separate Set Shorten Stack
+    Start Swap Transpose Use Write
     """,
 )
 _SENTENCES = ("Did you mean", "It belongs", "The keys are", "For a single frame")

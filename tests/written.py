@@ -49,6 +49,37 @@ REWARD = {
     "stalled_seconds": 60,
     "may_change": True,
 }
+PATCHES = {
+    "encoder": "grounded",
+    "goals": ["lift the {red|blue} {ball|key}"],
+    "templates": [{"goal": "lift {}", "prompt": "the agent is carrying {}", "noun": "{}"}],
+    "mode": "synchronous",
+    "goal_embedding": True,
+    "goal_map": [7, 7],
+    "bonus": {
+        "kind": "focal",
+        "weight": 0.5,
+        "centre": [0.5, 1.0],
+        "nothing": ["a wall"],
+        "argmax": True,
+        "binary": 0.5,
+        "potential": True,
+    },
+}
+PANEL = {
+    "goals": ["a {red|blue} {ball|key}"],
+    "experts": {
+        "large": {"encoder": "base", "serving": {"timeout_s": 10, "precision": "fp32"}},
+        "small": {
+            "encoder": "small",
+            "head": {"kind": "softmax", "temperature": 0.05},
+            "templates": [{"goal": "a {}", "prompt": "the {}"}],
+            "frames": {"source": "info:crop"},
+        },
+    },
+    "combine": "noisy_or",
+    "frames": {"source": "obs"},
+}
 GRAMMAR = {
     "goals": ["see a {color} {kind}"],
     "words": {"color": ["red", "blue"], "kind": ["ball", "key"]},
@@ -64,7 +95,9 @@ def keys_in(value):
         yield from itertools.chain(*map(keys_in, value))
 
 
-KEYS = sorted({*map(str, keys_in([REWARD, GRAMMAR])), "env_steps", "temperature", "alpha"})
+KEYS = sorted(
+    {*map(str, keys_in([REWARD, PATCHES, PANEL, GRAMMAR])), "env_steps", "temperature", "alpha"}
+)
 SPECIAL = [
     *("", " ", "\n", "\t", "\0", "a\0b", "~", "~nobody-here/goals.yaml", ".", "/", "no/such.yaml"),
     *("{", "}", "{a|b", "{a|b}", "{a,b}", "[a|b]", "a|b", "{}", "{{}}", "{color} {kind}", "{0}"),

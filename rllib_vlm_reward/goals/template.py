@@ -63,7 +63,7 @@ class Template:
             if named:
                 raise GoalError(
                     f"template {self.goal!r}: got {named[0]!r} in its {name}, expected {{}} for "
-                    "each blank. Blanks with names belong to the patterns of a grammar."
+                    "each blank. Write {}; blanks with names belong to the patterns of a grammar."
                 )
         texts = (("nothing", self.nothing), ("family", self.family), ("noun", self.noun))
         for name, text in texts:

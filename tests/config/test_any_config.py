@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from remedies import any_example, assert_helps
-from written import GRAMMAR, REWARD, keys, look_up, places, values
+from written import GRAMMAR, PANEL, PATCHES, REWARD, keys, look_up, places, values
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import ERRORS
@@ -25,7 +25,20 @@ def rewards(draw):
     if draw(st.integers(0, 4)) == 0:
         reward["goals"] = copy.deepcopy(GRAMMAR)
         reward.pop("evaluation_goals", None)
-    for _ in range(draw(st.integers(0, 3))):
+    put_faults(draw, reward, draw(st.integers(0, 3)))
+    return reward
+
+
+@st.composite
+def newer_rewards(draw):
+    """A configuration of what reads patches, or of several experts, with one to three faults."""
+    reward = copy.deepcopy(draw(st.sampled_from([PATCHES, PANEL])))
+    put_faults(draw, reward, draw(st.integers(1, 3)))
+    return reward
+
+
+def put_faults(draw, reward, number):
+    for _ in range(number):
         *path, key = draw(st.sampled_from([place for place in places(reward) if place]))
         parent, fault = look_up(reward, path), draw(st.integers(0, 5))
         if fault == 0:
@@ -38,7 +51,6 @@ def rewards(draw):
             parent[key] = str(parent[key])
         else:
             parent[key] = copy.deepcopy(draw(values))
-    return reward
 
 
 def expanded(pattern):
@@ -91,6 +103,31 @@ def test_any_reward_is_read_as_it_is_written_or_refused_with_a_remedy(written):
         assert_helps(error)
     else:
         check_reward(config, given)
+
+
+@given(newer_rewards())
+@any_example
+def test_any_newer_reward_is_read_as_it_is_written_or_refused_with_a_remedy(written):
+    try:
+        given = parse_settings(dump_settings(written))
+        config = VLMRewardConfig.model_validate(given)
+        rater = config.rater
+    except (*ERRORS, pydantic.ValidationError) as error:
+        assert_helps(error)
+        return
+    assert VLMRewardConfig.from_yaml(config.to_yaml()) == config
+    assert config.reward_settings == VLMRewardConfig.from_yaml(config.to_yaml()).reward_settings
+    if given.get("experts"):
+        assert [expert.name for expert in rater.experts] == [*given["experts"]]
+    if isinstance(given.get("goal_map"), list):
+        assert not any(isinstance(each, bool) for each in given["goal_map"])
+        assert list(config.map_size) == given["goal_map"]
+    bonus = given.get("bonus")
+    if bonus:
+        assert config.bonus.weight == bonus["weight"]
+        assert not isinstance(bonus["weight"], bool)
+        if isinstance(bonus.get("centre"), list):
+            assert list(config.bonus.centre) == bonus["centre"]
 
 
 YAML = yaml.safe_dump(REWARD, sort_keys=False)

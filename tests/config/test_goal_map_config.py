@@ -83,6 +83,8 @@ def test_without_it_nothing_is_new():
         ),
         ({"goal_map": [0, 7]}, "goal_map"),
         ({"goal_map": [7]}, "goal_map"),
+        ({"goal_map": [True, 7]}, "goal_map: got True, a boolean, expected a number"),
+        ({"goal_map": ["7", 7]}, "goal_map: got '7', a text, expected a number. Remove the quotes"),
         ({"agents": {"a": {"goal_map": True}}}, "'goal_map' .* it is the same for all agents"),
     ],
 )
