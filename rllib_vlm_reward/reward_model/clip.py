@@ -1,9 +1,11 @@
 """open_clip's models as encoders, loaded by name or from disk."""
 
+import contextlib
 import copy
 import difflib
 import json
 import logging
+import math
 import re
 import threading
 from collections.abc import Hashable, Sequence
@@ -476,7 +478,19 @@ def _metrics(spec: Spec) -> dict[str, Any]:
         content = json.loads(file.read_text()) if file.is_file() else {}
     except ValueError:  # another program's file
         content = {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and _are_taught(content) else {}
+
+
+def _are_taught(metrics: dict[str, Any]) -> bool:
+    """Return whether what a ``metrics.json`` says was taught has the form of ``train-clip``."""
+    statements, settings = metrics.get("statements", {}), metrics.get("settings", {})
+    if not isinstance(statements, dict) or not isinstance(settings, dict):
+        return False
+    texts = (metrics.get("vocabulary", []), settings.get("held_out_things", []))
+    return all(
+        isinstance(each, list) and all(isinstance(text, str) for text in each)
+        for each in (*texts, *statements.values())
+    )
 
 
 def _check_probe(encoder: "CLIPEncoder", spec: Spec) -> None:
@@ -487,11 +501,14 @@ def _check_probe(encoder: "CLIPEncoder", spec: Spec) -> None:
     probe = _metrics(spec).get("probe")
     if not isinstance(probe, dict) or not probe.keys() >= {"text", "embedding"}:
         return
-    stored = torch.tensor(probe["embedding"])
-    cosine = float(encoder.encode_texts([probe["text"]])[0].cpu() @ stored)
-    if cosine < _LEAST_PROBE_COSINE:
+    text, numbers = str(probe["text"]), probe["embedding"]
+    cosine = math.nan
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no such list of numbers
+        stored = torch.tensor(numbers, dtype=torch.float32)
+        cosine = float(encoder.encode_texts([text])[0].cpu() @ stored)
+    if not cosine >= _LEAST_PROBE_COSINE:  # written so that NaN fails too
         raise CheckpointError(
-            f"encoder {spec.text!r}: the embedding of {probe['text']!r} has the cosine "
+            f"encoder {spec.text!r}: the embedding of {text!r} has the cosine "
             f"{cosine:.3f} with the one in {METRICS}, expected 1. {LAYOUT[0]} or the weights are "
             "not those of the training. Copy the folder again, or remove probe from the file."
         )

@@ -27,6 +27,11 @@ HUB = "hf-hub:"
 METRICS = "metrics.json"  # what train-clip writes about its CLIP
 LAYOUT = ("open_clip_config.json", "open_clip_model.safetensors")
 _CONFIG, _WEIGHTS = LAYOUT[0], (LAYOUT[1], "open_clip_pytorch_model.bin")
+# What open_clip raises while it builds a model of wrong settings, such as a patch of 0 pixels.
+_WRONG_VALUES = (
+    *(ValueError, TypeError, AssertionError),
+    *(LookupError, AttributeError, ArithmeticError),
+)
 _SHIPPED = Path(__file__).parent / "checkpoints"
 
 
@@ -145,8 +150,17 @@ def _check_config(folder: Path, text: str) -> None:
     """Refuse a configuration that open_clip would not have written, but would read as another."""
     try:
         config = json.loads((folder / _CONFIG).read_text())
-        int(config["model_cfg"]["embed_dim"])
-        preprocess = config["preprocess_cfg"]
+        model, preprocess = config["model_cfg"], config["preprocess_cfg"]
+        if type(model["embed_dim"]) is not int or model["embed_dim"] < 1:
+            raise ValueError(
+                f"model_cfg: got embed_dim {model['embed_dim']!r}, expected its length"
+            )
+        for key in ("vision_cfg", "text_cfg"):
+            if not isinstance(model[key], dict):
+                raise ValueError(f"model_cfg: got {key} {model[key]!r}, expected a mapping")
+        context = model["text_cfg"].get("context_length", 1)
+        if type(context) is not int or context < 1:
+            raise ValueError(f"text_cfg: got context_length {context!r}, expected 1 token or more")
         check_preprocess({"mean": None, "std": None, **preprocess})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -161,7 +175,7 @@ def checkpoint_errors(spec: str, problem: str) -> Iterator[None]:
     """Raise errors of the with block as a CheckpointError that names spec and problem."""
     try:
         yield
-    except (OSError, ImportError, RuntimeError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ImportError, RuntimeError, *_WRONG_VALUES) as error:
         raise CheckpointError(
             f"encoder {spec!r}: {problem} ({type(error).__name__}: {error}). Expected it on this "
             "disk or on the network. Check the name and the connection, or give a folder with "

@@ -167,3 +167,62 @@ def test_a_metrics_file_of_another_program_is_not_read(content, tmp_path):
     (tmp_path / "clip" / "metrics.json").write_text(content)
     assert CLIPEncoder.load(f"{tmp_path}/clip").embed_dim == 64
     check_encoder(f"{tmp_path}/clip", goals=[GoalSet.from_texts(["anything", "goes"])])
+
+
+def changed(tmp_path, name, change):
+    """A copy of a CLIP in one of whose files, JSON, something was changed."""
+    folder = shutil.copytree(CHECKPOINTS / "small", tmp_path / "clip")
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+    return str(folder)
+
+
+def check_and_load(spec):
+    check_encoder(spec, goals=GOALS_OF_SMALL)
+    CLIPEncoder.load(spec)
+
+
+GOALS_OF_SMALL = [GoalSet.from_texts(["the agent is carrying a red ball"], num_negatives=0)]
+
+
+@pytest.mark.parametrize("value", [None, "x", 0, -1, 1.5, [], {}])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("embed_dim", "vision_cfg", "text_cfg"),
+        *("vision_cfg.patch_size", "vision_cfg.width", "vision_cfg.head_width"),
+        *("vision_cfg.image_size", "text_cfg.context_length", "text_cfg.width", "text_cfg.heads"),
+        *("vision_cfg.layers", "text_cfg.layers"),
+    ],
+)
+def test_wrong_values_of_a_folders_configuration_are_errors_of_ours(key, value, tmp_path):
+    *groups, last = ("model_cfg." + key).split(".")
+
+    def change(config):
+        for group in groups:
+            config = config[group]
+        config[last] = value
+
+    spec = changed(tmp_path, "open_clip_config.json", change)
+    if (key, value) in (("vision_cfg", {}), ("text_cfg", {})):
+        pytest.skip("these are open_clip's defaults, of another shape")
+    with pytest.raises(CheckpointError, match=r"^encoder |weights are of another"):
+        check_and_load(spec)
+
+
+@pytest.mark.parametrize("value", ["x", 5, True, [1], [None], {"a": 5}, {"a": [5]}])
+@pytest.mark.parametrize("key", ["vocabulary", "statements", "settings"])
+def test_what_another_program_wrote_of_the_training_is_not_read(key, value, tmp_path):
+    check_encoder(
+        changed(tmp_path, "metrics.json", lambda content: content.update({key: value})),
+        goals=GOALS_OF_SMALL,
+    )
+
+
+@pytest.mark.parametrize("numbers", ["x", 5, [1, 2], [[1]], [float("nan")] * 64, [None] * 64])
+def test_a_stored_embedding_that_is_none_is_an_error(numbers, tmp_path):
+    probe = {"text": "a ball", "embedding": numbers}
+    spec = changed(tmp_path, "metrics.json", lambda content: content.update(probe=probe))
+    with pytest.raises(CheckpointError, match=r"has the cosine nan .* remove probe"):
+        CLIPEncoder.load(spec)
