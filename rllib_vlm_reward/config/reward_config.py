@@ -19,7 +19,7 @@ from rllib_vlm_reward.config.frame_config import FrameConfig, path_of
 from rllib_vlm_reward.config.goal_config import GoalConfig, TemplateConfig, resolve_goals
 from rllib_vlm_reward.config.scope import AGENT, ELSEWHERE, EXPERT, RUN, SERVED, scope_of
 from rllib_vlm_reward.config.serving_config import ServingConfig
-from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.errors import GoalError, RewardError
 from rllib_vlm_reward.goals import CURRICULUM_FIELDS, Goal, GoalSet, Template, expand_goals
 from rllib_vlm_reward.reward_model.combiner import Combiner, CombineRule, Rule
 from rllib_vlm_reward.reward_model.heads import (
@@ -434,7 +434,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         """Return the goal of a text: one of ``goal_set``, or any that a template fits.
 
         Raises:
-            GoalError: no template fits the text.
+            GoalError: no template fits the text, or it is a pattern.
 
         Example:
             >>> config = VLMRewardConfig(
@@ -447,6 +447,11 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         """
         if text in self.goal_set.texts:
             return self.goal_set[self.goal_set.index(text)]
+        if _CHOICE.search(text):
+            raise GoalError(
+                f"goal {text!r}: got a pattern, expected one goal, since CLIP would read it as it "
+                "is. Write the goal in full."
+            )
         return GoalSet.from_texts([text], templates=self._templates)[0]
 
     @property

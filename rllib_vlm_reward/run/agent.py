@@ -38,7 +38,7 @@ from rllib_vlm_reward.errors import (
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.policies.goal_code import find_goal_code
 from rllib_vlm_reward.run.manifest import check_files
-from rllib_vlm_reward.settings import home_path
+from rllib_vlm_reward.settings import excerpt, home_path
 
 __all__ = ["Agent"]
 
@@ -265,6 +265,8 @@ class Agent:
 
     def _pursue(self, goal: str | None) -> None:
         """Set the goal of the episode, or raise a GoalError."""
+        if goal is not None and not isinstance(goal, str):
+            raise GoalError(f"goal: got {excerpt(goal)}, expected a text. Pass the goal in words.")
         if self._embedding is None:
             if goal is not None and self.goals != (goal,):
                 raise GoalError(
@@ -321,7 +323,11 @@ def _checked(observation: Any, space: gym.Space[Any]) -> Any:
                 "returned, without a batch axis."
             )
         return observation
-    array, dtype = np.asarray(observation), np.dtype(space.dtype)
+    dtype = np.dtype(space.dtype)
+    try:
+        array = np.asarray(observation)
+    except ValueError:  # lists of different lengths
+        array = np.empty((), object)
     if array.shape != space.shape or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise ConfigError(
             f"observation: got {array.dtype} {list(array.shape)}, expected {dtype} "

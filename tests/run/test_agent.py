@@ -410,6 +410,23 @@ def test_folders_without_a_policy_are_refused(tmp_path, trained):
         Agent.load(tmp_path)
 
 
+@pytest.mark.parametrize("goal", [5, ["a red wall"], b"a red wall", float("nan"), True])
+def test_a_goal_that_is_no_text_is_refused(goal, plain):
+    with pytest.raises(GoalError, match="expected a text"):
+        Agent.load(plain[0]).act(BANK[0], goal)
+
+
+@pytest.mark.parametrize("goal", ["a {red|blue} wall", "a red|blue wall", "a {colour} wall"])
+def test_a_pattern_is_no_goal_of_an_agent(goal, plain):
+    with pytest.raises(GoalError, match="Write the goal in full"):
+        Agent.load(plain[0]).act(BANK[0], goal)
+
+
+def test_an_observation_of_uneven_lists_is_refused(plain):
+    with pytest.raises(ConfigError, match="observation: got object"):
+        Agent.load(plain[0]).act([[1], [1, 2]], GOALS[0])
+
+
 def damaged(source, folder, name, content):
     """A copy of a checkpoint of which one file has other content, or is missing."""
     shutil.copytree(source, folder)
