@@ -58,7 +58,7 @@ class Folder:
 
     Raises:
         FileExistsError: the folder contains other files.
-        ConfigError: the folder contains rewards of other settings.
+        ConfigError: the folder contains rewards of other settings, or none that can be read.
     """
 
     def __init__(self, path: Path, config: VLMRewardConfig, goal: str | None) -> None:
@@ -66,7 +66,7 @@ class Folder:
         settings = _settings(config, goal)
         manifest = path / MANIFEST
         if manifest.exists():
-            _check_same(path, json.loads(manifest.read_text()), settings)
+            _check_same(path, _read_manifest(manifest), settings)
         elif path.exists() and (not path.is_dir() or _visible(path)):
             raise FileExistsError(
                 f"output: {path} contains something else, expected an empty folder or one that "
@@ -79,7 +79,8 @@ class Folder:
         """Return the reports of the units that earlier runs finished; remove unfinished files.
 
         Raises:
-            ConfigError: a file belongs to none of the units, or the recorded file has changed.
+            ConfigError: a file is damaged or belongs to none of the units, or the recorded file has
+                changed.
         """
         remove_unfinished(self.path)
         by_name = {unit.name: unit for unit in units}
@@ -163,6 +164,22 @@ def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None
         )
 
 
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"output: {path} cannot be read ({error}), expected the settings that relabel wrote. "
+            "Remove the folder and relabel again, or choose another folder."
+        ) from error
+
+
 def _read_report(file: Path) -> Report | None:
-    written = (pyarrow.parquet.read_metadata(file).metadata or {}).get(_KEY)
-    return None if written is None else Report(**json.loads(written))
+    try:
+        written = (pyarrow.parquet.read_metadata(file).metadata or {}).get(_KEY)
+        return None if written is None else Report(**json.loads(written))
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"output: {file} is damaged ({error}), expected a file that relabel finished. Remove "
+            "it, and repeat the command: only its episodes are relabelled again."
+        ) from error

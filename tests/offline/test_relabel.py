@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -323,6 +324,25 @@ def test_ray_data_reads_the_episodes_and_nothing_else(relabelled):
     data = ray.data.read_parquet([str(relabelled[0])])
     assert data.schema().names == ["item"]
     assert data.count() == 24
+
+
+def test_a_damaged_output_is_named_and_can_be_repeated(
+    in_this_process, relabelled, rewarded, vlm_config, tmp_path
+):
+    config, out = vlm_config(serving={"num_actors": 2}), tmp_path / "out"
+    shutil.copytree(relabelled[0], out)
+    file = min(out.rglob("*.parquet"))
+    whole = file.read_bytes()
+    for content in (b"", b"PAR1", whole[:-20], whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"{file.name} is damaged .* repeat the command"):
+            relabel(config, rewarded, out)
+    file.unlink()
+    assert relabel(config, rewarded, out).skipped == 23
+    for content in ("", "{", "[1]", "5"):
+        (out / "relabel.json").write_text(content)
+        with pytest.raises(ConfigError, match=r"relabel\.json cannot be read"):
+            relabel(config, rewarded, out)
 
 
 def sorted_files(folder):
