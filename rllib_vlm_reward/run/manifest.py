@@ -1,7 +1,9 @@
-"""The list of a checkpoint's files, by which a part that is missing is noticed."""
+"""The list of a checkpoint's files, by which a part that is missing or damaged is noticed."""
 
 import json
 from pathlib import Path
+
+import xxhash
 
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.files import write_text
@@ -13,8 +15,8 @@ _EXAMPLES = 3  # how many files a message names
 
 
 def list_files(folder: Path) -> None:
-    """Write down which files a checkpoint has, and how large they are."""
-    write_text(folder / _MANIFEST, json.dumps(_sizes(folder), indent=0) + "\n")
+    """Write down which files a checkpoint has, with their sizes and hashes."""
+    write_text(folder / _MANIFEST, json.dumps(_files(folder), indent=0) + "\n")
 
 
 def check_files(folder: Path) -> None:
@@ -27,7 +29,7 @@ def check_files(folder: Path) -> None:
         folder: the checkpoint; one that RLlib wrote alone has no list, and is not checked.
 
     Raises:
-        CheckpointError: a file is missing, or has another size.
+        CheckpointError: a file is missing, or has other bytes.
 
     Example:
         >>> import tempfile
@@ -47,27 +49,37 @@ restore it from a backup, or train anew in another folder.
     if not path.is_file():
         return
     try:
-        listed = {str(name): int(size) for name, size in json.loads(path.read_text()).items()}
+        listed = {name: (int(size), hash_) for name, (size, hash_) in _read(path).items()}
     except (ValueError, TypeError, AttributeError):
         raise _is_torn(folder, [f"{_MANIFEST} cannot be read"]) from None
-    there = _sizes(folder)
-    wrong = [
-        f"{name} has {there[name]:,} bytes instead of {size:,}"
-        if name in there
-        else f"{name} is missing"
-        for name, size in listed.items()
-        if there.get(name) != size
-    ]
+    there = _files(folder)
+    wrong = [_difference(name, there.get(name), was) for name, was in listed.items()]
+    wrong = [each for each in wrong if each]
     if wrong:
         raise _is_torn(folder, wrong)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / _MANIFEST
-    }
+def _read(path: Path) -> dict[str, tuple[int, str]]:
+    read: dict[str, tuple[int, str]] = json.loads(path.read_text())
+    return read
+
+
+def _files(folder: Path) -> dict[str, tuple[int, str]]:
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / _MANIFEST:
+            content = path.read_bytes()
+            name = path.relative_to(folder).as_posix()
+            files[name] = len(content), xxhash.xxh3_64_hexdigest(content)
+    return files
+
+
+def _difference(name: str, there: tuple[int, str] | None, was: tuple[int, str]) -> str:
+    if there is None:
+        return f"{name} is missing"
+    if there[0] != was[0]:
+        return f"{name} has {there[0]:,} bytes instead of {was[0]:,}"
+    return "" if there == was else f"{name} has other bytes"
 
 
 def _is_torn(folder: Path, wrong: list[str]) -> CheckpointError:

@@ -221,7 +221,8 @@ def test_a_reward_that_gains_or_loses_a_part_is_another_one(tmp_path):
 TORN = {
     "a part of the checkpoint is missing": ("checkpoint/state", None, CheckpointError),
     "a file of it ends too early": ("checkpoint/state", "", CheckpointError),
-    "so does its list": ("checkpoint/files.json", '{"state": 1', CheckpointError),
+    "a byte of it has changed": ("checkpoint/state", "y", CheckpointError),
+    "its list ends too early": ("checkpoint/files.json", '{"state": 1', CheckpointError),
     "its list is none": ("checkpoint/files.json", "[]", CheckpointError),
     "the settings are missing": ("config.yaml", None, ConfigError),
     "they are empty": ("config.yaml", "", ConfigError),
