@@ -321,6 +321,8 @@ def _message(place: str, details: ErrorDetails) -> str:
         message = hint
     elif details["type"] == "missing":
         message = "the key is missing, expected a value. Add it."
+    elif details["type"] == "unexpected_keyword_argument":
+        message = "unknown key, expected a field of the class. Correct or remove it."
     elif details["type"] == "value_error":
         message = details["msg"].removeprefix("Value error, ")
     else:
@@ -333,6 +335,7 @@ def _message(place: str, details: ErrorDetails) -> str:
 _PLAIN_WORDS = {
     r"^\w+ should (be |have )?": "",
     r"^match pattern": "a text that matches",
+    r"an instance of ndarray": "a list of numbers",
     r"a valid (dictionary( or instance of \w+)?|instance of \w+)": "a mapping",
     r"a valid (tuple|list)": "a list",
     r"a valid string": "a text",

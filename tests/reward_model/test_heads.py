@@ -316,16 +316,27 @@ def test_a_head_of_ones_own_is_made_by_its_import_path():
 class Bounds:
     low: float = 0.0
     high: float = 1.0
+    knots: npt.NDArray[np.float32] | None = None
+    width: float = dataclasses.field(init=False, default=1.0)
+
+
+class Constant(Head):
+    """Scores every frame alike."""
+
+    def __call__(self, images, bank, goals):
+        return torch.zeros(len(images))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Layered(Head):
+class Layered(Constant):
     """Has each kind of field that settings can hold."""
 
     layers: list[npt.NDArray[np.float32]]
     shift: npt.NDArray[np.float32] | None = None
     scale: float = 1.0
     bounds: Bounds = Bounds()
+    by_name: dict[str, Bounds | None] = dataclasses.field(default_factory=dict)
+    pair: tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None = None
 
 
 def test_what_a_head_holds_survives_yaml_and_json():
@@ -339,8 +350,22 @@ def test_what_a_head_holds_survives_yaml_and_json():
     assert summary["layers"][1].startswith("float32 [2, 2] ")
 
 
+def test_arrays_within_a_field_are_lists_in_yaml_too():
+    ones = np.ones(2, np.float32)
+    declared = Layered(
+        [], bounds=Bounds(knots=ones), by_name={"a": Bounds(), "b": Bounds(knots=ones)}
+    )
+    settings = head_settings(declared)
+    assert settings["bounds"] == {"low": 0.0, "high": 1.0, "knots": [1.0, 1.0]}
+    assert make_head(parse_settings(dump_settings(settings))) == declared
+    other = Layered([], bounds=Bounds(knots=ones.astype(np.float64)))
+    assert make_head(parse_settings(dump_settings(head_settings(other)))) == other
+    read = make_head(layered(pair=[[0.5, 2], [1, 2]]))
+    assert read == Layered([], pair=(np.array([0.5, 2], np.float32), np.array([1, 2])))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Undeclared(Head):
+class Undeclared(Constant):
     """Has arrays whose fields declare no dtype."""
 
     weights: np.ndarray
@@ -377,6 +402,10 @@ def test_a_whole_number_is_the_same_as_yaml_reads_it():
     assert GoalBaseline(1).digest() != GoalBaseline(0).digest()
 
 
+def layered(**fields):
+    return {"kind": f"{__name__}.Layered", "layers": [], **fields}
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -387,6 +416,17 @@ def test_a_whole_number_is_the_same_as_yaml_reads_it():
         ({"kind": "softmax", "temperature": "hot"}, "head softmax: temperature: got 'hot'"),
         ("math.tau", "expected a frozen dataclass that derives from"),
         ("rllib_vlm_reward.goals.Goal", "derives from"),
+        ("rllib_vlm_reward.Head", "got 'rllib_vlm_reward.Head', which computes no scores"),
+        (layered(layers=[[[1, 2], [3]]]), r"layers: got .*, expected an array of float32 \(set"),
+        (layered(layers=[["a"]]), r"layers: got \['a'\], expected an array of float32"),
+        (
+            layered(shift={"dtype": "float33", "values": [1]}),
+            r"shift: got \[1\], expected an array of float33 \(data type 'float33' not",
+        ),
+        (layered(bounds={"low": True}), "bounds: low: got True, a boolean, expected a number"),
+        (layered(by_name={"a": {"low": "3"}}), "by_name: low: got '3', a text"),
+        (layered(bounds={"hihg": 2}), "bounds.hihg: unknown key, expected a field of the class"),
+        (layered(shift="ones"), "shift: got 'ones', expected a list of numbers"),
     ],
 )
 def test_what_is_no_head_is_refused(given, says):

@@ -91,33 +91,53 @@ def make_head(given: Any) -> Head:
     kind = settings["kind"]
     fields = {key: value for key, value in settings.items() if key != "kind"}
     head_class = _head_class(kind)
-    keys = [field.name for field in dataclasses.fields(head_class) if field.init]
+    keys = _given_fields(head_class)
     for key in fields:
         if key not in keys:
             hint = key_hint(key, keys, _PLACE)
             raise RewardError(f"head {kind}: unknown key {key!r}. {hint}")
-    hints = field_types(head_class)
-    for key, value in fields.items():
-        try:
-            check_number(hints.get(key), value)
-        except ValueError as error:
-            raise RewardError(f"head {kind}: {key}: {error}") from error
-    fields = {key: _with_arrays(hints.get(key), value) for key, value in fields.items()}
+    try:
+        fields = _arguments(head_class, fields)
+    except ValueError as error:
+        raise RewardError(f"head {kind}: {error}") from error
     try:
         return pydantic.TypeAdapter(head_class).validate_python(fields)
     except pydantic.ValidationError as error:
         raise RewardError(f"head {kind}: {'; '.join(messages(error))}") from error
 
 
+def _arguments(owner: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """Convert the lists among a dataclass's fields to arrays, see :func:`_with_arrays`.
+
+    Raises:
+        ValueError: a list is no array of the declared dtype, or a boolean or a text has the place
+            of a number. The message begins with the field.
+    """
+    hints = field_types(owner)
+    arguments = {}
+    for key, value in fields.items():
+        try:
+            check_number(hints.get(key), value)
+            arguments[key] = _with_arrays(hints.get(key), value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
+    return arguments
+
+
 def _with_arrays(hint: Any, value: Any) -> Any:
-    """Convert lists to arrays where a field's type has arrays, of the dtype that it declares.
+    """Convert lists to arrays where a type hint has arrays, of the dtype that it declares.
 
     A mapping ``{dtype: float32, values: [...]}`` is an array anywhere.
     """
     origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in (typing.Union, UnionType):
+        converted = (_with_arrays(part, value) for part in parts)
+        return next((result for result in converted if _dtypes(result)), value)
     if isinstance(value, dict):
         if value.keys() == {"dtype", "values"}:
-            return np.array(value["values"], value["dtype"])
+            return _array(value["values"], value["dtype"])
+        if dataclasses.is_dataclass(origin):
+            return _arguments(origin, value)
         part = parts[1] if origin is dict and parts else None
         return {key: _with_arrays(part, item) for key, item in value.items()}
     if not isinstance(value, list | tuple):
@@ -125,12 +145,23 @@ def _with_arrays(hint: Any, value: Any) -> Any:
     if origin is np.ndarray:
         # NDArray[np.float32] is ndarray[shape, dtype[np.float32]].
         types = [part for part in parts if typing.get_origin(part) is np.dtype]
-        return np.asarray(value, *(typing.get_args(dtype)[0] for dtype in types))
-    if origin in (typing.Union, UnionType):
-        converted = (_with_arrays(part, value) for part in parts)
-        return next((result for result in converted if _dtypes(result)), value)
+        return _array(value, *(typing.get_args(dtype)[0] for dtype in types))
+    if origin is tuple and len(parts) == len(value) and ... not in parts:
+        return [_with_arrays(*each) for each in zip(parts, value, strict=True)]
     part = parts[0] if parts else None
     return [_with_arrays(part, item) for item in value]
+
+
+def _array(values: Any, dtype: Any = None) -> Any:
+    try:
+        return np.array(values, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        declared = "" if dtype is None else f" of {getattr(dtype, '__name__', dtype)}"
+        reason = str(error).removesuffix(".")
+        raise ValueError(
+            f"got {excerpt(values)}, expected an array{declared} ({reason}). Correct the values, "
+            "or the dtype."
+        ) from error
 
 
 def _head_class(kind: str) -> type[Head]:
@@ -148,6 +179,11 @@ def _head_class(kind: str) -> type[Head]:
         raise RewardError(
             f"head: got {kind!r}, which is {found!r}, expected a frozen dataclass that derives "
             "from rllib_vlm_reward.Head. Correct the import path or the class."
+        )
+    if found.__call__ is Head.__call__:
+        raise RewardError(
+            f"head: got {kind!r}, which computes no scores, expected a class with a method "
+            "__call__(images, bank, goals). Write it."
         )
     return found
 
@@ -195,8 +231,8 @@ def _settings(head: Head, write: Callable[[str, Any], Any]) -> Any:
     fields = {}
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        # An array cannot be compared with the default, so it is always written.
-        if field.init and (hasattr(value, "__array__") or value != field.default):
+        # Arrays cannot be compared with the default, so they are always written.
+        if field.init and (_dtypes([value, field.default]) or value != field.default):
             fields[field.name] = write(field.name, value)
     return {"kind": kind, **fields} if fields else kind
 
@@ -209,7 +245,14 @@ def _dtypes(value: Any) -> list[Any]:
         return _dtypes([*value.values()])
     if hasattr(value, "__array__") and not isinstance(value, np.generic):
         return [np.asarray(value).dtype]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [dtype for name in _given_fields(value) for dtype in _dtypes(getattr(value, name))]
     return []
+
+
+def _given_fields(value: Any) -> list[str]:
+    """Return the names of a dataclass's fields that its ``__init__`` takes."""
+    return [field.name for field in dataclasses.fields(value) if field.init]
 
 
 def _to_plain(value: Any, write_array: Callable[[Any], Any]) -> Any:
@@ -223,6 +266,5 @@ def _to_plain(value: Any, write_array: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
         return {key: _to_plain(item, write_array) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: _to_plain(getattr(value, field.name), write_array) for field in fields}
+        return {name: _to_plain(getattr(value, name), write_array) for name in _given_fields(value)}
     return value
