@@ -8,7 +8,13 @@ from pydantic import Field
 
 from rllib_vlm_reward.errors import ConfigError, GoalError
 from rllib_vlm_reward.goals import Goal, Grammar
-from rllib_vlm_reward.settings import Section, home_path, read_settings, validated
+from rllib_vlm_reward.settings import (
+    Section,
+    declare_keys,
+    home_path,
+    read_settings,
+    validated,
+)
 
 __all__ = ["GoalConfig", "GoalFile", "TemplateConfig", "resolve_goals"]
 
@@ -24,6 +30,10 @@ class TemplateConfig(Section):
     symmetric: bool = False
     family: str | None = None
     noun: str | None = None
+
+
+# Whoever writes `goal` elsewhere means `goals`.
+declare_keys("vlm_reward.templates", {*TemplateConfig.keys()} - {"goal"})
 
 
 class GoalConfig(Section):

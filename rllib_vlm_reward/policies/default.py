@@ -9,6 +9,7 @@ from ray.rllib.core.rl_module import RLModule
 
 from rllib_vlm_reward.policies.goal_conditioned import GoalConditionedModule, is_flat_box
 from rllib_vlm_reward.policies.replayed import GoalConditionedQModule, GoalConditionedSACModule
+from rllib_vlm_reward.settings import declare_keys
 
 __all__ = ["SETTINGS", "default_module"]
 
@@ -18,6 +19,7 @@ SETTINGS = {
     "goal_code",
 }
 """The keys of ``model_config`` that the modules of this package read."""
+declare_keys("policy.model_config", SETTINGS)
 
 _MODULES = {
     "PPO": GoalConditionedModule,

@@ -1,14 +1,13 @@
 """The YAML file of a run: RLlib's settings under RLlib's names, and the reward."""
 
 import contextlib
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
-from pydantic import Field
+from pydantic import Field, model_validator
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -29,6 +28,7 @@ from rllib_vlm_reward.settings import (
     dump_settings,
     excerpt,
     find_config,
+    key_hint,
     load_object,
     parse_settings,
     read_settings,
@@ -168,6 +168,20 @@ class Experiment(Section, place="the top level of a run"):
     evaluation_episodes: Annotated[int, Field(ge=1)] = 100
     checkpoint_every: Annotated[int, Field(ge=1)] = 10
 
+    @model_validator(mode="before")
+    @classmethod
+    def _place_rllib_keys(cls, given: Any) -> Any:
+        """Say in which section an unknown key belongs if it is one of RLlib's settings."""
+        keys = cls.keys()
+        unknown = [key for key in given if key not in keys] if isinstance(given, dict) else []
+        algorithm = given.get("algorithm", "PPO") if unknown else None
+        if isinstance(algorithm, str) and algorithm in ALGORITHMS:
+            config = type(_algorithm(algorithm).get_default_config())
+            for key in unknown:
+                if place := _rllib_place(config, key):
+                    raise ValueError(f"unknown key {key!r}. {place}")
+        return given
+
     @classmethod
     def from_yaml(cls, text: str) -> "Experiment":
         """Read the experiment from YAML text.
@@ -301,8 +315,7 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
     names = arguments(type(config), section)
     for name in settings:
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of {sorted(names)}."
+            hint = _rllib_place(type(config), name) or key_hint(name, sorted(names), section)
             raise ConfigError(
                 f"{section}: got the unknown setting {name!r}, expected an argument of "
                 f"{type(config).__name__}.{section}(). {hint}"
@@ -312,6 +325,12 @@ def _apply(config: AlgorithmConfig, section: str, settings: Settings) -> None:
     loaded = {name: _loaded(section, name, value) for name, value in settings.items()}
     with _refusals(section, settings):
         method(**loaded)
+
+
+def _rllib_place(config: type[AlgorithmConfig], name: Any) -> str:
+    """Return a sentence that says in which sections RLlib has a setting; empty if in none."""
+    places = [section for section in SECTIONS if name in arguments(config, section)]
+    return f"It belongs in {' or '.join(places)}. Move it there." if places else ""
 
 
 def _loaded(section: str, name: str, value: Any) -> Any:

@@ -79,6 +79,9 @@ def test_the_env_reward_never_reaches_the_quickstart_learner():
         ({"trainning": {}}, "Did you mean 'training'"),
         ({"stop": {"env_steps": 0}}, "greater than 0"),
         ({"stop": {"steps": 10}}, "Did you mean 'env_steps'"),
+        ({"num_env_runners": 1}, "'num_env_runners'. It belongs in env_runners. Move it there"),
+        ({"clip_param": 1}, "'clip_param'. It belongs in training. Move it there"),
+        ({"policy": {"hidden": 9}}, "'hidden'. It belongs in policy.model_config. Move it there"),
         ({"vlm_reward": {"encoder": "base", "goals": ["x"]}}, "no negatives"),
     ],
 )
@@ -100,6 +103,9 @@ AUTO = {
     [
         ({"training": {"learning_rate": 0.1}}, "training: got the unknown setting 'learning_rate'"),
         ({"env_runners": {"num_env_runner": 1}}, "Did you mean 'num_env_runners'"),
+        ({"environment": {"lr": 0.1}}, r"PPOConfig.environment\(\). It belongs in training. Move"),
+        ({"training": {"threshold": 0.5}}, "It belongs in vlm_reward. Move it there"),
+        ({"evaluation": {"evaluation_episodes": 9}}, "It belongs in the top level of a run"),
         ({"policy": {"module": "no.such.Class"}}, "cannot import 'no.such.Class'"),
         ({"algorithm": "PPOO"}, "PPOO"),
         ({"training": {"self": 1}}, "unknown setting 'self'"),
