@@ -114,9 +114,9 @@ def add_vlm_reward(
     _warn_of_unobserved_goals(config, vlm)
     for encoder, precision, goal_sets in vlm.encoders:
         check_encoder(encoder, precision, goal_sets)
-    readouts = [readout for reward in vlm.rewards for readout in reward.scorer.readouts]
-    if readouts:
-        check_patches(vlm.encoder, readouts)
+    scorers = [reward.scorer for reward in vlm.rewards]
+    if any(scorer.reads_patches for scorer in scorers):
+        check_patches(vlm.encoder, [readout for each in scorers for readout in each.readouts])
     _check_policy(config, vlm)
     if curriculum is not None:
         _check_curriculum(config, vlm, curriculum)

@@ -15,8 +15,9 @@
 * :mod:`clip`: open_clip's models; no other module builds them;
 * :mod:`cache`: keeps embeddings, so that no frame or text is encoded twice;
 * :mod:`bank`: the embeddings of the goals' texts;
+* :mod:`statement_sets`: what goals are compared with, once for all goals that share it;
 * :mod:`heads`: compute scores from embeddings;
-* :mod:`readouts`: what else a frame's patches say, beside the score;
+* :mod:`readouts`: what else a frame says, beside the score: its patches, or all goals' scores;
 * :mod:`scorer`: goals, head and readouts together, and the step from score to reward;
 * :mod:`combiner`: how the scores of several experts become one;
 * :mod:`panel`: the scorers of several experts, and their combiner;

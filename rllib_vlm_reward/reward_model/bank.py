@@ -1,5 +1,7 @@
 """The text bank: the embeddings of all statements of a goal set."""
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.goals.others import OtherPrompts, PromptGroup
+from rllib_vlm_reward.reward_model.statement_sets import StatementSets
 
 __all__ = ["TextBank"]
 
@@ -46,6 +49,7 @@ class TextBank:
         logit_scale: float,
         logit_bias: float | None = None,
     ) -> None:
+        self._goals = goals
         self.embeddings = embeddings
         self.logit_scale = logit_scale
         self.logit_bias = logit_bias
@@ -106,6 +110,25 @@ class TextBank:
             gathered = flat.view(*rows.shape, images.shape[1])
             cosines = (gathered @ images[:, :, None])[:, :, 0]
         return cosines[:, 0], cosines[:, 1:], mask
+
+    def softmax(self, images: Tensor, goals: Tensor, scale: float) -> Tensor:
+        """Return the probability of each of G goals among its negatives: float32 ``[B, G]``.
+
+        Many goals are compared with the same statements. The sum over these is computed once.
+
+        Args:
+            images: float32 ``[B, D]``, unit norm: the frames' embeddings.
+            goals: int64 ``[G]``.
+            scale: 1/τ, the factor of a cosine.
+        """
+        logits = scale * (images @ self.embeddings.T)
+        highest, total = self._statement_sets.sums(logits)
+        sets = self._statement_sets.of_goal[goals]
+        return (logits[:, self._goal_rows[goals]] - highest[:, sets]).exp() / total[:, sets]
+
+    @cached_property
+    def _statement_sets(self) -> StatementSets:
+        return StatementSets(self._goals, self.embeddings.device)
 
     def _rows(self, goals: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of goals and negatives ``[B, 1 + K]``, and the mask ``[B, K]``."""

@@ -318,7 +318,8 @@ which has no patch embeddings, expected a ViT ...
 
         has_patches = clip_has_patches(name)
         for readout in readouts if has_patches else ():
-            check_clip_words(name, readout.texts)
+            if readout.texts:
+                check_clip_words(name, readout.texts)
     if not has_patches:
         raise no_patches(name)
 

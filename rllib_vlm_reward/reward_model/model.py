@@ -17,6 +17,7 @@ from rllib_vlm_reward.reward_model.bank import TextBank
 from rllib_vlm_reward.reward_model.cache import EmbeddingCache, content_keys
 from rllib_vlm_reward.reward_model.encoder import Encoder, Tower, checked
 from rllib_vlm_reward.reward_model.frame_batches import as_frame_batches, select
+from rllib_vlm_reward.reward_model.readouts import PatchReadout, Readout, ScoreReadout
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 from rllib_vlm_reward.reward_model.tokens import check_distinct, check_distinct_words
 
@@ -103,8 +104,8 @@ class RewardModel:
     ) -> Scores:
         """Score frames as :meth:`score` does, and read what the scorer's readouts say of them.
 
-        A frame's patches take 100 times the memory of its embedding, so with readouts the cache
-        keeps answers: an equal frame with the same goal is not encoded again.
+        A frame's patches take 100 times the memory of its embedding, so with readouts of these the
+        cache keeps answers: an equal frame with the same goal is not encoded again.
 
         Args:
             frames: see :meth:`score`.
@@ -127,13 +128,28 @@ class RewardModel:
         size = sum(map(len, batches))
         _check_indices(goals, size, scorer.goals)
         tower, indices = self._tower(scorer), torch.tensor(goals, dtype=torch.int64)
-        encoded = 0
+        if scorer.reads_patches:
+            found = self._read_patches(batches, indices, tower, scorer)
+        else:
+            images = self._embed(batches, tower).to(self.encoder.device)
+            found = self._read(images, None, indices, scorer)
+        answers: Scores = found.cpu().numpy()
+        _check_scores(answers[:, 0], goals, scorer)
+        _check_readouts(answers[:, 1:], scorer)
+        return answers
+
+    def _read_patches(
+        self, batches: Sequence[Frames], goals: Tensor, tower: Tower, scorer: Scorer
+    ) -> Tensor:
+        """Return the answers of B frames from the cache, or encode them with their patches."""
+        size, encoded = len(goals), 0
 
         def read(positions: Sequence[int]) -> Tensor:
             nonlocal encoded
             encoded += len(positions)
             chosen = batches if len(positions) == size else select(batches, positions)
-            return self._read(tower.with_patches(chosen), indices[list(positions)], scorer)
+            images, patches = tower.with_patches(chosen)
+            return self._read(images, patches, goals[list(positions)], scorer)
 
         cache = self._answers_of(scorer)
         if cache is None or not size:
@@ -142,10 +158,7 @@ class RewardModel:
             content = content_keys(batches, tower.fingerprint)
             found = cache.embed(list(zip(content, goals.tolist(), strict=True)), read)
         self._count(frames_encoded=encoded, cache_hits=size - encoded)
-        answers: Scores = found.cpu().numpy()
-        _check_scores(answers[:, 0], goals, scorer)
-        _check_readouts(answers[:, 1:], scorer)
-        return answers
+        return found
 
     @torch.inference_mode()
     def embed_frames(
@@ -251,33 +264,38 @@ class RewardModel:
 
         return score
 
-    def _read(self, seen: tuple[Tensor, Tensor], goals: Tensor, scorer: Scorer) -> Tensor:
+    def _read(
+        self, images: Tensor, patches: Tensor | None, goals: Tensor, scorer: Scorer
+    ) -> Tensor:
         """Return the answers of encoded frames, float32 ``[M, C]``; goals are int64 ``[M]``."""
-        images, patches = seen
-        goals = goals.to(images.device)
-        scores = scorer.head(images, self._bank(scorer.goals), goals).float()
+        goals, bank = goals.to(images.device), self._bank(scorer.goals)
+        scores = scorer.head(images, bank, goals).float()
         _check_shape(scores.shape, goals.shape, scorer)
-        numbers = [
-            readout(patches, texts, goals, self.encoder.logit_scale)
-            for readout, texts in zip(scorer.readouts, self._readout_texts(scorer), strict=True)
-        ]
-        return torch.cat([scores[:, None], *numbers], dim=1)
+        numbers = [scores[:, None]]
+        for readout, texts in zip(scorer.readouts, self._readout_texts(scorer), strict=True):
+            if isinstance(readout, ScoreReadout):
+                candidates = torch.from_numpy(readout.indices).to(images.device)
+                numbers.append(readout(scorer.head.each(images, bank, candidates).float()))
+            elif isinstance(readout, PatchReadout) and patches is not None:
+                numbers.append(readout(patches, texts, goals, self.encoder.logit_scale))
+        return torch.cat(numbers, dim=1)
 
     def _readout_texts(self, scorer: Scorer) -> list[Tensor]:
         """Return the embeddings of each readout's texts, on the device."""
         with self._lock:
             embedded = _get(self._words, scorer.fingerprint)
         if embedded is None:
-            for readout in scorer.readouts:
-                ids = self.encoder.token_ids(readout.texts)
-                check_distinct_words(readout.texts, ids, type(self.encoder).__name__)
-            embedded = [
-                self._embed_texts(readout.texts).to(self.encoder.device)
-                for readout in scorer.readouts
-            ]
+            embedded = [self._embed_words(readout) for readout in scorer.readouts]
             with self._lock:
                 _put(self._words, scorer.fingerprint, embedded)
         return embedded
+
+    def _embed_words(self, readout: Readout) -> Tensor:
+        if not readout.texts:
+            return torch.empty(0, self.encoder.embed_dim)
+        ids = self.encoder.token_ids(readout.texts)
+        check_distinct_words(readout.texts, ids, type(self.encoder).__name__)
+        return self._embed_texts(readout.texts).to(self.encoder.device)
 
     def _answers_of(self, scorer: Scorer) -> EmbeddingCache | None:
         """Return the cache of a scorer's answers; None if nothing is to be kept."""

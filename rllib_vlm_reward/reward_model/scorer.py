@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.reward_model.heads import Head
-from rllib_vlm_reward.reward_model.readouts import Readout
+from rllib_vlm_reward.reward_model.readouts import PatchReadout, Readout
 
 __all__ = ["Scorer", "Scores", "key_of", "pay"]
 
@@ -95,6 +95,11 @@ class Scorer:
     def columns(self) -> int:
         """How many numbers answer a frame."""
         return len(self.names)
+
+    @property
+    def reads_patches(self) -> bool:
+        """Whether a readout reads the patches of frames."""
+        return any(isinstance(readout, PatchReadout) for readout in self.readouts)
 
     @cached_property
     def words(self) -> tuple[str, ...]:

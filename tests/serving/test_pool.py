@@ -18,7 +18,7 @@ from weighted import Weighted
 from rllib_vlm_reward.errors import GoalError, PoolError
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 from rllib_vlm_reward.reward_model.heads import Head
-from rllib_vlm_reward.reward_model.readouts import Focal
+from rllib_vlm_reward.reward_model.readouts import Focal, Holds
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.serving import RewardPool, deployment
 from rllib_vlm_reward.serving import pool as pool_module
@@ -215,6 +215,24 @@ def test_readouts_come_with_the_scores_through_ray_and_in_shared_memory(
         np.testing.assert_allclose(found, model.answer(*request, scorer), atol=1e-5)
         assert found.shape == (3, 2)
     assert (found[:, 1] > 0).all()
+
+
+def test_all_goals_that_hold_come_with_the_scores(client, config, requests, model):
+    number = len(config.goal_set)
+    holds = Holds(candidates=tuple(range(number)), threshold=1 / number, most=number)
+    scorer = dataclasses.replace(config.scorer, readouts=(holds,))
+    one = client(serving={"num_actors": 1})
+    for frames, goals in requests(3):  # the first through Ray
+        found = one.score(frames, goals, scorer)
+        assert found.shape == (len(frames), 1 + 2 * number)
+        alone = [
+            model.score(frames, np.full(len(frames), goal, np.int64), config.scorer)
+            for goal in range(number)
+        ]
+        for row, scores in zip(found, np.stack(alone, axis=1), strict=True):
+            best = [goal for goal in np.argsort(-scores) if scores[goal] > 1 / number]
+            assert row[1::2].tolist() == [*best, *[-1] * (number - len(best))]
+            np.testing.assert_allclose(row[2::2][: len(best)], scores[best], atol=TOLERANCE)
 
 
 def test_an_actor_forgets_old_scorers_and_fetches_them_again(client, config, requests, model):

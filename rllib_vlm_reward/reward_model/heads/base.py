@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Head", "digest_of", "field_types"]
 
+_PAIRS_AT_ONCE = 16_384  # of a frame and a goal
+
 
 def field_types(head_class: Any) -> dict[str, Any]:
     """Return the type hints of a head's fields; none if one of them cannot be evaluated."""
@@ -95,6 +97,26 @@ class Head:
             The scores, float32 ``[B]``, within :attr:`range`.
         """
         raise NotImplementedError(f"{type(self).__name__} must override __call__.")
+
+    def each(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return the scores of B frames for each of G goals, float32 ``[B, G]``.
+
+        They equal those of :meth:`__call__`. Override it if there is a faster way than one by one.
+
+        Args:
+            images: float32 ``[B, D]``, unit norm: the frames' embeddings.
+            bank: the text embeddings of the goals.
+            goals: int64 ``[G]``, distinct indices of goals in the bank.
+        """
+        import torch
+
+        at_once = max(1, _PAIRS_AT_ONCE // max(1, len(images)))
+        parts = []
+        for some in torch.split(goals, at_once):
+            frames = images.repeat_interleave(len(some), dim=0)
+            scores = self(frames, bank, some.repeat(len(images)))
+            parts.append(scores.view(len(images), len(some)))
+        return torch.cat(parts, dim=1)
 
     def range_among(self, statements: int) -> tuple[float, float]:
         """Return the lowest and highest score for a goal, by default :attr:`range`.

@@ -32,3 +32,7 @@ class Cosine(Head):
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return f·g, float32 ``[B]``."""
         return (images * bank.goal(goals)).sum(dim=1)
+
+    def each(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return f·g, float32 ``[B, G]``."""
+        return images @ bank.goal(goals).T

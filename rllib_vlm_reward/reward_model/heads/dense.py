@@ -57,3 +57,8 @@ class Dense(Head):
         """Return max(p - 1/N, 0), float32 ``[B]``."""
         probability = Softmax(self.temperature)(images, bank, goals)
         return (probability - 1 / bank.num_statements(goals)).clamp(min=0)
+
+    def each(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return max(p - 1/N, 0), float32 ``[B, G]``."""
+        probability = Softmax(self.temperature).each(images, bank, goals)
+        return (probability - 1 / bank.num_statements(goals)).clamp(min=0)

@@ -39,9 +39,16 @@ class Sigmoid(Head):
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return σ, float32 ``[B]``."""
+        return self._of(Cosine()(images, bank, goals), bank)
+
+    def each(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return σ, float32 ``[B, G]``."""
+        return self._of(Cosine().each(images, bank, goals), bank)
+
+    def _of(self, cosines: "Tensor", bank: "TextBank") -> "Tensor":
         if bank.logit_bias is None:
             raise RewardError(
                 "head sigmoid: the model has no logit_bias, expected a model trained with a "
                 "sigmoid loss, such as ViT-B-16-SigLIP. Choose such an encoder, or head: softmax."
             )
-        return (bank.logit_scale * Cosine()(images, bank, goals) + bank.logit_bias).sigmoid()
+        return (bank.logit_scale * cosines + bank.logit_bias).sigmoid()

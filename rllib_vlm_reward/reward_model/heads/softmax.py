@@ -58,5 +58,11 @@ class Softmax(Head):
 
         goal, negatives, mask = bank.similarities(images, goals)
         statements = torch.cat([goal[:, None], negatives.masked_fill(~mask, -torch.inf)], dim=1)
-        scale = bank.logit_scale if self.temperature is None else 1 / self.temperature
-        return (scale * statements).softmax(dim=1)[:, 0]
+        return (self._scale(bank) * statements).softmax(dim=1)[:, 0]
+
+    def each(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+        """Return p, float32 ``[B, G]``."""
+        return bank.softmax(images, goals, self._scale(bank))
+
+    def _scale(self, bank: "TextBank") -> float:
+        return bank.logit_scale if self.temperature is None else 1 / self.temperature

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rllib_vlm_reward.reward_model.readouts.base import Readout
+from rllib_vlm_reward.reward_model.readouts.base import PatchReadout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ __all__ = ["NounReadout"]
 
 
 @dataclasses.dataclass(frozen=True)
-class NounReadout(Readout):
+class NounReadout(PatchReadout):
     """Compares each patch with the noun of the frame's goal, and with other words.
 
     Attributes:
@@ -44,7 +44,7 @@ class NounReadout(Readout):
         """Return p of each patch, float32 ``[B, h, w]``, and whether the noun leads, bool.
 
         p is the softmax at the model's temperature over the noun and the other words. For the
-        arguments see :meth:`.Readout.__call__`.
+        arguments see :meth:`.PatchReadout.__call__`.
         """
         import torch
 
