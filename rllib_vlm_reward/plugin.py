@@ -12,6 +12,8 @@ import gymnasium as gym
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -32,6 +34,7 @@ from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardEr
 from rllib_vlm_reward.policies import SETTINGS, default_module
 from rllib_vlm_reward.policies.goal_code import goal_code_config
 from rllib_vlm_reward.policies.module_check import build_once, check_model_config, is_ours
+from rllib_vlm_reward.replay import HindsightCallbacks, with_hindsight
 from rllib_vlm_reward.rllib_settings import check_settings
 from rllib_vlm_reward.warnings import warn_once
 
@@ -110,6 +113,7 @@ def add_vlm_reward(
     check_settings(config)
     _check_agents(config, vlm)
     _check_merging(config, vlm)
+    _check_replay(config, vlm)
     vlm = _with_default_module(config, vlm)
     _warn_of_unobserved_goals(config, vlm)
     for encoder, precision, goal_sets in vlm.encoders:
@@ -125,6 +129,10 @@ def add_vlm_reward(
     if vlm.goal_map:  # so that env runners need not read it from open_clip
         vlm = vlm.model_copy(update={"goal_map": vlm.map_size})
     dim = embed_dim(vlm.leading.encoder) if vlm.goal_embedding else None
+    callbacks: list[Any] = [functools.partial(VLMRewardCallbacks, vlm)]
+    if vlm.hindsight is not None:
+        _add_hindsight(config, vlm.hindsight)
+        callbacks.append(functools.partial(HindsightCallbacks, vlm))
     if dim is not None:
         goal_code_config(dim, _module_settings(config))
     frames = _stacked_frames(config)
@@ -136,7 +144,7 @@ def add_vlm_reward(
         # it. Failures are logged, and nothing sampled is an error, so there is no need to wait.
         config.fault_tolerance(delay_between_env_runner_restarts_s=_DELAY_S)
     user_callbacks = [c for c in force_list(config.callbacks_class) if c is not RLlibCallback]
-    config.callbacks(callbacks_class=[functools.partial(VLMRewardCallbacks, vlm), *user_callbacks])
+    config.callbacks(callbacks_class=[*callbacks, *user_callbacks])
     return config
 
 
@@ -263,7 +271,7 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "2.60 ends multi-agent episodes before the connectors see them. Set early_end: false, "
             "and let the env end its episodes."
         )
-    for key in ("goal_embedding", "goal_map"):
+    for key in ("goal_embedding", "goal_map", "hindsight"):
         if getattr(vlm, key):
             raise RewardError(
                 f"{key}: got a multi-agent configuration, expected a single-agent one. Put the "
@@ -280,12 +288,36 @@ def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
         )
 
 
+def _check_replay(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
+    if vlm.hindsight is None or isinstance(config, DQNConfig | SACConfig):
+        return
+    raise RewardError(
+        f"hindsight: got {type(config).__name__}, expected DQNConfig or SACConfig, which learn "
+        "from a replay buffer. PPO, APPO and IMPALA learn from what their present policy does with "
+        "the goal that it sees, and in a copy it acted for another goal. Choose DQN or SAC, or "
+        "remove hindsight."
+    )
+
+
+def _add_hindsight(config: AlgorithmConfig, copies: int) -> None:
+    """Let DQN's replay buffer make copies. That of SAC is replaced when the algorithm is built."""
+    buffer = with_hindsight(config.replay_buffer_config, copies)
+    if isinstance(config, DQNConfig):
+        config.replay_buffer_config = buffer
+
+
 def _check_policy(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
     if vlm.goal_map and not vlm.goal_embedding:
         raise RewardError(
             "goal_map: got goal_embedding false, expected true, since the map stands beside the "
             "goal in the observation. Set goal_embedding: true, and a policy that reads both, such "
             "as rllib_vlm_reward.policies.GoalConditionedModule."
+        )
+    if vlm.hindsight is not None and not vlm.goal_embedding:
+        raise RewardError(
+            "hindsight: got goal_embedding false, expected true, since a copy shows the policy "
+            "another goal. Set goal_embedding: true, and a policy that reads it, such as "
+            "rllib_vlm_reward.policies.GoalConditionedQModule for DQN."
         )
     # A connector of the user may turn the Dict into an observation that RLlib has a policy for.
     handles_dict = config._rl_module_spec or config._env_to_module_connector

@@ -53,6 +53,7 @@ ROOMS = {
         "reward_model",
         "evaluation",  # which reads images
     },
+    "replay": {"errors", "settings", "config", "monitoring", "connectors"},
     "plugin": {
         "errors",
         "config",
@@ -60,6 +61,7 @@ ROOMS = {
         "reward_model",
         "connectors",
         "policies",
+        "replay",
         "rllib_settings",
         "warnings",
     },
@@ -150,6 +152,7 @@ LIBRARIES = {
         "monitoring",
         "connectors",
         "policies",
+        "replay",
         "plugin",
         "rllib_settings",
         "run",
@@ -161,6 +164,7 @@ LIBRARIES = {
         "monitoring",
         "connectors",
         "policies",
+        "replay",
         "plugin",
         "rllib_settings",
         "run",

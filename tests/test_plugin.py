@@ -5,7 +5,9 @@ import ray
 from gymnasium.wrappers import RecordEpisodeStatistics
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import MeanStdFilter, PrevActionsPrevRewards
@@ -542,6 +544,49 @@ def test_what_a_map_needs_is_checked_before_training(config, changes, error, vlm
     vlm = vlm_config(**MAP, frames={"source": "info:rgb"}).model_copy(update=changes)
     with pytest.raises(RewardError, match=error):
         add_vlm_reward(config.copy(copy_frozen=False), vlm)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "error"),
+    [
+        (PPOConfig(), {}, "hindsight: got PPOConfig, expected DQNConfig or SACConfig, which learn"),
+        (APPOConfig(), {}, "hindsight: got APPOConfig, .* it acted for another goal. Choose DQN"),
+        (IMPALAConfig(), {}, "hindsight: got IMPALAConfig, expected DQNConfig or SACConfig"),
+        (DQNConfig(), {"goal_embedding": False}, "hindsight: got goal_embedding false, expected"),
+        (
+            DQNConfig().training(replay_buffer_config={"type": "ReplayBuffer"}),
+            {},
+            "hindsight: got replay_buffer_config with the type 'ReplayBuffer', expected Episode",
+        ),
+        (
+            DQNConfig().multi_agent(policies={"p"}),
+            {},
+            "hindsight: got a multi-agent configuration",
+        ),
+    ],
+    ids=["PPO", "APPO", "IMPALA", "no goal", "buffer", "agents"],
+)
+def test_hindsight_is_for_dqn_and_sac_with_goals(config, changes, error, vlm_config):
+    config = config.environment("rllib_vlm_reward/Lift-v0")
+    goals = {"goals": ["a {red|blue} ball"], "frames": {"source": "obs"}}
+    vlm = vlm_config(**goals, threshold=0.5, hindsight=4, **changes)
+    with pytest.raises(RewardError, match=error):
+        add_vlm_reward(config, vlm)
+
+
+@pytest.mark.parametrize("kind", ["", "Prioritized"])
+def test_hindsight_names_the_replay_buffer_of_dqn(kind, vlm_config):
+    config = DQNConfig().environment("rllib_vlm_reward/Lift-v0")
+    config.training(replay_buffer_config={"type": f"{kind}EpisodeReplayBuffer", "capacity": 70})
+    goals = {"goals": ["a {red|blue} ball"], "frames": {"source": "obs"}}
+    add_vlm_reward(config, vlm_config(**goals, threshold=0.5, hindsight=4))
+    wanted = {
+        "type": f"rllib_vlm_reward.replay.Hindsight{kind}EpisodeReplayBuffer",
+        "capacity": 70,
+        "copies": 4,
+    }
+    assert wanted.items() <= config.replay_buffer_config.items()
+    config.validate()
 
 
 def test_a_bonus_needs_a_tower_with_patches(vlm_config):

@@ -17,6 +17,7 @@ from ray.rllib.algorithms.dqn.dqn import DQNConfig, calculate_rr_weights
 from ray.rllib.algorithms.dqn.dqn_catalog import DQNCatalog
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
@@ -29,7 +30,9 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 from ray.rllib.offline import offline_env_runner
 from ray.rllib.offline.offline_prelearner import OfflinePreLearner
+from ray.rllib.utils.from_config import from_config
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+from ray.rllib.utils.replay_buffers import ReplayBuffer
 from ray.rllib.utils.replay_buffers.episode_replay_buffer import EpisodeReplayBuffer
 from ray.rllib.utils.replay_buffers.prioritized_episode_buffer import (
     PrioritizedEpisodeReplayBuffer,
@@ -663,6 +666,15 @@ def test_an_episodes_state_has_its_observation_space():
     state = SingleAgentEpisode(observation_space=space).get_state()
     assert SingleAgentEpisode.from_state(state).observation_space == space
     assert state["_observation_space"] is not None
+
+
+def test_dqn_takes_a_replay_buffer_of_ones_own_by_path_and_sac_only_those_of_rllib():
+    kind = "rllib_vlm_reward.replay.HindsightEpisodeReplayBuffer"
+    buffer = {"type": kind, "capacity": 100, "copies": 2}
+    DQNConfig().environment("CartPole-v1").training(replay_buffer_config=buffer).validate()
+    assert type(from_config(ReplayBuffer, buffer)).__name__ == "HindsightEpisodeReplayBuffer"
+    with pytest.raises(ValueError, match="must be of type `EpisodeReplayBuffer`"):
+        SACConfig().environment("Pendulum-v1").training(replay_buffer_config=buffer).validate()
 
 
 def test_a_head_of_dqn_has_as_many_outputs_as_its_configuration_is_asked_for():

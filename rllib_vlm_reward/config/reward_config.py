@@ -31,7 +31,7 @@ from rllib_vlm_reward.reward_model.heads import (
 )
 from rllib_vlm_reward.reward_model.heads.base import digest_of
 from rllib_vlm_reward.reward_model.panel import Expert, Panel
-from rllib_vlm_reward.reward_model.readouts import GoalMap, Readout
+from rllib_vlm_reward.reward_model.readouts import GoalMap, Holds, Readout
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.settings import (
     Positive,
@@ -50,6 +50,15 @@ _GOAL_KEYS = ("goals", "templates")
 _MOST_EXPERTS = 5  # a calibration holds weights for each of their 31 sets
 # In a checkpoint, these are settings of each expert.
 _OF_EXPERTS = ("encoder", "templates", "head", "frames.source", "serving.precision")
+_MOST_HOLDING = 8  # goals that a frame names for hindsight
+# Why a copy of an episode for another goal could not have the right reward or observation.
+_NOT_WITH_HINDSIGHT = {
+    "experts": "since a single encoder says which goals hold in a frame",
+    "bonus": "since the bonus of an episode is that of its own goal",
+    "goal_map": "since the map in an episode's observations is that of its own goal",
+    "normalize_rewards": "since the reward of a copy is 1, which nothing divides",
+    "env_reward_weight": "since the env's reward is that of the episode's own goal",
+}
 _EXPERT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -110,6 +119,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             ``"map"``, float32 ``[h, w, 1]``, with the probability of the noun in each patch of the
             frame. Needs ``goal_embedding`` and synchronous mode. ``true`` takes the encoder's
             number of patches; ``[h, w]`` is for an encoder of your own.
+        hindsight: how many copies of an episode DQN and SAC learn from at most, each for another
+            goal that the episode reached by chance, see docs/hindsight.md. Needs ``threshold`` and
+            ``goal_embedding``. None makes no copies.
         serving: where and how scores are computed, see :class:`.ServingConfig`.
         experts: several encoders that score each frame, see docs/experts.md: a mapping from an
             expert's name to the keys that differ, of encoder, head, templates, frames (its source)
@@ -170,6 +182,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     success_key: Annotated[str, AGENT] = "success"
     goal_embedding: Annotated[bool, RUN] = False
     goal_map: Annotated[bool | tuple[PositiveInt, PositiveInt], RUN] = False
+    hindsight: Annotated[PositiveInt | None, ELSEWHERE] = None
     serving: Annotated[ServingConfig, SERVED] = ServingConfig()
     experts: Annotated[dict[str, dict[str, Any]], RUN] = Field(default_factory=dict)
     combine: Annotated[CombineRule, RUN] = "mean"
@@ -268,6 +281,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         for key in ("bonus", "goal_map"):
             if getattr(self, key):
                 self._check_nouns(key)
+        if self.hindsight is not None:
+            self._check_hindsight()
         for agent in self.agents:
             self.for_agent(agent)  # raises an error if the agent's settings are invalid
         if self.experts:
@@ -412,6 +427,30 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                     "bonus.nothing."
                 )
 
+    def _check_hindsight(self) -> None:
+        for key, reason in _NOT_WITH_HINDSIGHT.items():
+            if getattr(self, key):
+                raise ValueError(
+                    f"hindsight: got it together with {key}, expected one of them, {reason}. "
+                    f"Remove hindsight, or {key}."
+                )
+        if self.threshold_in_force is None:
+            raise ValueError(
+                "hindsight: an episode is copied for a goal whose score exceeds the threshold, but "
+                "there is none. Set threshold (the paper's β), or remove hindsight."
+            )
+        if self.frames.scored_steps != "all" or self.frames.window != 1:
+            raise ValueError(
+                f"hindsight: got frames.scored_steps {self.frames.scored_steps!r} and "
+                f"frames.window {self.frames.window}, expected 'all' and 1, since each frame says "
+                "by itself which goals hold. Remove these keys, or hindsight."
+            )
+        if len({goal.prompt for goal in self.training_goals.goals}) < 2:
+            raise ValueError(
+                "hindsight: got one goal, expected at least two, since an episode is copied for "
+                "another goal. Add goals, or remove hindsight."
+            )
+
     @property
     def _nothing(self) -> tuple[str, ...]:
         return NOTHING if self.bonus is None else self.bonus.nothing
@@ -496,7 +535,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The goals, the head, and the readouts of a bonus and a map.
+        """The goals, the head, and the readouts of a bonus, a map and hindsight.
 
         Example:
             >>> VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine").scorer.head
@@ -507,6 +546,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             readouts.append(self.bonus.readout(self.goal_set, len(self.training_goals)))
         if self.map_readout is not None:
             readouts.append(self.map_readout)
+        if self.holds is not None:
+            readouts.append(self.holds)
         return Scorer(self.goal_set, self.head_in_force, readouts=tuple(readouts))
 
     @cached_property
@@ -520,6 +561,20 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             return None
         words = compared_words(self.goal_set, len(self.training_goals), self._nothing)
         return GoalMap(*words, self.map_size)
+
+    @cached_property
+    def holds(self) -> Holds | None:
+        """The readout of which training goals hold in a frame; None without ``hindsight``.
+
+        Of goals with the same prompt, such as paraphrases, only the first is looked for: they look
+        the same to the policy.
+        """
+        if self.hindsight is None or self.threshold_in_force is None:
+            return None
+        first: dict[str, int] = {}
+        for index, goal in enumerate(self.training_goals.goals):
+            first.setdefault(goal.prompt, index)
+        return Holds(tuple(first.values()), self.threshold_in_force, _MOST_HOLDING)
 
     @cached_property
     def map_size(self) -> tuple[int, int]:
@@ -671,6 +726,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             raise ValueError(f"experts: expert {name!r} has no encoder. Add `encoder` to it.")
         common = {"experts": {}, "agents": {}, "combine": "mean", "early_end": False}
         common |= {"threshold": None, "calibration": None, "bonus": None, "goal_map": False}
+        common |= {"hindsight": None}
         try:
             return self.model_copy(update={**common, **changes})
         except pydantic.ValidationError as error:

@@ -16,6 +16,7 @@ The reward:
 * :mod:`normalizer`: scales rewards by running moments;
 * :mod:`bonus`: computes what is paid beside them;
 * :mod:`expert_record`: records what each of several experts said;
+* :mod:`first_steps`: after which step of an episode other goals than its own first held;
 * :mod:`episode_metrics`: computes and logs the returns of the VLM reward and of the env reward;
 * :mod:`custom_data`: the keys under which an episode stores them.
 

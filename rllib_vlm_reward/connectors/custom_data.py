@@ -1,7 +1,7 @@
 """The keys under which the connectors store data about an episode.
 
 They are keys of ``episode.custom_data``. RLlib copies this dictionary whenever it cuts an episode
-into chunks, so its values are numbers, bools and short texts only.
+into chunks, so its values are numbers, bools and short texts, or few numbers by such a text.
 """
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ENV_REWARD",
     "EXPERT_SCORES",
     "FIRES",
+    "FIRST_STEPS",
     "FRAMES",
     "GOAL_INDEX",
     "GOAL_MAPS",
@@ -28,9 +29,12 @@ SUCCESS = "success"  # whether any step was a success; missing if the env has no
 VLM_RETURN = "vlm_return"  # sum of the VLM rewards, over the fragments that ended
 BONUS_RETURN = "bonus_return"  # sum of the bonuses, over the same fragments
 FIRES = "fires"  # number of steps with a VLM reward above 0, over the same fragments
+# By the index of a goal: after which step it first held; 0 at the reset. The keys are texts, since
+# RLlib cannot read a recording with other keys.
+FIRST_STEPS = "first_steps"
 
 # Keys that depend on the reward, so they do not hold for an episode that is relabelled.
-REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL)
+REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL, FIRST_STEPS)
 
 # Keys of the info of each step: the env's own reward, and what each expert that answered said.
 ENV_REWARD = "env_reward"

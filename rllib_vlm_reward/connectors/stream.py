@@ -14,6 +14,7 @@ from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX, SHOWN_GOAL
 from rllib_vlm_reward.connectors.episode_goal import episode_goal
 from rllib_vlm_reward.connectors.episode_metrics import keep_ground_truth, outcomes_of
 from rllib_vlm_reward.connectors.expert_record import ExpertRecord
+from rllib_vlm_reward.connectors.first_steps import FirstSteps
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.frame_source import RenderedOnce, SteppedEnvs, frame_source
 from rllib_vlm_reward.connectors.ledger import Ledger
@@ -26,7 +27,7 @@ from rllib_vlm_reward.monitoring.highlights import Highlights
 from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_statistics
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
-from rllib_vlm_reward.reward_model.readouts import GoalMap
+from rllib_vlm_reward.reward_model.readouts import GoalMap, Holds
 from rllib_vlm_reward.reward_model.scorer import pay
 from rllib_vlm_reward.serving.service import Answer, RewardService
 
@@ -82,8 +83,10 @@ class RewardStream:
         self.shows_wrong_goals = False
         self._rng = np.random.default_rng(config.negatives_seed)  # for the wrong goals
         self._map_columns = config.scorer.columns_of(GoalMap.kind) if config.goal_map else None
-        self._has_readouts = bool(config.bonus or config.goal_map)
-        self._reads_resets = bool(config.goal_map or (self.bonus and self.bonus.reads_resets))
+        self._first_steps = FirstSteps(config.goal_set) if config.hindsight else None
+        self._has_readouts = bool(config.bonus or config.goal_map or config.hindsight)
+        has_potential = self.bonus is not None and self.bonus.reads_resets
+        self._reads_resets = bool(config.goal_map or config.hindsight or has_potential)
         self._texts = self.rater.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
@@ -205,6 +208,8 @@ class RewardStream:
             self._read(self._pending)
             self._pending = []
         self._ledger.close(samples, ongoing, metrics)
+        if self._first_steps is not None:
+            self._first_steps.write(samples, metrics)
         ids = {episode.id_ for episode in ongoing}
         if self._counter is not None:
             leaving = {chunk.id_ for chunk in samples}
@@ -227,7 +232,7 @@ class RewardStream:
             self._shapes[place] = {id_: shapes[id_] for id_ in shapes.keys() & ids}
         self._selection.keep_only(ids)
         self._windows.keep_only(ids)
-        for each in (self.normalizer, self.bonus):
+        for each in (self.normalizer, self.bonus, self._first_steps):
             if each is not None:
                 each.keep_only(ids)
 
@@ -334,6 +339,10 @@ class RewardStream:
                     numbers = answers[:, self.config.scorer.columns_of(self.bonus.kind)][:, 0]
                     read.append(numbers[:first])
                     self.bonus.begin(begun, numbers[first : first + len(begun)])
+                if self._first_steps is not None:
+                    holding = answers[:, self.config.scorer.columns_of(Holds.kind)]
+                    self._first_steps.see(steps, holding[: len(steps)])
+                    self._first_steps.begin(begun, holding[len(steps) :])
                 if self._map_columns is not None:
                     ids = [*(episode.id_ for episode in steps.episodes), *begun]
                     maps = answers[-len(ids) :, self._map_columns]

@@ -46,6 +46,13 @@ ALARMS = "alarms"  # the number of kinds that are on; in JSON their names
 # With `goal_code`, a group: perplexity, dead_codes, alike_goals.
 GOAL_CODE = "goal_code"
 
+# With `hindsight`, a group: of each episode, how many other goals it reached, and how many copies
+# of it were made; and how many different goals were reached like this so far.
+HINDSIGHT = "hindsight"
+GOALS_BY_CHANCE = "goals_by_chance"
+COPIES_PER_EPISODE = "copies_per_episode"
+GOALS_REACHED = "goals_reached"
+
 # Metrics of a run.
 ENV_STEPS_PER_SECOND = "env_steps_per_second"
 EPISODE_PICTURE, HIGHEST_SCORES = "episode", "highest_scores"

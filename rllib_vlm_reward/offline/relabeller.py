@@ -79,8 +79,8 @@ class Relabeller:
         self._config, self._goal, self._encoder = config, goal, encoder
         self._checked: str | None = None
         self._recording, self._output = Path(recording), Path(output)
-        # A map of a recorded observation stays, so no readout of one is needed.
-        scored = config.model_copy(update={"goal_map": False})
+        # A map of a recorded observation stays, and no copies are made: neither needs a readout.
+        scored = config.model_copy(update={"goal_map": False, "hindsight": None})
         self._rater, self._experts = scored.rater, scored.by_expert
         self._shared: dict[str, ray.ObjectRef] = {}
         self._constancy = ConstancyChecks(scored)

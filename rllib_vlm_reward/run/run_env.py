@@ -39,7 +39,8 @@ def make_env(experiment: Experiment) -> gym.vector.SyncVectorEnv:
         (56, 56, 3)
     """
     # No policy acts in this env, so the run does not need one, nor the goal as its input.
-    reward = experiment.vlm_reward.model_copy(update={"goal_embedding": False, "goal_map": False})
+    not_needed = {"goal_embedding": False, "goal_map": False, "hindsight": None}
+    reward = experiment.vlm_reward.model_copy(update=not_needed)
     experiment = experiment.model_copy(update={"policy": None, "vlm_reward": reward})
     config = experiment.to_algorithm_config()
     if config.is_multi_agent:

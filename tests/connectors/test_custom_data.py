@@ -15,6 +15,7 @@ COMMON = {
     "disagreement",
     "experts",
     "goal_code",
+    "hindsight",
     "success",
     "vlm_return",
     "frames",

@@ -50,6 +50,8 @@ GOAL_SETS = {
             Goal("b", "prompt b", ("y", "x", "prompt a")),
             Goal("c", "prompt a", ("y", "x")),
             Goal("d", "x", ("prompt a", "y")),
+            Goal("e", "prompt e", ("prompt a", "x", "y")),
+            Goal("f", "prompt e", ("x", "y")),
         )
     ),
 }
