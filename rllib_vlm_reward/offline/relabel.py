@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def _run(
     data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Relabeller,
         fn_constructor_args=(config,),
-        fn_constructor_kwargs={**given, "num_cpus": demand.cpus},
+        fn_constructor_kwargs={**given, "num_cpus": demand.cpus, "folder": os.getcwd()},
         compute=ray.data.ActorPoolStrategy(
             size=min(demand.actors, len(rows)), max_tasks_in_flight_per_actor=2
         ),

@@ -64,6 +64,7 @@ class Relabeller:
         goal: text of the goal for all episodes; None keeps the recorded goals.
         encoder: fingerprints that the experts' weights must have; None accepts any weights.
         num_cpus: number of CPUs that Ray reserves for an actor.
+        folder: see :class:`.RewardActor`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Relabeller:
         goal: str | None,
         encoder: str | None,
         num_cpus: float,
+        folder: str = "",
     ) -> None:
         self._config, self._goal, self._encoder = config, goal, encoder
         self._checked: str | None = None
@@ -87,7 +89,7 @@ class Relabeller:
         self._embeddings: dict[int, np.typing.NDArray[np.float32]] = {}
         self._reports: dict[str, Report] = {}
         self._actors = {
-            name: RewardActor(each.encoder, each.serving, num_cpus=num_cpus)
+            name: RewardActor(each.encoder, each.serving, num_cpus=num_cpus, folder=folder)
             for name, each in config.by_expert.items()
         }
 

@@ -18,6 +18,7 @@ __all__ = [
     "LAYOUT",
     "METRICS",
     "Spec",
+    "absolute_spec",
     "checkpoint_errors",
     "shipped_names",
     "without_warning",
@@ -92,6 +93,30 @@ my/clip.pt in ...
 def shipped_names() -> list[str]:
     """Return the names of the CLIPs that ship with this package."""
     return sorted(config.parent.name for config in _SHIPPED.glob(f"*/{_CONFIG}"))
+
+
+def absolute_spec(text: str, folder: str) -> str:
+    """Return a spec for a process that works in another folder.
+
+    Args:
+        text: a spec, or an import path.
+        folder: the folder from which a relative path in the spec is read.
+
+    Example:
+        >>> folder = str(_SHIPPED.parent)
+        >>> absolute_spec("checkpoints/base", folder) == f"{folder}/checkpoints/base"
+        True
+        >>> absolute_spec("ViT-B-32/openai", folder), absolute_spec("small", folder)
+        ('ViT-B-32/openai', 'small')
+    """
+    bare, model, weights = text.removesuffix("/random"), *text.partition("/")[::2]
+    if bare in shipped_names():
+        return text
+    if os.path.isdir(os.path.join(folder, bare)):
+        return os.path.join(folder, text)
+    if weights and os.path.isfile(os.path.join(folder, weights)):
+        return f"{model}/{os.path.join(folder, weights)}"
+    return text
 
 
 def _path(given: str, text: str) -> Path:

@@ -20,6 +20,7 @@ from rllib_vlm_reward.reward_model.batch_size import best_batch_size
 from rllib_vlm_reward.reward_model.encoder import load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer
+from rllib_vlm_reward.reward_model.spec import absolute_spec
 from rllib_vlm_reward.serving.batcher import Batcher
 from rllib_vlm_reward.serving.lanes import Lanes, cores, use_threads
 from rllib_vlm_reward.serving.meter import Meter
@@ -59,6 +60,8 @@ class RewardActor:
             ``max_batch_size`` and ``cache_frames``.
         num_cpus: number of CPUs that Ray reserved, rounded down to whole cores, at least 1; 0 uses
             all cores of the node.
+        folder: the folder from which a relative path in ``encoder`` is read. Ray's workers do not
+            work in the driver's folder if Ray was started in another one.
     """
 
     def __init__(
@@ -67,8 +70,9 @@ class RewardActor:
         serving: ServingConfig,
         *,
         num_cpus: float,
+        folder: str = "",
     ) -> None:
-        self._spec, self._serving = encoder, serving
+        self._spec, self._serving, self._folder = encoder, serving, folder
         context = ray.get_runtime_context()
         self._name = context.get_actor_name() or "unnamed"  # Ray Data's actors have no name
         self._node = context.get_node_id()
@@ -219,9 +223,8 @@ class RewardActor:
                 "num_gpus_per_actor: 0."
             )
         with self._lanes.lane():
-            encoder = load_encoder(
-                self._spec, device=self._device, precision=self._serving.precision
-            )
+            name = absolute_spec(self._spec, self._folder)
+            encoder = load_encoder(name, device=self._device, precision=self._serving.precision)
             model = RewardModel(encoder, cache_frames=self._serving.cache_frames)
             if self._serving.max_batch_size is None:
                 self._batcher.max_batch_size = best_batch_size(model)

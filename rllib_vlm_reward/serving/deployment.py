@@ -194,7 +194,8 @@ def launch(
             scheduling_strategy=PlacementGroupSchedulingStrategy(group) if group else "DEFAULT",
         )
         try:
-            actors.append(options.remote(config.encoder, config.serving, num_cpus=demand.cpus))
+            given = {"num_cpus": demand.cpus, "folder": os.getcwd()}
+            actors.append(options.remote(config.encoder, config.serving, **given))
         except ActorAlreadyExistsError as error:
             end(actors)
             raise PoolError(

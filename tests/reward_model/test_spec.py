@@ -5,7 +5,7 @@ import pytest
 
 from rllib_vlm_reward.errors import CheckpointError
 from rllib_vlm_reward.reward_model import spec as spec_module
-from rllib_vlm_reward.reward_model.spec import Spec, shipped_names
+from rllib_vlm_reward.reward_model.spec import Spec, absolute_spec, shipped_names
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def test_a_file_absolute_or_relative(tmp_path, monkeypatch, name):
     assert absolute.weights == tmp_path / "sub" / name
     monkeypatch.chdir(tmp_path)
     assert Spec.parse(f"ViT-B-32/sub/{name}").weights == Path("sub") / name
+    relative, absolute = f"ViT-B-32/sub/{name}", f"ViT-B-32/{tmp_path}/sub/{name}"
+    assert absolute_spec(relative, str(tmp_path)) == absolute_spec(absolute, "/") == absolute
 
 
 def test_a_missing_file_says_where(tmp_path):

@@ -1,5 +1,7 @@
 """What a reward actor does before it scores, in this process."""
 
+import os
+
 import numpy as np
 import pytest
 import ray
@@ -14,6 +16,18 @@ def test_it_measures_the_batch_size_unless_it_is_given(given, sizes, cluster, ti
     actor = RewardActor(tiny_clip, ServingConfig(max_batch_size=given), num_cpus=1)
     assert actor.describe()["batch_size"] in sizes
     assert np.allclose(np.linalg.norm(actor.embed_texts(["a ball"]), axis=1), 1.0)
+
+
+def test_a_relative_path_is_one_of_the_drivers(cluster, tiny_clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # as of a worker whose Ray was started elsewhere
+    folder, name = os.path.split(tiny_clip)
+    serving = ServingConfig(max_batch_size=8, precision="fp32")
+    made = [RewardActor(tiny_clip, serving, num_cpus=1).describe()["encoder_fingerprint"]]
+    for relative in (name, f"{name}/random"):
+        actor = RewardActor(relative, serving, num_cpus=1, folder=folder)
+        assert actor.describe()["encoder"] == relative
+        made.append(actor.describe()["encoder_fingerprint"])
+    assert made[0] == made[1] != made[2]
 
 
 def test_it_measures_its_precision_in_batches_of_its_size(cluster, scorer, monkeypatch):
