@@ -11,7 +11,7 @@ from pages import ROOT, files_of
 from rllib_vlm_reward import CurriculumConfig, Experiment
 from rllib_vlm_reward.curriculum import Outcome, make_curriculum
 
-pytestmark = pytest.mark.usefixtures("cluster")  # of the search; the run has its own
+pytestmark = pytest.mark.usefixtures("cluster")
 PAGE = (ROOT / "docs" / "from-env-to-sweep.md").read_text()
 FEWER = {
     "train_batch_size_per_learner: 2048": "train_batch_size_per_learner: 128",
@@ -28,19 +28,12 @@ FEWER = {
 @pytest.fixture(scope="module")
 def folder(reader_folder):
     """The reader's folder, in which this process works."""
-    path = reader_folder
-    for name, text in files_of(ROOT / "docs" / "from-env-to-sweep.md").items():
-        (path / name).write_text(text)
+    files = files_of(ROOT / "docs" / "from-env-to-sweep.md")
     for name in ("run.yaml", "sweep.py"):
-        text = (path / name).read_text()
         for much, little in FEWER.items():
-            text = text.replace(much, little)
-        (path / name).write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        patch.setenv("PYTHONPATH", str(path))
-        patch.syspath_prepend(path)
-        yield path
+            files[name] = files[name].replace(much, little)
+    with readers.working_in(reader_folder, files):
+        yield reader_folder
 
 
 def test_fewer_is_what_the_page_says():
@@ -79,8 +72,7 @@ def test_the_curriculum_prefers_what_is_half_known(folder):
 
 
 def test_the_run_leaves_what_the_page_lists(folder):
-    words = ("train", "run.yaml", "--output", "runs/first")
-    output = readers.run("rllib-vlm-reward", *words, folder=folder)
+    output = readers.run_here("train", "run.yaml", "--output", "runs/first")
     _, table = PAGE.split("| in `runs/first` | content |")
     named = re.findall(r"`([\w.]+\.(?:gif|png|json|jsonl|yaml)|checkpoint)/?`", table[:1500])
     assert len(named) >= 7

@@ -42,9 +42,11 @@ def test_a_run_trains_on_all_of_them(folder):
     assert max(drawn) - min(drawn) <= 4 + 1  # at most what is under way beside the least played
 
 
-def test_evaluate_tells_the_metric(folder):
+def test_evaluate_tells_the_metric(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
     words = ("evaluate", "run.yaml", "--metric", "my_parts.margin", "--output", "runs/eval")
-    readers.run(PROGRAM, *words, folder=folder)
+    readers.run_here(*words)
     (model,) = json.loads((folder / "runs" / "eval" / "evaluation.json").read_text())["candidates"]
     margin = model["all"]["my_parts.margin"]
     assert 0.1 < margin["value"] < 1.0

@@ -23,27 +23,26 @@ FEWER = {
 SMALL = {"--frames": "2000", "--held-out-frames": "600", "--steps": "150", "--batch-size": "64"}
 
 
-def run(command, folder, **changes):
+def run(command, **changes):
     """Run a command of the page, with other values of some options."""
-    program, *words = shlex.split(command)
+    _, *words = shlex.split(command)
     for option, value in changes.items():
         if option in words:
             words[words.index(option) + 1] = value
         else:
             words += [option, value]
-    readers.run(program, *words, folder=folder)
+    readers.run_here(*words)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(cluster, reader_folder):
     """The reader's folder, with a trained CLIP."""
-    path = tmp_path_factory.mktemp("world")
-    for name, text in FILES.items():
-        for much, little in FEWER.items():
-            text = text.replace(much, little)
-        (path / name).write_text(text)
-    run(COMMANDS[0], path, **SMALL)
-    return path
+    files = dict(FILES)
+    for much, little in FEWER.items():
+        files["run.yaml"] = files["run.yaml"].replace(much, little)
+    with readers.working_in(reader_folder, files):
+        run(COMMANDS[0], **SMALL)
+        yield reader_folder
 
 
 def metrics(folder):
@@ -73,10 +72,10 @@ def test_the_clip_knows_the_lamps(folder):
 
 
 def test_the_reward_is_measured_and_an_agent_trained(folder):
-    run(COMMANDS[1], folder)
+    run(COMMANDS[1])
     (model,) = json.loads((folder / "runs/evaluation/evaluation.json").read_text())["candidates"]
     assert model["all"]["average_precision"]["value"] > 0.8
-    run(COMMANDS[2], folder)
+    run(COMMANDS[2])
     summary = json.loads((folder / "runs" / "first" / "summary.json").read_text())
     assert summary["encoder"] == "clip"
     assert summary["env_steps"] >= 256
@@ -99,5 +98,5 @@ def test_a_folder_of_images_and_a_trained_clip_are_taken(folder):
         for row in rows
     ]
     (images / "captions.csv").write_text("\n".join([header, *again]) + "\n")
-    run(COMMANDS[3], folder, **{"--steps": "3", "--batch-size": "8"})
+    run(COMMANDS[3], **{"--steps": "3", "--batch-size": "8"})
     assert set(metrics(folder / "clip-of-images")["statements"]) == {"at", "light"}
