@@ -289,7 +289,14 @@ def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
 
 
 def _check_replay(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
-    if vlm.hindsight is None or isinstance(config, DQNConfig | SACConfig):
+    if vlm.hindsight is None:
+        return
+    if config.input_ != "sampler":
+        raise RewardError(
+            f"hindsight: got offline data ({config.input_!r}), expected episodes of an env, since "
+            "RLlib learns from a recording without a replay buffer of episodes. Remove hindsight."
+        )
+    if isinstance(config, DQNConfig | SACConfig):
         return
     raise RewardError(
         f"hindsight: got {type(config).__name__}, expected DQNConfig or SACConfig, which learn "

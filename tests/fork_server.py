@@ -249,6 +249,13 @@ def _draw_other_numbers():
     random.seed()
     np.random.seed()
     torch.seed()
+    if "ray" in sys.modules:
+        # Ray's generator takes no seed. Two workers that draw the same id at the same time end one
+        # of them, and Ray (2.60) waits 60 s before it starts another.
+        from ray._raylet import ObjectID
+
+        for _ in range(random.randrange(10_000)):
+            ObjectID.from_random()
 
 
 if __name__ == "__main__":

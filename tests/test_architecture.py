@@ -53,7 +53,7 @@ ROOMS = {
         "reward_model",
         "evaluation",  # which reads images
     },
-    "replay": {"errors", "settings", "config", "monitoring", "connectors"},
+    "replay": {"errors", "warnings", "settings", "config", "monitoring", "connectors"},
     "plugin": {
         "errors",
         "config",

@@ -25,7 +25,7 @@ from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import read_config
 from rllib_vlm_reward.config.calibration import Calibration
 from rllib_vlm_reward.evaluation import image_folder
-from rllib_vlm_reward.evaluation.grid import Axis
+from rllib_vlm_reward.evaluation.env_states import Axis
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.user_metrics import load_metrics
 from rllib_vlm_reward.reward_model.encoder import check_encoder

@@ -69,7 +69,7 @@ PRIVATE_NAMES = {
         "test_a_configuration_keeps_factory_and_module_as_they_were_given",
     ),
     "_rl_module_spec": (
-        {"plugin.py"},
+        {"plugin.py", "policies/module_check.py"},
         "test_a_configuration_keeps_factory_and_module_as_they_were_given",
     ),
     "_optimizer_lr_schedules": (

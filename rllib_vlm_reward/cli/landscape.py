@@ -212,7 +212,7 @@ def _grid(
     seed: int,
     device: str,
 ) -> dict[str, Any]:
-    from rllib_vlm_reward.evaluation.grid import Axis, render_grid
+    from rllib_vlm_reward.evaluation.env_states import Axis, render_grid
     from rllib_vlm_reward.evaluation.landscape import lines, only_goal, save_curves, save_heat
 
     axes = [Axis.parse(text) for text in grid]

@@ -50,7 +50,7 @@ _GOAL_KEYS = ("goals", "templates")
 _MOST_EXPERTS = 5  # a calibration holds weights for each of their 31 sets
 # In a checkpoint, these are settings of each expert.
 _OF_EXPERTS = ("encoder", "templates", "head", "frames.source", "serving.precision")
-_MOST_HOLDING = 8  # goals that a frame names for hindsight
+_MOST_HOLDING = 32  # goals that a frame names for hindsight
 # Why a copy of an episode for another goal could not have the right reward or observation.
 _NOT_WITH_HINDSIGHT = {
     "experts": "since a single encoder says which goals hold in a frame",
@@ -439,6 +439,12 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 "hindsight: an episode is copied for a goal whose score exceeds the threshold, but "
                 "there is none. Set threshold (the paper's β), or remove hindsight."
             )
+        if self.goal_source.startswith("obs:"):
+            raise ValueError(
+                f"hindsight: got goal_source {self.goal_source!r}, expected info:KEY, since a copy "
+                "would still show the goal of its episode there. Let the env name the goal in its "
+                "info, or remove hindsight."
+            )
         if self.frames.scored_steps != "all" or self.frames.window != 1:
             raise ValueError(
                 f"hindsight: got frames.scored_steps {self.frames.scored_steps!r} and "
@@ -447,8 +453,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             )
         if len({goal.prompt for goal in self.training_goals.goals}) < 2:
             raise ValueError(
-                "hindsight: got one goal, expected at least two, since an episode is copied for "
-                "another goal. Add goals, or remove hindsight."
+                "hindsight: got goals with one prompt, expected at least two, since an episode is "
+                "copied for another goal. Add goals, or remove hindsight."
             )
 
     @property

@@ -20,8 +20,12 @@ _WINDOW = 100  # episodes
 class FirstSteps:
     """Keeps for each episode in progress which goals have held, and since which step.
 
+    A frame names only so many goals. Once more than these may hold in a frame of an episode, it is
+    not known any more when another goal first holds, so nothing more is recorded of that episode.
+
     Args:
         goals: all goals of the run.
+        num_candidates: number of goals that are looked for.
 
     Example:
         >>> goals = GoalSet.from_texts(["a ball", "a key", "a box"])
@@ -29,7 +33,7 @@ class FirstSteps:
         >>> chunk.add_env_reset(observation=0)
         >>> chunk.add_env_step(observation=0, action=0, reward=0.0)
         >>> chunk.custom_data[GOAL_INDEX] = 0
-        >>> first_steps = FirstSteps(goals)
+        >>> first_steps = FirstSteps(goals, num_candidates=3)
         >>> first_steps.begin(["a"], np.float32([[1, 0.9, -1, 0]]))
         >>> first_steps.see(ScoredSteps.begin([chunk], [0], [0], []), np.float32([[2, 1, 0, 0.9]]))
         >>> first_steps.write([chunk], MetricsLogger())
@@ -37,9 +41,10 @@ class FirstSteps:
         {'1': 0, '2': 1}
     """
 
-    def __init__(self, goals: GoalSet) -> None:
-        self._goals = goals
+    def __init__(self, goals: GoalSet, num_candidates: int) -> None:
+        self._goals, self._num_candidates = goals, num_candidates
         self._episodes: dict[str, dict[int, int]] = {}
+        self._unknown: set[str] = set()  # episodes of which a frame named as many as it can
 
     def begin(self, ids: Sequence[str], holding: npt.NDArray[np.float32]) -> None:
         """Record what holds in the frames of resets, by the ids of their episodes.
@@ -76,6 +81,7 @@ class FirstSteps:
     def keep_only(self, ids: Collection[str]) -> None:
         """Drop what is known of all episodes but these; the others ended or were abandoned."""
         self._episodes = {id_: first for id_, first in self._episodes.items() if id_ in ids}
+        self._unknown &= {*ids}
 
     def _record(
         self,
@@ -84,6 +90,12 @@ class FirstSteps:
         holding: npt.NDArray[np.float32],
     ) -> None:
         goals = holding[:, ::2].astype(np.int64)
-        for row, place in zip(*(goals >= 0).nonzero(), strict=True):
+        cut = goals.shape[1] < self._num_candidates
+        for row in (goals >= 0).any(axis=1).nonzero()[0].tolist():
+            if ids[row] in self._unknown:
+                continue
             first = self._episodes.setdefault(ids[row], {})
-            first.setdefault(int(goals[row, place]), int(steps[row]))
+            for goal in goals[row][goals[row] >= 0].tolist():
+                first.setdefault(goal, int(steps[row]))
+            if cut and (goals[row] >= 0).all():
+                self._unknown.add(ids[row])

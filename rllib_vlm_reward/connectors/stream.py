@@ -83,7 +83,10 @@ class RewardStream:
         self.shows_wrong_goals = False
         self._rng = np.random.default_rng(config.negatives_seed)  # for the wrong goals
         self._map_columns = config.scorer.columns_of(GoalMap.kind) if config.goal_map else None
-        self._first_steps = FirstSteps(config.goal_set) if config.hindsight else None
+        holds = config.holds
+        self._first_steps = (
+            None if holds is None else FirstSteps(config.goal_set, len(holds.candidates))
+        )
         self._has_readouts = bool(config.bonus or config.goal_map or config.hindsight)
         has_potential = self.bonus is not None and self.bonus.reads_resets
         self._reads_resets = bool(config.goal_map or config.hindsight or has_potential)

@@ -1,7 +1,7 @@
 """How good is the reward? Measures rewards on frames with ground truth.
 
     labelled frames ─ scored frames ─ figures ─ verdict ─▶ report
-                    └ calibrate ─▶ calibration        trajectory, grid ─▶ landscape
+                    └ calibrate ─▶ calibration        trajectory, env_states ─▶ landscape
 
 * :mod:`labelled`: frames with goals and ground truth, as Parquet;
 * :mod:`players`: the env of a run and its players; :mod:`collect`: labelled frames from play;
@@ -15,7 +15,7 @@
   :mod:`reward_charts`, :mod:`report`: the charts and files of an evaluation;
 * :mod:`cosines`: cosines of frames with all statements; :mod:`calibrate`: β and τ for a target;
   :mod:`trust`: whom of several experts to trust;
-* :mod:`trajectory`: one episode; :mod:`grid`: an env's states; :mod:`landscape`: the scores of
-  both, and charts of them;
+* :mod:`trajectory`: one episode; :mod:`env_states`: an env's states; :mod:`landscape`: the
+  scores of both, and charts of them;
 * :mod:`score`: scores of image files.
 """

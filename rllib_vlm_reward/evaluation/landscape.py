@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.evaluation.cosines import Cosines
-from rllib_vlm_reward.evaluation.grid import Axis
+from rllib_vlm_reward.evaluation.env_states import Axis
 from rllib_vlm_reward.evaluation.labelled import FRAMES_AT_ONCE
 from rllib_vlm_reward.evaluation.models import with_each_model
 from rllib_vlm_reward.evaluation.trajectory import Trajectory

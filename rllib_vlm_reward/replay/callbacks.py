@@ -51,9 +51,11 @@ class HindsightCallbacks(RLlibCallback):  # type: ignore[misc]
             )
         piece = next(driver_pieces(algorithm, GoalEmbedding))
         assert self._config.holds is not None
+        goals = self._config.training_goals.goals
         # Training goals come first in both, and of each prompt the first goal.
-        pairs = zip(self._config.holds.candidates, piece.goals, strict=False)
-        buffer.embeddings = dict(pairs)
+        first = zip(self._config.holds.candidates, piece.goals, strict=False)
+        of_prompt = {goals[index].prompt: embedding for index, embedding in first}
+        buffer.embeddings = {index: of_prompt[goal.prompt] for index, goal in enumerate(goals)}
 
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any

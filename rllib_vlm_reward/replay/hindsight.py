@@ -1,7 +1,8 @@
 """Replay buffers that add copies of episodes for other goals that these reached by chance."""
 
 import collections
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from ray.rllib.utils.replay_buffers.prioritized_episode_buffer import (
     PrioritizedEpisodeReplayBuffer,
 )
 
-from rllib_vlm_reward.connectors.custom_data import FIRST_STEPS, GOAL_INDEX, SHOWN_GOAL
+from rllib_vlm_reward.connectors.custom_data import FIRES, FIRST_STEPS, GOAL_INDEX, SHOWN_GOAL
 from rllib_vlm_reward.errors import RewardError
+from rllib_vlm_reward.warnings import warn_once
 
 __all__ = [
     "Hindsight",
@@ -22,6 +24,9 @@ __all__ = [
     "HindsightPrioritizedEpisodeReplayBuffer",
     "with_hindsight",
 ]
+
+_LOG = logging.getLogger(__name__)
+_MOST_IN_VAIN = 200  # episodes that end before the first copy
 
 
 class Hindsight:
@@ -50,17 +55,21 @@ class Hindsight:
         self.embeddings: Mapping[int, npt.NDArray[np.float32]] = {}
         self._reached: collections.Counter[int] = collections.Counter()
         self._num_ended = self._num_copies = 0
+        # Until the first copy is made: of the episodes that ended, and of how many the beginning
+        # had left the buffer.
+        self._in_vain: list[bool] | None = []
 
     def add(self, episodes: Any, *args: Any, **kwargs: Any) -> None:
         """Add chunks of episodes, and copies of the episodes that they end (RLlib's hook)."""
         parent: Any = super()
         parent.add(episodes, *args, **kwargs)
-        ended = [chunk.id_ for chunk in force_list(episodes) if chunk.is_done]
-        copies = [copy for id_ in ended for copy in self._copies_of(id_)]
+        ended = [chunk for chunk in force_list(episodes) if chunk.is_done]
+        copies = [copy for chunk in ended for copy in self._copies_of(chunk.id_)]
         self._num_ended += len(ended)
         self._num_copies += len(copies)
-        if copies:
-            parent.add(copies, *args, **kwargs)
+        self._warn(ended, copies)
+        for group in self._fitting(copies):
+            parent.add(group, *args, **kwargs)
 
     def take_counts(self) -> tuple[int, int, int]:
         """Return counts for the metrics, and forget the first two.
@@ -84,24 +93,77 @@ class Hindsight:
         parent.set_state(state)
         self._reached = collections.Counter(state.get("reached", {}))
 
-    def _copies_of(self, id_: str) -> Iterator[SingleAgentEpisode]:
-        episode = self._find(id_)
-        if episode is None or episode.t_started > 0 or SHOWN_GOAL in episode.custom_data:
+    def _fitting(self, copies: Iterable[SingleAgentEpisode]) -> Iterator[list[SingleAgentEpisode]]:
+        """Divide copies into groups that fit into the buffer.
+
+        RLlib 2.60's prioritised buffer raises an IndexError if the episodes of one call do not.
+        """
+        buffer: Any = self
+        group: list[SingleAgentEpisode] = []
+        for copy in copies:
+            if group and sum(map(len, group)) + len(copy) > buffer.capacity:
+                yield group
+                group = []
+            group.append(copy)
+        if group:
+            yield group
+
+    def _warn(self, ended: list[SingleAgentEpisode], copies: list[SingleAgentEpisode]) -> None:
+        if any(chunk.custom_data.get(FIRES, 0) > 1 for chunk in ended):
+            warn_once(
+                _LOG,
+                "hindsight: an episode was paid more than once, but a copy ends where its goal is "
+                "reached, so the agent learns two values for the same. Let the env end its "
+                "episodes on success, or set early_end: true.",
+            )
+        if copies:
+            self._in_vain = None
+        if self._in_vain is None:
             return
+        self._in_vain += [self._whole(chunk.id_) is None for chunk in ended]
+        if len(self._in_vain) >= _MOST_IN_VAIN:
+            gone = sum(self._in_vain)
+            warn_once(
+                _LOG,
+                f"hindsight: {len(self._in_vain)} episodes ended, and no copy was made: of {gone} "
+                "the beginning had left the replay buffer, and the others reached no other goal "
+                "after their reset. Set a larger capacity, or check the threshold and the goals.",
+            )
+            self._in_vain = None
+
+    def _copies_of(self, id_: str) -> Iterator[SingleAgentEpisode]:
+        episode = self._whole(id_)
+        if episode is None or SHOWN_GOAL in episode.custom_data:
+            return
+        self._check_goal(episode)
         first = {int(goal): step for goal, step in episode.custom_data.get(FIRST_STEPS, {}).items()}
         reached = [goal for goal, step in first.items() if step > 0]
         self._reached.update(reached)
         for goal in sorted(reached, key=lambda goal: (self._reached[goal], goal))[: self.copies]:
             yield self._copy(episode, goal, first[goal])
 
-    def _find(self, id_: str) -> SingleAgentEpisode | None:
-        """Return a stored episode; None if it has left the buffer."""
+    def _whole(self, id_: str) -> SingleAgentEpisode | None:
+        """Return a stored episode; None if it, or its beginning, has left the buffer."""
         buffer: Any = self
         places = buffer.episode_id_to_index
         if id_ not in places:
             return None
         # RLlib keeps the numbers of episodes when others leave the buffer.
-        return buffer.episodes[places[id_] - places[buffer.episodes[0].id_]]
+        episode: SingleAgentEpisode = buffer.episodes[places[id_] - places[buffer.episodes[0].id_]]
+        return None if episode.t_started > 0 else episode
+
+    def _check_goal(self, episode: SingleAgentEpisode) -> None:
+        """Check that an episode shows its goal as a copy would show it."""
+        expected = self.embeddings.get(episode.custom_data[GOAL_INDEX])
+        if expected is None:
+            return
+        got = episode.get_observations(0)["goal"]
+        if np.shape(got) != expected.shape or not np.allclose(got, expected, atol=1e-3):
+            raise RewardError(
+                "hindsight: got observations whose entry 'goal' is not the embedding of their "
+                "goal, expected it unchanged, since copies show it like that. Remove the "
+                "env-to-module connector that changes it, or hindsight."
+            )
 
     def _copy(self, episode: SingleAgentEpisode, goal: int, steps: int) -> SingleAgentEpisode:
         if goal not in self.embeddings:

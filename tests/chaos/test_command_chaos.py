@@ -19,11 +19,11 @@ from rllib_vlm_reward.run.progress import read_progress
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 PATIENCE_S = 600  # for a save; a run starts within a minute or two on a slow machine
 STEPS = 64  # of an iteration
-SAVE = "checkpoint.new/.new-"  # the progress, which is the last file of a save
+SAVE = "checkpoint.new/.new-"  # the progress and the list of files, the last two of a save
 # What a run opens to write, and the components that RLlib saves (None): where the disk is full. The
 # short form fills it at the first of them.
 FULL_AT = [
-    (SAVE, 1),
+    (SAVE, 2),  # the progress of the second save
     ("config.yaml", 0),
     ("events.out.tfevents", 0),
     ("-progress.jsonl", 0),

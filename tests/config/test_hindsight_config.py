@@ -30,7 +30,7 @@ def reward(**changes):
 
 def test_training_goals_are_looked_for_and_of_paraphrases_one():
     (readout,) = reward().scorer.readouts
-    assert readout == Holds(candidates=(0, 1, 3), threshold=0.5, most=8)
+    assert readout == Holds(candidates=(0, 1, 3), threshold=0.5, most=32)
     assert reward().scorer.goals == reward(hindsight=None).scorer.goals
 
 
@@ -49,9 +49,13 @@ def test_it_survives_yaml_and_changes_no_reward():
         ({"goal_map": True, "mode": "synchronous"}, "hindsight: got it together with goal_map"),
         ({"normalize_rewards": True}, "hindsight: got it together with normalize_rewards"),
         ({"env_reward_weight": 0.5}, "hindsight: got it together with env_reward_weight"),
+        ({"goal_source": "obs:mission"}, "hindsight: got goal_source 'obs:mission', expected info"),
         ({"frames": {"window": 3}}, "hindsight: got frames.scored_steps 'all' and frames.window 3"),
         ({"frames": {"scored_steps": "changed"}}, "hindsight: got frames.scored_steps 'changed'"),
-        ({"goals": ["lift the ball", "get the ball"]}, "hindsight: got one goal, expected"),
+        (
+            {"goals": ["lift the ball", "get the ball"]},
+            "hindsight: got goals with one prompt",
+        ),
         (
             {"threshold": None, "experts": {"a": {"encoder": "base"}, "b": {"encoder": "small"}}},
             "hindsight: got it together with experts",

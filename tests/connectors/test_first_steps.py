@@ -38,7 +38,7 @@ def holding(*rows):
 
 
 def test_a_goal_has_held_since_its_first_step_in_whichever_chunk():
-    kept, metrics = FirstSteps(GOALS), MetricsLogger(root=True)
+    kept, metrics = FirstSteps(GOALS, num_candidates=2), MetricsLogger(root=True)
     kept.begin(["a", "b"], holding([1], []))
     first, other = chunk("a", 0, 2), chunk("b", 0, 1)
     kept.see(ScoredSteps.begin([first, other], [0, 0], [0, 0], ()), holding([1, 3], [3]))
@@ -57,3 +57,20 @@ def test_a_goal_has_held_since_its_first_step_in_whichever_chunk():
     again = chunk("b", 0, 1)
     kept.write([again], metrics)
     assert again.custom_data[FIRST_STEPS] == {}
+
+
+def test_nothing_more_is_known_once_a_frame_names_as_many_goals_as_it_can():
+    kept = FirstSteps(GOALS, num_candidates=4)
+    kept.begin(["a", "b"], holding([1], [1, 3]))
+    chunks = [chunk("a", 0, 1), chunk("b", 0, 1)]
+    # In b's reset, goal 2 may have held too.
+    kept.see(ScoredSteps.begin(chunks, [0, 0], [0, 0], ()), holding([1, 3], [1, 2]))
+    kept.write(chunks, MetricsLogger(root=True))
+    assert [each.custom_data[FIRST_STEPS] for each in chunks] == [
+        {"1": 0, "3": 1},
+        {"1": 0, "3": 0},
+    ]
+    later = chunk("a", 1, 1)
+    kept.see(ScoredSteps.begin([later], [0], [0], ()), holding([2]))
+    kept.write([later], MetricsLogger(root=True))
+    assert later.custom_data[FIRST_STEPS] == {"1": 0, "3": 1}

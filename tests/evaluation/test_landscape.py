@@ -13,7 +13,7 @@ from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.errors import ConfigError, GoalError, LabelError
-from rllib_vlm_reward.evaluation.grid import Axis, render_grid
+from rllib_vlm_reward.evaluation.env_states import Axis, render_grid
 from rllib_vlm_reward.evaluation.images import encode
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.landscape import (
@@ -299,7 +299,7 @@ def test_an_env_without_states_is_said_before_a_goal_is_asked_for(tmp_path):
 @pytest.mark.parametrize("options", [[], ["--grid", "x=-1:1:3"]])
 def test_a_wrong_goal_is_refused_before_anything_is_seen(options, tmp_path, monkeypatch):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(LIFT))
-    for road in ("trajectory.play", "grid.render_grid"):
+    for road in ("trajectory.play", "env_states.render_grid"):
         monkeypatch.setattr(f"rllib_vlm_reward.evaluation.{road}", pytest.fail)
     words = [str(tmp_path / "run.yaml"), "--goal", "a pink ball", *options]
     words += ["--output", str(tmp_path / "out")]

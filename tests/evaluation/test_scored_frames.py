@@ -82,5 +82,7 @@ def test_a_calibration_is_for_one_clip(quickstart, lift):
     calibrated = config.model_copy(update={"calibration": found})
     assert score_labelled(calibrated, frames).threshold == found.threshold.value
     assert score_labelled(calibrated, frames, encoder="base").threshold_chosen
+    copied = calibrated.model_copy(update={"goal_embedding": True, "hindsight": 2})
+    assert score_labelled(copied, frames, encoder="base").threshold_chosen
     with pytest.raises(LabelError, match="calibrate again"):
         score_labelled(calibrated.model_copy(update={"encoder": "base"}), frames)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from rllib_vlm_reward.connectors.custom_data import FIRST_STEPS, GOAL_INDEX, SHOWN_GOAL
+from rllib_vlm_reward.connectors.custom_data import FIRES, FIRST_STEPS, GOAL_INDEX, SHOWN_GOAL
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.replay import (
     HindsightCallbacks,
@@ -121,6 +121,43 @@ def test_a_wrong_goal_on_show_is_not_copied(kind):
     buffer = made(kind)
     buffer.add([episode("a", 3, {1: 2}, **{SHOWN_GOAL: 4})])
     assert not copies_in(buffer)
+
+
+@both
+def test_more_copies_than_fit_into_the_buffer_push_out_the_oldest(kind):
+    buffer = made(kind, copies=4, capacity=50)
+    reached = {1: 20, 2: 19, 3: 18, 4: 17}
+    buffer.add([episode(id_, 20, reached) for id_ in "ab"])
+    assert sum(map(len, buffer.episodes)) <= 50
+    assert [each.id_ for each in buffer.episodes][-1] == "b/4"
+    assert buffer.take_counts()[1] == 8
+    buffer.add([episode("c", 20, {})])
+    assert buffer.episodes[-1].id_ == "c"
+
+
+@both
+def test_a_goal_that_a_connector_changed_is_an_error(kind):
+    buffer = made(kind)
+    buffer.embeddings = {goal: 2 * each + 1 for goal, each in EMBEDDINGS.items()}
+    with pytest.raises(RewardError, match=r"'goal' is not the embedding.* Remove the env-to-mod"):
+        buffer.add([episode("a", 3, {1: 2})])
+
+
+def test_episodes_without_any_copy_are_a_warning_that_says_why(caplog):
+    buffer = made(HindsightEpisodeReplayBuffer, capacity=5_000)
+    for number in range(150):
+        buffer.add([episode(f"a{number}", 3, {1: 0})])
+    assert not caplog.text
+    buffer.add([episode(f"b{number}", 3, {}, start=4) for number in range(50)])
+    assert "200 episodes ended, and no copy was made: of 50 the beginning" in caplog.text
+
+
+def test_an_episode_that_is_paid_twice_is_a_warning(caplog):
+    buffer = made(HindsightEpisodeReplayBuffer)
+    buffer.add([episode("a", 3, {}, **{FIRES: 1})])
+    assert not caplog.text
+    buffer.add([episode("b", 3, {}, **{FIRES: 2})])
+    assert "paid more than once" in caplog.text
 
 
 def test_an_unknown_goal_is_an_error():

@@ -1,4 +1,4 @@
-"""A grid of an env's states, rendered."""
+"""The states of an env on a grid, rendered."""
 
 import dataclasses
 import itertools
