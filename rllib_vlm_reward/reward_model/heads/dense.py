@@ -55,10 +55,12 @@ class Dense(Head):
 
     def __call__(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return max(p - 1/N, 0), float32 ``[B]``."""
-        probability = Softmax(self.temperature)(images, bank, goals)
-        return (probability - 1 / bank.num_statements(goals)).clamp(min=0)
+        return _above_chance(Softmax(self.temperature)(images, bank, goals), bank, goals)
 
     def each(self, images: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
         """Return max(p - 1/N, 0), float32 ``[B, G]``."""
-        probability = Softmax(self.temperature).each(images, bank, goals)
-        return (probability - 1 / bank.num_statements(goals)).clamp(min=0)
+        return _above_chance(Softmax(self.temperature).each(images, bank, goals), bank, goals)
+
+
+def _above_chance(probability: "Tensor", bank: "TextBank", goals: "Tensor") -> "Tensor":
+    return (probability - 1 / bank.num_statements(goals)).clamp(min=0)
