@@ -61,8 +61,9 @@ rllib-vlm-reward train quickstart --output runs/stricter \\
     --set vlm_reward.threshold=0.6
 ```
 
-An unknown key is an error that names the most similar key. The exception is `policy.model_config`,
-which only the module reads. The default `none` is `null` in YAML, or an empty list or mapping.
+An unknown key is an error that names the most similar key. In `policy.model_config` this holds for
+the modules of this package; what a module of your own reads is not known. The default `none` is
+`null` in YAML, or an empty list or mapping.
 
 `python docs/keys.py > docs/keys.md` writes this page from the docstrings of the classes that check
 the keys.

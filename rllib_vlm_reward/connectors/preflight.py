@@ -60,9 +60,14 @@ def preflight(
     except (FrameError, GoalError, RewardError) as error:
         return error
     except Exception:
+        shown = traceback.format_exc()
+        hint = (
+            " RLlib passes one dict, the EnvContext, to a class or function that is named by its "
+            "import path; with a gymnasium id, the keys of env_config are keyword arguments."
+        )
         return RewardError(
-            "the env raised an error at its first reset or step. Correct the env:\n"
-            f"{traceback.format_exc()}"
+            "the env raised an error at its first reset or step. Correct the env."
+            f"{hint if 'EnvContext' in shown else ''}\n{shown}"
         )
 
 
