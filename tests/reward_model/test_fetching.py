@@ -30,7 +30,11 @@ def test_a_missing_package_is_named(door, monkeypatch):
 def test_a_missing_tokenizer_is_named_with_its_folder(tmp_path, monkeypatch):
     installed(monkeypatch, there=True)
     config = {
-        "model_cfg": {"embed_dim": 8, "text_cfg": {"hf_tokenizer_name": "org/words"}},
+        "model_cfg": {
+            "embed_dim": 8,
+            "vision_cfg": {},
+            "text_cfg": {"hf_tokenizer_name": "org/words"},
+        },
         "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
     }
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
