@@ -15,6 +15,7 @@ from rllib_vlm_reward.replay import (
     HindsightPrioritizedEpisodeReplayBuffer,
     with_hindsight,
 )
+from rllib_vlm_reward.warnings import warn_once
 
 EMBEDDINGS = {goal: np.full(3, goal, np.float32) for goal in range(6)}
 BUFFERS = [HindsightEpisodeReplayBuffer, HindsightPrioritizedEpisodeReplayBuffer]
@@ -144,6 +145,7 @@ def test_a_goal_that_a_connector_changed_is_an_error(kind):
 
 
 def test_episodes_without_any_copy_are_a_warning_that_says_why(caplog):
+    warn_once.cache_clear()
     buffer = made(HindsightEpisodeReplayBuffer, capacity=5_000)
     for number in range(150):
         buffer.add([episode(f"a{number}", 3, {1: 0})])
@@ -153,6 +155,7 @@ def test_episodes_without_any_copy_are_a_warning_that_says_why(caplog):
 
 
 def test_an_episode_that_is_paid_twice_is_a_warning(caplog):
+    warn_once.cache_clear()
     buffer = made(HindsightEpisodeReplayBuffer)
     buffer.add([episode("a", 3, {}, **{FIRES: 1})])
     assert not caplog.text
