@@ -614,7 +614,7 @@ def test_remote_env_runners_leave_the_same_checkpoint(
     built.train()
     path = built.save_to_path(tmp_path / "checkpoint")
     episodes = built.env_runner_group.foreach_env_runner(
-        lambda runner: runner.sample(num_episodes=4, explore=False), local_env_runner=False
+        lambda runner: runner.sample(num_episodes=8, explore=False), local_env_runner=False
     )[0]
     built.stop()
     request.getfixturevalue("no_pool")
