@@ -5,10 +5,12 @@
 Trains the quick start with two env runners, as `rllib-vlm-reward train` does: with
 checkpoints, TensorBoard events and pictures. Every 10 seconds, counts for each
 process of the process tree: private memory, shared memory, open files, sockets,
-and Ray's object references. Fits a line to each count, without the first 200,000
-frames, in which caches fill. Each sample is appended to RUN/samples.jsonl at
-once; after a kill, `--figures` makes the figures of the samples that are there.
-Ctrl-C ends the training early. Prints one JSON object at the end.
+and Ray's object references. Memory that a process has freed, and that its C
+library keeps for later, is given back before it is counted. Fits a line to each
+count, without the first 200,000 frames, in which caches fill. Each sample is
+appended to RUN/samples.jsonl at once; after a kill, `--figures` makes the figures
+of the samples that are there. Ctrl-C ends the training early. Prints one JSON
+object at the end.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import gc
 import json
 import os
 import re
+import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -97,7 +100,7 @@ def sample() -> Sample:
     goes up and down by 400 MiB with what the learner has just freed, and hides a leak.
     """
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     store, references = ray_use()
     processes = {}
     for pid, title in tree(os.getpid()).items():
@@ -111,6 +114,26 @@ def sample() -> Sample:
             "references": references.get(pid),
         }
     return {**store, "processes": processes}
+
+
+def give_back() -> None:
+    """Return the free memory of this process to the system (glibc)."""
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def give_back_regularly() -> None:
+    """Do so every 5 seconds, in a thread.
+
+    Reward actors keep up to 1 GiB that they have freed (:func:`.keep_freed_memory`). How much they
+    keep grows a little with each batch that is larger than those before it.
+    """
+
+    def repeat() -> None:
+        while True:
+            time.sleep(5)
+            give_back()
+
+    threading.Thread(target=repeat, daemon=True).start()
 
 
 def name_of(title: str) -> str:
@@ -178,7 +201,8 @@ def soak(args: argparse.Namespace, path: Path) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     settings = {"hours": args.hours, "every": args.every, "quickstart": assignments}
     append(path, {"settings": settings, "conditions": conditions()})
-    start_ray(object_store_memory=OBJECT_STORE_BYTES)
+    hook = {"worker_process_setup_hook": give_back_regularly}
+    start_ray(object_store_memory=OBJECT_STORE_BYTES, runtime_env=hook)
     try:
         train(experiment, args.run, report=Sampler(path, args.hours, args.every))
     except (KeyboardInterrupt, SystemExit):  # the time is up, Ctrl-C or SIGTERM

@@ -107,6 +107,16 @@ def test_files_sockets_and_memory_of_a_process_are_counted(tmp_path):
         assert 40_000 < processes.private_kib(pid) - before < 110_000
 
 
+def test_memory_that_was_freed_and_kept_is_given_back():
+    pid = os.getpid()
+    blocks = [bytes(100_000) for _ in range(500)]  # each below malloc's limit for large ones
+    del blocks[:-1]  # the last one keeps malloc from giving back the others by itself
+    before = processes.private_kib(pid)
+    soak.give_back()
+    assert before - processes.private_kib(pid) > 30_000
+    assert len(blocks) == 1
+
+
 def test_the_memory_of_a_request_counts_as_shared_memory_and_not_as_a_file():
     pid = os.getpid()
     files, before = processes.descriptors(pid)[0], processes.shared_memory_kib(pid)
