@@ -126,6 +126,7 @@ FINDINGS = (
     "paper_returns",
     "paper_heads",
     "focal_bonus",
+    "hindsight",
     pytest.param("goal_codes", marks=pytest.mark.codes),
 )
 
@@ -207,6 +208,44 @@ def test_the_focal_score_and_p_are_ranked_by_the_steps_to_the_goal(finding):
     ranks = [scipy.stats.rankdata(each) for each in (np.array(focal)[known], near)]
     assert found["focal"] == pytest.approx(np.corrcoef(ranks)[0, 1], abs=1e-3)
     assert -1 <= found["p"] < found["focal"] <= 1
+
+
+def test_random_play_reaches_the_goals_that_it_carries_things_of(finding):
+    hindsight = finding("hindsight")
+    variants = runs(hindsight["space"](0, 1000), draws=1)
+    (run,) = (run for run in variants if run.vlm_reward.hindsight)
+    own, by_clip, by_truth = hindsight["play"](run, 30)
+    env = gym.make(run.environment["env"], **run.environment["env_config"])
+    env.action_space.seed(0)
+    carried = []
+    for episode in range(30):
+        env.reset(seed=episode)
+        held, step, done = {}, 0, False
+        while not done:
+            *_, terminated, truncated, info = env.step(env.action_space.sample())
+            step, done = step + 1, terminated or truncated
+            if (thing := env.unwrapped.carrying) is not None:
+                text = f"pick up the {thing.color} {thing.type}"
+                held.setdefault(run.vlm_reward.goal_set.index(text), step)
+        carried.append(held)
+    assert by_truth == carried == by_clip
+    assert sum(map(len, carried)) > 2
+    assert run.vlm_reward.goal_set[own[-1]].text == info["goal"]
+
+
+def test_copies_that_are_wrong_or_missing_are_counted(finding):
+    relabelling = finding("hindsight")["relabelling"]
+    own = [0, 0, 1, 2]
+    by_truth = [{0: 3}, {1: 2, 2: 5}, {}, {0: 4}]
+    by_clip = [{0: 3, 1: 3}, {1: 2}, {}, {0: 3}]  # a wrong goal, a missed one, a wrong step
+    found = relabelling(own, by_clip, by_truth)
+    assert found["own_goal"]["value"] == 1 / 4
+    assert found["other_goals_per_episode"] == 3 / 4
+    assert found["copies"] == 3
+    assert found["wrong_copies"]["value"] == 2 / 3
+    assert found["missed_copies"]["value"] == 2 / 3
+    assert 0 < found["own_goal"]["low"] < 1 / 4 < found["own_goal"]["high"] < 1
+    assert relabelling([0], [{}], [{}])["wrong_copies"] is None
 
 
 @pytest.mark.codes

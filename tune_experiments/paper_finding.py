@@ -13,8 +13,9 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -189,6 +190,30 @@ def over_seeds(rows: Rows, variant: Callable[[dict[str, Any]], str]) -> dict[str
             if all(row[key] is not None for row in same)
         }
     return measures
+
+
+def learning_curve(
+    results: list[SweepResults], key: str, value: Any, measures: Sequence[str]
+) -> dict[str, Any]:
+    """Return a variant's measures over training, as means over seeds with 95 % intervals.
+
+    Args:
+        results: the results of each seed.
+        key: the searched key by which variants differ.
+        value: its value in this variant.
+        measures: some of :data:`MEASURES`.
+    """
+    by_seed = [[report for report in found.reports if report[key] == value] for found in results]
+    columns = [*zip(*by_seed, strict=True)]  # each with one report of every seed
+    return {
+        "env_steps": [round(fmean(report["env_steps"] for report in column)) for column in columns],
+        **{
+            measure: [
+                interval([report[MEASURES[measure]] for report in column]) for column in columns
+            ]
+            for measure in measures
+        },
+    }
 
 
 def draw_success(agents: dict[str, dict[str, Any]], path: Path, height: float) -> None:

@@ -16,18 +16,17 @@ docs/findings/paper_returns.json and .png.
 """
 
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from curriculum_gain import THINGS, goals
-from paper_finding import CONFIGS, MEASURES, finding
+from paper_finding import CONFIGS, finding, learning_curve
 from ray import tune
 
 from rllib_vlm_reward import Experiment
 from rllib_vlm_reward.metrics.ranking import rank_correlation
-from rllib_vlm_reward.sweep import SweepResults, interval
+from rllib_vlm_reward.sweep import SweepResults
 
 FIND = [f"go to the {thing}" for thing in THINGS]
 LIFT = [f"pick up the {thing}" for thing in THINGS]
@@ -79,20 +78,12 @@ def _curriculum(spec: Any) -> dict[str, Any]:
 
 def summarise(results: list[SweepResults]) -> dict[str, Any]:
     """Return the learning curves of each task, and the rank correlation of return and success."""
-    reports = [
-        {**report, "seed": seed} for seed, found in enumerate(results) for report in found.reports
-    ]
     figures = {}
     for name, task in TASKS.items():
-        rows = [report for report in reports if report["vlm_reward.goals"] == task["goals"]]
-        seeds = sorted({report["seed"] for report in rows})
-        columns = [*zip(*([r for r in rows if r["seed"] == seed] for seed in seeds), strict=True)]
+        key, goals_ = "vlm_reward.goals", task["goals"]
+        rows = [report for found in results for report in found.reports if report[key] == goals_]
         figures[name] = {
-            "env_steps": [round(fmean(r["env_steps"] for r in column)) for column in columns],
-            **{
-                measure: [interval([r[MEASURES[measure]] for r in column]) for column in columns]
-                for measure in ("vlm_return", "success", "false_positives")
-            },
+            **learning_curve(results, key, goals_, ("vlm_return", "success", "false_positives")),
             "rank_correlation": rank_correlation(
                 np.array([report["vlm_return_mean"] for report in rows]),
                 np.array([report["ground_truth_success"] for report in rows]),
