@@ -86,10 +86,20 @@ class Template:
         """
         return None if self.noun is None else self._filled(self.noun, text)
 
-    def _filled(self, pattern: str, text: str) -> str | None:
+    def blanks_of(self, text: str) -> tuple[str, ...] | None:
+        """Return what stands in the blanks of ``text``, or None if the text does not match.
+
+        Example:
+            >>> Template("put {} next to {}", "{} is next to {}").blanks_of("put a next to b")
+            ('a', 'b')
+        """
         goal = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
         match = re.fullmatch(goal, text)
-        if match is None:
+        return None if match is None else match.groups()
+
+    def _filled(self, pattern: str, text: str) -> str | None:
+        found = self.blanks_of(text)
+        if found is None:
             return None
-        blanks = iter(sorted(match.groups()) if self.symmetric else match.groups())
+        blanks = iter(sorted(found) if self.symmetric else found)
         return re.sub(r"\{\}", lambda _: next(blanks), pattern)
