@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         BonusConfig,
         FrameConfig,
         GoalConfig,
+        HintsConfig,
         ServingConfig,
         VLMRewardConfig,
     )
@@ -53,6 +54,7 @@ _MODULES = {
     "BonusConfig": "config",
     "FrameConfig": "config",
     "GoalConfig": "config",
+    "HintsConfig": "config",
     "ServingConfig": "config",
     "VLMRewardConfig": "config",
     "callbacks_of": "connectors.callbacks",
@@ -117,6 +119,7 @@ __all__ = [
     "GoalError",
     "GoalSet",
     "Head",
+    "HintsConfig",
     "LabelError",
     "PoolError",
     "RewardError",

@@ -280,7 +280,15 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
 
 
 def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
-    if vlm.normalize_rewards and config.merge_env_runner_states is False:
+    if config.merge_env_runner_states is not False:
+        return
+    if any(reward.hints and reward.hints.decay != "none" for reward in vlm.rewards):
+        raise RewardError(
+            "hints.decay: got merge_env_runner_states=False, with which each env runner would "
+            "count by itself how often a hint was paid. Set "
+            "config.env_runners(merge_env_runner_states=True), or hints.decay: none."
+        )
+    if vlm.normalize_rewards:
         raise RewardError(
             "normalize_rewards: got merge_env_runner_states=False, with which each env runner "
             "would scale rewards by different statistics. Set "

@@ -593,3 +593,46 @@ def test_a_bonus_needs_a_tower_with_patches(vlm_config):
     vlm = focal(vlm_config, centre="centre").model_copy(update={"encoder": "RN50/random"})
     with pytest.raises(RewardError, match=r"encoder 'RN50/random', which has no patch .* ViT"):
         add_vlm_reward(PPOConfig().environment(OwnEnv), vlm)
+
+
+def with_hints(*statements, **changes):
+    given = {"goals": {"pick up {}": [*statements]}, "weight": 0.5, **changes}
+    return VLMRewardConfig(
+        encoder="small",
+        goals=["pick up the red {ball|key}"],
+        templates=[{"goal": "pick up {}", "prompt": "the agent is carrying {}"}],
+        threshold=0.5,
+        hints=given,
+        goal_embedding=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("statements", "error"),
+    [
+        (["at {0} " + "and on " * 9], r"text 'at the red ball .*only the first 16"),
+        (
+            [{"statement": "at {0}", "nothing": "At the  red key"}],
+            "'hint 0: at the red ball': .*'at the red key' and .*'At the  red key' as the same",
+        ),
+    ],
+)
+def test_what_the_clip_reads_of_hints_is_checked_before_training(statements, error):
+    hints = with_hints(*statements)
+    with pytest.raises(GoalError, match=error):
+        add_vlm_reward(PPOConfig().environment(OwnEnv), hints)
+
+
+def test_a_hint_that_the_clip_was_never_taught_is_a_warning(caplog):
+    warn_once.cache_clear()
+    add_vlm_reward(PPOConfig().environment(OwnEnv), with_hints("the agent is facing {0}"))
+    assert not caplog.records
+    add_vlm_reward(PPOConfig().environment(OwnEnv), with_hints("the agent juggles {0}"))
+    assert "'small' was never taught the words ['juggles'] (as in 'the agent juggles the red ball"
+
+
+def test_counts_of_hints_need_merged_states():
+    alone = PPOConfig().environment(OwnEnv).env_runners(merge_env_runner_states=False)
+    with pytest.raises(RewardError, match=r"hints.decay: got merge_env_runner_states=False"):
+        add_vlm_reward(alone, with_hints("facing {0}"))
+    add_vlm_reward(alone, with_hints("facing {0}", decay="none"))

@@ -65,6 +65,15 @@ PATCHES = {
         "binary": 0.5,
         "potential": True,
     },
+    "hints": {
+        "goals": {
+            "lift {}": ["the agent is facing {0}", {"statement": "near", "nothing": "far away"}]
+        },
+        "weight": 0.5,
+        "decay": "rnd",
+        "repeatable": True,
+        "threshold": 0.5,
+    },
 }
 PANEL = {
     "goals": ["a {red|blue} {ball|key}"],

@@ -1,5 +1,6 @@
 """The settings of a run's reward."""
 
+import dataclasses
 import json
 import re
 from functools import cached_property
@@ -17,10 +18,18 @@ from rllib_vlm_reward.config.calibration import (
 )
 from rllib_vlm_reward.config.frame_config import FrameConfig, path_of
 from rllib_vlm_reward.config.goal_config import GoalConfig, TemplateConfig, resolve_goals
+from rllib_vlm_reward.config.hints_config import HintsConfig
 from rllib_vlm_reward.config.scope import AGENT, ELSEWHERE, EXPERT, RUN, SERVED, scope_of
 from rllib_vlm_reward.config.serving_config import ServingConfig
 from rllib_vlm_reward.errors import GoalError, RewardError
-from rllib_vlm_reward.goals import CURRICULUM_FIELDS, Goal, GoalSet, Template, expand_goals
+from rllib_vlm_reward.goals import (
+    CURRICULUM_FIELDS,
+    Goal,
+    GoalSet,
+    HintSet,
+    Template,
+    expand_goals,
+)
 from rllib_vlm_reward.reward_model.combiner import Combiner, CombineRule, Rule
 from rllib_vlm_reward.reward_model.heads import (
     Head,
@@ -31,7 +40,7 @@ from rllib_vlm_reward.reward_model.heads import (
 )
 from rllib_vlm_reward.reward_model.heads.base import digest_of
 from rllib_vlm_reward.reward_model.panel import Expert, Panel
-from rllib_vlm_reward.reward_model.readouts import GoalMap, Holds, Readout
+from rllib_vlm_reward.reward_model.readouts import GoalMap, HintScores, Holds, Readout
 from rllib_vlm_reward.reward_model.scorer import Scorer
 from rllib_vlm_reward.settings import (
     Positive,
@@ -55,6 +64,7 @@ _MOST_HOLDING = 32  # goals that a frame names for hindsight
 _NOT_WITH_HINDSIGHT = {
     "experts": "since a single encoder says which goals hold in a frame",
     "bonus": "since the bonus of an episode is that of its own goal",
+    "hints": "since the hints of an episode are those of its own goal",
     "goal_map": "since the map in an episode's observations is that of its own goal",
     "normalize_rewards": "since the reward of a copy is 1, which nothing divides",
     "env_reward_weight": "since the env's reward is that of the episode's own goal",
@@ -109,6 +119,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         env_reward_weight: factor of the env's reward that is added to the VLM's reward; with 0 the
             learner does not see the env's reward.
         bonus: what is paid beside the goal's reward, see :class:`.BonusConfig`; None pays nothing.
+        hints: statements that an agent reaches on the way to its goal, which are paid beside the
+            goal's reward, see :class:`.HintsConfig`; None pays nothing.
         goal_source: where to find an episode's goal text, ``info:KEY`` or ``obs:KEY``. It is not
             read if there is a single goal.
         success_key: info key of ground-truth success, which is reported if the env has it.
@@ -178,6 +190,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
     normalize_rewards: bool = False
     env_reward_weight: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     bonus: BonusConfig | None = None
+    hints: HintsConfig | None = None
     goal_source: Annotated[str, Field(pattern=r"^(info:.+|obs:.+)$")] = "info:goal"
     success_key: Annotated[str, AGENT] = "success"
     goal_embedding: Annotated[bool, RUN] = False
@@ -281,6 +294,8 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         for key in ("bonus", "goal_map"):
             if getattr(self, key):
                 self._check_nouns(key)
+        if self.hints is not None:
+            self._check_hints(self.hints)
         if self.hindsight is not None:
             self._check_hindsight()
         for agent in self.agents:
@@ -336,7 +351,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 )
         for where, (low, high) in _narrowest(goals, head).items():
             if self.threshold is not None:
-                _check_threshold(self.threshold, head, low, high, where)
+                _check_threshold("threshold", self.threshold, head, low, high, where)
             calibrated = None if self.calibration is None else self.calibration.threshold.value
             if calibrated is not None and not low <= calibrated < high:
                 raise ValueError(
@@ -349,6 +364,41 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 f"head {head_summary(head)!r} needs a baseline for every goal. Set `baseline` to a "
                 "description of the state before success."
             )
+
+    def _check_hints(self, hints: HintsConfig) -> None:
+        if self.experts:
+            raise ValueError(
+                "hints: got hints together with experts, expected one of them, since a single "
+                "encoder says which hints hold in a frame. Remove `hints`, or `experts`."
+            )
+        if self.frames.scored_steps != "all":
+            raise ValueError(
+                f"hints: got frames.scored_steps {self.frames.scored_steps!r}, expected 'all', "
+                "since a hint is paid in the first frame where it holds. Remove "
+                "frames.scored_steps, or hints."
+            )
+        threshold, found, head = self.hint_threshold, self.hint_set, self.head_in_force
+        assert found is not None
+        if threshold is None:
+            raise ValueError(
+                "hints: a hint holds where its score exceeds a threshold, but there is none. Set "
+                "hints.threshold, which leaves the goals' reward as it is, or threshold."
+            )
+        for goal in found.goals.goals:
+            if head.needs_negatives and not goal.negatives:
+                raise ValueError(
+                    f"hints: the statement {goal.prompt!r} has no negatives, so its probability is "
+                    "1 for every frame. Write {statement: ..., nothing: ...} with what holds if it "
+                    "does not; or add `negatives`, or choose another head."
+                )
+            if head.needs_baseline and goal.baseline is None:
+                raise ValueError(
+                    f"hints: the head {head_summary(head)!r} needs a baseline for the statement "
+                    f"{goal.prompt!r} too, expected the key `baseline`, which all goals and "
+                    "hints share. Set it, or choose another head."
+                )
+        for where, (low, high) in _narrowest(found.goals, head).items():
+            _check_threshold("hints.threshold", threshold, head, low, high, where)
 
     def _check_experts(self) -> None:
         if self.bonus is not None:
@@ -541,7 +591,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The goals, the head, and the readouts of a bonus, a map and hindsight.
+        """The goals, the head, and the readouts of a bonus, a map and hindsight; without hints.
 
         Example:
             >>> VLMRewardConfig(encoder="small", goals=["a ball"], head="cosine").scorer.head
@@ -581,6 +631,54 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         for index, goal in enumerate(self.training_goals.goals):
             first.setdefault(goal.prompt, index)
         return Holds(tuple(first.values()), self.threshold_in_force, _MOST_HOLDING)
+
+    @cached_property
+    def hint_set(self) -> HintSet | None:
+        """The hints of the training goals; None without ``hints``.
+
+        Raises:
+            GoalError: see :class:`.Hint` and :meth:`.HintSet.of`.
+        """
+        if self.hints is None:
+            return None
+        return HintSet.of(
+            self.hints.hints,
+            self.training_goals,
+            templates=self._templates,
+            negatives=self.negatives,
+            num_negatives=self.num_negatives,
+            baseline=self.baseline,
+            seed=self.negatives_seed,
+        )
+
+    @property
+    def hint_threshold(self) -> float | None:
+        """What the score of a hint's statement must exceed; None without hints or any threshold."""
+        if self.hints is None:
+            return None
+        own = self.hints.threshold
+        return self.threshold_in_force if own is None else own
+
+    @cached_property
+    def scored_goals(self) -> GoalSet:
+        """All goals, and after them the statements of the hints as goals."""
+        if self.hint_set is None:
+            return self.goal_set
+        return GoalSet(self.goal_set.goals + self.hint_set.goals.goals)
+
+    @cached_property
+    def hint_scorer(self) -> Scorer:
+        """The scorer of goals and hints: the statements of hints are further goals.
+
+        A readout gives the scores of the hints of a frame's goal. Only for a reward with ``hints``.
+        """
+        assert self.hint_set is not None
+        first, number = len(self.goal_set), len(self.scored_goals)
+        own = tuple(tuple(place for _, place in each) for each in self.hint_set.of_goal)
+        readout = HintScores(tuple(range(first, number)), own + ((),) * (number - len(own)))
+        return dataclasses.replace(
+            self.scorer, goals=self.scored_goals, readouts=(*self.scorer.readouts, readout)
+        )
 
     @cached_property
     def map_size(self) -> tuple[int, int]:
@@ -665,12 +763,12 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @property
     def encoders(self) -> list[tuple[str, str, tuple[GoalSet, ...]]]:
-        """The encoder and precision of each expert, and the goal sets of all agents for it."""
+        """The encoder and precision of each expert, and what all agents score with it."""
         return [
             (
                 each.encoder,
                 each.serving.precision,
-                tuple(reward.by_expert[name].goal_set for reward in self.rewards),
+                tuple(reward.by_expert[name].scored_goals for reward in self.rewards),
             )
             for name, each in self.by_expert.items()
         ]
@@ -700,7 +798,9 @@ class VLMRewardConfig(Section, place="vlm_reward"):
 
     @cached_property
     def rater(self) -> Scorer | Panel:
-        """What frames are sent with: the scorer; with experts the panel of their scorers."""
+        """What frames are sent with: a scorer, also of hints; with experts the panel of theirs."""
+        if self.hint_set is not None:
+            return self.hint_scorer
         if not self.experts:
             return self.scorer
         experts = [
@@ -732,7 +832,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
             raise ValueError(f"experts: expert {name!r} has no encoder. Add `encoder` to it.")
         common = {"experts": {}, "agents": {}, "combine": "mean", "early_end": False}
         common |= {"threshold": None, "calibration": None, "bonus": None, "goal_map": False}
-        common |= {"hindsight": None}
+        common |= {"hints": None, "hindsight": None}
         try:
             return self.model_copy(update={**common, **changes})
         except pydantic.ValidationError as error:
@@ -812,7 +912,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         settings = _reward_settings(self)
         settings |= {key: [*map(_of_rewards, settings[key])] for key in _GOAL_KEYS}
         settings["goal_map"] = bool(self.goal_map)  # its size is the encoder's
-        for key in ("bonus", "goal_map"):
+        for key in ("bonus", "goal_map", "hints"):
             if not getattr(self, key):  # as in checkpoints from before there were any
                 del settings[key]
         settings |= {"head": head_summary(self.head_in_force), "threshold": self.threshold_in_force}
@@ -920,14 +1020,16 @@ def _narrowest(goals: GoalSet, head: Head) -> dict[str, tuple[float, float]]:
     return ranges
 
 
-def _check_threshold(threshold: float, head: Head, low: float, high: float, where: str) -> None:
+def _check_threshold(
+    key: str, threshold: float, head: Head, low: float, high: float, where: str
+) -> None:
     """Refuse a threshold that every score of the head exceeds, or none."""
     always = threshold < low or (head.is_probability and threshold <= low)
     if not always and threshold < high:
         return
     between = f"more than {low:g}" if head.is_probability else f"{low:g} or more"
     raise ValueError(
-        f"threshold: got {threshold:g}, which {'every' if always else 'no'} score of the head "
+        f"{key}: got {threshold:g}, which {'every' if always else 'no'} score of the head "
         f"{head_summary(head)!r} exceeds{where}, expected {between} and less than {high:g}, its "
         "range. Correct it, or remove it to make the score the reward."
     )

@@ -15,6 +15,9 @@ The reward:
 * :mod:`ledger`: records which reward belongs to which step;
 * :mod:`normalizer`: scales rewards by running moments;
 * :mod:`bonus`: computes what is paid beside them;
+* :mod:`hints`: pays what leads to the goal, the less the more often it was paid;
+* :mod:`novelty`: counts that, and how new a hint is by it;
+* :mod:`newest`: merges what several env runners counted;
 * :mod:`expert_record`: records what each of several experts said;
 * :mod:`first_steps`: after which step of an episode other goals than its own first held;
 * :mod:`episode_metrics`: computes and logs the returns of the VLM reward and of the env reward;

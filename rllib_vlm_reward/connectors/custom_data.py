@@ -15,6 +15,7 @@ __all__ = [
     "GOAL_INDEX",
     "GOAL_MAPS",
     "GOAL_TEXT",
+    "HINT_RETURN",
     "REWARD_KEYS",
     "SHOWN_GOAL",
     "SUCCESS",
@@ -28,13 +29,17 @@ ENV_RETURN = "env_return"  # sum of the env's rewards so far
 SUCCESS = "success"  # whether any step was a success; missing if the env has no ground truth
 VLM_RETURN = "vlm_return"  # sum of the VLM rewards, over the fragments that ended
 BONUS_RETURN = "bonus_return"  # sum of the bonuses, over the same fragments
+HINT_RETURN = "hint_return"  # sum of what was paid for hints, over the same fragments
 FIRES = "fires"  # number of steps with a VLM reward above 0, over the same fragments
 # By the index of a goal: after which step it first held; 0 at the reset. The keys are texts, since
 # RLlib cannot read a recording with other keys.
 FIRST_STEPS = "first_steps"
 
 # Keys that depend on the reward, so they do not hold for an episode that is relabelled.
-REWARD_KEYS = (ENV_RETURN, VLM_RETURN, BONUS_RETURN, FIRES, SHOWN_GOAL, FIRST_STEPS)
+REWARD_KEYS = (
+    *(ENV_RETURN, VLM_RETURN, BONUS_RETURN, HINT_RETURN),
+    *(FIRES, SHOWN_GOAL, FIRST_STEPS),
+)
 
 # Keys of the info of each step: the env's own reward, and what each expert that answered said.
 ENV_REWARD = "env_reward"

@@ -1,6 +1,7 @@
 """Sums up the VLM return and the env return of an episode over its fragments, and logs them."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ __all__ = ["add_rewards", "keep_ground_truth", "log_scores", "outcomes_of", "suc
 
 # RLlib's own window for episode returns (metrics_num_episodes_for_smoothing).
 WINDOW = 100
+# The metrics of what is paid beside the VLM rewards.
+_BESIDE = {
+    custom_data.BONUS_RETURN: names.BONUS_RETURN,
+    custom_data.HINT_RETURN: names.HINT_RETURN,
+}
 
 
 def keep_ground_truth(episode: SingleAgentEpisode, success_key: str) -> int:
@@ -86,7 +92,7 @@ def add_rewards(
     successor: SingleAgentEpisode | None,
     paid: npt.NDArray[np.float32],
     threshold: float | None,
-    bonus: npt.NDArray[np.float32] | None = None,
+    beside: Mapping[str, npt.NDArray[np.float32]] = MappingProxyType({}),
 ) -> None:
     """Add a chunk's VLM rewards to the return of its episode; log the episode if it has ended.
 
@@ -97,14 +103,13 @@ def add_rewards(
             ``custom_data`` before the sums were known, so they are written there again.
         paid: float32 ``[T]``: the VLM reward of each step of the chunk, not normalised.
         threshold: β. Without one, the number of fires is not logged.
-        bonus: float32 ``[T]``: what is paid beside it; None if the reward has no bonus.
+        beside: float32 ``[T]``: what is paid beside it, by the key of its sum in ``custom_data``.
     """
     data = chunk.custom_data
     vlm_return, fires = custom_data.VLM_RETURN, custom_data.FIRES
-    sums = [vlm_return, fires]
-    if bonus is not None:
-        sums.append(custom_data.BONUS_RETURN)
-        data[sums[-1]] = data.get(sums[-1], 0.0) + float(bonus.sum())
+    sums = [vlm_return, fires, *beside]
+    for key, each in beside.items():
+        data[key] = data.get(key, 0.0) + float(each.sum())
     data[vlm_return] = data.get(vlm_return, 0.0) + float(paid.sum())
     data[fires] = data.get(fires, 0) + int((paid > 0).sum())
     if chunk.is_done:
@@ -145,8 +150,9 @@ def _log_episode(
         names.GROUND_TRUTH_RETURN: env_return,
         names.RETURN_GAP: vlm_return - env_return,
     }
-    if custom_data.BONUS_RETURN in data:
-        values[names.BONUS_RETURN] = data[custom_data.BONUS_RETURN]
+    for key, name in _BESIDE.items():
+        if key in data:
+            values[name] = data[key]
     if threshold is not None:
         values[names.FIRES_PER_EPISODE] = data[custom_data.FIRES]
     if custom_data.SUCCESS in data:

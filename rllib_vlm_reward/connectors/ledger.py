@@ -10,7 +10,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.connectors.custom_data import ENV_REWARD
+from rllib_vlm_reward.connectors.custom_data import BONUS_RETURN, ENV_REWARD, HINT_RETURN
 from rllib_vlm_reward.connectors.episode_metrics import add_rewards, log_scores
 from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.monitoring.scored_steps import ScoredSteps
@@ -64,9 +64,8 @@ class Ledger:
     def pay(self, steps: ScoredSteps) -> None:
         """Write the rewards of the vector step that was just observed."""
         weighted = np.array([self._weighted(episode) for episode in steps.episodes], np.float32)
-        for episode, reward in zip(
-            steps.episodes, (weighted + steps.rewards + steps.bonus).tolist(), strict=True
-        ):
+        rewards = weighted + steps.rewards + steps.bonus + steps.hints
+        for episode, reward in zip(steps.episodes, rewards.tolist(), strict=True):
             episode.rewards.data[-1] = reward
 
     def close(
@@ -87,6 +86,11 @@ class Ledger:
         """
         steps = ScoredSteps.join(self._steps)
         rows_of = steps.rows_by_episode()
+        rewards = steps.rewards + steps.bonus + steps.hints
+        beside = {
+            BONUS_RETURN: steps.bonus if self._config.bonus is not None else None,
+            HINT_RETURN: steps.hints if self._config.hints is not None else None,
+        }
         log_scores(metrics, steps.frame_scores[steps.scored])
         successors = {episode.id_: episode for episode in ongoing}
         for chunk in samples:
@@ -100,14 +104,14 @@ class Ledger:
                 )
             if self._config.mode == "deferred":
                 weighted = np.asarray(chunk.get_rewards(), np.float32)
-                _write(chunk, successor, steps.rewards[rows] + steps.bonus[rows] + weighted)
+                _write(chunk, successor, rewards[rows] + weighted)
             add_rewards(
                 metrics,
                 chunk,
                 successor,
                 steps.paid[rows],
                 self._config.threshold_in_force,
-                steps.bonus[rows] if self._config.bonus is not None else None,
+                {key: paid[rows] for key, paid in beside.items() if paid is not None},
             )
         # This also forgets abandoned episodes, which RLlib drops when it resets all envs.
         self._steps, self._num_steps = [], {}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_vlm_reward.connectors.newest import newest
+
 __all__ = ["Moments", "RewardNormalizer"]
 
 EPSILON = 1e-8
@@ -67,10 +69,8 @@ PRIOR = Moments(1e-4, 0.0, 1e-4)
 class RewardNormalizer:
     """Divides rewards by the running standard deviation of their discounted return.
 
-    This is the computation of gymnasium's ``NormalizeReward``, over all env runners of a run. Each
-    env runner stores its moments under a unique key, together with the newest moments that it
-    received from the others. So states can be merged in any order and any number of times without
-    counting a return twice, and the moments of env runners that have ended remain.
+    This is the computation of gymnasium's ``NormalizeReward``, over all env runners of a run, whose
+    moments are merged by :func:`.newest`.
 
     Args:
         gamma: discount factor of the returns; it may be changed later.
@@ -131,18 +131,8 @@ class RewardNormalizer:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Add the moments of a state, where they are newer than the present ones."""
-        merged = self.merge_states([self.get_state(), state])
+        merged = newest([self.get_state(), state])
         self._others = {key: Moments(*values) for key, values in merged.items() if key != self._key}
         self._rest = PRIOR
         for moments in self._others.values():
             self._rest = self._rest.merge(moments)
-
-    @staticmethod
-    def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return a state with the newest moments of each key."""
-        newest: dict[str, Any] = {}
-        for state in states:
-            for key, moments in state.items():
-                if key not in newest or newest[key][0] < moments[0]:
-                    newest[key] = moments
-        return dict(sorted(newest.items()))

@@ -2,10 +2,12 @@
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -17,6 +19,9 @@ from rllib_vlm_reward.connectors.early_end import end_early
 from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
 from rllib_vlm_reward.connectors.failure import Failure
 from rllib_vlm_reward.connectors.frame_source import RenderedOnce
+from rllib_vlm_reward.connectors.hints import Hints
+from rllib_vlm_reward.connectors.newest import newest
+from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
@@ -26,6 +31,8 @@ from rllib_vlm_reward.serving.service import RewardService, connect_service
 __all__ = ["VLMReward", "changed", "differences"]
 
 _LOG = logging.getLogger(__name__)
+# Keys of the state: the normaliser's moments, and how often each hint was paid.
+_COUNTED = ("moments", "hints")
 
 
 class _Stepped(NamedTuple):
@@ -40,9 +47,9 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
     """Replaces the env's rewards by CLIP's rewards.
 
     ``rewards[t]`` scores the observation *after* action t (the paper's o_{t+1}); a reset has no
-    reward. The reward is ``pay(score, threshold) + bonus + env_reward_weight * env_reward``. In
-    each vector step the piece sends one request to the pool; with different rewards for different
-    agents, one for each reward.
+    reward. The reward is ``pay(score, threshold) + bonus + hints + env_reward_weight *
+    env_reward``. In each vector step the piece sends one request to the pool; with different
+    rewards for different agents, one for each reward.
 
     In synchronous mode the piece waits for the scores in each step, so that an early end and the
     policy's map can use them; it passes the maps on in RLlib's ``shared_data``. In deferred mode it
@@ -129,6 +136,8 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                     each.gamma = gamma
             if evaluates:
                 stream.evaluate()
+            if stream.hints is not None:
+                stream.hints.novelty.embed = self._embed
 
     @property
     def pool(self) -> RewardService:
@@ -147,6 +156,11 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 )
             self._pool = connect_service(self._pool_name, self.config, self.run)
         return self._pool
+
+    def _embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        pool: Any = self.pool  # which is no panel's, since hints have one encoder
+        embeddings: npt.NDArray[np.float32] = pool.embed_texts(texts)
+        return embeddings
 
     def record(self, recorder: Recorder | None) -> None:
         """Let a recorder store each scored frame; None ends this."""
@@ -223,7 +237,7 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._report_error(stream)
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the settings of the reward, the moments of the normaliser and the monitor's state.
+        """Return the settings of the reward, what all env runners counted, and the monitor's state.
 
         The state must not be empty: Ray 2.60's ``ConnectorPipelineV2.merge_states`` assigns the
         i-th non-empty state to the i-th piece. After a piece with an empty state, a user's piece
@@ -249,17 +263,23 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 str(agent): stream.rater.precision for agent, stream in self._streams.items()
             },
             "epoch": self._epoch,
-            "moments": {
-                str(agent): stream.normalizer.get_state()
-                for agent, stream in self._streams.items()
-                if stream.normalizer is not None
+            **{
+                key: {agent: counted.get_state() for agent, counted in self._counted(key)}
+                for key in _COUNTED
             },
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Set the moments of the normaliser and the monitor's state.
+    def _counted(self, key: str) -> Iterator[tuple[str, RewardNormalizer | Hints]]:
+        """Yield what is counted over all env runners, by agent; ``key`` is that of the state."""
+        for agent, stream in self._streams.items():
+            counted = stream.normalizer if key == "moments" else stream.hints
+            if counted is not None:
+                yield str(agent), counted
 
-        With ``may_change``, a state of another reward is accepted, but its moments and the
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Set what all env runners counted and the monitor's state.
+
+        With ``may_change``, a state of another reward is accepted, but its counts and the
         monitor's state are ignored. On the driver, another choice of ``precision: auto`` is logged.
 
         Raises:
@@ -274,13 +294,12 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 "may_change=True."
             )
         epoch = uuid.uuid4().hex if self._is_restoring else state["epoch"]
-        for agent, stream in self._streams.items():
-            if stream.normalizer is None:
-                continue
-            if epoch != self._epoch:
-                stream.normalizer.clear()
-            if not differs:
-                stream.normalizer.set_state(state["moments"].get(str(agent), {}))
+        for key in _COUNTED:
+            for agent, counted in self._counted(key):
+                if epoch != self._epoch:
+                    counted.clear()
+                if not differs:
+                    counted.set_state(state.get(key, {}).get(agent, {}))
         self._epoch = epoch
         if self._pool_name is None and not differs:
             self._restored = state
@@ -311,13 +330,13 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._is_restoring = False
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return this piece's state, with the newest moments of all env runners."""
+        """Return this piece's state, with what all env runners counted."""
         merged = self._state()
-        for agent, stream in self._streams.items():
-            if stream.normalizer is not None:
-                same = [state for state in states if state["epoch"] == self._epoch]
-                moments = [state["moments"][str(agent)] for state in [merged, *same]]
-                merged["moments"][str(agent)] = stream.normalizer.merge_states(moments)
+        same = [state for state in states if state["epoch"] == self._epoch]
+        for key in _COUNTED:
+            for agent, _ in self._counted(key):
+                counts = [state[key].get(agent, {}) for state in [merged, *same]]
+                merged[key][agent] = newest(counts)
         return merged
 
     def _rewarded(

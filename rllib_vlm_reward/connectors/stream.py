@@ -17,6 +17,7 @@ from rllib_vlm_reward.connectors.expert_record import ExpertRecord
 from rllib_vlm_reward.connectors.first_steps import FirstSteps
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.frame_source import RenderedOnce, SteppedEnvs, frame_source
+from rllib_vlm_reward.connectors.hints import Hints
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.errors import FrameError
@@ -27,7 +28,7 @@ from rllib_vlm_reward.monitoring.highlights import Highlights
 from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_statistics
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
-from rllib_vlm_reward.reward_model.readouts import GoalMap, Holds
+from rllib_vlm_reward.reward_model.readouts import GoalMap, HintScores, Holds
 from rllib_vlm_reward.reward_model.scorer import pay
 from rllib_vlm_reward.serving.service import Answer, RewardService
 
@@ -62,6 +63,7 @@ class RewardStream:
         sources: the frame sources; experts may have several.
         normalizer: scales the VLM rewards; None without ``normalize_rewards``.
         bonus: computes what is paid beside them; None if nothing is.
+        hints: pays what leads to the goal; None without ``hints``, and in evaluation.
         experts: records what each expert said; None without experts.
         maps: for the policy, the map of the newest frame of each episode, float32 ``[h, w, 1]``, by
             the episode's id; empty without ``goal_map``.
@@ -78,6 +80,7 @@ class RewardStream:
         self.error: str | None = None
         self.normalizer = RewardNormalizer() if config.normalize_rewards else None
         self.bonus = Bonus(config.bonus) if config.bonus is not None else None
+        self.hints = Hints(config, agent) if config.hints is not None else None
         self.experts = ExpertRecord([*config.experts]) if config.experts else None
         self.maps: dict[str, npt.NDArray[np.float32]] = {}
         self.shows_wrong_goals = False
@@ -87,9 +90,9 @@ class RewardStream:
         self._first_steps = (
             None if holds is None else FirstSteps(config.goal_set, len(holds.candidates))
         )
-        self._has_readouts = bool(config.bonus or config.goal_map or config.hindsight)
-        has_potential = self.bonus is not None and self.bonus.reads_resets
-        self._reads_resets = bool(config.goal_map or config.hindsight or has_potential)
+        reads_all = bool(config.goal_map or config.hindsight or config.hints)
+        self._has_readouts = reads_all or config.bonus is not None
+        self._reads_resets = reads_all or (self.bonus is not None and self.bonus.reads_resets)
         self._texts = self.rater.goals.texts
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
@@ -114,8 +117,12 @@ class RewardStream:
         self.rater = self.config.rater.with_precisions(chosen)
 
     def evaluate(self) -> None:
-        """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics."""
+        """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics.
+
+        Hints are not paid, since the rest of what they paid says nothing about the policy.
+        """
         self._evaluates, self._counter, self._frame_counter = True, None, None
+        self.hints = None
 
     def show_highlights(self) -> None:
         """Log the highest-scored frames of each fragment, from now on."""
@@ -213,6 +220,8 @@ class RewardStream:
         self._ledger.close(samples, ongoing, metrics)
         if self._first_steps is not None:
             self._first_steps.write(samples, metrics)
+        if self.hints is not None:
+            self.hints.log(samples, metrics, alarms=self.config.alarms != "off")
         ids = {episode.id_ for episode in ongoing}
         if self._counter is not None:
             leaving = {chunk.id_ for chunk in samples}
@@ -235,7 +244,7 @@ class RewardStream:
             self._shapes[place] = {id_: shapes[id_] for id_ in shapes.keys() & ids}
         self._selection.keep_only(ids)
         self._windows.keep_only(ids)
-        for each in (self.normalizer, self.bonus, self._first_steps):
+        for each in (self.normalizer, self.bonus, self.hints, self._first_steps):
             if each is not None:
                 each.keep_only(ids)
 
@@ -332,7 +341,8 @@ class RewardStream:
         Returns:
             The steps of all vector steps, joined.
         """
-        read = []  # the readout's number for each step; all are scored if there is a bonus
+        # Of each step the bonus's number, and the hints' scores; with these all steps are scored.
+        read, hinted = [], []
         for steps, pending, begun, places in requests:
             if pending is not None:
                 answers = pending.result()
@@ -342,6 +352,10 @@ class RewardStream:
                     numbers = answers[:, self.config.scorer.columns_of(self.bonus.kind)][:, 0]
                     read.append(numbers[:first])
                     self.bonus.begin(begun, numbers[first : first + len(begun)])
+                if self.hints is not None:
+                    said = answers[:, self.config.hint_scorer.columns_of(HintScores.kind)]
+                    hinted.append(said[: len(steps)])
+                    self.hints.begin(begun, said[len(steps) : len(steps) + len(begun)])
                 if self._first_steps is not None:
                     holding = answers[:, self.config.scorer.columns_of(Holds.kind)]
                     self._first_steps.see(steps, holding[: len(steps)])
@@ -357,14 +371,16 @@ class RewardStream:
                     infos = [steps.episodes[row].infos.data[places[row]] for row in rows]
                     scores = self.experts.read(answers, infos)
                 if len(scores):
-                    said = scores if self.experts is None else answers
-                    self.error = self._constancy.see_scores(said) or self.error
+                    answered = scores if self.experts is None else answers
+                    self.error = self._constancy.see_scores(answered) or self.error
                 steps.frame_scores = np.zeros(len(steps), np.float32)
                 steps.frame_scores[steps.scored] = scores
         joined = ScoredSteps.join([sent.steps for sent in requests])
         self._compute_rewards(joined, [len(sent.steps) for sent in requests])
         if self.bonus is not None and read:
             joined.bonus = self._pay_bonus(self.bonus, joined, np.concatenate(read))
+        if self.hints is not None and hinted:
+            joined.hints = self.hints(joined, np.concatenate(hinted))
         observers: tuple[StepObserver | None, ...]
         observers = (self._ledger, self._counter, self.recorder, self._highlights)
         for observer in observers:

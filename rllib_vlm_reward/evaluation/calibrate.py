@@ -78,7 +78,8 @@ def calibrate(
         cosines = Cosines.of(model, config.scorer, goals, batches)
         fitted = fit_temperature(cosines, frames.labels)
         head = dataclasses.replace(config.head, **{"temperature": fitted})
-        without = {"calibration": None, "hindsight": None, "early_end": False}  # these need β
+        # These need β.
+        without = {"calibration": None, "hints": None, "hindsight": None, "early_end": False}
         config = config.model_copy(update={**without, "head": head})
     scorer = config.scorer
     check_precision(model, config, frames)

@@ -203,7 +203,8 @@ def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
     """
     changes: dict[str, Any] = {"encoder": encoder}
     if encoder != config.encoder and config.calibration is not None:
-        changes |= {"calibration": None, "threshold": None, "hindsight": None, "early_end": False}
+        changes |= {"calibration": None, "threshold": None, "early_end": False}
+        changes |= {"hints": None, "hindsight": None}
     return config.model_copy(update=changes)
 
 

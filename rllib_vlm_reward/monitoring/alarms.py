@@ -19,10 +19,11 @@ from rllib_vlm_reward.monitoring.score_statistics import (
 __all__ = ["KINDS", "Alarm", "Alarms", "auroc", "wilson"]
 
 # All alarms; one that is missing here is logged, but neither counted nor known to `alarms`.
-# frame_statistics.py raises blank and frozen, monitor.py raises drift and expert.
+# frame_statistics.py raises blank and frozen, monitor.py raises drift and expert, hint_alarms.py
+# raises hints.
 KINDS = (
     *("constant", "saturated", "blind", "contrary", "gap", "silent"),
-    *("blank", "frozen", "drift", "expert"),
+    *("blank", "frozen", "drift", "expert", "hints"),
 )
 
 WINDOW, LONGEST_WINDOW = 3, 64  # iterations

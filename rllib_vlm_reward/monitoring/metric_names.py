@@ -21,6 +21,7 @@ AGENTS = "agents"
 # Over the episodes that ended in an iteration, of each env runner at most the last 100.
 VLM_RETURN = "vlm_return_mean"
 BONUS_RETURN = "bonus_return_mean"
+HINT_RETURN = "hint_return_mean"
 GROUND_TRUTH_RETURN = "ground_truth_return_mean"
 GROUND_TRUTH_SUCCESS = "ground_truth_success"
 RETURN_GAP = "return_gap"
@@ -45,6 +46,11 @@ ALARMS = "alarms"  # the number of kinds that are on; in JSON their names
 
 # With `goal_code`, a group: perplexity, dead_codes, alike_goals.
 GOAL_CODE = "goal_code"
+
+# With `hints`, a group for each hint: FIRES_PER_EPISODE, and the share of the episodes in whose
+# first frame it holds.
+HINTS = "hints"
+HELD_AT_RESET = "held_at_reset"
 
 # With `hindsight`, a group: of each episode, how many other goals it reached, and how many copies
 # of it were made; and how many different goals were reached like this so far.
@@ -77,6 +83,7 @@ FIRST = (
 OUTCOMES, STATISTICS, HIGHLIGHTS = "outcomes", "score_statistics", "highlights"
 FRAME_STATISTICS = "frame_statistics"
 EXPERT_ANSWERS = "expert_answers"
+HINT_EPISODES = "hint_episodes"
 
 # At the top of RLlib's result.
 CURRICULUM = "curriculum"

@@ -15,6 +15,7 @@ from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.alarms import KINDS, Alarm, Alarms, auroc
 from rllib_vlm_reward.monitoring.frame_statistics import FrameAlarms, SubEnvFrames
 from rllib_vlm_reward.monitoring.highlights import MOST, best
+from rllib_vlm_reward.monitoring.hint_alarms import HintAlarms
 from rllib_vlm_reward.monitoring.score_statistics import (
     FAILURE,
     SUCCESS,
@@ -75,6 +76,11 @@ class RewardMonitor:
         }
         # With a still scene, an iteration has no items for this.
         self._frames = {agent: FrameAlarms() for agent in self._configs}
+        self._hints = {
+            agent: HintAlarms([hint.name for hint in reward.hint_set.hints])
+            for agent, reward in self._configs.items()
+            if reward.hint_set is not None
+        }
         self._mode = config.alarms
         self._weights: dict[str, str] = {}  # by expert; without experts under an empty name
         self.statistics: dict[Agent, ScoreStatistics] = {}
@@ -84,7 +90,8 @@ class RewardMonitor:
         """Return the state for a checkpoint."""
         states = {str(agent): alarms.get_state() for agent, alarms in self._alarms.items()}
         frames = {str(agent): alarms.get_state() for agent, alarms in self._frames.items()}
-        return {"weights": self._weights, "alarms": states, "frames": frames}
+        hints = {str(agent): alarms.get_state() for agent, alarms in self._hints.items()}
+        return {"weights": self._weights, "alarms": states, "frames": frames, "hints": hints}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Set the state, which must be of the same reward; an empty one is that of a new run."""
@@ -93,6 +100,8 @@ class RewardMonitor:
             alarms.set_state(state.get("alarms", {}).get(str(agent), {}))
         for agent, frame_alarms in self._frames.items():
             frame_alarms.set_state(state.get("frames", {}).get(str(agent), ()))
+        for agent, hint_alarms in self._hints.items():
+            hint_alarms.set_state(state.get("hints", {}).get(str(agent), ()))
 
     def histograms(self) -> Iterator[tuple[str, npt.NDArray[np.int64], tuple[float, float]]]:
         """Yield (name, counts, bounds) for each histogram of the last iteration with any steps.
@@ -141,10 +150,15 @@ class RewardMonitor:
         answers: dict[Agent, list[Any]] = {agent: [] for agent in self._configs}
         for agent, *item in names.take_items(result, names.EXPERT_ANSWERS):
             answers[agent].append(item)
+        hints: dict[Agent, list[Any]] = {agent: [] for agent in self._configs}
+        for agent, rows in names.take_items(result, names.HINT_EPISODES):
+            hints[agent] += rows
         drift, lines = self._drift(actors), []
         for agent, statistics in self.statistics.items():
             others = [*drift, *self._frames[agent].update(seen[agent])]
             others += _missing_experts(answers[agent])
+            if agent in self._hints:
+                others += self._hints[agent].update(hints[agent])
             new = self._alarms[agent].update(statistics, result["training_iteration"], others)
             lines += [_line(agent, alarm) for alarm in new]
             metrics = group

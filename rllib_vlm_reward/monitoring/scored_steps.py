@@ -82,6 +82,7 @@ class ScoredSteps:
         paid: float32 ``[N]``: the VLM rewards, not normalised.
         rewards: float32 ``[N]``: the VLM rewards, normalised with ``normalize_rewards``.
         bonus: float32 ``[N]``: what is paid beside the VLM rewards; 0 without a bonus.
+        hints: float32 ``[N]``: what is paid for hints beside both; 0 without hints.
         fired: bool ``[N]``: whether the score exceeds the threshold; False without a threshold.
 
     Example:
@@ -105,6 +106,7 @@ class ScoredSteps:
     paid: Floats
     rewards: Floats
     bonus: Floats
+    hints: Floats
     fired: npt.NDArray[np.bool_]
 
     @classmethod
@@ -141,6 +143,7 @@ class ScoredSteps:
             paid=zeros,
             rewards=zeros,
             bonus=zeros,
+            hints=zeros,
             fired=no,
         )
 

@@ -25,6 +25,7 @@ _ONLINE_ONLY = (
     "agents",
     "bonus",
     "early_end",
+    "hints",
     "normalize_rewards",
 )
 

@@ -275,7 +275,8 @@ class RewardModel:
         for readout, texts in zip(scorer.readouts, self._readout_texts(scorer), strict=True):
             if isinstance(readout, ScoreReadout):
                 candidates = torch.from_numpy(readout.indices).to(images.device)
-                numbers.append(readout(scorer.head.each(images, bank, candidates).float()))
+                found = scorer.head.each(images, bank, candidates).float()
+                numbers.append(readout(found, goals))
             elif isinstance(readout, PatchReadout) and patches is not None:
                 numbers.append(readout(patches, texts, goals, self.encoder.logit_scale))
         return torch.cat(numbers, dim=1)

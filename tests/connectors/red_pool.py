@@ -1,6 +1,7 @@
 """A pool of this process whose score is how red a frame is, and how far along its goal.
 
-A bonus reads how blue the frame is, and a map how green, a little more from patch to patch.
+A bonus reads how blue the frame is, and a map how green, a little more from patch to patch. The
+hints of a goal score how green it is, each with a shift of its own and of the goal.
 """
 
 import numpy as np
@@ -22,6 +23,12 @@ def green_map(frames, goals, size):
     green = frames[:, 0, 0, 1, None] / np.float32(256)
     shown = (green + patch) / (goals[:, None] + 2).astype(np.float32)
     return shown.reshape(len(frames), *size, 1).astype(np.float32)
+
+
+def hint_scores(frames, goals, number):
+    """Return float32 [B, number] in [0, 1)."""
+    shifts = 100 * np.arange(number) + 40 * goals[:, None]
+    return ((frames[:, 0, 0, 1, None] + shifts) % 256 / 256).astype(np.float32)
 
 
 class Pending:
@@ -47,6 +54,8 @@ class RedPool:
         for readout in scorer.readouts:
             if readout.kind == "map":
                 answers.append(green_map(frames, goals, readout.size).reshape(len(frames), -1))
+            elif readout.kind == "hints":
+                answers.append(hint_scores(frames, goals, len(readout.names)))
             else:
                 answers.append(blue_number(frames)[:, None])
         return Pending(self, np.concatenate(answers, axis=1) if scorer.readouts else scores)

@@ -11,7 +11,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
-from red_pool import blue_number, red_score
+from red_pool import blue_number, hint_scores, red_score
 
 from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
 from rllib_vlm_reward.connectors.preflight import preflight
@@ -111,6 +111,35 @@ def test_every_agent_has_its_own_potential(env_config, mode, vlm_config, red_poo
         assert np.allclose(chunk.get_rewards(), expected, atol=1e-5)
     assert terminated > 5
     assert any(chunk.t_started for chunk in chunks)
+
+
+@BOTH
+@pytest.mark.parametrize("env_config", [{}, {"turns": True}, {"silent": True}], ids=str)
+def test_every_agent_has_its_own_hints(env_config, mode, vlm_config, red_pool):
+    def of_pattern(pattern, weight):
+        given = {"goals": {pattern: ["some {0}"]}, "weight": weight}
+        return {**given, "threshold": 0.8, "decay": "none"}  # since its order is not seen here
+
+    others = of_pattern("a {} wall", 3.0)
+    agents = {"a1": {"goals": OTHER_GOALS, "hints": others}, "a2": {"hints": None}}
+    hints = of_pattern("a {} wall", 2.0)
+    vlm = agents_of(vlm_config, mode=mode, hints=hints, agents=agents)
+    runner = runner_of(vlm, red_pool, **env_config)
+    settled, paid = {}, set()
+    for chunk in chunks_of(runner, 12):
+        agent, env, episode, _, frames, goals = np.array(chunk.get_observations()).astype(int).T
+        (name,) = {f"a{number}" for number in agent}
+        shown = hint_scores(BANK[frames], goals, 1)[:, 0] > 0.8
+        expected = red_score(BANK[frames], goals)[1:]
+        key = name, env[0], episode[0]
+        settled.setdefault(key, bool(shown[0]))
+        for step in np.flatnonzero(shown[1:]).tolist():
+            if name != "a2" and not settled[key]:
+                settled[key] = True
+                expected[step] += {"a0": 2.0, "a1": 3.0}[name]
+                paid.add(name)
+        assert np.allclose(chunk.get_rewards(), expected, atol=1e-5)
+    assert paid == {"a0", "a1"}
 
 
 @BOTH

@@ -16,6 +16,7 @@ COMMON = {
     "experts",
     "goal_code",
     "hindsight",
+    "hints",
     "success",
     "vlm_return",
     "frames",

@@ -4,6 +4,7 @@ from gymnasium.wrappers.utils import RunningMeanStd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rllib_vlm_reward.connectors.newest import newest
 from rllib_vlm_reward.connectors.normalizer import PRIOR, Moments, RewardNormalizer
 
 floats = st.floats(-1e3, 1e3)
@@ -55,7 +56,7 @@ def test_merging_counts_each_env_runner_once_in_any_order(runs, random):
     random.shuffle(states)
     states += random.sample(states, len(states) // 2)
     driver = RewardNormalizer(0.9)
-    driver.set_state(RewardNormalizer.merge_states(states))
+    driver.set_state(newest(states))
     for state in states:
         driver.set_state(state)
     together = {key: it for runner in runners for key, it in runner.get_state().items()}

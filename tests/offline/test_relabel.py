@@ -210,6 +210,11 @@ def test_an_error_names_file_and_row(in_this_process, unrewarded, vlm_config, tm
             RewardError,
             "relabelling does not support bonus. Remove the key",
         ),
+        (
+            {"hints": {"goals": {"a {} wall": ["some {0}"]}, "weight": 1.0, "threshold": 0.5}},
+            RewardError,
+            "relabelling does not support hints. Remove the key",
+        ),
     ],
 )
 def test_what_a_recording_does_not_allow_is_refused_at_once(

@@ -95,7 +95,7 @@ def test_the_best_goals_above_the_threshold_are_named(most):
     scores = np.random.default_rng(0).random((50, 7)).astype(np.float32)
     candidates = (0, 2, 3, 11, 12, 40, 70_000)
     holds = Holds(candidates=candidates, threshold=0.9, most=most)
-    found = holds(torch.from_numpy(scores)).numpy()
+    found = holds(torch.from_numpy(scores), torch.zeros(50).long()).numpy()
     assert found.shape == (50, len(holds.names)) == (50, 2 * min(most, 7))
     np.testing.assert_array_equal(found, expected(scores, candidates, 0.9, most))
     assert {-1} < set(found[:, 0].tolist())
@@ -104,7 +104,8 @@ def test_the_best_goals_above_the_threshold_are_named(most):
 
 def test_a_score_at_the_threshold_does_not_hold():
     holds = Holds(candidates=(4,), threshold=0.5, most=1)
-    assert holds(torch.tensor([[0.5], [0.5000001]]))[:, 0].tolist() == [-1, 4]
+    found = holds(torch.tensor([[0.5], [0.5000001]]), torch.tensor([0, 0]))
+    assert found[:, 0].tolist() == [-1, 4]
 
 
 GOALS = GoalSet.from_texts(texts(6), negatives=["nothing"])

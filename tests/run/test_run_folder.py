@@ -200,6 +200,7 @@ def test_a_reward_that_gains_or_loses_a_part_is_another_one(tmp_path):
     templates = [{"goal": "{}", "noun": "{}"}]
     changes = {
         "bonus": {"bonus": {"kind": "focal", "weight": 1.0}},
+        "hints": {"hints": {"goals": {"pick up {}": ["at {0}"]}, "weight": 1.0, "threshold": 0.5}},
         "goal_map": {"goal_map": True, "mode": "synchronous"},
         "experts": {"experts": {"a": {"encoder": "small"}, "b": {"encoder": "base"}}},
     }

@@ -185,6 +185,19 @@ def test_a_draw_that_is_refused_fails_alone(refused):
         ExperimentTrial(config=refused)
 
 
+def test_a_key_of_the_hints_can_be_searched():
+    hints = {
+        "goals": {"pick up {}": ["the agent is facing {0}"]},
+        "weight": tune.grid_search([0.1, 0.4]),
+        "decay": tune.choice(["count", "rnd"]),
+    }
+    space = with_reward(hints=hints)
+    _any_experiment(space)
+    drawn = [Experiment.model_validate(each) for _, each in generate_variants(space)]
+    assert [each.vlm_reward.hints.weight for each in drawn] == [0.1, 0.4]
+    assert {each.vlm_reward.hints.decay for each in drawn} <= {"count", "rnd"}
+
+
 def test_a_space_of_which_no_draw_is_an_experiment_is_refused(tmp_path):
     space = {**REFUSED["curriculum"], "seed": tune.randint(0, 5)}
     with pytest.raises(pydantic.ValidationError, match="low"):

@@ -89,11 +89,12 @@ class ScoreReadout(Readout):
         """The candidates, int64 ``[C]``."""
         return np.array(self.candidates, np.int64)
 
-    def __call__(self, scores: "Tensor") -> "Tensor":
+    def __call__(self, scores: "Tensor", goals: "Tensor") -> "Tensor":
         """Return the numbers of B frames. Those of a frame must not depend on the other frames.
 
         Args:
             scores: float32 ``[B, C]``: the score of each frame for each candidate.
+            goals: int64 ``[B]``, the index of each frame's goal in the scorer's goals.
 
         Returns:
             float32 ``[B, k]``.

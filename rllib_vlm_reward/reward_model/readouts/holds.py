@@ -25,7 +25,7 @@ class Holds(ScoreReadout):
         >>> holds = Holds(candidates=(0, 2, 7), threshold=0.5, most=2)
         >>> holds.names
         ('holds/0/goal', 'holds/0/score', 'holds/1/goal', 'holds/1/score')
-        >>> holds(torch.tensor([[0.125, 0.25, 0.75]]))
+        >>> holds(torch.tensor([[0.125, 0.25, 0.75]]), torch.tensor([0]))
         tensor([[ 7.0000,  0.7500, -1.0000,  0.0000]])
     """
 
@@ -40,11 +40,12 @@ class Holds(ScoreReadout):
         number = min(self.most, len(self.candidates))
         return tuple(f"holds/{n}/{part}" for n in range(number) for part in ("goal", "score"))
 
-    def __call__(self, scores: "Tensor") -> "Tensor":
+    def __call__(self, scores: "Tensor", goals: "Tensor") -> "Tensor":
         """Return which goals hold in B frames.
 
         Args:
             scores: float32 ``[B, C]``: the score of each frame for each candidate.
+            goals: not read: a goal holds whatever the frame's own goal is.
 
         Returns:
             float32 ``[B, 2 * k]``, see :attr:`names`.
@@ -53,6 +54,6 @@ class Holds(ScoreReadout):
 
         best, places = scores.topk(min(self.most, scores.shape[1]), dim=1)
         holds = best > self.threshold
-        goals = torch.from_numpy(self.indices).to(scores.device)[places]
-        goals = torch.where(holds, goals, -1)
-        return torch.stack([goals.float(), torch.where(holds, best, 0.0)], dim=2).flatten(1)
+        found = torch.from_numpy(self.indices).to(scores.device)[places]
+        found = torch.where(holds, found, -1)
+        return torch.stack([found.float(), torch.where(holds, best, 0.0)], dim=2).flatten(1)

@@ -1,4 +1,4 @@
-"""Hints: how they are filled, with what they are compared, and what is refused."""
+"""Hints of a goal set: how they are filled, with what they are compared, and what is refused."""
 
 import re
 
