@@ -14,11 +14,13 @@ from rllib_vlm_reward.config import (
     BonusConfig,
     FrameConfig,
     GoalConfig,
+    HintConfig,
+    HintsConfig,
     ServingConfig,
     TemplateConfig,
 )
 from rllib_vlm_reward.curriculum import CurriculumConfig
-from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Template
+from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Hint, Template
 from rllib_vlm_reward.policies.goal_code import GoalCodeConfig
 from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
 from rllib_vlm_reward.settings import Section
@@ -37,6 +39,8 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
     ("The reward", "`vlm_reward`", VLMRewardConfig, VLMRewardConfig),
     ("Which frames are scored", "`vlm_reward.frames`", FrameConfig, FrameConfig),
     ("What is paid beside the goal's reward", "`vlm_reward.bonus`", BonusConfig, BonusConfig),
+    ("What is paid on the way to the goal", "`vlm_reward.hints`", HintsConfig, HintsConfig),
+    ("A hint in full", "an entry of the lists in `vlm_reward.hints.goals`", HintConfig, Hint),
     ("Where rewards are computed", "`vlm_reward.serving`", ServingConfig, ServingConfig),
     (
         "A goal in full",

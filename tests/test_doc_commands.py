@@ -52,7 +52,12 @@ OTHERS = ("python3", "pip", "apt-get", "pytest", "mkdir", "cd", "export", ".", "
 NEEDS_A_GPU = re.compile(r"--device cuda|num_gpus_per_\w+[:=] ?[1-9]")
 MARK = re.compile(r"\bnot\s+run\b", re.IGNORECASE)
 # The part of a run that a page's YAML completes, where that is not the quickstart.
-WHOLE = {"curricula": "playroom", "from-env-to-sweep": "run.yaml", "multi-agent": "run.yaml"}
+WHOLE = {
+    "curricula": "playroom",
+    "from-env-to-sweep": "run.yaml",
+    "hints": "playroom",
+    "multi-agent": "run.yaml",
+}
 PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 

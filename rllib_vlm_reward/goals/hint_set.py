@@ -24,8 +24,8 @@ class Hint:
         pattern: pattern of the goals' texts, with ``{}`` for each blank.
         statement: what CLIP reads, with ``{0}`` for what stands in the first blank of the goal's
             text, ``{1}`` for the second, and so on.
-        nothing: a statement that holds where the hint does for no goal, as
-            :attr:`.Template.nothing`. None takes that of the template with the same prompt.
+        nothing: a statement that holds if the hint holds for no goal, such as "the agent is facing
+            nothing". None takes that of the template with the same prompt, if there is one.
 
     Raises:
         GoalError: the statement is empty, has a blank that the pattern has not, or other braces.
