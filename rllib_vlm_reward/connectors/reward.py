@@ -330,13 +330,18 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             self._is_restoring = False
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return this piece's state, with what all env runners counted."""
+        """Return this piece's state, with what all env runners counted.
+
+        It is kept here too, for checkpoints: RLlib 2.60 calls this on the driver, and gives the
+        merged state of APPO and IMPALA to the env runners only.
+        """
         merged = self._state()
         same = [state for state in states if state["epoch"] == self._epoch]
         for key in _COUNTED:
-            for agent, _ in self._counted(key):
-                counts = [state[key].get(agent, {}) for state in [merged, *same]]
-                merged[key][agent] = newest(counts)
+            for agent, counted in self._counted(key):
+                found = newest([state[key].get(agent, {}) for state in [merged, *same]])
+                counted.set_state(found)
+                merged[key][agent] = found
         return merged
 
     def _rewarded(

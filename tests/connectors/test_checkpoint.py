@@ -245,6 +245,17 @@ def test_moments_of_other_rewards_are_not_taken_over(vlm_config):
     assert changed.get_state()["moments"] == {"None": {}}
 
 
+def test_what_is_merged_on_the_driver_is_kept_there(vlm_config):
+    """RLlib gives the merged state of APPO and IMPALA to their env runners only."""
+    driver = VLMReward(vlm_config(normalize_rewards=True))
+    states = [driver.get_state() for _ in range(2)]
+    for number, state in enumerate(states):
+        state["moments"] = {"None": {f"runner {number}": (10.0, 1.0, 1.0)}}
+    merged = driver.merge_states(states)
+    assert [*merged["moments"]["None"]] == ["runner 0", "runner 1"]
+    assert driver.get_state()["moments"] == merged["moments"]
+
+
 def test_weights_count_and_not_their_name(vlm_config):
     def attached(weights, **changes):
         piece = VLMReward(vlm_config(**changes))

@@ -7,6 +7,7 @@ import recount
 from hint_recount import HINTS, TEXTS, NumberedEnv
 from painted import BANK
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.appo import APPOConfig
 
 from rllib_vlm_reward.connectors.pipeline import reward_piece
 from rllib_vlm_reward.plugin import add_vlm_reward
@@ -148,3 +149,26 @@ def test_a_restored_run_pays_on_where_it_stopped(vlm_config, ppo, shared_pool, t
     assert recount.mismatches(got, [a + b for a, b in zip(goals, paid, strict=True)]) == 0
     assert after[1] == (first + times).tolist()
     assert len(after[0]) == 2  # the counts of the env runner that ended stay
+
+
+def test_a_checkpoint_of_an_asynchronous_algorithm_has_the_counts(vlm_config, shared_pool):
+    vlm, _ = reward(vlm_config, shared_pool, "deferred")
+    config = (
+        APPOConfig()
+        .environment(NumberedEnv)
+        .env_runners(num_env_runners=2, num_envs_per_env_runner=3, rollout_fragment_length=17)
+        .training(train_batch_size_per_learner=100, broadcast_interval=1)
+        .rl_module(model_config={"fcnet_hiddens": [8]})
+        .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=200)
+    )
+    algorithm = add_vlm_reward(config, vlm).build_algo()
+    try:
+        counts = {}
+        for _ in range(40):  # its states are merged whenever the learner has new weights
+            if len(counts) < 2:
+                algorithm.train()
+                counts = reward_piece(algorithm.env_runner).get_state()["hints"]["None"]
+    finally:
+        algorithm.stop()
+    assert len(counts) == 2  # those of both env runners
+    assert min(total for total, _ in counts.values()) > 0
