@@ -119,7 +119,7 @@ class RewardStream:
     def evaluate(self) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics.
 
-        Hints are not paid, since the rest of what they paid says nothing about the policy.
+        Hints are not paid: what is left of a reward that decays says nothing about the policy.
         """
         self._evaluates, self._counter, self._frame_counter = True, None, None
         self.hints = None

@@ -27,10 +27,12 @@ def goal_rewards(chunk, threshold=None):
     return scores if threshold is None else (scores > threshold).astype(np.float32)
 
 
-def play(runner, fragments=6):
-    chunks = [
-        Chunk.of(chunk, lengthened=False) for _ in range(fragments) for chunk in runner.sample()
-    ]
+def play(runner, fragments=12):
+    chunks = []
+    for _ in range(fragments):
+        for episode in runner.sample():
+            chunks.append(Chunk.of(episode, lengthened=False))
+            chunks[-1].is_done = episode.is_done
     assert sum(chunk.terminated for chunk in chunks) > 0
     assert sum(chunk.t_started > 0 for chunk in chunks) > 0  # a fragment cut an episode
     return chunks
@@ -63,7 +65,8 @@ def test_a_hint_is_paid_when_it_first_holds_and_less_each_time(
     paid, times = hint_recount.expected(chunks, shown(), factor, repeatable=repeatable)
     for chunk, hinted in zip(chunks, paid, strict=True):
         assert np.allclose(chunk.rewards, goal_rewards(chunk) + hinted, atol=1e-5)
-    assert times.min() > 2
+    assert times.min() > 0
+    assert times.sum() > 20
     if changes.get("decay") != "none":
         np.testing.assert_array_equal(hints_of(runner).novelty.counts, times)
 
@@ -72,6 +75,7 @@ def test_a_hint_is_paid_when_it_first_holds_and_less_each_time(
 def test_a_hint_decays_with_what_was_paid_for_similar_ones(mode, vlm_config, env_runner, red_pool):
     runner = env_runner(vlm_config(**given(mode, decay="rnd")), NumberedEnv)
     drawn = np.random.default_rng(3).normal(1.0, 0.5, (5, 16)).astype(np.float32)
+    drawn[2] = drawn[1] + 0.1 * drawn[2]  # much alike
     red_pool.embed_texts = lambda texts: drawn[[TEXTS.index(text) for text in texts]]
     chunks = play(runner)
     paid, _ = hint_recount.expected(chunks, shown(), hint_recount.by_embedding(drawn))
@@ -86,7 +90,7 @@ def test_it_is_no_success_ends_nothing_and_has_metrics_of_its_own(mode, vlm_conf
     bonus = {"kind": "focal", "weight": 3.0}
     settings = {**given(mode), "threshold": 0.5, "bonus": bonus, "templates": TEMPLATES}
     runner = env_runner(vlm_config(**settings), NumberedEnv)
-    chunks = play(runner, 12)
+    chunks = play(runner)
     logged = runner.get_metrics()["vlm_reward"]
     paid, _ = hint_recount.expected(chunks, shown(), by_count)
     blue = [3.0 * BANK[chunk.columns[3, 1:], 0, 0, 2] / 256 for chunk in chunks]
@@ -108,12 +112,7 @@ def ended_of(chunks):
     by_episode = {}
     for index, chunk in enumerate(chunks):
         by_episode.setdefault((chunk.columns[0, 0], chunk.columns[1, 0]), []).append(index)
-    lasts = {env: max(e for at, e in by_episode if at == env) for env, _ in by_episode}
-    return [
-        parts
-        for (env, episode), parts in by_episode.items()
-        if chunks[parts[-1]].terminated or episode < lasts[env]
-    ]
+    return [parts for parts in by_episode.values() if chunks[parts[-1]].is_done]
 
 
 def check_metrics_of_hints(logged, chunks, ended):
@@ -141,7 +140,7 @@ def check_metrics_of_hints(logged, chunks, ended):
 def test_an_early_end_is_that_of_the_goal(vlm_config, env_runner):
     settings = {**given("synchronous"), "threshold": 0.97, "early_end": True}
     runner = env_runner(vlm_config(**settings), NumberedEnv)
-    chunks = play(runner, 12)
+    chunks = play(runner)
     paid, times = hint_recount.expected(chunks, shown(), by_count)
     for chunk, hinted in zip(chunks, paid, strict=True):
         fires = goal_rewards(chunk, 0.97)
@@ -195,6 +194,6 @@ def test_each_frame_is_sent_once_and_that_of_a_reset_too(vlm_config, env_runner,
 
 def test_nothing_is_kept_of_episodes_that_ended(vlm_config, env_runner):
     runner = env_runner(vlm_config(**given("deferred")), NumberedEnv)
-    play(runner, 8)
+    play(runner)
     hints = hints_of(runner)
     assert max(len(hints._held_at_reset), len(hints._fires)) <= 3
