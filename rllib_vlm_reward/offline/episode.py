@@ -49,7 +49,15 @@ class RecordedEpisode:
             self._infos: list[dict[str, Any]] = [
                 dict(info or {}) for info in self._state["infos"]["data"]
             ]
+            self._env_rewards = [
+                float(info.get(custom_data.ENV_REWARD, recorded))
+                for info, recorded in zip(self._infos[1:], self._rewards, strict=True)
+            ]
+            self._custom_data = dict(self._state["custom_data"])
             lookback = int(self._state["rewards"]["lookback"])
+            first = len(self._rewards) - len(episode)
+            if not self._rewards or first != min(lookback, len(self._rewards)):
+                raise ValueError(f"{len(self._rewards)} rewards for {len(episode)} steps")
         except Exception as error:  # a damaged row can raise any error
             raise RewardError(
                 f"cannot be read as a recorded episode ({type(error).__name__}: {error}), expected "
@@ -57,8 +65,7 @@ class RecordedEpisode:
                 "output_write_episodes=True, or remove the row."
             ) from error
         self._observations = self._state["observations"]
-        self._first = len(self._rewards) - len(episode)  # index of the first step after lookback
-        assert self._first == min(lookback, len(self._rewards))
+        self._first = first  # index of the first step after lookback
         self.id: str = episode.id_
         self.is_done = bool(episode.is_done)
         self._t_started = int(episode.t_started)
@@ -188,11 +195,11 @@ class RecordedEpisode:
             The VLM rewards and the rewards written, both float32 ``[T]``, without the lookback.
 
         Raises:
-            RewardError: the episode is a chunk, but the reward has a window.
+            RewardError: the episode is a chunk, but the reward has a window; or a reward of the env
+                that the learner would see is not finite.
         """
-        after = self._infos[1:]
-        for info, recorded in zip(after, self._rewards, strict=True):
-            info.setdefault(custom_data.ENV_REWARD, recorded)
+        for info, env_reward in zip(self._infos[1:], self._env_rewards, strict=True):
+            info.setdefault(custom_data.ENV_REWARD, env_reward)
         if config.frames.window > 1 and self._t_started:
             raise RewardError(
                 f"frames.window: got {config.frames.window}, but the episode is a chunk that "
@@ -202,7 +209,15 @@ class RecordedEpisode:
         begin = self._t_started - self._first + 1
         weight = np.float32(config.env_reward_weight)
         paid = pay_steps(scores, config, first=begin, ends=self.is_done)
-        env_rewards = np.array([info[custom_data.ENV_REWARD] for info in after], np.float32)
+        env_rewards = np.array(self._env_rewards, np.float32)
+        wrong = np.flatnonzero(~np.isfinite(env_rewards))
+        if weight and len(wrong):
+            raise RewardError(
+                f"env_reward_weight {weight:g}: the recording has the env's reward "
+                f"{self._env_rewards[wrong[0]]} at step {begin + wrong[0]}, expected a finite "
+                "number, since the learner would see it. Set env_reward_weight: 0, or remove the "
+                "row."
+            )
         rewards = paid + weight * env_rewards if weight else paid
         data: Any = rewards.tolist()
         self._state["rewards"]["data"] = (
@@ -217,9 +232,7 @@ class RecordedEpisode:
             goal: index of the goal, stored in the episode's ``custom_data``.
         """
         self._state["infos"]["data"] = self._infos
-        data = dict(self._state["custom_data"])
-        for key in custom_data.REWARD_KEYS:
-            data.pop(key, None)
+        data = {k: v for k, v in self._custom_data.items() if k not in custom_data.REWARD_KEYS}
         self._state["custom_data"] = {**data, custom_data.GOAL_INDEX: goal}
         row: bytes = msgpack.packb(self._state, default=msgpack_numpy.encode)
         return row

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 import ray
 
@@ -15,6 +16,7 @@ from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.errors import (
     ERRORS,
     CheckpointError,
+    ConfigError,
     FrameError,
     GoalError,
     RewardError,
@@ -156,14 +158,9 @@ class Relabeller:
             name, size = unit.name, unit.file_size
             self._reports[name] = Report(name, size, encoder, 0, 0, 0, 0.0, 0)
             path = self._recording / unit.source
-            with pyarrow.parquet.ParquetFile(path) as source:
-                batches = source.iter_batches(
-                    _ROWS_AT_ONCE, row_groups=[unit.group], columns=[COLUMN]
-                )
-                rows = (row.as_py() for batch in batches for row in batch.column(0))
-                for index, row in enumerate(rows):
-                    place = f"{path}, row {index} of row group {unit.group}"
-                    yield self._open(file, place, row)
+            for index, row in enumerate(_rows(path, unit.group)):
+                place = f"{path}, row {index} of row group {unit.group}"
+                yield self._open(file, place, row)
             yield _End(file)
 
     def _open(self, file: UnitFile, place: str, row: bytes) -> _Read:
@@ -280,7 +277,10 @@ class Relabeller:
             episode.name_goal(self._config.goal_source, self._goal)
         if self._config.goal_embedding:
             episode.show_goal(self._embedding(read.goal))
-        paid, rewards = episode.reward(scores, self._config)
+        try:
+            paid, rewards = episode.reward(scores, self._config)
+        except RewardError as error:
+            raise RewardError(f"{read.place}: {error}") from error
         read.file.write(episode.to_row(read.goal))
         return dataclasses.replace(
             report,
@@ -297,6 +297,22 @@ class Relabeller:
             actor = next(iter(self._actors.values()))
             self._embeddings[goal] = actor.embed_texts([prompt])[0].clip(-1.0, 1.0)
         return self._embeddings[goal]
+
+
+def _rows(path: Path, group: int) -> Iterator[bytes]:
+    """Yield the rows of a row group."""
+    try:
+        with pyarrow.parquet.ParquetFile(path) as source:
+            for batch in source.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[COLUMN]):
+                yield from batch.column(0).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system; Arrow's own errors about damaged files have no number
+        problem = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{path}: row group {group} is damaged ({problem}), expected what RLlib recorded. Copy "
+            "the file again, or remove it to relabel the other files."
+        ) from error
 
 
 def _shapes(read: _Read) -> list[tuple[int, ...]]:

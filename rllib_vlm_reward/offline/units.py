@@ -51,7 +51,7 @@ def find_units(recording: Path) -> list[Unit]:
 
     Raises:
         FileNotFoundError: there is no parquet file.
-        ConfigError: a file cannot be read, or does not contain whole episodes.
+        ConfigError: a file cannot be read or does not contain whole episodes, or no file has a row.
     """
     root = recording if recording.is_dir() else recording.parent
     files = sorted(recording.rglob("*.parquet")) if recording.is_dir() else [recording]
@@ -61,7 +61,13 @@ def find_units(recording: Path) -> list[Unit]:
             f"{recording}: got no parquet file, expected a folder into which RLlib recorded "
             "episodes. Record with config.offline_data(output=..., output_write_episodes=True)."
         )
-    return [unit for path in files for unit in _units_of(path, root)]
+    units = [unit for path in files for unit in _units_of(path, root)]
+    if not any(unit.rows for unit in units):
+        raise ConfigError(
+            f"{recording}: got {len(files)} parquet files without a row, expected episodes. Record "
+            "for longer, or with config.offline_data(output_write_remaining_data=True)."
+        )
+    return units
 
 
 def bundle(units: Sequence[Unit]) -> Iterator[list[Unit]]:

@@ -234,6 +234,41 @@ def test_a_row_that_is_no_episode(broken):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"t": 80},
+        {"custom_data": None},
+        {"infos": {"data": [{"goal": "a blue wall"}, *[{"env_reward": "much"}] * STEPS]}},
+    ],
+)
+def test_a_row_whose_parts_do_not_fit_each_other(changes):
+    state = make().get_state()
+    for key, value in changes.items():
+        state[key] = {**state[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(RewardError, match="cannot be read as a recorded episode"):
+        RecordedEpisode(msgpack.packb(state, default=msgpack_numpy.encode))
+
+
+def test_an_episode_without_a_step_has_nothing_to_score():
+    episode = SingleAgentEpisode()
+    episode.add_env_reset(observation=frame(0), infos={"goal": "a blue wall"})
+    with pytest.raises(RewardError, match=r"0 rewards for 0 steps.*remove the row"):
+        RecordedEpisode(row(episode))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rewarded", [False, True])
+def test_an_env_reward_that_the_learner_would_see_is_finite(vlm_config, value, rewarded):
+    episode = make(info=lambda t: {"env_reward": value if t == 3 else 0.0} if rewarded else {})
+    if not rewarded:
+        episode.set_rewards(new_data=value, at_indices=2)
+    with pytest.raises(RewardError, match=rf"reward {value} at step 3.*env_reward_weight: 0"):
+        RecordedEpisode(row(episode)).reward(scores(), vlm_config(env_reward_weight=0.5))
+    paid, written = RecordedEpisode(row(episode)).reward(scores(), vlm_config())
+    assert paid.tolist() == written.tolist() == scores().tolist()
+
+
+@pytest.mark.parametrize(
     ("source", "observe"),
     [("obs", lambda t: np.zeros((4, 4, 3))), ("obs:rgb", frame), ("info:rgb", frame)],
 )

@@ -350,6 +350,18 @@ def test_a_damaged_output_is_named_and_can_be_repeated(
             relabel(config, rewarded, out)
 
 
+def test_a_damaged_page_of_a_recording_names_its_file(
+    in_this_process, unrewarded, vlm_config, tmp_path
+):
+    shutil.copytree(unrewarded, tmp_path / "in")
+    file = min((tmp_path / "in").rglob("*.parquet"))
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * 36 + content[40:])  # its footer is whole
+    with pytest.raises(ConfigError, match=rf"{file.name}: row group 0 is damaged .*Copy the file"):
+        relabel(vlm_config(), tmp_path / "in", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
 def sorted_files(folder):
     return sorted(path.relative_to(folder) for path in Path(folder).rglob("*") if path.is_file())
 

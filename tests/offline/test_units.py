@@ -9,7 +9,7 @@ from rllib_vlm_reward.offline.units import Unit, bundle, find_units
 
 def write(path, rows=7, rows_in_group=3, column="item"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pyarrow.table({column: [b"x" * 100] * rows})
+    table = pyarrow.table({column: pyarrow.array([b"x" * 100] * rows, pyarrow.binary())})
     pyarrow.parquet.write_table(table, path, row_group_size=rows_in_group)
 
 
@@ -37,6 +37,14 @@ def test_one_file_may_be_given(tmp_path):
 def test_nothing_recorded(tmp_path):
     with pytest.raises(FileNotFoundError, match="output_write_episodes=True"):
         find_units(tmp_path)
+
+
+def test_files_without_a_row_are_no_recording(tmp_path):
+    write(tmp_path / "0.parquet", rows=0)
+    with pytest.raises(ConfigError, match="1 parquet files without a row, expected episodes"):
+        find_units(tmp_path)
+    write(tmp_path / "1.parquet", rows=1)
+    assert sum(unit.rows for unit in find_units(tmp_path)) == 1
 
 
 def test_rows_of_steps_are_refused_with_the_remedy(tmp_path):
