@@ -90,13 +90,15 @@ def evaluate_command(
     read = {path: read_config(path, assignments or ()) for path in configs}
     labelled = None if frames is None else LabelledFrames.load(frames)
     say_loading()
-    from rllib_vlm_reward.evaluation.evaluate import candidates
+    from rllib_vlm_reward.evaluation.evaluate import candidates, expect_same_source
     from rllib_vlm_reward.evaluation.user_metrics import load_metrics
     from rllib_vlm_reward.reward_model.encoder import check_device, check_encoder
 
     quiet()
     check_device(device)
     rewards = candidates(read, encoder or [])
+    if labelled is None:
+        expect_same_source(rewards)
     for reward in rewards.values():  # find wrong names before the env is played
         for each in reward.encoders:
             check_encoder(*each)

@@ -113,11 +113,14 @@ def landscape_command(
     read = {path: read_config(path, assignments or ()) for path in configs}
     labelled = None if frames is None else LabelledFrames.load(frames)
     say_loading()
+    from rllib_vlm_reward.evaluation.evaluate import expect_same_source
     from rllib_vlm_reward.evaluation.trajectory import Trajectory, play
     from rllib_vlm_reward.run import Experiment
 
     quiet()
     rewards = _rewards(read, encoder or [], goal, device)
+    if labelled is None:
+        expect_same_source(rewards)
     if grid:
         run = Experiment.from_file(configs[0], assignments or ())
         summary = _grid(run, grid, rewards, output, goal, seed or 0, device)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rllib_vlm_reward.config import VLMRewardConfig
+from rllib_vlm_reward.errors import RewardError
 from rllib_vlm_reward.evaluation.figures import Figures, by_family, by_goal, figures, or_none
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import with_each_model
@@ -27,7 +28,7 @@ from rllib_vlm_reward.metrics.reliability import reliability
 from rllib_vlm_reward.reward_model.encoder import check_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 
-__all__ = ["Assessment", "candidates", "evaluate", "ranked"]
+__all__ = ["Assessment", "candidates", "evaluate", "expect_same_source", "ranked"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,8 @@ def candidates(
         encoders: replace the encoders of the configurations; empty keeps these.
 
     Raises:
-        RewardError: encoders are given, and a configuration has experts.
+        RewardError: encoders are given, and a configuration has experts; or experts see other
+            frames.
 
     Example:
         >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
@@ -121,6 +123,7 @@ def candidates(
     for path, config in configs.items():
         if encoders:
             config.expect_one_encoder("--encoder")
+        config.one_source("evaluate")
         if config.experts:
             found += [(path, name, name, each) for name, each in _with_experts(config).items()]
             continue
@@ -139,6 +142,26 @@ def _with_experts(config: VLMRewardConfig) -> dict[str, VLMRewardConfig]:
     if mean is not None:
         found["mean"] = mean
     return {**found, config.combine if config.calibration is None else "coordinator": config}
+
+
+def expect_same_source(rewards: Mapping[str, VLMRewardConfig]) -> None:
+    """Check that the frames of one env, as the first reward sees them, are those of all rewards.
+
+    Raises:
+        RewardError: rewards have other frame sources.
+
+    Example:
+        >>> config = VLMRewardConfig(encoder="small", goals=["a {ball|key}"])
+        >>> expect_same_source({"run": config, "other": config})
+    """
+    sources = {name: reward.sources[0] for name, reward in rewards.items()}
+    if len(set(sources.values())) > 1:
+        raise RewardError(
+            f"frames.source: got {sources}, expected the same for all, since each reward scores "
+            "the frames of one env as the first reward sees them. Set one for all, such as --set "
+            f"vlm_reward.frames.source={next(iter(sources.values()))}, or run the command for each "
+            "configuration."
+        )
 
 
 def evaluate(
@@ -170,7 +193,8 @@ def evaluate(
     Raises:
         GoalError: the frames have goals that a configuration lacks.
         ConfigError: a metric cannot be imported, raises, or returns no number.
-        CheckpointError, FrameError, RewardError: see :func:`.score_labelled`.
+        CheckpointError, FrameError, RewardError: see :func:`.score_labelled`; or experts see other
+            frames.
 
     Example:
         >>> from rllib_vlm_reward.evaluation.images import encode
@@ -187,6 +211,7 @@ def evaluate(
     for metric in loaded.values():
         metric.try_out(frames)
     for config in rewards.values():
+        config.one_source("evaluate")
         for encoder in config.encoders:
             check_encoder(*encoder)
         indices_of(frames, config.goal_set)

@@ -12,7 +12,7 @@ from wrong_rewards import shuffled
 
 from rllib_vlm_reward.cli import app
 from rllib_vlm_reward.config import VLMRewardConfig
-from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError
+from rllib_vlm_reward.errors import CheckpointError, ConfigError, GoalError, RewardError
 from rllib_vlm_reward.evaluation import collect as played
 from rllib_vlm_reward.evaluation import models
 from rllib_vlm_reward.evaluation.evaluate import candidates, evaluate
@@ -21,6 +21,7 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.report import save, tables
 from rllib_vlm_reward.evaluation.scored_frames import score_labelled
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
+from rllib_vlm_reward.run import Experiment
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 ROOT = Path(__file__).parents[2]
@@ -165,6 +166,20 @@ def test_what_is_wrong_is_said_before_the_env_is_played(tmp_path, monkeypatch, w
     ran = CliRunner().invoke(app, ["evaluate", "run.yaml", *words, "--output", "out"])
     assert isinstance(ran.exception, error)
     assert not Path("out").exists()
+
+
+def test_an_env_is_not_played_for_rewards_that_see_other_frames(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Experiment, "from_file", lambda *_: pytest.fail("the env was made"))
+    Path("run.yaml").write_bytes((ROOT / "configs/quickstart.yaml").read_bytes())
+    other = yaml.safe_load(Path("run.yaml").read_text())["vlm_reward"]
+    other["frames"]["source"] = "info:crop"
+    Path("other.yaml").write_text(yaml.safe_dump(other))
+    for command in ("evaluate", "landscape"):
+        ran = CliRunner().invoke(app, [command, "run.yaml", "other.yaml", "--output", "out"])
+        assert isinstance(ran.exception, RewardError)
+        assert "'run, base': 'obs', 'other, base': 'info:crop'" in str(ran.exception)
+        assert "--set vlm_reward.frames.source=obs" in str(ran.exception)
 
 
 def test_frames_and_scores_are_kept_though_a_later_reward_fails(some, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from rllib_vlm_reward.evaluation.calibrate import calibrate, calibrate_experts
 from rllib_vlm_reward.evaluation.evaluate import candidates, evaluate
 from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_labelled
 from rllib_vlm_reward.metrics.precision_recall import average_precision
+from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 TARGET = Target(false_positives=0.5)
@@ -143,7 +144,9 @@ def test_the_commands_calibrate_and_evaluate_experts(reward, halves, tmp_path):
     }
 
 
-def test_what_needs_one_encoder_or_one_picture_refuses_experts(reward, halves, tmp_path):
+def test_what_needs_one_encoder_or_one_picture_refuses_experts(
+    reward, halves, tmp_path, monkeypatch
+):
     known, _ = halves
     with pytest.raises(RewardError, match="calibrate: got the experts"):
         calibrate(reward, known, TARGET)
@@ -152,8 +155,14 @@ def test_what_needs_one_encoder_or_one_picture_refuses_experts(reward, halves, t
     with pytest.raises(RewardError, match="--encoder: got the experts"):
         candidates({tmp_path / "run.yaml": reward}, ["small"])
     other = {**reward.experts, "near": {"encoder": "small", "frames": {"source": "info:crop"}}}
+    apart = reward.model_copy(update={"experts": other})
     with pytest.raises(RewardError, match="calibrate: got experts that see other frames"):
-        calibrate_experts(reward.model_copy(update={"experts": other}), known, TARGET)
+        calibrate_experts(apart, known, TARGET)
+    monkeypatch.setattr(CLIPEncoder, "load", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(RewardError, match="evaluate: got experts that see other frames"):
+        evaluate({"run": apart}, known)
+    with pytest.raises(RewardError, match="evaluate: got experts that see other frames"):
+        candidates({tmp_path / "run.yaml": apart})
     with pytest.raises(LabelError, match="a window of 3 frames"):
         calibrate_experts(reward.model_copy(update={"frames": {"window": 3}}), known, TARGET)
 
