@@ -49,10 +49,11 @@ class Axis:
             axis = cls(name.strip(), float(low), float(high), int(number))
         except ValueError:
             axis = cls(name, np.nan, np.nan, 0)
-        if not (axis.low < axis.high and axis.number >= 2 and axis.name):
+        is_wide = axis.low < axis.high and np.isfinite(axis.high - axis.low)
+        if not (is_wide and axis.number >= 2 and axis.name):
             raise ConfigError(
-                f"grid: got {text!r}, expected NAME=LOW:HIGH:NUMBER with LOW < HIGH and at least "
-                "two states, such as theta=-1.57:1.57:41."
+                f"grid: got {text!r}, expected NAME=LOW:HIGH:NUMBER with finite LOW < HIGH and at "
+                "least two states, such as theta=-1.57:1.57:41. Correct --grid."
             )
         return axis
 
@@ -76,7 +77,8 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
         uint8 ``[N1, ..., NA, H, W, 3]``.
 
     Raises:
-        ConfigError: the env has no such state, or ``frames.source`` is not ``render``.
+        ConfigError: the env has no such state, does not show a variable, or ``frames.source`` is
+            not ``render``.
         FrameError: the env gives no frame.
 
     Example:
@@ -107,7 +109,14 @@ def render_grid(experiment: Experiment, axes: Sequence[Axis], *, seed: int = 0) 
     finally:
         vector_env.close()
     stacked = np.stack(frames)
-    return stacked.reshape(*(axis.number for axis in axes), *stacked.shape[1:])
+    grid = stacked.reshape(*(axis.number for axis in axes), *stacked.shape[1:])
+    for number, axis in enumerate(axes):
+        if (grid == grid.take([0], number)).all():
+            raise ConfigError(
+                f"grid: got the same frame for all {axis.number} values of {axis.name!r}, expected "
+                f"a variable that render() of {type(inner).__name__} shows. Choose another one."
+            )
+    return grid
 
 
 def _check_source(source: str) -> None:
@@ -128,9 +137,11 @@ def _places(env: Any, axes: Sequence[Axis]) -> list[int]:
     numbers = tuple(map(str, range(len(state))))
     names = _NAMES.get(type(env).__name__, numbers)
     wanted = [axis.name for axis in axes]
-    if len(set(wanted)) < len(wanted) or not set(wanted) <= {*names, *numbers}:
+    place_of = {name: place for each in (numbers, names) for place, name in enumerate(each)}
+    places = [place_of[name] for name in wanted if name in place_of]
+    if len(set(places)) < len(wanted):
         raise ConfigError(
             f"grid: got {wanted}, expected different variables of {list(names)}, the state of "
             f"{type(env).__name__}. Correct --grid."
         )
-    return [(names if name in names else numbers).index(name) for name in wanted]
+    return places

@@ -11,6 +11,7 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.players import PlayedEnv
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
+from rllib_vlm_reward.settings import excerpt
 
 __all__ = ["Trajectory", "play"]
 
@@ -42,7 +43,7 @@ class Trajectory:
         """Return an episode of labelled frames.
 
         Raises:
-            LabelError: the episode does not exist, or has several goals.
+            LabelError: the episode does not exist, has several goals, or several frames of a step.
 
         Example:
             >>> from rllib_vlm_reward.evaluation.images import encode
@@ -61,12 +62,19 @@ class Trajectory:
                 f"episode {episode!r}: got {len(rows)} frames of {len(goals)} goals, expected one "
                 "goal to score against. Choose another episode, or split this one."
             )
+        steps = tuple(int(frames.steps[row]) for row in rows)
+        if len(set(steps)) < len(steps):
+            raise LabelError(
+                f"episode {episode!r}: got {len(rows)} frames with the steps {excerpt(steps)}, "
+                "expected another step for each frame, since they are drawn in this order. Number "
+                "them in the column 'step'."
+            )
         return cls(
             episode,
             frames.players[rows[0]],
             goals.pop(),
             frames.frames(rows),
-            tuple(int(frames.steps[row]) for row in rows),
+            steps,
             tuple(bool(frames.labels[row]) for row in rows),
         )
 

@@ -147,6 +147,14 @@ def test_an_episode_that_is_not_there_is_said():
         Trajectory.of(many, "random-017")
 
 
+def test_an_episode_whose_frames_have_no_order_is_refused():
+    black = encode(np.zeros((8, 8, 3), np.uint8))
+    for steps in (None, [1, 2, 2]):  # a table without the column has 0 everywhere
+        frames = LabelledFrames.of([black] * 3, ["a"] * 3, [True] * 3, episodes="xxx", steps=steps)
+        with pytest.raises(LabelError, match=r"3 frames with the steps \(.*column 'step'"):
+            Trajectory.of(frames, "x")
+
+
 def test_play_is_seeded_and_random_where_asked():
     experiment = Experiment.model_validate(LIFT)
     one, again, other = (play(experiment, player="random", seed=seed) for seed in (1, 1, 2))
@@ -266,7 +274,13 @@ def test_a_line_of_mountain_cars(run):
     assert (folder / "landscape.png").exists()
 
 
-@pytest.mark.parametrize("text", ["theta", "theta=1:2", "theta=2:1:3", "theta=0:1:1", "=0:1:2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("theta", "theta=1:2", "theta=2:1:3", "theta=0:1:1", "=0:1:2", "theta=nan:1:2"),
+        *("theta=-inf:1:3", "theta=0:inf:3", "theta=-1e308:1e308:3"),
+    ],
+)
 def test_an_axis_of_another_form_is_refused(text):
     with pytest.raises(ConfigError, match="NAME=LOW:HIGH:NUMBER"):
         Axis.parse(text)
@@ -277,6 +291,8 @@ def test_an_axis_of_another_form_is_refused(text):
     [
         (classic("CartPole-v1"), ["angle"], "variables of .*'x', 'x_dot', 'theta'"),
         (classic("CartPole-v1"), ["x", "x"], "different variables"),
+        (classic("CartPole-v1"), ["theta", "2"], "different variables"),  # two names of one
+        (classic("CartPole-v1"), ["x", "x_dot"], "the same frame for all 2 values of 'x_dot'"),
         (classic("CartPole-v1", frames={"source": "obs"}), ["x"], "frames.source 'obs'"),
         (classic("rllib_vlm_reward/Lift-v0"), ["0"], "keeps no array in `state`"),
         (LIFT, ["0"], "keeps no array in `state`"),  # and neither is it asked for rendering
