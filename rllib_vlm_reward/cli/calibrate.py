@@ -25,7 +25,6 @@ def calibrate_command(
         typer.Option(
             help="Labelled frames, written by `collect`.",
             exists=True,
-            dir_okay=False,
             metavar="PARQUET",
         ),
     ],

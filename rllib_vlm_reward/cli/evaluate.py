@@ -42,7 +42,6 @@ def evaluate_command(
         typer.Option(
             help="Labelled frames. By default, the env of the first CONFIG is played.",
             exists=True,
-            dir_okay=False,
             metavar="FRAMES.parquet",
         ),
     ] = None,

@@ -73,7 +73,6 @@ def landscape_command(
             metavar="PARQUET",
             help="Labelled frames with the episode to score; no env is played.",
             exists=True,
-            dir_okay=False,
         ),
     ] = None,
     episode: Annotated[

@@ -5,7 +5,8 @@
 
 * :mod:`labelled`: frames with goals and ground truth, as Parquet;
 * :mod:`players`: the env of a run and its players; :mod:`collect`: labelled frames from play;
-* :mod:`images`: encoded images; :mod:`image_folder`: labelled frames from a folder of images;
+* :mod:`images`: encoded images; :mod:`image_table`: the table beside them;
+  :mod:`image_folder`: labelled frames from both;
 * :mod:`models`: loads each encoder once;
 * :mod:`scored_frames`: labelled frames with the scores of one reward; :mod:`goal_accuracy`: does
   the score distinguish the goals?

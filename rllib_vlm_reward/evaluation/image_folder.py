@@ -1,7 +1,6 @@
 """Labelled frames from a folder of images and a table."""
 
 import csv
-import difflib
 import io
 import math
 import os
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.image_table import check_columns, find_table
 from rllib_vlm_reward.evaluation.images import read_image
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.settings import excerpt
@@ -19,6 +19,7 @@ __all__ = ["read_folder"]
 _TABLES = ("metadata.csv", "labels.csv")
 _NEEDED = ("file_name", "goal", "label")
 _COLUMNS = (*_NEEDED, "episode", "step", "steps_to_go", "player")
+_ONE_FRAME = ("file_name", "goal", "episode", "step")
 _MOST_DIGITS = 18  # of an int64
 _LABELS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -42,9 +43,10 @@ def read_folder(folder: Path, *, allow_outside: bool = False) -> LabelledFrames:
 
     Raises:
         FileNotFoundError: there is no table.
-        LabelError: the table is not UTF-8, a column is missing, misspelled or given twice, a row
-            has more or fewer cells than the header, a cell has an unexpected value, an image
-            lies outside of the folder, or there is no row.
+        LabelError: there are two tables, the table is not UTF-8, a column is missing, misspelled
+            or given twice, a row has more or fewer cells than the header, a cell has an unexpected
+            value, an image has two rows for a goal or lies outside of the folder, or there is no
+            row.
         FrameError: an image is missing or cannot be read, see :func:`.read_image`; or its size
             differs from the first one's.
 
@@ -59,13 +61,9 @@ def read_folder(folder: Path, *, allow_outside: bool = False) -> LabelledFrames:
         >>> read_folder(folder).goals
         ('the red door is open',)
     """
-    table = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
-    if table is None:
-        raise FileNotFoundError(
-            f"{folder}: got no {' or '.join(_TABLES)}, expected one with the columns "
-            f"{list(_NEEDED)}. Write it, or pass the folder that holds it."
-        )
+    table = find_table(folder, _TABLES, _NEEDED)
     names, rows = _rows(table)
+    _check_once(table, rows)
     images = _column(table, rows, "file_name", _ImageReader(folder, allow_outside))
     given = set(names)
     return LabelledFrames.of(
@@ -121,6 +119,7 @@ def _text(table: Path) -> str:
 
 
 def _check_names(table: Path, names: list[str]) -> None:
+    check_columns(table, names, _COLUMNS)
     missing = [name for name in _NEEDED if name not in names]
     if missing:
         separator = next((mark for mark in ";\t" if mark in "".join(names)), None)
@@ -133,19 +132,20 @@ def _check_names(table: Path, names: list[str]) -> None:
             f"{table}: got the columns {names}, expected {list(_NEEDED)}; {missing} are missing. "
             f"{remedy}"
         )
-    plain = [name.strip().lower() for name in names]
-    for name in names:
-        near = difflib.get_close_matches(name.strip().lower(), _COLUMNS, n=1, cutoff=0.75)
-        if near and near[0] not in names:
+
+
+def _check_once(table: Path, rows: Rows) -> None:
+    """Check that no image has two labels for a goal, or counts twice as two episodes."""
+    seen: dict[tuple[str, ...], int] = {}
+    for line, row in rows:
+        name, *others = (row.get(key, "").strip() for key in _ONE_FRAME)
+        before = seen.setdefault((os.path.normpath(name), *others), line)
+        if before != line:
             raise LabelError(
-                f"{table}: got the column {name!r}, which is ignored. Did you mean {near[0]!r}?"
+                f"{table}, line {line}: got {name!r} with the goal {others[0]!r} again, as in line "
+                f"{before}, expected one row for an image and a goal. Remove one of them; if both "
+                "are frames of an env, write their episodes and steps."
             )
-    twice = [name for name in _COLUMNS if plain.count(name) > 1]
-    if twice:
-        raise LabelError(
-            f"{table}: got the columns {names}, in which {twice} occur more than once, expected "
-            "each column once. Remove or rename one."
-        )
 
 
 class _ImageReader:

@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.image_table import check_columns
 from rllib_vlm_reward.evaluation.images import decode
 from rllib_vlm_reward.files import replaced_file
 from rllib_vlm_reward.frames import Frames
@@ -191,9 +192,14 @@ class LabelledFrames:
 
         Raises:
             FileNotFoundError: the file does not exist.
-            LabelError: a column is missing, has another type, or has empty cells; or a label is
-                none of true, false, 1 and 0.
+            LabelError: a column is missing, misspelled, of another type, or has empty cells; or a
+                label is none of true, false, 1 and 0.
         """
+        if path.is_dir():
+            raise LabelError(
+                f"labelled frames: {path} is a folder, expected a Parquet file. Make one of a "
+                f"folder of images with `rllib-vlm-reward collect --folder {path} --output FILE`."
+            )
         if not path.exists():
             raise FileNotFoundError(
                 f"labelled frames: {path} does not exist. `rllib-vlm-reward collect` writes one."
@@ -276,6 +282,7 @@ def _read(path: Path) -> pyarrow.Table:
             f"{path}: cannot be read as Parquet ({_first_line(error)}). Pass a file that `collect` "
             "wrote."
         ) from error
+    check_columns(path, table.column_names, tuple(_COLUMNS))
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         raise LabelError(

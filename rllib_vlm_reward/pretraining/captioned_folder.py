@@ -15,6 +15,7 @@ import pyarrow.parquet
 from pyarrow import ArrowException
 
 from rllib_vlm_reward.errors import FrameError, LabelError
+from rllib_vlm_reward.evaluation.image_table import check_columns, find_table
 from rllib_vlm_reward.evaluation.images import read_image
 from rllib_vlm_reward.files import reserve_file
 from rllib_vlm_reward.frames import Frames
@@ -63,8 +64,9 @@ class FolderSource:
 
     Raises:
         FileNotFoundError: there is no table.
-        LabelError: the table cannot be read, a column or cell is missing, a label is unknown, an
-            image is outside of the folder, or a caption of an image is both true and false.
+        LabelError: there are two tables, the table cannot be read, a column or cell is missing, a
+            column is misspelled, a label is unknown, an image is outside of the folder or has two
+            episodes, or a caption of an image is both true and false.
 
     Example:
         >>> import tempfile
@@ -79,12 +81,7 @@ class FolderSource:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
-        if table is None:
-            raise FileNotFoundError(
-                f"{folder}: got no {' or '.join(TABLES)}, expected one with the columns "
-                f"{list(NEEDED)}. Write it, or pass the folder that holds it."
-            )
+        table = find_table(folder, TABLES, NEEDED)
         self._rows = [_row(where, cells) for where, cells in _cells(table)]
         self._files = [*dict.fromkeys(row.file_name for row in self._rows)]
         found: dict[str, dict[str, None]] = {}
@@ -92,7 +89,7 @@ class FolderSource:
             found.setdefault(row.family, {})[row.caption] = None
         self.families = {name: Family(tuple(sorted(texts))) for name, texts in found.items()}
         self._holds, self._fails = self._masks()
-        names = {row.file_name: row.episode or row.file_name for row in self._rows}
+        names = self._episode_names()
         order = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
         self._episodes = np.array([order[names[file]] for file in self._files])
 
@@ -133,6 +130,19 @@ class FolderSource:
     def templates(self) -> Mapping[str, Template]:
         """Return none: a table has statements and no goals."""
         return {}
+
+    def _episode_names(self) -> dict[str, str]:
+        """Return the episode of each image; one without an episode is one."""
+        found: dict[str, str] = {}
+        for row in self._rows:
+            before = found.setdefault(row.file_name, row.episode)
+            if before != row.episode:
+                raise LabelError(
+                    f"{row.where}: got the episode {row.episode!r} for {row.file_name}, and "
+                    f"{before!r} in a row before, expected one: its images are either learnt from "
+                    "or held out. Correct the cell."
+                )
+        return {file: episode or file for file, episode in found.items()}
 
     def _masks(self) -> tuple[dict[str, Mask], dict[str, Mask]]:
         places = {file: place for place, file in enumerate(self._files)}
@@ -213,6 +223,7 @@ def _cells(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
             f"{table}: cannot be read ({type(error).__name__}: {error}). Save it again, as CSV in "
             "UTF-8 or as Parquet."
         ) from error
+    check_columns(table, names, COLUMNS)
     missing = [name for name in NEEDED if name not in names]
     if missing or not rows:
         raise LabelError(
@@ -242,6 +253,7 @@ def _row(where: str, cells: Mapping[str, str]) -> Row:
             f"{where}: got the label {label!r}, expected one of {list(LABELS)}. Correct it."
         )
     wordings(caption)
+    file_name = os.path.normpath(file_name)  # else a file would be two images
     return Row(where, file_name, caption, LABELS[label.lower()], family or FAMILY, episode)
 
 

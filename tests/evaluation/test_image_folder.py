@@ -114,6 +114,30 @@ def test_a_column_that_is_nearly_one_of_those_that_are_read_is_refused(folder, n
         read_folder(write(folder, f"{HEAD},{name}", "a.png,a,true,1"))
 
 
+def test_a_needed_column_of_another_name_is_found(folder):
+    with pytest.raises(LabelError, match=r"'filename', .* Did you mean 'file_name'\?"):
+        read_folder(write(folder, "filename,goal,label", "a.png,a,true"))
+
+
+def test_two_tables_are_refused(folder):
+    write(folder, HEAD, "a.png,a,true", name="labels.csv")
+    with pytest.raises(LabelError, match=r"metadata\.csv and labels\.csv, expected one table"):
+        read_folder(write(folder, HEAD, "a.png,a,false"))
+
+
+@pytest.mark.parametrize("again", ["a.png,a,false", "a.png,a,true", "./deep/../a.png, a ,true"])
+def test_an_image_has_one_row_for_a_goal(folder, again):
+    other = ["a.png,b,true", "b.png,a,true"]
+    with pytest.raises(LabelError, match=r"line 5: got '.*a\.png' with the goal 'a' again.*line 2"):
+        read_folder(write(folder, HEAD, "a.png,a,true", *other, again))
+    assert len(read_folder(write(folder, HEAD, "a.png,a,true", *other))) == 3
+
+
+def test_an_image_may_be_a_frame_of_two_episodes(folder):
+    rows = ["a.png,a,true,x,1", "a.png,a,false,y,1", "a.png,a,true,x,2"]
+    assert len(read_folder(write(folder, f"{HEAD},episode,step", *rows))) == 3
+
+
 def test_other_columns_are_not_read(folder):
     assert len(read_folder(write(folder, f"{HEAD},caption", "a.png,a,true,a door"))) == 1
 

@@ -138,6 +138,21 @@ def test_a_column_that_occurs_twice_is_refused(tmp_path):
         LabelledFrames.load(tmp_path / "f.parquet")
 
 
+@pytest.mark.parametrize("name", ["Episode", "episode_id", "steps"])
+def test_a_column_that_is_nearly_one_of_those_that_are_read_is_refused(tmp_path, name):
+    some().save(tmp_path / "f.parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "f.parquet").drop(["episode", "step"])
+    table = table.append_column(name, [["1"] * 4])
+    pyarrow.parquet.write_table(table, tmp_path / "f.parquet")
+    with pytest.raises(LabelError, match=f"'{name}', which is ignored. Did you mean '(ep|step)"):
+        LabelledFrames.load(tmp_path / "f.parquet")
+
+
+def test_a_folder_of_images_says_how_it_becomes_a_file(tmp_path):
+    with pytest.raises(LabelError, match=f"collect --folder {tmp_path} --output FILE"):
+        LabelledFrames.load(tmp_path)
+
+
 def test_no_file_and_no_parquet(tmp_path):
     with pytest.raises(FileNotFoundError, match="collect"):
         LabelledFrames.load(tmp_path / "none.parquet")

@@ -50,6 +50,24 @@ def folder(tmp_path):
     return path
 
 
+def test_two_tables_are_refused(folder):
+    for suffix in ("csv", "parquet"):
+        write(folder, paint(folder, 4), suffix)
+    with pytest.raises(LabelError, match=r"captions\.csv and captions\.parquet, expected one"):
+        FolderSource(folder)
+
+
+@pytest.mark.parametrize("name", ["0.png", "./0.png", "deep/../0.png"])
+def test_an_image_has_one_episode_or_it_would_be_learnt_and_held_out(folder, name):
+    rows = "0.png,a cat,,x,e1\n1.png,a dog,,x,e1\n"
+    (folder / "captions.csv").write_text(f"{ONE}{rows}{name},a hat,,y,e1\n")
+    FolderSource(folder)
+    for other in ("e2", ""):
+        (folder / "captions.csv").write_text(f"{ONE}{rows}{name},a hat,,y,{other}\n")
+        with pytest.raises(LabelError, match=f"row 4: got the episode '{other}' for 0.png.*'e1'"):
+            FolderSource(folder)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_frames_have_their_captions_and_are_split_by_episode(folder, tmp_path, suffix):
     write(folder, paint(folder), suffix)
@@ -139,6 +157,8 @@ def test_a_clip_learns_the_folder_and_is_scored_again(folder, tiny_clip, tmp_pat
         ("file_name,caption\n0.png,{a|the cat\n", GoalError, "balanced braces"),
         ("file_name,caption,label\n0.png,a,maybe\n", LabelError, "row 2: got the label 'maybe'"),
         ("file_name,caption,label\n0.png,a,1\n0.png,a,0\n", LabelError, "both true and false"),
+        ("file_name,caption,Label\n0.png,a,0\n", LabelError, "Did you mean 'label'"),
+        ("file_name,caption,label,label\n0.png,a,0,1\n", LabelError, "occur more than once"),
         ("file_name,caption\n../0.png,a\n", LabelError, "outside of the folder"),
         ("file_name,caption\n9.png,a\n", FrameError, "does not exist"),
         ("file_name,caption\n0.png,a\nbig.png,b\n", FrameError, "expected 16 x 16"),
