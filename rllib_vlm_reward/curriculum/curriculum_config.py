@@ -52,7 +52,7 @@ class CurriculumConfig(Section, place="curriculum"):
         Traceback (most recent call last):
         ...
         pydantic_core._pydantic_core.ValidationError: 1 validation error for CurriculumConfig
-          Value error, kind: got 'stage', expected one of ['uniform', 'staged', 'success_window', \
+          kind: got 'stage', expected one of ['uniform', 'staged', 'success_window', \
 'learning_progress'] or package.module.Class. Did you mean 'staged'? ...
     """
 

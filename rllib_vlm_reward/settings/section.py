@@ -6,10 +6,21 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 import pydantic
-from pydantic_core import ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import no_info_wrap_validator_function
 from typing_extensions import Self
 
 from rllib_vlm_reward.errors import ConfigError
@@ -29,6 +40,7 @@ Positive = Annotated[float, pydantic.Field(gt=0.0, allow_inf_nan=False)]
 
 # The sections that each key of a run belongs to, for the error about a key in the wrong place.
 _PLACES: dict[str, list[str]] = {}
+Key: TypeAlias = tuple[str, ...]  # from the outermost section
 # What papers call a key, in lower case.
 _ALSO_CALLED = {"beta": "threshold", "β": "threshold", "tau": "temperature", "τ": "temperature"}
 
@@ -46,6 +58,23 @@ def declare_keys(place: str, keys: Iterable[str]) -> None:
         places = _PLACES.setdefault(key, [])
         if place not in places:
             places.append(place)
+
+
+def _with_messages(given: Any, validate: pydantic.ValidatorFunctionWrapHandler) -> Any:
+    """Validate a section; an error has the messages that the command line shows.
+
+    pydantic's own have no remedy, and end with a link to a page about pydantic.
+    """
+    try:
+        return validate(given)
+    except pydantic.ValidationError as error:
+        title, lines = error.title, [_worded(*each) for each in _wrong_keys(error)]
+    raise pydantic.ValidationError.from_exception_data(title, lines)
+
+
+def _worded(key: Key, details: ErrorDetails) -> InitErrorDetails:
+    message = PydanticCustomError(_WORDED, "{message}", {"message": _message(details)})
+    return {"type": message, "loc": key, "input": details["input"]}
 
 
 class Section(pydantic.BaseModel):
@@ -66,10 +95,12 @@ class Section(pydantic.BaseModel):
         Traceback (most recent call last):
         ...
         pydantic_core._pydantic_core.ValidationError: 1 validation error for Stop
-          Value error, unknown key 'env_stepts'. Did you mean 'env_steps'? ...
+          unknown key 'env_stepts'. Did you mean 'env_steps'? ...
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True
+    )
     place: ClassVar[str] = ""
     is_whole: ClassVar[bool] = False
 
@@ -82,6 +113,13 @@ class Section(pydantic.BaseModel):
         cls.place = place
         if place:
             declare_keys(place, cls.keys())
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: pydantic.GetCoreSchemaHandler
+    ) -> CoreSchema:
+        # Around all validators, also those of subclasses.
+        return no_info_wrap_validator_function(_with_messages, handler(source))
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -268,6 +306,7 @@ number. Correct it.
 
 
 _MOST_MESSAGES = 10
+_WORDED = "wrong_setting"  # the type of an error that has its final message
 
 
 def messages(error: pydantic.ValidationError) -> list[str]:
@@ -282,32 +321,38 @@ def messages(error: pydantic.ValidationError) -> list[str]:
         ...     messages(error)
         ["env_steps: got 'many', expected a whole number. Correct it."]
     """
-    by_place: dict[str, ErrorDetails] = {}
-    for details in error.errors():
-        place = _place(details)
-        # A text or a mapping: of its two errors, the one about what was given.
-        if place not in by_place or (_is_section(details["input"]) and place in by_place):
-            by_place[place] = details
-    # A list of which each item is wrong is also reported as too short.
-    found = [
-        (place, details)
-        for place, details in by_place.items()
-        if details["type"] != "too_short"
-        or not any(other.startswith(f"{place}.") for other in by_place)
-    ]
+    found = _wrong_keys(error)
     rest = len(found) - _MOST_MESSAGES
     more = [f"got {rest} more wrong values. Correct those above first."] if rest > 0 else []
-    return [_message(*each) for each in found[:_MOST_MESSAGES]] + more
+    first = [(".".join(key), _message(details)) for key, details in found[:_MOST_MESSAGES]]
+    return [f"{key}: {message}" if key else message for key, message in first] + more
 
 
-def _place(details: ErrorDetails) -> str:
+def _wrong_keys(error: pydantic.ValidationError) -> list[tuple[Key, ErrorDetails]]:
+    """Return one error for each key; pydantic reports several if a value may have several types."""
+    by_key: dict[Key, ErrorDetails] = {}
+    for details in error.errors():
+        key = _key(details)
+        # A text or a mapping: of its two errors, the one about what was given.
+        if key not in by_key or _is_section(details["input"]):
+            by_key[key] = details
+    # A list of which each item is wrong is also reported as too short.
+    return [
+        (key, details)
+        for key, details in by_key.items()
+        if details["type"] != "too_short"
+        or not any(other[: len(key)] == key != other for other in by_key)
+    ]
+
+
+def _key(details: ErrorDetails) -> Key:
     """Return the key of an error, without the names of types that pydantic adds."""
     parts: list[str] = []
     for part in details["loc"]:
-        is_type = part == "str" or str(part).endswith("Config")
+        is_type = part == "str" or str(part).startswith("function-wrap[")
         if not (is_type and parts and parts[-1].isdigit()):  # one of a list whose items may differ
             parts.append(str(part))
-    return ".".join(parts)
+    return tuple(parts)
 
 
 def _is_section(given: Any) -> bool:
@@ -315,20 +360,20 @@ def _is_section(given: Any) -> bool:
     return isinstance(given, dict) and any(value is not None for value in given.values())
 
 
-def _message(place: str, details: ErrorDetails) -> str:
+def _message(details: ErrorDetails) -> str:
+    if details["type"] == _WORDED:
+        return details["msg"]
+    if details["type"] == "value_error":
+        return details["msg"].removeprefix("Value error, ")
     hint = _hint(details["input"], details["type"])
     if hint:
-        message = hint
-    elif details["type"] == "missing":
-        message = "the key is missing, expected a value. Add it."
-    elif details["type"] == "unexpected_keyword_argument":
-        message = "unknown key, expected a field of the class. Correct or remove it."
-    elif details["type"] == "value_error":
-        message = details["msg"].removeprefix("Value error, ")
-    else:
-        expected = _in_plain_words(details["msg"])
-        message = f"got {excerpt(details['input'])}, expected {expected}. Correct it."
-    return f"{place}: {message}" if place else message
+        return hint
+    if details["type"] == "missing":
+        return "the key is missing, expected a value. Add it."
+    if details["type"] == "unexpected_keyword_argument":
+        return "unknown key, expected a field of the class. Correct or remove it."
+    expected = _in_plain_words(details["msg"])
+    return f"got {excerpt(details['input'])}, expected {expected}. Correct it."
 
 
 # What pydantic says, and what a reader of a YAML file understands.

@@ -209,7 +209,7 @@ def test_what_it_refuses(case):
 def test_an_expert_without_an_encoder_has_the_rewards():
     config = reward(**REFUSED["no encoder"][0] | {"encoder": "base"})
     assert [each.encoder for each in config.by_expert.values()] == ["small", "base"]
-    with pytest.raises(pydantic.ValidationError, match="Field required"):
+    with pytest.raises(pydantic.ValidationError, match="the key is missing"):
         reward(experts={"a": {"head": "sigmoid"}})
 
 

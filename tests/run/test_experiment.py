@@ -251,7 +251,7 @@ def test_a_value_may_be_set_in_place_of_the_files():
     [
         ("vlm_reward.treshold=0.6", "Did you mean 'threshold'"),
         ("sead=1", "Did you mean 'seed'"),
-        ("stop.env_steps=many", "valid integer"),
+        ("stop.env_steps=many", "got .many., expected a whole number"),
     ],
 )
 def test_a_set_key_is_checked_as_the_files_are(assignment, message):

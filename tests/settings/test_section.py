@@ -157,3 +157,22 @@ def test_an_actor_has_one_gpu():
     )
     assert "got 2, expected at most 1" in message
     assert "raise num_actors" in message
+
+
+def test_python_has_the_messages_of_the_command_line():
+    given = {
+        "encoder": "small",
+        "goals": ["a ball", 3, {"text": "a key", "promt": "x"}],
+        "threshold": "high",
+        "serving": {"num_actors": 0},
+    }
+    with pytest.raises(pydantic.ValidationError) as raised:
+        VLMRewardConfig(**given)
+    said = str(raised.value)
+    assert len(messages(raised.value)) == 4
+    for message in messages(raised.value):
+        key, _, words = message.partition(": ")
+        assert f"{key}\n  {words}" in said
+    assert "threshold\n  got 'high', expected a number. Correct it." in said
+    for noise in ("http", "input_value", "function-wrap"):
+        assert noise not in said
