@@ -32,6 +32,7 @@ from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
 from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.policies import SETTINGS, default_module
+from rllib_vlm_reward.policies.default import frame_shape
 from rllib_vlm_reward.policies.goal_code import goal_code_config
 from rllib_vlm_reward.policies.module_check import build_once, check_model_config, is_ours
 from rllib_vlm_reward.replay import HindsightCallbacks, with_hindsight
@@ -87,9 +88,9 @@ def add_vlm_reward(
             same; the curriculum has fewer than two goals to choose from, or it cannot be used with
             this configuration.
         RewardError: the arguments are no configurations, the configuration is frozen, no env is
-            set, the configuration already has a reward, two settings contradict each other, a
-            bonus or ``goal_map`` lacks the encoder's patches, or a bonus the env's
-            ``agent_position``.
+            set, the configuration already has a reward, two settings contradict each other, one of
+            several agents observes uint8 frames and no RLModule is set, a bonus or ``goal_map``
+            lacks the encoder's patches, or a bonus the env's ``agent_position``.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
@@ -112,6 +113,7 @@ def add_vlm_reward(
     _check(config)
     check_settings(config)
     _check_agents(config, vlm)
+    _check_agents_frames(config)
     _check_merging(config, vlm)
     _check_replay(config, vlm)
     vlm = _with_default_module(config, vlm)
@@ -276,6 +278,29 @@ def _check_agents(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             raise RewardError(
                 f"{key}: got a multi-agent configuration, expected a single-agent one. Put the "
                 "goal into each agent's own observation."
+            )
+
+
+def _check_agents_frames(config: AlgorithmConfig) -> None:
+    """Refuse uint8 frames of an agent for RLlib's own modules, whose CNN takes none."""
+    has_module = config._rl_module_spec or config._env_to_module_connector
+    create = registered_env(config.env) or config.env
+    if not config.is_multi_agent or has_module or not callable(create):
+        return
+    spaces: dict[Any, gym.Space[Any]] = {}
+    with contextlib.suppress(Exception):  # whether it can be made is checked where it is needed
+        env: Any = create(EnvContext(config.env_config, worker_index=0))
+        spaces = {agent: env.get_observation_space(agent) for agent in env.possible_agents}
+        env.close()
+    for agent, space in spaces.items():
+        shape = frame_shape(space)
+        if shape is not None:
+            raise RewardError(
+                f"policy: agent {agent!r} observes uint8 frames {list(shape)}, for which RLlib has "
+                "no policy, and those of this package are for a single agent. Let the env return "
+                "float32, such as np.float32(frame) / 255, and put the frame into each info, with "
+                "frames={'source': 'info:frame'}; or call config.rl_module(rl_module_spec="
+                "MultiRLModuleSpec(...)) with modules of your own before add_vlm_reward."
             )
 
 

@@ -12,7 +12,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.connectors.env_to_module import MeanStdFilter, PrevActionsPrevRewards
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import ExternalReset, GoalEmbedding, VLMReward
@@ -297,6 +299,37 @@ def test_uint8_frames_without_a_module_get_ours(vlm_config, caplog, way):
     assert any(isinstance(piece, GoalEmbedding) for piece in pieces(config)[0])
     side = 56 if way == "id" else 64
     assert f"uint8 frames [{side}, {side}, 3], for which RLlib has no policy. Goal" in caplog.text
+
+
+class TwoPictures(MultiAgentEnv):
+    """Two agents, of which the second observes frames of a dtype."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.agents = self.possible_agents = ["state", "eye"]
+        frame = gym.spaces.Box(0, 255, (84, 84, 3), np.dtype(config["dtype"]))
+        self.observation_spaces = {"state": gym.spaces.Box(-1, 1, (4,)), "eye": frame}
+        self.action_spaces = dict.fromkeys(self.agents, gym.spaces.Discrete(2))
+
+
+def two_pictures(dtype):
+    config = PPOConfig().environment(TwoPictures, env_config={"dtype": dtype})
+    return config.multi_agent(policies={"state", "eye"})
+
+
+def test_uint8_frames_of_one_of_several_agents_need_a_module(vlm_config):
+    vlm = vlm_config(frames={"source": "info:frame"})
+    tune.register_env("two_pictures", TwoPictures)
+    for env in (TwoPictures, "two_pictures"):
+        config = two_pictures("uint8").environment(env)
+        with pytest.raises(RewardError, match=r"agent 'eye' .* \[84, 84, 3\].*MultiRLModuleSpec"):
+            add_vlm_reward(config, vlm)
+    add_vlm_reward(two_pictures("float32"), vlm)
+    own = MultiRLModuleSpec(rl_module_specs={"eye": RLModuleSpec()})
+    add_vlm_reward(two_pictures("uint8").rl_module(rl_module_spec=own), vlm)
+    converts = two_pictures("uint8")
+    converts.env_runners(env_to_module_connector=lambda env, spaces, device: MeanStdFilter())
+    add_vlm_reward(converts, vlm)
 
 
 def test_its_patches_fit_the_frames_unless_they_are_given(vlm_config):

@@ -11,7 +11,7 @@ from rllib_vlm_reward.policies.goal_conditioned import GoalConditionedModule, is
 from rllib_vlm_reward.policies.replayed import GoalConditionedQModule, GoalConditionedSACModule
 from rllib_vlm_reward.settings import declare_keys
 
-__all__ = ["SETTINGS", "default_module"]
+__all__ = ["SETTINGS", "default_module", "frame_shape"]
 
 SETTINGS = {
     *("hidden", "patch_size", "channels", "stacked_frames"),
@@ -53,7 +53,7 @@ def default_module(
         >>> default_module("PPO", gym.spaces.Box(-1, 1, (4,)), gym.spaces.Discrete(2)) is None
         True
     """
-    module, shape = _MODULES.get(algorithm), _shape_of_frames(observations)
+    module, shape = _MODULES.get(algorithm), frame_shape(observations)
     if module is None or shape is None:
         return None
     is_discrete = isinstance(actions, gym.spaces.Discrete)
@@ -65,7 +65,13 @@ def default_module(
     return module, {} if patch_size == _PATCH_SIZE else {"patch_size": patch_size}
 
 
-def _shape_of_frames(space: gym.Space[Any]) -> tuple[int, ...] | None:
+def frame_shape(space: gym.Space[Any]) -> tuple[int, ...] | None:
+    """Return the shape of a space of uint8 frames ``[H, W, C]``; None for another space.
+
+    Example:
+        >>> frame_shape(gym.spaces.Box(0, 255, (8, 6, 3), np.uint8))
+        (8, 6, 3)
+    """
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
         return space.shape
     return None
