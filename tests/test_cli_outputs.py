@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from typer.testing import CliRunner
 
 from rllib_vlm_reward import cli
 from rllib_vlm_reward.cli.arguments import check_output, check_writable
@@ -262,3 +263,17 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys,
     assert "cannot be written. Change its permissions, or choose another path." in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [(["play", ".", "--gif"], ".gif"), (["bench", "--encoder", "small", "--picture"], ".png")],
+)
+@pytest.mark.parametrize("name", ["agent.mp4", "agent.jpg", "agent"])
+def test_a_picture_of_another_format_is_refused_at_once(tmp_path, monkeypatch, words, ending, name):
+    monkeypatch.chdir(tmp_path)
+    for slow in ("rllib_vlm_reward.run.play", "rllib_vlm_reward.bench.bench"):
+        monkeypatch.setitem(sys.modules, slow, None)  # so nothing can be played or measured
+    ran = CliRunner().invoke(cli.app, [*words, name])
+    assert ran.exit_code == 2
+    assert f"got {name}, expected a name that ends with {ending}." in " ".join(ran.output.split())

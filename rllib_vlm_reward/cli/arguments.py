@@ -13,6 +13,7 @@ from rllib_vlm_reward.settings import find_config
 __all__ = [
     "SHIPPED",
     "Assignments",
+    "check_ending",
     "check_output",
     "check_writable",
     "config_path",
@@ -72,6 +73,23 @@ def check_output(path: Path, *, folder: bool = False) -> None:
     if taken:
         raise FileExistsError(f"{path} exists already. Choose another --output, or remove it.")
     check_writable(path)
+
+
+def check_ending(path: Path, ending: str) -> None:
+    """Check that a picture's name ends as its format asks for; the libraries choose by the name.
+
+    Args:
+        path: file to write.
+        ending: such as ``.gif``.
+
+    Raises:
+        typer.BadParameter: the path ends otherwise.
+
+    Example:
+        >>> check_ending(Path("agent.GIF"), ".gif")
+    """
+    if path.suffix.lower() != ending:
+        raise typer.BadParameter(f"got {path}, expected a name that ends with {ending}. Rename it.")
 
 
 def check_writable(path: Path) -> None:

@@ -7,7 +7,13 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import SHIPPED, Assignments, check_writable, config_path
+from rllib_vlm_reward.cli.arguments import (
+    SHIPPED,
+    Assignments,
+    check_ending,
+    check_writable,
+    config_path,
+)
 
 
 @app.command("bench")
@@ -34,7 +40,8 @@ def bench_command(
     seconds: Annotated[float, typer.Option(help="Duration of each measurement.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save a chart of where the time goes.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Save a PNG of where the time goes."),
     ] = None,
     assignments: Assignments = None,
 ) -> None:
@@ -59,6 +66,7 @@ def bench_command(
         raise typer.BadParameter("--set replaces a value of CONFIG: give CONFIG, or leave it out.")
     if picture is not None:
         check_writable(picture)
+        check_ending(picture, ".png")
     say_loading(config, assignments)
     from rllib_vlm_reward.bench.bench import bench_load, bench_run
     from rllib_vlm_reward.bench.served import read_load

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from rllib_vlm_reward.cli.app import app, quiet, say_loading
-from rllib_vlm_reward.cli.arguments import check_output
+from rllib_vlm_reward.cli.arguments import check_ending, check_output
 
 if TYPE_CHECKING:
     from rllib_vlm_reward.run.play import PlayedEpisode
@@ -53,6 +53,7 @@ def play_command(
         )
     if gif is not None:
         check_output(gif)
+        check_ending(gif, ".gif")
     say_loading()
     from rllib_vlm_reward.run.frame_pictures import save_video
     from rllib_vlm_reward.run.play import play
