@@ -112,7 +112,7 @@ class Experiment(Section, place="the top level of a run"):
 
     Attributes:
         algorithm: RLlib's name of the algorithm: PPO, APPO, IMPALA, DQN, SAC.
-        seed: seed of envs, policy and learner.
+        seed: seed of envs, policy and learner, from 0 to 2³¹ - 1.
         environment: keyword arguments for ``AlgorithmConfig.environment`` of RLlib. ``env`` is a
             gymnasium id, or the import path of an env class or of a function that takes
             ``env_config`` and returns an env.
@@ -150,7 +150,7 @@ class Experiment(Section, place="the top level of a run"):
     """
 
     algorithm: str = "PPO"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     environment: Settings
     env_runners: Settings = Field(default_factory=dict)
     training: Settings = Field(default_factory=dict)

@@ -251,6 +251,8 @@ def test_a_value_may_be_set_in_place_of_the_files():
     [
         ("vlm_reward.treshold=0.6", "Did you mean 'threshold'"),
         ("sead=1", "Did you mean 'seed'"),
+        ("seed=-1", "seed\n  got -1, expected greater than or equal to 0"),  # as NumPy wants it
+        ("seed=99999999999999", "seed\n  got 99999999999999, expected less than 2147483648"),
         ("stop.env_steps=many", "got .many., expected a whole number"),
     ],
 )
