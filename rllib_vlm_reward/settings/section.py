@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -212,7 +213,8 @@ off as booleans.
             "as booleans."
         )
     if isinstance(given, str) and str not in leaves and given not in leaves and _is_number(given):
-        raise ValueError(f"got {given!r}, a text, expected a number. Remove the quotes.")
+        remedy = "Remove the quotes." if math.isfinite(float(given)) else "Write a finite one."
+        raise ValueError(f"got {given!r}, a text, expected a number. {remedy}")
 
 
 def _items(leaves: Iterable[Any], given: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

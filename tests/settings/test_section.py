@@ -159,6 +159,14 @@ def test_an_actor_has_one_gpu():
     assert "raise num_actors" in message
 
 
+@pytest.mark.parametrize(("text", "remedy"), [("0.5", "Remove the quotes"), ("nan", "finite one")])
+def test_a_text_that_is_a_number_says_what_to_write(text, remedy):
+    """YAML reads nan, which ``--set`` may be given without quotes, as a text."""
+    reward = {"encoder": "small", "goals": ["a {ball|key}"], "threshold": text}
+    with pytest.raises(pydantic.ValidationError, match=f"got '{text}', a text, .*{remedy}"):
+        VLMRewardConfig(**reward)
+
+
 def test_python_has_the_messages_of_the_command_line():
     given = {
         "encoder": "small",
