@@ -33,6 +33,7 @@ _COLUMNS: dict[str, pyarrow.DataType] = {
     "player": pyarrow.string(),
 }
 _NEEDED = ("image", "goal", "label")
+_REAL = (int, float, np.integer, np.floating)
 # With this entry Hugging Face's datasets decodes the column.
 _FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 
@@ -51,8 +52,8 @@ class LabelledFrames:
         players: who played: ``random``, ``expert``, or the folder of a run.
 
     Raises:
-        LabelError: there is no frame, the attributes differ in length, or a step or a number of
-            steps to success is negative.
+        LabelError: there is no frame, the attributes differ in length, labels are not boolean, or
+            a step or a number of steps to success is negative.
 
     Example:
         >>> from rllib_vlm_reward.evaluation.images import encode
@@ -77,6 +78,11 @@ class LabelledFrames:
                 f"labelled frames: got the lengths {lengths}, expected the same length for all, at "
                 "least 1. Pass one value for each frame."
             )
+        if self.labels.dtype != np.bool_:  # as indices, 0 and 1 would choose other frames
+            raise LabelError(
+                f"labelled frames: got labels of {self.labels.dtype}, expected bool. Make the "
+                "frames with LabelledFrames.of, which takes 0 and 1 too."
+            )
         for name in ("steps", "steps_to_go"):
             wrong = np.flatnonzero(getattr(self, name) < 0)
             if len(wrong):
@@ -100,7 +106,8 @@ class LabelledFrames:
         """Return labelled frames from plain sequences, which the class describes.
 
         Raises:
-            LabelError: a label is none of True, False, 1 and 0; or see the class.
+            LabelError: a label is none of True, False, 1 and 0; a step is no whole number; or see
+                the class.
         """
         images = tuple(images)
         number = len(images)
@@ -110,7 +117,7 @@ class LabelledFrames:
             tuple(goals),
             _checked([*labels]),
             tuple(map(str, range(number)) if episodes is None else episodes),
-            np.array([0] * number if steps is None else [*steps], np.int64),
+            _whole([0] * number if steps is None else [*steps]),
             np.array([np.nan if each is None else each for each in to_go], np.float32),
             (player,) * number if isinstance(player, str) else tuple(player),
         )
@@ -265,6 +272,17 @@ def _checked(labels: list[Any]) -> npt.NDArray[np.bool_]:
             "frame shows its goal."
         )
     return np.array(labels, np.bool_)
+
+
+def _whole(steps: list[Any]) -> npt.NDArray[np.int64]:
+    """Return steps as int64 ``[N]``; NumPy alone would take 1.5 for 1."""
+    wrong = [step for step in steps if not isinstance(step, _REAL) or step % 1]
+    if wrong:
+        raise LabelError(
+            f"labelled frames: got the step {wrong[0]!r}, expected a whole number. Correct "
+            f"{len(wrong)} rows."
+        )
+    return np.array(steps, np.int64)
 
 
 def _first_line(error: Exception) -> str:

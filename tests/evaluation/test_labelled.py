@@ -148,6 +148,17 @@ def test_a_column_that_is_nearly_one_of_those_that_are_read_is_refused(tmp_path,
         LabelledFrames.load(tmp_path / "f.parquet")
 
 
+@pytest.mark.parametrize("step", [1.5, float("nan"), float("inf"), "1", None])
+def test_a_step_is_a_whole_number(step):
+    with pytest.raises(LabelError, match=r"got the step .* expected a whole number"):
+        LabelledFrames.of([b""] * 2, ["a"] * 2, [True, False], steps=[1.0, step])
+
+
+def test_labels_of_the_class_are_boolean():
+    with pytest.raises(LabelError, match=r"got labels of int64, .* LabelledFrames\.of"):
+        dataclasses.replace(some(), labels=np.array([1, 0, 0, 1]))
+
+
 def test_a_folder_of_images_says_how_it_becomes_a_file(tmp_path):
     with pytest.raises(LabelError, match=f"collect --folder {tmp_path} --output FILE"):
         LabelledFrames.load(tmp_path)
