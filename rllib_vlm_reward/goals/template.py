@@ -86,10 +86,20 @@ class Template:
         """
         return None if self.noun is None else self._filled(self.noun, text)
 
-    def _filled(self, pattern: str, text: str) -> str | None:
+    def blanks_of(self, text: str) -> tuple[str, ...] | None:
+        """Return what fills the blanks of ``goal`` in ``text``, or None if it does not match.
+
+        Example:
+            >>> Template("put {} by {}", "{} is by {}").blanks_of("put the key by the box")
+            ('the key', 'the box')
+        """
         goal = "(.+)".join(re.escape(part) for part in self.goal.split("{}"))
         match = re.fullmatch(goal, text)
-        if match is None:
+        return None if match is None else match.groups()
+
+    def _filled(self, pattern: str, text: str) -> str | None:
+        found = self.blanks_of(text)
+        if found is None:
             return None
-        blanks = iter(sorted(match.groups()) if self.symmetric else match.groups())
+        blanks = iter(sorted(found) if self.symmetric else found)
         return re.sub(r"\{\}", lambda _: next(blanks), pattern)
