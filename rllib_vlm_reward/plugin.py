@@ -26,6 +26,7 @@ from rllib_vlm_reward.connectors.drawn_goal import DrawnGoal
 from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.connectors.reward import VLMReward
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
@@ -177,12 +178,16 @@ class _ConnectorFactory:
         reward = VLMReward(self.vlm)
         reward.env = env
         connectors: list[ConnectorV2] = [reward]
+        known = KnownGoals(self.vlm)
+        reward.follow(known)
         if self.curriculum is not None:
             weights = GoalWeights(self.vlm, self.curriculum)
-            weights.env = env
+            weights.env, weights.known = env, known
             connectors.append(weights)
         if self.embed_dim is not None:
-            connectors.append(GoalEmbedding(self.vlm.leading, self.embed_dim))
+            embedding = GoalEmbedding(self.vlm.leading, self.embed_dim)
+            embedding.known = known
+            connectors.append(embedding)
         if self.stacked_frames != 1:
             connectors.append(StackedFrames(self.stacked_frames))
         if self.user_factory is not None:

@@ -169,7 +169,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         weights = weights_piece(env_runner)
         if weights is not None and not weights.evaluates:
             fires = self._config.threshold_in_force is not None
-            log_outcomes(metrics_logger, samples, fires=fires)
+            log_outcomes(metrics_logger, samples, weights.known.all.texts, fires=fires)
 
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any

@@ -7,9 +7,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.impala import IMPALA
 from ray.rllib.env.env_runner import EnvRunner
 
-from rllib_vlm_reward.connectors.goal_weights import GoalWeights
+from rllib_vlm_reward.connectors.goal_weights import GoalWeights, outcomes_of
 from rllib_vlm_reward.connectors.pipeline import driver_pieces, weights_piece
-from rllib_vlm_reward.curriculum import Outcome
 from rllib_vlm_reward.monitoring.metric_names import CURRICULUM, OUTCOMES, take_items
 
 __all__ = ["advance", "curriculum_progress"]
@@ -30,7 +29,7 @@ def advance(algorithm: Algorithm, result: dict[str, Any]) -> None:
         ConfigError, RewardError: see :meth:`.Curriculum.observe`.
     """
     for piece in driver_pieces(algorithm, GoalWeights):
-        piece.observe([Outcome(*outcome) for outcome in take_items(result, OUTCOMES)])
+        piece.observe(outcomes_of(take_items(result, OUTCOMES), piece.known.training))
         _send(algorithm, piece)
         result[CURRICULUM] = _by_family(piece, _progress(piece))
 

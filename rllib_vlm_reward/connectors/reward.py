@@ -17,6 +17,7 @@ from rllib_vlm_reward.connectors.early_end import end_early
 from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
 from rllib_vlm_reward.connectors.failure import Failure
 from rllib_vlm_reward.connectors.frame_source import RenderedOnce
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.stream import RewardStream
 from rllib_vlm_reward.errors import PoolError, RewardError
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
@@ -129,6 +130,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                     each.gamma = gamma
             if evaluates:
                 stream.evaluate()
+
+    def follow(self, known: KnownGoals) -> None:
+        """Take goals that are added to ``known`` from now on; only without ``agents``."""
+        self._streams[None].known = known
 
     @property
     def pool(self) -> RewardService:
