@@ -11,7 +11,13 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors import custom_data
 from rllib_vlm_reward.connectors.known_goals import KnownGoals
-from rllib_vlm_reward.curriculum import CurriculumConfig, Outcome, make_curriculum
+from rllib_vlm_reward.curriculum import (
+    CurriculumConfig,
+    Growth,
+    Outcome,
+    make_curriculum,
+    make_proposer,
+)
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.monitoring.metric_names import OUTCOMES, log_item
 
@@ -31,10 +37,13 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         curriculum: the settings of the curriculum.
 
     Attributes:
+        config: as given.
         env: the env runner's vector env. It is not a constructor argument because RLlib pickles
             these into checkpoints.
         known: the goals that this process knows; shared with the other pieces of the pipeline.
         curriculum: the curriculum; up to date only on the driver.
+        growth: the books of the goals that are added, only on the driver; None without
+            ``propose``.
         weights: the weights of the training goals, with the sum 1.
         evaluates: whether the env runner runs evaluation.
     """
@@ -47,11 +56,12 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         input_action_space: gym.Space[Any] | None = None,
     ) -> None:
         super().__init__(input_observation_space, input_action_space)
-        self._config, self._settings = config, curriculum
+        self.config, self._settings = config, curriculum
         self.known = KnownGoals(config)
         self.curriculum = make_curriculum(config.training_goals, curriculum)
         self.env: gym.vector.VectorEnv[Any, Any, Any] | None = None
         self.evaluates = False
+        self.growth: Growth | None = None
         self.weights = self.curriculum.weights()
         self._is_remote = self._has_grown = False
         self._fixed_goals: range | None = None
@@ -70,9 +80,20 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         """
         self.evaluates, self._is_remote, self._begin_anew = evaluates, is_remote, begin_anew
         if evaluates:
-            first, number = len(self._config.training_goals), len(self._config.goal_set)
+            first, number = len(self.config.training_goals), len(self.config.goal_set)
             self._fixed_goals = range(first, number) or range(number)
         self.send_weights()
+
+    def begin_growth(self) -> bool:
+        """Be the driver's piece, and open the books if goals are proposed; return whether."""
+        propose, config = self._settings.propose, self.config
+        if propose is not None:
+            held_out = config.goal_set.texts[len(config.training_goals) :]
+            proposer = make_proposer(
+                config.training_goals, propose, config.goal_templates, held_out
+            )
+            self.growth = Growth(proposer)
+        return propose is not None
 
     def draw_uniformly(self, goals: range) -> None:
         """Let the envs draw only these goals, uniformly, instead of following the curriculum.
@@ -121,15 +142,19 @@ class GoalWeights(ConnectorV2):  # type: ignore[misc]
         """Return the state of the curriculum, or only the weights in a remote env runner."""
         if self._is_remote:
             return self.merge_states([])
-        return {"curriculum": self.curriculum.get_state(), "added": self._added}
+        growth = {} if self.growth is None else {"growth": self.growth.get_state()}
+        return {"curriculum": self.curriculum.get_state(), "added": self._added, **growth}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Set the state of the curriculum, or only goals and weights."""
         is_whole = "curriculum" in state
-        is_same = self.known.follow(state.get("added", ()), exactly=is_whole)
+        added = state.get("added", ()) if self._settings.propose is not None else ()
+        is_same = self.known.follow(added, exactly=is_whole and not self._is_remote)
+        if self.growth is not None and "growth" in state:
+            self.growth.set_state(state["growth"])
         if is_whole:
             if self.curriculum.goals is not self.known.training:
-                self.curriculum = make_curriculum(self._config.training_goals, self._settings)
+                self.curriculum = make_curriculum(self.config.training_goals, self._settings)
                 self.curriculum.grow(self.known.training)
             self.curriculum.set_state(state["curriculum"])
             self.weights = self.curriculum.weights()

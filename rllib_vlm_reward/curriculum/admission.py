@@ -27,11 +27,13 @@ REASONS = {
     "indistinct": "the encoder does not tell it from its neighbour in any frame",
     "always": "its reward fires in every frame",
     "not_posed": "the env cannot be reset with it",
+    "unchecked": "encoder or env did not answer, so nothing of a proposal was checked",
 }
 """Why a proposed goal is refused, in the order of the checks."""
 
 _MOST_READ = 10_000
 _LONGEST = 80
+_CANDIDATES = 2  # times as many goals as may be admitted are checked, since some are refused
 _MARKUP = frozenset('{}[]<>|`*#\\"')
 _MIN_FRAMES = 4  # for a reward that fires in every frame
 _PAIRS = 8  # of known goals, which show how well the encoder distinguishes goals
@@ -127,13 +129,13 @@ def admit(
     counts: Counter[str] = Counter()
     kept: dict[str, None] = {}
     texts = _Texts(goals, rules, refused_before)
-    most = min(rules.at_once, rules.at_most - len(goals))
+    most = max(0, min(rules.at_once, rules.at_most - len(goals)))
     for item in _read(said, counts):
         text = str(item).strip() if isinstance(item, str) else item
         reason = texts.reason(text)
         if reason is None and text in kept:
             reason = "known"
-        if reason is None and len(kept) >= most:
+        if reason is None and len(kept) >= _CANDIDATES * most:
             reason = "too_many"
         if reason is None:
             kept[text] = None
@@ -142,7 +144,8 @@ def admit(
     if not kept:
         return Verdict((), counts, {})
     verdict = _Hearing(goals, rules, judge, [*kept]).verdict()
-    return verdict._replace(counts=counts + verdict.counts)
+    counts["too_many"] += len(verdict.admitted[most:])
+    return verdict._replace(admitted=verdict.admitted[:most], counts=counts + verdict.counts)
 
 
 def _read(said: object, counts: Counter[str]) -> list[Any]:

@@ -22,7 +22,7 @@ KINDS = {
 PROPOSERS = {"grammar": "rllib_vlm_reward.curriculum.compositions.Compositions"}
 
 
-class ProposeConfig(Section):
+class ProposeConfig(Section, place="curriculum.propose"):
     """Who proposes goals while training goes on, and how many of them are admitted.
 
     Attributes:
@@ -91,6 +91,8 @@ class CurriculumConfig(Section, place="curriculum"):
             success, so set them for a return.
         high: largest mean of the signal at which a goal is drawn. ``success_window`` uses it.
         settings: keys for your own class.
+        propose: who proposes goals while training goes on, see :class:`.ProposeConfig`; None keeps
+            the goals of the configuration.
 
     Raises:
         pydantic.ValidationError: a key or kind is unknown, or a value is outside its range.
@@ -118,6 +120,7 @@ class CurriculumConfig(Section, place="curriculum"):
     low: float = 0.1
     high: float = 0.9
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
+    propose: ProposeConfig | None = None
 
     def model_post_init(self, context: Any, /) -> None:
         """Check what the types do not express."""

@@ -13,7 +13,7 @@ from rllib_vlm_reward.curriculum.proposer import Proposer
 __all__ = ["Growth"]
 
 _LOG = logging.getLogger(__name__)
-_MOST_REFUSED = 10_000  # texts that are remembered
+_MOST_REFUSED = 1_000  # texts that are remembered
 
 
 class Growth:

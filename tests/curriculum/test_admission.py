@@ -197,12 +197,20 @@ def test_ten_thousand_lines_take_no_time_and_most_are_too_many():
     assert time.perf_counter() - begin < 5
     assert len(verdict.admitted) == 10
     assert verdict.counts == {"too_many": 9990}
-    assert judge.asked == [list(verdict.admitted)]
+    assert judge.asked == [[f"lift the thing {n}" for n in range(20)]]
+    assert verdict.admitted == tuple(judge.asked[0][:10])
 
 
 def test_a_proposal_without_an_end_is_cut():
     verdict = admit(itertools.repeat("drop it"), GOALS, rules(), LenientJudge())
     assert verdict.counts == {"no_template": 10_000, "too_many": 1}
+
+
+def test_a_goal_that_is_refused_late_takes_no_place_of_another():
+    said = ["lift the moon", "lift the sun", "lift the star"]
+    verdict = admit(said, GOALS, rules(at_once=1), Stubborn())
+    assert verdict.admitted == ("lift the sun",)
+    assert verdict.counts == {"not_posed": 1, "too_many": 1}
 
 
 def test_an_error_while_it_is_read_keeps_what_was_said_before():
