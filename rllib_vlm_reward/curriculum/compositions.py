@@ -13,7 +13,7 @@ from rllib_vlm_reward.goals import GoalSet, Template
 
 __all__ = ["Compositions"]
 
-_MOST_TRIED = 100_000  # of the compositions, at one time
+_MOST_TRIED = 100_000  # of the compositions of a template, at one time
 
 Words = tuple[tuple[str, ...], ...]  # for each place of a phrase, the words that may stand there
 
@@ -25,7 +25,8 @@ class Compositions(Proposer):
     template, form a table of the words at each place; a new phrase takes one word of each place,
     and fills a blank that has had a phrase of this length. So "go to the red ball" and "pick up the
     blue key" also give "go to the blue key", "go to the red key" and so on. No goal names a phrase
-    twice, and a phrase that only held-out goals have is not used. The order is random.
+    twice, and a phrase that only held-out goals have is not used. The order is random, but the
+    templates take turns: there are more goals with two things than with one.
 
     Args:
         goals: see :class:`.Proposer`.
@@ -95,17 +96,24 @@ class Compositions(Proposer):
         return found
 
     def _new(self, taken: Collection[str]) -> Iterator[str]:
-        total = sum(pattern.size for pattern in self._patterns)
-        rng = random.Random(f"{self.config.seed} {len(taken)}")
-        numbers: Iterable[int] = (rng.randrange(total) for _ in range(_MOST_TRIED))
-        if total <= _MOST_TRIED:
-            numbers = rng.sample(range(total), total)
+        """Yield compositions that are not taken, of one template after another in turn."""
         passed = {*taken, *self.held_out}
+        rng = random.Random(f"{self.config.seed} {len(taken)}")
+        left = [self._of(pattern, passed, rng) for pattern in self._patterns]
+        while left:
+            for texts in [*left]:
+                text = next(texts, None)
+                if text is None:
+                    left.remove(texts)
+                else:
+                    yield text
+
+    def _of(self, pattern: "_Pattern", passed: set[str], rng: random.Random) -> Iterator[str]:
+        """Yield compositions of a template that have not passed, in a random order."""
+        numbers: Iterable[int] = (rng.randrange(pattern.size) for _ in range(_MOST_TRIED))
+        if pattern.size <= _MOST_TRIED:
+            numbers = rng.sample(range(pattern.size), pattern.size)
         for number in numbers:
-            for pattern in self._patterns:
-                if number < pattern.size:
-                    break
-                number -= pattern.size
             phrases = pattern.phrases(number)
             text = pattern.fill(phrases)
             if text in passed or len({*phrases}) < len(phrases):

@@ -56,9 +56,9 @@ class Proposer(ABC):
         Args:
             record: ``goals`` maps the text of each training goal to what is known of it: ``weight``
                 (its chance), ``episodes``, ``mean`` (of the signal; None without an episode),
-                ``progress`` (by how much the mean has changed), ``first_success`` (the env step of
-                the first success, or None), ``proposed_by`` and ``since`` (the iteration). And
-                ``refused`` maps texts that were refused for good to the reason.
+                ``progress`` (by how much the mean has changed), ``first_success`` (the env steps
+                after the iteration of the first success, or None), ``proposed_by`` and ``since``
+                (the iteration). ``refused`` maps texts that were refused for good to the reason.
         """
 
 
