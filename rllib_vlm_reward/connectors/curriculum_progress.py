@@ -1,5 +1,6 @@
 """Updates a curriculum from the outcomes of an iteration, and reports its progress."""
 
+import functools
 from statistics import fmean
 from typing import Any
 
@@ -39,7 +40,8 @@ def advance(algorithm: Algorithm, result: dict[str, Any], judge: EncoderAndEnv |
             env_steps = int(algorithm.metrics.peek(_SAMPLED, default=0))
             piece.growth.observe(outcomes, piece.known.training.texts, env_steps)
             iteration = int(result["training_iteration"])
-            add_goals(algorithm, piece, piece.growth, _progress(piece), judge, iteration)
+            record = functools.partial(_progress, piece)
+            add_goals(piece, piece.growth, judge, record, iteration)
         _send(algorithm, piece)
         result[CURRICULUM] = _by_family(piece, _progress(piece))
 

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,10 @@ _RESETS = 2  # with each goal, since a layout may lack what another one has
 
 
 def add_goals(
-    algorithm: Algorithm,
     piece: GoalWeights,
     growth: Growth,
-    record: dict[str, Any],
     judge: "EncoderAndEnv",
+    record: Callable[[], dict[str, Any]],
     iteration: int,
 ) -> None:
     """Ask the proposer, if it is due, and add what is admitted to the driver's goals.
@@ -42,11 +41,10 @@ def add_goals(
     Until a frame was scored highly enough to be looked at, nothing is asked.
 
     Args:
-        algorithm: the algorithm.
         piece: the driver's.
         growth: the books.
-        record: what is known of the goals, see :meth:`.Proposer.propose`.
         judge: what encoder and env know.
+        record: returns what is known of the goals, see :meth:`.Proposer.propose`.
         iteration: the number of the iteration.
     """
     if not growth.is_due(iteration) or not len(judge.frames):
@@ -62,7 +60,7 @@ def add_goals(
         at_most=proposing.at_most,
         most_alike=proposing.most_alike,
     )
-    said = growth.ask(record, iteration)
+    said = growth.ask(record(), iteration)
     try:
         verdict = admit(said, piece.known.training, rules, judge, growth.refused)
     except (PoolError, RewardError) as error:
