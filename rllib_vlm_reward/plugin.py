@@ -59,6 +59,7 @@ _NOT_WITH_PROPOSALS = {
     "goal_map": "the map reads the nouns of the goals of the beginning",
     "hindsight": "copies are made for the goals of the beginning",
 }
+_MOST_WITH_ALL_NEGATIVES = 1_000  # goals that grow: 4 MB of indices for each set
 _DEFAULT_DELAY_S, _DELAY_S = 60.0, 1.0  # until an env runner restarts after an error
 
 
@@ -552,6 +553,13 @@ def _check_proposals(vlm: VLMRewardConfig, propose: ProposeConfig) -> None:
         raise GoalError(
             f"curriculum.propose: the head {head_summary(head)!r} needs a baseline for every goal, "
             "but there is none for a goal that is added. Set vlm_reward.baseline."
+        )
+    if vlm.num_negatives is None and propose.at_most > _MOST_WITH_ALL_NEGATIVES:
+        raise GoalError(
+            f"curriculum.propose: got at_most {propose.at_most:,} without num_negatives, expected "
+            f"at most {_MOST_WITH_ALL_NEGATIVES:,}, since each goal would have all others as "
+            "negatives, and reward actors keep the last 64 sets of goals. Set "
+            "vlm_reward.num_negatives, or lower at_most."
         )
     if vlm.num_negatives is None and head.range_among(2) != head.range:
         raise GoalError(

@@ -37,6 +37,10 @@ class Talkative(Proposer):
         return [*nonsense, ADDABLE[0], *(f"a thing {n}" for n in range(10_000))]
 
 
+FOCAL = {"kind": "focal", "weight": 0.1, "centre": "centre"}
+FULL = [{"text": text, "baseline": "a room"} for text in GOALS]
+
+
 def growth(**propose):
     return CurriculumConfig(signal="vlm_return", propose={"every": 1, "most_alike": 1.0, **propose})
 
@@ -200,11 +204,8 @@ def test_goals_come_back_from_a_checkpoint_also_over_those_of_another_run(build,
     train_until_all_are_posed(first, 20)
     path = first.save_to_path(str(tmp_path / "checkpoint"))
     second = build(growth(at_once=1, seed=1), num_env_runners=2)
-    for _ in range(20):
-        second.train()
-        if own(second).known.added:
-            break
-    assert own(second).known.added[0] != own(first).known.added[0]
+    train_until_all_are_posed(second, 20)  # so that episodes with such goals are in progress
+    assert own(second).known.added == own(first).known.added[::-1]
     second.restore_from_path(path)
     assert own(second).known.all == own(first).known.all
     assert own(second).curriculum.get_state() == own(first).curriculum.get_state()
@@ -266,13 +267,22 @@ def test_an_old_scorer_is_released(build):
     [
         ({}, {"kind": "nowhere.Mine"}, ConfigError, "cannot import 'nowhere.Mine'"),
         ({}, {"at_most": 3}, GoalError, "got at_most 3 with 3 training goals"),
+        ({}, {"at_most": 1001}, GoalError, "got at_most 1,001 without num_negatives"),
+        ({"num_negatives": 2}, {"at_most": 10**6, "kind": "nowhere.Mine"}, ConfigError, "import"),
+        (
+            {"head": "goal_baseline", "goals": FULL},
+            {},
+            GoalError,
+            "needs a baseline for every goal",
+        ),
         ({"evaluation_goals": [*ADDABLE, IMPOSSIBLE]}, {}, ConfigError, "nothing to propose"),
         ({"hindsight": 2, "threshold": 0.5, "goal_embedding": True}, {}, GoalError, "hindsight"),
         ({"head": "dense"}, {}, GoalError, "depends on the number of negatives"),
+        ({"bonus": FOCAL, "templates": [{"noun": "{}"}]}, {}, GoalError, "together with bonus"),
     ],
 )
 def test_what_cannot_grow_is_refused(vlm_config, changes, propose, error, says):
-    vlm = vlm_config(goals=GOALS, **changes)
+    vlm = vlm_config(**{"goals": GOALS, **changes})
     kind = DQNConfig if "hindsight" in changes else PPOConfig
     config = kind().environment(GrowingEnv).rl_module(model_config={"fcnet_hiddens": [8]})
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=RLModule))
