@@ -1,6 +1,7 @@
 """Goals that are added while training goes on are posed, scored and counted like all others."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+from ray.tune.registry import register_env
 
 from rllib_vlm_reward.connectors.callbacks import callbacks_of
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
+from rllib_vlm_reward.connectors.goal_growth import add_goals, posed_goals
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
 from rllib_vlm_reward.connectors.pipeline import driver_pieces, reward_piece
 from rllib_vlm_reward.curriculum import CurriculumConfig, Proposer
-from rllib_vlm_reward.errors import ConfigError, GoalError
+from rllib_vlm_reward.errors import ConfigError, GoalError, PoolError
 from rllib_vlm_reward.plugin import add_vlm_reward
 from rllib_vlm_reward.reward_model.clip import CLIPEncoder
 
@@ -302,3 +305,42 @@ def test_an_env_that_follows_only_the_goals_of_the_beginning_gets_no_other(build
         result = algorithm.train()
     assert result["curriculum"]["growth"]["added"] == 0
     assert result["curriculum"]["growth"]["refused"]["not_posed"] == len(ADDABLE) + 1
+
+
+class Silent:
+    """A judge whose pool does not answer."""
+
+    def __init__(self, config, frames):
+        self.config, self.frames = config, frames
+
+    def embed(self, texts):
+        raise PoolError("the pool is late")
+
+
+def test_a_pool_that_does_not_answer_is_a_warning(vlm_config, caplog):
+    config = vlm_config(goals=GOALS)
+    piece = GoalWeights(config, growth(every=3))
+    assert piece.begin_growth()
+    record = dict.fromkeys(GOALS)
+    add_goals(piece, piece.growth, Silent(config, []), lambda: {"goals": record}, 3)
+    assert piece.growth.is_due(4)  # without a frame nobody was asked
+    add_goals(piece, piece.growth, Silent(config, [BANK[0]]), lambda: {"goals": record}, 4)
+    assert "iteration 4 cannot be checked (the pool is late)" in caplog.text
+    assert [piece.growth.is_due(iteration) for iteration in (6, 7)] == [False, True]
+    assert piece.growth.counts == {"unchecked": 1}
+    assert piece.known.added == ()
+
+
+def test_an_env_that_exists_only_once_cannot_try_goals(caplog):
+    def make(config):
+        if config.worker_index == 1:
+            raise RuntimeError("the port is taken")
+        return GrowingEnv(config)
+
+    register_env("only-once", make)
+    config = PPOConfig().environment("only-once")
+    first, second = (SimpleNamespace(config=config, worker_index=index) for index in (1, 2))
+    texts = [ADDABLE[0], IMPOSSIBLE]
+    assert posed_goals(first, texts) is None
+    assert "the port is taken" in caplog.text
+    assert posed_goals(second, texts) == [True, False]
