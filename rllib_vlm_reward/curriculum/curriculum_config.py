@@ -11,15 +11,14 @@ from rllib_vlm_reward.settings import Section
 
 __all__ = ["KINDS", "PROPOSERS", "CurriculumConfig", "ProposeConfig"]
 
-# The built-in kinds. Any other kind is the import path of a class.
+# The built-in proposers and kinds of a curriculum. Any other kind is the import path of a class.
+PROPOSERS = {"grammar": "rllib_vlm_reward.curriculum.compositions.Compositions"}
 KINDS = {
     "uniform": "rllib_vlm_reward.curriculum.uniform.Uniform",
     "staged": "rllib_vlm_reward.curriculum.staged.Staged",
     "success_window": "rllib_vlm_reward.curriculum.success_window.SuccessWindow",
     "learning_progress": "rllib_vlm_reward.curriculum.learning_progress.LearningProgress",
 }
-# The built-in proposers. Any other kind is the import path of a class.
-PROPOSERS = {"grammar": "rllib_vlm_reward.curriculum.compositions.Compositions"}
 
 
 class ProposeConfig(Section, place="curriculum.propose"):
