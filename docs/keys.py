@@ -19,7 +19,7 @@ from rllib_vlm_reward.config import (
     ServingConfig,
     TemplateConfig,
 )
-from rllib_vlm_reward.curriculum import CurriculumConfig
+from rllib_vlm_reward.curriculum import CurriculumConfig, ProposeConfig
 from rllib_vlm_reward.goals import Goal, Grammar, HeldOut, Hint, Template
 from rllib_vlm_reward.policies.goal_code import GoalCodeConfig
 from rllib_vlm_reward.run.experiment import Experiment, Policy, Stop
@@ -52,6 +52,7 @@ PARTS: tuple[tuple[str, str, type[Section], type], ...] = (
     ("Goals by a grammar", "`goals`, or the file that it names", Grammar, Grammar),
     ("What a grammar holds out", "`held_out` of a grammar", HeldOut, HeldOut),
     ("A curriculum", "`curriculum`", CurriculumConfig, CurriculumConfig),
+    ("Goals that are added", "`curriculum.propose`", ProposeConfig, ProposeConfig),
 )
 HEAD = """\
 # Every key of a run's YAML

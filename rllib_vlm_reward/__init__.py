@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         VLMRewardConfig,
     )
     from rllib_vlm_reward.connectors.callbacks import callbacks_of
-    from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig
+    from rllib_vlm_reward.curriculum import Curriculum, CurriculumConfig, Proposer
     from rllib_vlm_reward.envs.babyai.tiles import draw_tiles
     from rllib_vlm_reward.envs.captions import Box, Captions, Statements
     from rllib_vlm_reward.errors import (
@@ -60,6 +60,7 @@ _MODULES = {
     "callbacks_of": "connectors.callbacks",
     "Curriculum": "curriculum",
     "CurriculumConfig": "curriculum",
+    "Proposer": "curriculum",
     "draw_tiles": "envs.babyai.tiles",
     "Box": "envs.captions",
     "Captions": "envs.captions",
@@ -122,6 +123,7 @@ __all__ = [
     "HintsConfig",
     "LabelError",
     "PoolError",
+    "Proposer",
     "RewardError",
     "RewardModel",
     "RewardPool",

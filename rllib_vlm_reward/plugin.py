@@ -26,16 +26,24 @@ from rllib_vlm_reward.connectors.drawn_goal import DrawnGoal
 from rllib_vlm_reward.connectors.early_end import ExternalReset
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
 from rllib_vlm_reward.connectors.goal_weights import GoalWeights
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.pipeline import registered_env
 from rllib_vlm_reward.connectors.reward import VLMReward
+from rllib_vlm_reward.connectors.single_env import make_settings, single_env
 from rllib_vlm_reward.connectors.stacked_frames import StackedFrames
-from rllib_vlm_reward.curriculum import CurriculumConfig, make_curriculum
+from rllib_vlm_reward.curriculum import (
+    CurriculumConfig,
+    ProposeConfig,
+    make_curriculum,
+    make_proposer,
+)
 from rllib_vlm_reward.errors import ConfigError, FrameError, GoalError, RewardError
 from rllib_vlm_reward.policies import SETTINGS, default_module
 from rllib_vlm_reward.policies.default import frame_shape
 from rllib_vlm_reward.policies.goal_code import goal_code_config
 from rllib_vlm_reward.policies.module_check import build_once, check_model_config, is_ours
 from rllib_vlm_reward.replay import HindsightCallbacks, with_hindsight
+from rllib_vlm_reward.reward_model.heads import head_summary
 from rllib_vlm_reward.rllib_settings import check_settings
 from rllib_vlm_reward.warnings import warn_once
 
@@ -45,6 +53,15 @@ __all__ = ["add_vlm_reward", "reward_of"]
 OLDEST_RAY, NEWEST_RAY = (2, 55), (2, 60)
 _LOG = logging.getLogger(__name__)
 _SPACES = ("observation", "action")
+# Why no goal can be added to such a reward.
+_NOT_WITH_PROPOSALS = {
+    "experts": "a calibration weighs experts by the goals that it knows",
+    "bonus": "the bonus reads the nouns of the goals of the beginning",
+    "goal_map": "the map reads the nouns of the goals of the beginning",
+    "hindsight": "copies are made for the goals of the beginning",
+    "hints": "a hint is compared with those of the goals of the beginning",
+}
+_MOST_WITH_ALL_NEGATIVES = 1_000  # goals that grow: 4 MB of indices for each set
 _DEFAULT_DELAY_S, _DELAY_S = 60.0, 1.0  # until an env runner restarts after an error
 
 
@@ -179,12 +196,16 @@ class _ConnectorFactory:
         reward = VLMReward(self.vlm)
         reward.env = env
         connectors: list[ConnectorV2] = [reward]
+        known = KnownGoals(self.vlm)
+        reward.follow(known)
         if self.curriculum is not None:
             weights = GoalWeights(self.vlm, self.curriculum)
-            weights.env = env
+            weights.env, weights.known = env, known
             connectors.append(weights)
         if self.embed_dim is not None:
-            connectors.append(GoalEmbedding(self.vlm.leading, self.embed_dim))
+            embedding = GoalEmbedding(self.vlm.leading, self.embed_dim)
+            embedding.known = known
+            connectors.append(embedding)
         if self.stacked_frames != 1:
             connectors.append(StackedFrames(self.stacked_frames))
         if self.user_factory is not None:
@@ -443,13 +464,8 @@ def _with_agent_position(config: AlgorithmConfig, vlm: VLMRewardConfig) -> VLMRe
             "bonus.centre: got 'agent' with a multi-agent configuration, expected a place, since "
             "each agent has one of its own. Set centre: [x, y]."
         )
-    create = registered_env(config.env) or config.env
     # The env is made, since its __init__ may replace the attribute of its class.
-    if callable(create):
-        env: Any = create(EnvContext(config.env_config, worker_index=0))
-    else:
-        env = gym.make(create, **_make_settings(config.env_config))
-    with contextlib.closing(env):
+    with contextlib.closing(single_env(config)) as env:
         get = getattr(env, "get_wrapper_attr", lambda name: getattr(env, name))
         try:
             given = get("agent_position")
@@ -544,11 +560,48 @@ def _check_curriculum(
             "seed."
         )
     make_curriculum(vlm.training_goals, curriculum)  # raises an error if they do not match
+    if curriculum.propose is not None:
+        _check_proposals(vlm, curriculum.propose)
     if curriculum.signal == "vlm_success" and vlm.threshold_in_force is None:
         raise GoalError(
             "curriculum: the signal is vlm_success, but the reward has no threshold, so no episode "
             "counts as a success. Set the reward's threshold, or another signal."
         )
+
+
+def _check_proposals(vlm: VLMRewardConfig, propose: ProposeConfig) -> None:
+    """Check that goals can be added to a reward, and that there is somebody who proposes some."""
+    for key, reason in _NOT_WITH_PROPOSALS.items():
+        if getattr(vlm, key):
+            raise GoalError(
+                f"curriculum.propose: got it together with {key}, expected one of them, since "
+                f"{reason}. Remove curriculum.propose, or {key}."
+            )
+    number, head = len(vlm.training_goals), vlm.head_in_force
+    if propose.at_most <= number:
+        raise GoalError(
+            f"curriculum.propose: got at_most {propose.at_most} with {number} training goals, "
+            "expected more, since none could be added. Raise at_most, or begin with fewer goals."
+        )
+    if head.needs_baseline and vlm.baseline is None:
+        raise GoalError(
+            f"curriculum.propose: the head {head_summary(head)!r} needs a baseline for every goal, "
+            "but there is none for a goal that is added. Set vlm_reward.baseline."
+        )
+    if vlm.num_negatives is None and propose.at_most > _MOST_WITH_ALL_NEGATIVES:
+        raise GoalError(
+            f"curriculum.propose: got at_most {propose.at_most:,} without num_negatives, expected "
+            f"at most {_MOST_WITH_ALL_NEGATIVES:,}, since each goal would have all others as "
+            "negatives, and reward actors keep the last 64 sets of goals. Set "
+            "vlm_reward.num_negatives, or lower at_most."
+        )
+    if vlm.num_negatives is None and head.range_among(2) != head.range:
+        raise GoalError(
+            f"curriculum.propose: the range of the head {head_summary(head)!r} depends on the "
+            "number of negatives, which would grow with the goals. Set vlm_reward.num_negatives."
+        )
+    held_out = vlm.goal_set.texts[number:]
+    make_proposer(vlm.training_goals, propose, vlm.goal_templates, held_out)
 
 
 def _prepare_env(
@@ -605,15 +658,9 @@ def _wrappers(
     return wrappers
 
 
-def _make_settings(env_config: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``gymnasium.make`` takes of the settings for ``gymnasium.make_vec``."""
-    make_vec_only = ("vector_kwargs", "wrappers")
-    return {key: value for key, value in env_config.items() if key not in make_vec_only}
-
-
 def _check_gym_id(env_id: str, env_config: dict[str, Any]) -> None:
     """Make the env once, since RLlib 2.60 raises an unclear IndexError if it cannot be made."""
-    kwargs = _make_settings(env_config)
+    kwargs = make_settings(env_config)
     try:
         env: gym.Env[Any, Any] = gym.make(env_id, **kwargs)
         env.close()  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -547,10 +548,11 @@ class VLMRewardConfig(Section, place="vlm_reward"):
                 f"goal {text!r}: got a pattern, expected one goal, since CLIP would read it as it "
                 "is. Write the goal in full."
             )
-        return GoalSet.from_texts([text], templates=self._templates)[0]
+        return GoalSet.from_texts([text], templates=self.goal_templates)[0]
 
     @property
-    def _templates(self) -> list[Template]:
+    def goal_templates(self) -> list[Template]:
+        """The templates, which turn texts of goals into prompts."""
         return [Template(**template.model_dump()) for template in self.templates]
 
     @property
@@ -644,7 +646,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         return HintSet.of(
             self.hints.hints,
             self.training_goals,
-            templates=self._templates,
+            templates=self.goal_templates,
             negatives=self.negatives,
             num_negatives=self.num_negatives,
             baseline=self.baseline,
@@ -937,17 +939,40 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         for goal in goals:
             texts += expand_goals(goal) if isinstance(goal, str) else [goal.text]
         given = {goal.text: goal for goal in goals if isinstance(goal, GoalConfig)}
-        drawn = GoalSet.from_texts(
-            texts,
-            prompts={text: goal.prompt for text, goal in given.items() if goal.prompt is not None},
-            templates=self._templates,
-            negatives=self.negatives,
-            num_negatives=self.num_negatives,
-            baseline=self.baseline,
-            seed=self.negatives_seed,
-        )
+        prompts = {text: goal.prompt for text, goal in given.items() if goal.prompt is not None}
+        drawn = GoalSet.from_texts(texts, prompts=prompts, **self._drawing)
         full = (given[g.text].complete(g) if g.text in given else g for g in drawn.goals)
         return GoalSet(tuple(full))
+
+    @property
+    def _drawing(self) -> dict[str, Any]:
+        """What prompts and negatives are drawn by."""
+        return {
+            "templates": self.goal_templates,
+            "negatives": self.negatives,
+            "num_negatives": self.num_negatives,
+            "baseline": self.baseline,
+            "seed": self.negatives_seed,
+        }
+
+    def grow(self, goals: GoalSet, texts: Sequence[str]) -> GoalSet:
+        """Return training goals with more goals, which have prompts and negatives like these.
+
+        Args:
+            goals: :attr:`training_goals`, or what this method returned.
+            texts: texts of the new goals.
+
+        Raises:
+            GoalError: see :meth:`.GoalSet.grow`.
+
+        Example:
+            >>> config = VLMRewardConfig(
+            ...     encoder="small", goals=["a {red|blue} ball"], evaluation_goals=["a grey ball"]
+            ... )
+            >>> config.grow(config.training_goals, ["a red key"])[2].negatives
+            ('a red ball', 'a blue ball')
+        """
+        return goals.grow(texts, **self._drawing)
 
     @classmethod
     def from_yaml(cls, text: str) -> "VLMRewardConfig":

@@ -30,9 +30,12 @@ What the policy sees, and the goals:
   the map of where the goal is;
 * :mod:`map_reader`: reads such a map outside of training;
 * :mod:`code_usage`: reports how the goals use the codebook of a policy with ``goal_code``;
+* :mod:`known_goals`: the goals that a process knows, with those that were added later;
 * :mod:`goal_weights`: the connector piece that sends a curriculum's weights to the envs;
 * :mod:`drawn_goal`: the env wrapper that draws the goal of an episode;
-* :mod:`curriculum_progress`: updates the curriculum from the outcomes of an iteration.
+* :mod:`curriculum_progress`: updates the curriculum from the outcomes of an iteration;
+* :mod:`goal_growth`: asks a proposer for goals, and adds those that are admitted;
+* :mod:`single_env`: one env outside of the vector envs, in which goals are tried.
 
 The connection to RLlib:
 

@@ -19,7 +19,8 @@ from rllib_vlm_reward.connectors.code_usage import add_code_usage
 from rllib_vlm_reward.connectors.curriculum_progress import advance
 from rllib_vlm_reward.connectors.episodes import Episodes
 from rllib_vlm_reward.connectors.goal_embedding import GoalEmbedding
-from rllib_vlm_reward.connectors.goal_weights import log_outcomes
+from rllib_vlm_reward.connectors.goal_growth import EncoderAndEnv
+from rllib_vlm_reward.connectors.goal_weights import GoalWeights, log_outcomes
 from rllib_vlm_reward.connectors.pipeline import (
     attach_pieces,
     driver_pieces,
@@ -38,6 +39,7 @@ from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.monitoring.metric_names import ENV_RUNNERS, add_first_group
 from rllib_vlm_reward.monitoring.monitor import RewardMonitor
 from rllib_vlm_reward.serving.deployment import Group
+from rllib_vlm_reward.serving.pool import RewardPool
 from rllib_vlm_reward.serving.service import (
     RewardService,
     bundles_of,
@@ -112,6 +114,8 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         for expert, weights in self._weights.items():
             self._config.check_weights(weights, expert)
         self.precisions = _chosen_precisions(algorithm, self._config, self._pool)
+        for weights in driver_pieces(algorithm, GoalWeights):
+            self._highlights = weights.begin_growth() or self._highlights
         for group, evaluates in _groups(algorithm):
             group.foreach_env_runner(self._attach(evaluates))
         for reward in driver_pieces(algorithm, VLMReward):
@@ -169,7 +173,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         weights = weights_piece(env_runner)
         if weights is not None and not weights.evaluates:
             fires = self._config.threshold_in_force is not None
-            log_outcomes(metrics_logger, samples, fires=fires)
+            log_outcomes(metrics_logger, samples, weights.known.all.texts, fires=fires)
 
     def on_train_result(
         self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any
@@ -184,11 +188,22 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """
         if self._pool is not None:
             self._sampling.end_iteration(algorithm, self._pool, result)
-        advance(algorithm, result)
+        advance(algorithm, result, self._judge(algorithm))
+        for embedding in driver_pieces(algorithm, GoalEmbedding):
+            if self._pool is not None:
+                embedding.embed_goals()  # those that were added, for checkpoints
         if self._pool is not None:
             self.monitor.update(result, self._pool.describe())
             self._has_codes = self._has_codes and add_code_usage(algorithm, result)
         add_first_group(result)
+
+    def _judge(self, algorithm: Algorithm) -> EncoderAndEnv | None:
+        """Return the judge of proposed goals, who looks at the highlights of the last iteration."""
+        if not isinstance(self._pool, RewardPool):
+            return None
+        scorer = self._config.scorer.with_precisions(self.precisions)
+        frames = [highlight.frame for highlight in self.monitor.highlights]
+        return EncoderAndEnv(algorithm, self._pool, scorer, self._config, frames)
 
     def show_highlights(self, algorithm: Algorithm) -> None:
         """Make the first env runners send their highest-scored frames to :attr:`monitor`."""

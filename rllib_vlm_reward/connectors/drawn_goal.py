@@ -19,7 +19,8 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
     wrapper assumes that the env has accepted the drawn one.
 
     Set the weights with ``vec_env.set_attr("goal_weights", [weights] * num_envs)``, which also
-    works for the processes of an ``AsyncVectorEnv``. They take effect at the next reset.
+    works for the processes of an ``AsyncVectorEnv``. They take effect at the next reset. Set
+    ``drawn_goals`` before them if goals were added.
 
     Args:
         env: an env that accepts ``reset(options={"goal": text})``.
@@ -54,8 +55,20 @@ class DrawnGoal(gym.Wrapper[Any, Any, Any, Any]):
         self._source = goal_source
         self._goals = tuple(goals)
         self._goal = ""
+        self._weights: list[float] = []
         self._rng = np.random.default_rng()
         self.goal_weights = [float(index < training) / training for index in range(len(goals))]
+
+    @property
+    def drawn_goals(self) -> tuple[str, ...]:
+        """The texts of the goals that may be drawn. New ones have no chance until it is set."""
+        return self._goals
+
+    @drawn_goals.setter
+    def drawn_goals(self, goals: Sequence[str]) -> None:
+        chance = dict(zip(self._goals, self._weights, strict=True))
+        self._goals = tuple(goals)
+        self._weights = [chance.get(goal, 0.0) for goal in self._goals]
 
     @property
     def goal_weights(self) -> list[float]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.frame_source import keys_of
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import GoalSet
 
@@ -58,9 +59,9 @@ def goal_text(source: str, observation: Any, info: Mapping[str, Any]) -> str:
 
 
 def episode_goal(
-    config: VLMRewardConfig, observation: Any, info: Mapping[str, Any], *, evaluation: bool
+    known: KnownGoals, observation: Any, info: Mapping[str, Any], *, evaluation: bool
 ) -> int:
-    """Return the index in ``config.goal_set`` of the goal that an env names when it resets.
+    """Return the index in ``known.all`` of the goal that an env names when it resets.
 
     Raises:
         GoalError: see :func:`find_goal`; or a training env names a held-out goal.
@@ -69,24 +70,25 @@ def episode_goal(
         >>> config = VLMRewardConfig(
         ...     encoder="small", goals=["a {red|blue} ball"], evaluation_goals=["a grey ball"]
         ... )
-        >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=True)
+        >>> known = KnownGoals(config)
+        >>> episode_goal(known, None, {"goal": "a grey ball"}, evaluation=True)
         2
-        >>> episode_goal(config, None, {"goal": "a grey ball"}, evaluation=False)
+        >>> episode_goal(known, None, {"goal": "a grey ball"}, evaluation=False)
         Traceback (most recent call last):
         ...
         rllib_vlm_reward.errors.GoalError: goal 'a grey ball': got one of evaluation_goals, \
 expected one of goals in training. Let the training env use only texts of goals.
     """
-    goals = config.goal_set if evaluation else config.training_goals
+    goals = known.all if evaluation else known.training
     try:
-        index = find_goal(config.goal_source, config.goal_set, observation, info)
+        index = find_goal(known.config.goal_source, known.all, observation, info)
     except GoalError:
         if len(goals) > 1:
             raise
         return 0  # with a single goal the env does not have to name it
-    if index >= len(goals):
+    if not evaluation and not known.is_training(index):
         raise GoalError(
-            f"goal {config.goal_set[index].text!r}: got one of evaluation_goals, expected one of "
+            f"goal {known.all[index].text!r}: got one of evaluation_goals, expected one of "
             "goals in training. Let the training env use only texts of goals."
         )
     return index

@@ -21,6 +21,7 @@ from rllib_vlm_reward.connectors.custom_data import (
 )
 from rllib_vlm_reward.connectors.episode_goal import goal_text
 from rllib_vlm_reward.connectors.frame_source import frame_source
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.map_reader import MapReader
 from rllib_vlm_reward.errors import CheckpointError, FrameError, GoalError, PoolError
 from rllib_vlm_reward.frames import Frames
@@ -52,6 +53,9 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     Args:
         config: the reward of the run.
         embed_dim: D, the encoder's embedding size.
+
+    Attributes:
+        known: the goals that this process knows, shared with the other pieces of the pipeline.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
     ) -> None:
         # Set before super(), which calls recompute_output_observation_space.
         self.config = config
+        self.known = KnownGoals(config)
         self.embed_dim = embed_dim
         self._embeddings: dict[str, npt.NDArray[np.float32]] = {}  # by prompt
         self._prompts: dict[str, str] = {}  # by the text of a goal
@@ -91,15 +96,19 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
 
     def embed_goals(self) -> None:
         """Request the embeddings of all goals, for checkpoints; the pool has computed them."""
-        prompts = list(dict.fromkeys(goal.prompt for goal in self.config.goal_set.goals))
-        embeddings = self._embed_by_pool(prompts).clip(-1.0, 1.0)
-        self._embeddings = dict(zip(prompts, embeddings, strict=True))
+        missing = [prompt for prompt in self._prompts_known if prompt not in self._embeddings]
+        if missing:
+            embeddings = self._embed_by_pool(missing).clip(-1.0, 1.0)
+            self._embeddings |= dict(zip(missing, embeddings, strict=True))
 
     @property
     def goals(self) -> npt.NDArray[np.float32]:
         """The embeddings of all prompts of the run, float32 ``[N, D]``; see :meth:`embed_goals`."""
-        prompts = dict.fromkeys(goal.prompt for goal in self.config.goal_set.goals)
-        return np.stack([self._embeddings[prompt] for prompt in prompts])
+        return np.stack([self._embeddings[prompt] for prompt in self._prompts_known])
+
+    @property
+    def _prompts_known(self) -> list[str]:
+        return [*dict.fromkeys(goal.prompt for goal in self.known.all.goals)]
 
     def recompute_output_observation_space(
         self,
@@ -126,7 +135,7 @@ class GoalEmbedding(SingleAgentObservationPreprocessor):  # type: ignore[misc]
         index = data.get(SHOWN_GOAL, data[GOAL_INDEX])
         parts = {
             "observation": observation,
-            "goal": self._embedding(self.config.goal_set[index].prompt),
+            "goal": self._embedding(self.known.all[index].prompt),
         }
         if self.shows_map:
             parts["map"] = self._shared[GOAL_MAPS][episode.id_]

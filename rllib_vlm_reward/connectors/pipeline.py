@@ -4,6 +4,7 @@ Ray 2.60 has no public interface for most of this. Connectors and runs use priva
 only through this file, and ``tests/test_ray_facts.py`` tests what the code assumes of each name.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -135,7 +136,11 @@ def attach_pieces(
             first = next(iter(config.by_expert))
             piece.attach(embedding_pool(pool_name, config), encoder=(weights or {}).get(first))
         elif isinstance(piece, GoalWeights):
-            piece.attach(evaluates=evaluates, is_remote=env_runner.worker_index > 0)
+            piece.attach(
+                evaluates=evaluates,
+                is_remote=env_runner.worker_index > 0,
+                begin_anew=functools.partial(seed_next_reset, env_runner),
+            )
 
 
 def ongoing_episodes(env_runner: EnvRunner) -> Episodes:

@@ -20,6 +20,7 @@ from rllib_vlm_reward.connectors.episode_goal import episode_goal, ignored_goal
 from rllib_vlm_reward.connectors.episode_metrics import success_of
 from rllib_vlm_reward.connectors.frame_source import collect_frames
 from rllib_vlm_reward.connectors.goal_embedding import shown
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.ledger import check_env_reward
 from rllib_vlm_reward.connectors.pipeline import reward_piece, weights_piece
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
@@ -130,7 +131,7 @@ def _check_step(
         return _check_agents(env, config, evaluates, observations, infos)
     warning = None
     for observation, info in zip(unbatch(observations), infos, strict=True):
-        episode_goal(config, observation, info, evaluation=evaluates)
+        episode_goal(KnownGoals(config), observation, info, evaluation=evaluates)
         if not evaluates:
             warning = warning or ignored_goal(config, observation, info)
     observations, rewards, _, _, infos = env.step(env.action_space.sample())
@@ -235,7 +236,7 @@ def _check_agents(
             reward = config.for_agent(agent)
             if reward is not None:
                 info = infos[row].get(agent, {})
-                episode_goal(reward, observation, info, evaluation=evaluates)
+                episode_goal(KnownGoals(reward), observation, info, evaluation=evaluates)
                 ignored = None if evaluates else ignored_goal(reward, observation, info)
                 warning = warning or (ignored and f"agent {agent!r}: {ignored}")
     acting = [{agent: spaces[agent].sample() for agent in row} for row in observations]

@@ -20,6 +20,7 @@ from rllib_vlm_reward.connectors.episodes import Episodes, flat, separate_infos
 from rllib_vlm_reward.connectors.failure import Failure
 from rllib_vlm_reward.connectors.frame_source import RenderedOnce
 from rllib_vlm_reward.connectors.hints import Hints
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.newest import newest
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.connectors.stream import RewardStream
@@ -138,6 +139,10 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
                 stream.evaluate()
             if stream.hints is not None:
                 stream.hints.novelty.embed = self._embed
+
+    def follow(self, known: KnownGoals) -> None:
+        """Take goals that are added to ``known`` from now on; only without ``agents``."""
+        self._streams[None].known = known
 
     @property
     def pool(self) -> RewardService:

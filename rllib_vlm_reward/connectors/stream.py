@@ -1,5 +1,6 @@
 """Computes the rewards of all episodes with one configuration: of all agents, or of one agent."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from rllib_vlm_reward.connectors.first_steps import FirstSteps
 from rllib_vlm_reward.connectors.frame_selection import FrameSelection, ScoreWindows
 from rllib_vlm_reward.connectors.frame_source import RenderedOnce, SteppedEnvs, frame_source
 from rllib_vlm_reward.connectors.hints import Hints
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.connectors.ledger import Ledger
 from rllib_vlm_reward.connectors.normalizer import RewardNormalizer
 from rllib_vlm_reward.errors import FrameError
@@ -29,7 +31,7 @@ from rllib_vlm_reward.monitoring.monitor import log_frames, log_highlights, log_
 from rllib_vlm_reward.monitoring.score_statistics import ScoreCounter
 from rllib_vlm_reward.monitoring.scored_steps import Recorder, ScoredSteps, StepObserver
 from rllib_vlm_reward.reward_model.readouts import GoalMap, HintScores, Holds
-from rllib_vlm_reward.reward_model.scorer import pay
+from rllib_vlm_reward.reward_model.scorer import Scorer, pay
 from rllib_vlm_reward.serving.service import Answer, RewardService
 
 __all__ = ["RewardStream"]
@@ -65,6 +67,8 @@ class RewardStream:
         bonus: computes what is paid beside them; None if nothing is.
         hints: pays what leads to the goal; None without ``hints``, and in evaluation.
         experts: records what each expert said; None without experts.
+        known: the goals that this process knows. The steps that are sent after it has grown are
+            scored with the grown set.
         maps: for the policy, the map of the newest frame of each episode, float32 ``[h, w, 1]``, by
             the episode's id; empty without ``goal_map``.
         shows_wrong_goals: whether the policy is shown another goal, drawn at random once for each
@@ -75,6 +79,7 @@ class RewardStream:
         self.config, self._agent = config, agent
         self.sources = [frame_source(source) for source in config.sources]
         self.rater = config.rater
+        self.known = KnownGoals(config)
         self.runner = 0
         self.recorder: Recorder | None = None
         self.error: str | None = None
@@ -93,7 +98,7 @@ class RewardStream:
         reads_all = bool(config.goal_map or config.hindsight or config.hints)
         self._has_readouts = reads_all or config.bonus is not None
         self._reads_resets = reads_all or (self.bonus is not None and self.bonus.reads_resets)
-        self._texts = self.rater.goals.texts
+        self._goals, self._texts = config.goal_set, config.goal_set.texts  # of the rater
         self._selection = FrameSelection(config.frames.scored_steps)
         self._windows = ScoreWindows(
             config.frames.window,
@@ -115,6 +120,17 @@ class RewardStream:
     def use_precisions(self, chosen: Mapping[str, str]) -> None:
         """Set the precisions in which the actors encode the frames, by :func:`.key_of`."""
         self.rater = self.config.rater.with_precisions(chosen)
+        self._goals, self._texts = self.config.goal_set, self.config.goal_set.texts
+
+    def _follow(self, service: RewardService) -> None:
+        """Score with the goals that this process knows by now."""
+        goals = self.known.all
+        if goals is self._goals:
+            return
+        assert isinstance(self.rater, Scorer)  # with experts, no goal is added
+        service.forget(self.rater)
+        self.rater = dataclasses.replace(self.rater, goals=goals)
+        self._goals, self._texts = goals, goals.texts
 
     def evaluate(self) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics.
@@ -144,7 +160,7 @@ class RewardStream:
             episode.custom_data.update(self._custom_data[episode.id_])
             return False
         episode.custom_data[GOAL_INDEX] = episode_goal(
-            self.config,
+            self.known,
             episode.get_observations(-1),
             episode.get_infos(-1),
             evaluation=self._evaluates,
@@ -155,7 +171,7 @@ class RewardStream:
         return self._reads_resets
 
     def _wrong_goal(self, index: int) -> int:
-        goals = self.config.goal_set.goals
+        goals = self.known.all.goals
         # Paraphrases of a goal may have the same prompt, and so the same embedding.
         others = [i for i, goal in enumerate(goals) if goal.prompt != goals[index].prompt]
         return int(self._rng.choice(others)) if others else index
@@ -185,6 +201,7 @@ class RewardStream:
         Raises:
             FrameError: see :func:`.frame_source.collect_frames`.
         """
+        self._follow(service)
         truths = [keep_ground_truth(episode, self.config.success_key) for episode in episodes]
         self._ledger.begin(episodes)
         goals = [episode.custom_data[GOAL_INDEX] for episode in episodes]

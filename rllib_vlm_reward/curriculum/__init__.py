@@ -9,9 +9,34 @@
 * :mod:`staged`: one family of goals after another, from easy to hard;
 * :mod:`success_window`: goals neither too hard nor too easy;
 * :mod:`learning_progress`: goals whose signal is changing.
+
+Goals may be added while a run trains:
+
+    Proposer.propose ─▶ admit: texts, encoder, env ─▶ GoalSet.grow ─▶ Curriculum.grow
+
+* :mod:`proposer`: the base class of those who propose goals, and how to make one;
+* :mod:`compositions`: composes the words of the goals anew;
+* :mod:`admission`: which of the proposed goals a run gets;
+* :mod:`growth`: when a proposer is asked, and what is known of all goals.
 """
 
+from rllib_vlm_reward.curriculum.admission import Judge, Rules, Verdict, admit
 from rllib_vlm_reward.curriculum.curriculum import Curriculum, Outcome, make_curriculum
-from rllib_vlm_reward.curriculum.curriculum_config import CurriculumConfig
+from rllib_vlm_reward.curriculum.curriculum_config import CurriculumConfig, ProposeConfig
+from rllib_vlm_reward.curriculum.growth import Growth
+from rllib_vlm_reward.curriculum.proposer import Proposer, make_proposer
 
-__all__ = ["Curriculum", "CurriculumConfig", "Outcome", "make_curriculum"]
+__all__ = [
+    "Curriculum",
+    "CurriculumConfig",
+    "Growth",
+    "Judge",
+    "Outcome",
+    "ProposeConfig",
+    "Proposer",
+    "Rules",
+    "Verdict",
+    "admit",
+    "make_curriculum",
+    "make_proposer",
+]

@@ -82,6 +82,20 @@ class Curriculum(ABC):
         if "weights" in vars(cls):
             cls.weights = _checked(cls.weights)  # type: ignore[assignment, method-assign]
 
+    def grow(self, goals: GoalSet) -> None:
+        """Take goals that were added to the training goals.
+
+        A subclass with state for each goal extends this method, :meth:`get_state` and
+        :meth:`set_state`.
+
+        Args:
+            goals: the training goals; those that there were have the same indices.
+        """
+        new = goals.goals[len(self.goals) :]
+        self.goals = goals
+        self.episodes += [0] * len(new)
+        self.values += [deque(maxlen=self.config.window) for _ in new]
+
     @abstractmethod
     def weights(self) -> list[float]:
         """Return the probability of each training goal, in the order of the goals.

@@ -1,22 +1,71 @@
-"""The settings of a curriculum: one flat section, so that Tune can search every key."""
+"""The settings of a curriculum."""
 
 import difflib
 import math
 from collections import Counter
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Literal
 
 from rllib_vlm_reward.settings import Section
 
-__all__ = ["KINDS", "CurriculumConfig"]
+__all__ = ["KINDS", "PROPOSERS", "CurriculumConfig", "ProposeConfig"]
 
-# The built-in kinds. Any other kind is the import path of a class.
+# The built-in proposers and kinds of a curriculum. Any other kind is the import path of a class.
+PROPOSERS = {"grammar": "rllib_vlm_reward.curriculum.compositions.Compositions"}
 KINDS = {
     "uniform": "rllib_vlm_reward.curriculum.uniform.Uniform",
     "staged": "rllib_vlm_reward.curriculum.staged.Staged",
     "success_window": "rllib_vlm_reward.curriculum.success_window.SuccessWindow",
     "learning_progress": "rllib_vlm_reward.curriculum.learning_progress.LearningProgress",
 }
+
+
+class ProposeConfig(Section, place="curriculum.propose"):
+    """Who proposes goals while training goes on, and how many of them are admitted.
+
+    Attributes:
+        kind: ``grammar``, which composes the words of the goals anew, or the import path of your
+            own subclass of :class:`~rllib_vlm_reward.curriculum.Proposer`.
+        every: number of iterations between two proposals.
+        at_once: the most goals that are admitted at a time.
+        at_most: the most training goals, with those of the beginning.
+        most_alike: a goal is refused if the cosine of its prompt with a statement that there is
+            already is this or more.
+        seed: seed of the proposer.
+        settings: keys for your own class.
+
+    Raises:
+        pydantic.ValidationError: a key or kind is unknown, or a value is outside its range.
+
+    Example:
+        >>> ProposeConfig(kind="gramar")
+        Traceback (most recent call last):
+        ...
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for ProposeConfig
+          Value error, kind: got 'gramar', expected one of ['grammar'] or package.module.Class. \
+Did you mean 'grammar'? ...
+    """
+
+    kind: str = "grammar"
+    every: int = 5
+    at_once: int = 10
+    at_most: int = 500
+    most_alike: float = 0.98
+    seed: int = 0
+    settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check what the types do not express."""
+        _check_kind(self.kind, PROPOSERS)
+        for key in ("every", "at_once", "at_most"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}: got {getattr(self, key)}, expected at least 1. Raise it.")
+        if not 0.0 < self.most_alike <= 1.0:
+            raise ValueError(
+                f"most_alike: got {self.most_alike:g}, expected a cosine above 0, at most 1. "
+                "Correct it."
+            )
 
 
 class CurriculumConfig(Section, place="curriculum"):
@@ -41,6 +90,8 @@ class CurriculumConfig(Section, place="curriculum"):
             success, so set them for a return.
         high: largest mean of the signal at which a goal is drawn. ``success_window`` uses it.
         settings: keys for your own class.
+        propose: who proposes goals while training goes on, see :class:`.ProposeConfig`; None keeps
+            the goals of the configuration.
 
     Raises:
         pydantic.ValidationError: a key or kind is unknown, or a value is outside its range.
@@ -68,22 +119,13 @@ class CurriculumConfig(Section, place="curriculum"):
     low: float = 0.1
     high: float = 0.9
     settings: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it for each instance
+    propose: ProposeConfig | None = None
 
     def model_post_init(self, context: Any, /) -> None:
         """Check what the types do not express."""
-        self._check_kind()
+        _check_kind(self.kind, KINDS)
         self._check_numbers()
         self._check_stages()
-
-    def _check_kind(self) -> None:
-        parts = self.kind.split(".")
-        if self.kind in KINDS or (len(parts) > 1 and all(part.isidentifier() for part in parts)):
-            return
-        close = difflib.get_close_matches(self.kind, KINDS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else " Correct it."
-        raise ValueError(
-            f"kind: got {self.kind!r}, expected one of {list(KINDS)} or package.module.Class.{hint}"
-        )
 
     def _check_numbers(self) -> None:
         least = 4 if self.kind == "learning_progress" else 1
@@ -126,3 +168,14 @@ class CurriculumConfig(Section, place="curriculum"):
                 f"stages: the families {twice} are named more than once. Name each family once, in "
                 "the stage in which it is learnt; later stages rehearse it."
             )
+
+
+def _check_kind(kind: str, kinds: Mapping[str, str]) -> None:
+    parts = kind.split(".")
+    if kind in kinds or (len(parts) > 1 and all(part.isidentifier() for part in parts)):
+        return
+    close = difflib.get_close_matches(kind, kinds, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else " Correct it."
+    raise ValueError(
+        f"kind: got {kind!r}, expected one of {list(kinds)} or package.module.Class.{hint}"
+    )

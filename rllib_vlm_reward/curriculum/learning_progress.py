@@ -5,7 +5,7 @@ from statistics import fmean
 
 from rllib_vlm_reward.curriculum.curriculum import Curriculum
 
-__all__ = ["LearningProgress"]
+__all__ = ["LearningProgress", "progress_of"]
 
 _MIN_EPISODES = 4  # two episodes per half
 
@@ -33,12 +33,13 @@ class LearningProgress(Curriculum):
 
     def weights(self) -> list[float]:
         """Return weights in proportion to progress, mixed with the share ``explore``."""
-        progress = [_progress(values) for values in self.values]
+        progress = [progress_of(values) for values in self.values]
         default = max((value for value in progress if value is not None), default=1.0)
         return self.explored([default if value is None else value for value in progress])
 
 
-def _progress(values: Collection[float]) -> float | None:
+def progress_of(values: Collection[float]) -> float | None:
+    """Return the absolute learning progress in the values of a goal; None with fewer than 4."""
     if len(values) < _MIN_EPISODES:
         return None
     in_order, half = list(values), len(values) // 2

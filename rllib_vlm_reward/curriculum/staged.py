@@ -52,9 +52,18 @@ class Staged(Curriculum):
         _check(config.stages, goals)
         self.stages = config.stages or tuple((family,) for family in _by_difficulty(goals))
         self.stage = 0
-        self._members = [
-            [goal for family in stage for goal in goals.families[family]] for stage in self.stages
-        ]
+        self._members = self._members_of_stages()
+
+    def grow(self, goals: GoalSet) -> None:
+        """Take added goals into the stages of their families; a new family is a last stage."""
+        super().grow(goals)
+        known = {*itertools.chain(*self.stages)}
+        self.stages += tuple((family,) for family in goals.families if family not in known)
+        self._members = self._members_of_stages()
+
+    def _members_of_stages(self) -> list[list[int]]:
+        families = self.goals.families
+        return [[goal for family in stage for goal in families[family]] for stage in self.stages]
 
     def observe(self, outcomes: Iterable[Outcome]) -> None:
         """Record outcomes, and go to the next stage if the current one is mastered."""

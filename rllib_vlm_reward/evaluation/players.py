@@ -5,6 +5,7 @@ from typing import Any
 
 from rllib_vlm_reward.connectors.episode_goal import episode_goal
 from rllib_vlm_reward.connectors.frame_source import collect_frames
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.errors import GoalError, LabelError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.run.experiment import Experiment
@@ -83,8 +84,8 @@ class PlayedEnv:
         """
         options = None if goal is None else {"goal": goal}
         observation, info = self._env.reset(seed=seed, options=options)
-        goals = self._config.goal_set
-        chosen = goals[episode_goal(self._config, observation, info, evaluation=True)].text
+        known = KnownGoals(self._config)
+        chosen = known.all[episode_goal(known, observation, info, evaluation=True)].text
         if goal not in (None, chosen):
             raise GoalError(
                 f"goal {goal!r}: the env chose {chosen!r}. Make the env follow "

@@ -120,8 +120,8 @@ class GoalSet:
     """The goals of a run in a fixed order. Frames refer to a goal by its index.
 
     Negatives are drawn once and are part of the set, so that they are fixed for the whole run
-    (section 3.2 of the paper: "so that the reward is not stochastic"). A checkpoint stores the set
-    with :meth:`to_dict`.
+    (section 3.2 of the paper: "so that the reward is not stochastic"), also if the set grows
+    (:meth:`grow`). A checkpoint stores the set with :meth:`to_dict`.
 
     Attributes:
         goals: the goals; their texts are distinct.
@@ -184,37 +184,43 @@ class GoalSet:
             GoalError: a text is repeated or matches no template, there are too few goals to draw
                 from, or :class:`Goal` refuses a goal.
         """
-        members: dict[str, tuple[str, Template]] = {}
-        for text in texts:
-            if text in members:
-                raise GoalError(f"goal set: {text!r} is given more than once. Give it once.")
-            prompt, template = _match(text, templates)
-            members[text] = prompts.get(text, prompt), template
-        positions: dict[Template, dict[str, int]] = {}  # of each distinct prompt
-        for prompt, template in members.values():
-            group = positions.setdefault(template, {})
-            group.setdefault(prompt, len(group))
-        prompts_of = {template: list(group) for template, group in positions.items()}
-        groups = {
-            template: PromptGroup(
-                prompts, [*([template.nothing] if template.nothing else []), *negatives]
-            )
-            for template, prompts in prompts_of.items()
-        }
-        rng = random.Random(seed)
-        goals = []
-        for text, (prompt, template) in members.items():
-            others: Sequence[str]
-            if num_negatives is None:
-                others = OtherPrompts(groups[template], prompt)
-            else:
-                position, fixed = positions[template][prompt], groups[template].fixed
-                drawn = _draw_others(text, prompts_of[template], position, num_negatives, rng)
-                others = (*(other for other in drawn if other not in fixed), *fixed)
-            family = template.goal if template.family is None else template.family
-            noun = template.noun_of(text)
-            goals.append(Goal(text, prompt, others, baseline, family, noun=noun))
-        return cls(tuple(goals))
+        draw = _Draw(prompts, templates, negatives, num_negatives, baseline)
+        return cls(draw((), texts, random.Random(seed)))
+
+    def grow(
+        self,
+        texts: Iterable[str],
+        *,
+        prompts: Mapping[str, str] = MappingProxyType({}),
+        templates: Sequence[Template] = (Template(),),
+        negatives: Sequence[str] = (),
+        num_negatives: int | None = None,
+        baseline: str | None = None,
+        seed: int = 0,
+    ) -> "GoalSet":
+        """Return a set with more goals, which have the indices after those of this set.
+
+        The goals of this set are the same objects in the new one, so their negatives stay as they
+        were drawn. The new goals draw theirs from all goals, also from each other. The draw depends
+        on the seed and the number of goals in this set, so it is the same in every process.
+
+        Args:
+            texts: texts of the new goals.
+            prompts, templates, negatives, num_negatives, baseline, seed: see :meth:`from_texts`;
+                the same ones as for this set.
+
+        Raises:
+            GoalError: see :meth:`from_texts`; also if the set has one of the goals.
+
+        Example:
+            >>> two = GoalSet.from_texts(["a ball", "a key"])
+            >>> three = two.grow(["a box"])
+            >>> [goal.negatives for goal in three.goals]
+            [('a key',), ('a ball',), ('a ball', 'a key')]
+        """
+        draw = _Draw(prompts, templates, negatives, num_negatives, baseline)
+        new = draw(self.goals, texts, random.Random(f"{seed} {len(self)}"))
+        return GoalSet(self.goals + new)
 
     def __len__(self) -> int:
         return len(self.goals)
@@ -297,6 +303,52 @@ class GoalSet:
         """Rebuild a set from the result of :meth:`to_dict`."""
         fields = ({**goal, "negatives": tuple(goal["negatives"])} for goal in state["goals"])
         return cls(tuple(Goal(**field) for field in fields))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """Makes goals with their negatives; see :meth:`GoalSet.from_texts` for the fields."""
+
+    prompts: Mapping[str, str]
+    templates: Sequence[Template]
+    negatives: Sequence[str]
+    num_negatives: int | None
+    baseline: str | None
+
+    def __call__(
+        self, known: Sequence[Goal], texts: Iterable[str], rng: random.Random
+    ) -> tuple[Goal, ...]:
+        """Return a goal for each text; negatives are drawn from these and the known goals."""
+        members = {goal.text: (goal.prompt, _match(goal.text, self.templates)[1]) for goal in known}
+        for text in texts:
+            if text in members:
+                raise GoalError(f"goal set: {text!r} is given more than once. Give it once.")
+            prompt, template = _match(text, self.templates)
+            members[text] = self.prompts.get(text, prompt), template
+        positions: dict[Template, dict[str, int]] = {}  # of each distinct prompt
+        for prompt, template in members.values():
+            group = positions.setdefault(template, {})
+            group.setdefault(prompt, len(group))
+        prompts_of = {template: list(group) for template, group in positions.items()}
+        groups = {
+            template: PromptGroup(
+                prompts, [*([template.nothing] if template.nothing else []), *self.negatives]
+            )
+            for template, prompts in prompts_of.items()
+        }
+        goals = []
+        for text, (prompt, template) in itertools.islice(members.items(), len(known), None):
+            others: Sequence[str]
+            if self.num_negatives is None:
+                others = OtherPrompts(groups[template], prompt)
+            else:
+                position, fixed = positions[template][prompt], groups[template].fixed
+                drawn = _draw_others(text, prompts_of[template], position, self.num_negatives, rng)
+                others = (*(other for other in drawn if other not in fixed), *fixed)
+            family = template.goal if template.family is None else template.family
+            noun = template.noun_of(text)
+            goals.append(Goal(text, prompt, others, self.baseline, family, noun=noun))
+        return tuple(goals)
 
 
 def _match(text: str, templates: Sequence[Template]) -> tuple[str, Template]:

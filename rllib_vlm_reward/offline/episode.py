@@ -18,6 +18,7 @@ from rllib_vlm_reward.connectors.episode_goal import episode_goal
 from rllib_vlm_reward.connectors.frame_selection import REDUCTIONS, select_steps
 from rllib_vlm_reward.connectors.frame_source import collect_frames, frame_source
 from rllib_vlm_reward.connectors.goal_embedding import shown
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.errors import FrameError, GoalError, RewardError
 from rllib_vlm_reward.frames import Frames
 from rllib_vlm_reward.reward_model.scorer import Scores, pay
@@ -101,7 +102,7 @@ class RecordedEpisode:
         observation = self._observation(self._first, config.goal_source)
         info = self._infos[self._first]
         try:
-            return episode_goal(config, observation, info, evaluation=False)
+            return episode_goal(KnownGoals(config), observation, info, evaluation=False)
         except GoalError as error:
             if not self._t_started:
                 raise

@@ -3,7 +3,7 @@
 * :mod:`experiment`: the YAML file, which becomes an RLlib configuration with the reward added;
 * :mod:`loop`: trains, saves, evaluates; :mod:`run_check`: checks whether a run can start;
 * :mod:`progress`: the progress after each iteration, and the names of its figures;
-* :mod:`console`, :mod:`training_charts`, :mod:`frame_pictures`: show a run;
+* :mod:`console`, :mod:`training_charts`, :mod:`frame_pictures`, :mod:`goal_table`: show a run;
 * :mod:`run_folder`: the output folder of a run, from which it can be resumed; :mod:`manifest`: the
   files of its checkpoint;
 * :mod:`evaluator`: evaluates a single trained agent; :mod:`agents_evaluation`: several agents;

@@ -5,7 +5,7 @@ import dataclasses
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rllib_vlm_reward.run.frame_pictures import (
     save_video,
     strip,
 )
+from rllib_vlm_reward.run.goal_table import save_goals
 from rllib_vlm_reward.run.progress import FIGURES, Progress, iterate
 from rllib_vlm_reward.run.run_folder import RunFolder
 from rllib_vlm_reward.run.training_charts import draw_curriculum, save_curve
@@ -54,8 +55,8 @@ def train(
     Args:
         experiment: the settings of the run.
         output: folder for the checkpoint, the TensorBoard events, ``summary.json`` and
-            ``returns.png``; for a single agent also ``agent.gif``, and with a curriculum
-            ``curriculum.png``.
+            ``returns.png``; for a single agent also ``agent.gif``, with a curriculum
+            ``curriculum.png``, and if goals are proposed ``goals.csv``.
         resume: whether to resume from the checkpoint in ``output``.
         report: called with the progress after each iteration, and with a line of text before each
             further step.
@@ -199,6 +200,9 @@ def _conclude(
     save_curve(folder.path / "returns.png", folder.history, str(experiment.environment["env"]))
     if last.curriculum is not None:
         save_frames(folder.path / "curriculum.png", draw_curriculum(folder.history))
+        if "growth" in last.curriculum:
+            save_goals(folder.path / "goals.csv", last.curriculum)
+            report(_growth_of(last.curriculum["growth"]))
     summary = {
         "env_steps": last.env_steps,
         "wall_seconds": last.wall_seconds,
@@ -210,6 +214,13 @@ def _conclude(
     }
     folder.save_summary(summary)
     return summary
+
+
+def _growth_of(numbers: Mapping[str, Any]) -> str:
+    """Return a line that says how the goals grew."""
+    refused = ", ".join(f"{number} {reason}" for reason, number in numbers["refused"].items())
+    added = f"goals: {numbers['goals']}, of which {numbers['added']} were added"
+    return f"{added} (refused: {refused or 'none'}); see goals.csv"
 
 
 def _evaluate(

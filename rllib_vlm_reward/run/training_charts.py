@@ -63,7 +63,8 @@ def draw_curriculum(history: Sequence[Progress]) -> Frames:
     Vertical lines mark the beginning of a stage.
 
     Args:
-        history: the progress of a run with a curriculum; its goals must not change.
+        history: the progress of a run with a curriculum. The goals are those of its end; before a
+            goal was added, it has neither.
 
     Returns:
         The picture, uint8 ``[H, W, 3]``.

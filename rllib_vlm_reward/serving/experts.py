@@ -263,6 +263,12 @@ class ExpertPools:
                 break
         return PanelAnswer(self._members, pending, goals, rater)
 
+    def forget(self, rater: Panel) -> None:
+        """See :meth:`.RewardService.forget`."""
+        for member, expert in zip(self._members, rater.experts, strict=True):
+            if member.is_connected:
+                member.pool.forget(expert.scorer)
+
     def choose_precisions(
         self, rater: Panel, frames: Callable[[str], Frames | None]
     ) -> dict[str, str]:

@@ -211,6 +211,10 @@ class RewardPool:
         """Send the checked frames of a vector step; see :meth:`.RewardService.ask`."""
         return self.submit(views[0], goals, rater, checked=True)
 
+    def forget(self, scorer: Scorer) -> None:
+        """Release what was sent for a scorer that is no longer used; sent requests keep it."""
+        self._shared.pop(scorer.fingerprint, None)
+
     def score(self, frames: Frames | Sequence[Frames], goals: Goals, scorer: Scorer) -> Scores:
         """Score frames and wait for the scores; see :meth:`submit` and :meth:`.Pending.result`."""
         return self.submit(frames, goals, scorer).result()

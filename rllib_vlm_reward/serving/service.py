@@ -47,6 +47,9 @@ class RewardService(Protocol):
             rater: :attr:`.VLMRewardConfig.rater`: a scorer, or with experts their panel.
         """
 
+    def forget(self, rater: Any) -> None:
+        """Release what was sent for a rater that is no longer used."""
+
     def choose_precisions(
         self, rater: Any, frames: Callable[[str], Frames | None]
     ) -> dict[str, str]:

@@ -282,3 +282,20 @@ def test_an_env_that_tells_its_goal_elsewhere_is_believed_there_alone():
     env.unwrapped.wilful = True
     with pytest.raises(GoalError, match="chose another goal"):
         env.reset()
+
+
+@pytest.mark.parametrize("vectorise", [gym.vector.SyncVectorEnv, gym.vector.AsyncVectorEnv])
+def test_goals_that_are_added_are_drawn_once_they_have_a_weight(vectorise):
+    more = [*GOALS, "a black wall"]
+    env = vectorise([lambda: ExternalReset(make_env())] * 2)
+    try:
+        env.set_attr("drawn_goals", [more] * 2)
+        assert env.get_attr("goal_weights") == ([1 / 3, 1 / 3, 1 / 3, 0, 0],) * 2
+        env.set_attr("goal_weights", [[0.0, 0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0]])
+        _, infos = env.reset(seed=0)
+        assert infos["goal"].tolist() == ["a black wall", GOALS[1]]
+        env.set_attr("drawn_goals", [GOALS] * 2)  # as after the restore of a checkpoint
+        env.set_attr("goal_weights", [[0.0, 0.0, 1.0, 0.0]] * 2)
+        assert env.reset()[1]["goal"].tolist() == [GOALS[2]] * 2
+    finally:
+        env.close()

@@ -4,6 +4,7 @@ from painted import GOALS
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.episode_goal import episode_goal, find_goal, ignored_goal
+from rllib_vlm_reward.connectors.known_goals import KnownGoals
 from rllib_vlm_reward.errors import GoalError
 from rllib_vlm_reward.goals import GoalSet
 
@@ -31,11 +32,11 @@ def test_an_env_of_one_goal_need_not_name_it_but_no_other():
     config = VLMRewardConfig(
         encoder="small", goals=["a ball"], negatives=["none"], evaluation_goals=["a key"]
     )
-    assert episode_goal(config, None, {}, evaluation=False) == 0
-    assert episode_goal(config, None, {"goal": "a ball"}, evaluation=False) == 0
+    assert episode_goal(KnownGoals(config), None, {}, evaluation=False) == 0
+    assert episode_goal(KnownGoals(config), None, {"goal": "a ball"}, evaluation=False) == 0
     with pytest.raises(GoalError, match="one of evaluation_goals"):
-        episode_goal(config, None, {"goal": "a key"}, evaluation=False)
-    assert episode_goal(config, None, {"goal": "a key"}, evaluation=True) == 1
+        episode_goal(KnownGoals(config), None, {"goal": "a key"}, evaluation=False)
+    assert episode_goal(KnownGoals(config), None, {"goal": "a key"}, evaluation=True) == 1
 
 
 def test_a_warning_shows_the_goal_that_a_single_one_hides():

@@ -266,7 +266,7 @@ def test_a_remote_piece_tells_only_its_weights(vlm_config):
     remote = GoalWeights(vlm_config(), IN_TURN)
     remote.attach(evaluates=False, is_remote=True)
     remote.set_state(piece.merge_states([remote.get_state()]))
-    assert remote.get_state() == {"weights": [0.0, 1.0, 0.0]}
+    assert remote.get_state() == {"weights": [0.0, 1.0, 0.0], "added": []}
     assert sum(remote.curriculum.episodes) == 0
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from outcomes import configs
 from pydantic import ValidationError
 
-from rllib_vlm_reward.curriculum import CurriculumConfig
+from rllib_vlm_reward.curriculum import CurriculumConfig, ProposeConfig
 
 
 @given(configs())
@@ -50,3 +50,20 @@ def test_a_kind_is_a_short_name_or_an_import_path(kind):
 def test_what_makes_no_curriculum_is_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         CurriculumConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "gramar"}, "kind: got 'gramar', expected one of .* Did you mean 'grammar'"),
+        ({"every": 0}, "every: got 0, expected at least 1"),
+        ({"at_once": -1}, "at_once: got -1, expected at least 1"),
+        ({"at_most": 0}, "at_most: got 0, expected at least 1"),
+        ({"most_alike": 1.5}, "most_alike: got 1.5, expected a cosine"),
+        ({"most_alike": math.nan}, "most_alike"),
+        ({"number": 5}, "unknown key 'number'"),
+    ],
+)
+def test_a_proposal_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        ProposeConfig(**settings)

@@ -123,6 +123,67 @@ def test_a_symmetric_goal_is_not_weighed_against_its_reverse():
     assert goals[2].negatives == ("a touches b",)
 
 
+@given(WORDS, WORDS, st.none() | st.integers(0, 1), st.integers())
+def test_a_set_grows_by_appending_and_what_it_has_stays(first, more, wanted, seed):
+    new = [text for text in more if text not in first]
+    keys = {"negatives": ["!"], "num_negatives": wanted, "seed": seed, "baseline": "?"}
+    goals = GoalSet.from_texts(first, **keys)
+    before = goals.to_dict()["goals"]
+    grown = goals.grow(new, **keys)
+    assert grown.texts == (*first, *new)
+    assert grown.to_dict()["goals"][: len(first)] == before
+    assert all(old is kept for old, kept in zip(goals.goals, grown.goals, strict=False))
+    assert grown.statements[: len(goals.statements)] == goals.statements
+    for goal in grown.goals[len(first) :]:
+        others = {*grown.texts} - {goal.text}
+        if wanted is None:
+            assert sorted(goal.negatives) == sorted({*others, "!"})
+        else:
+            assert len(goal.negatives) == wanted + 1
+            assert {*goal.negatives} <= {*others, "!"}
+    again = GoalSet.from_dict(goals.to_dict()).grow(new, **keys)  # as in another process
+    assert again == grown
+    assert again.fingerprint == grown.fingerprint
+
+
+def test_goals_that_are_added_later_have_the_negatives_of_their_birth():
+    touch = Template("put {} next to {}", "{} touches {}", symmetric=True)
+    keys = {"templates": [LIFT, touch], "prompts": {"pick up a ball": "B"}}
+    goals = GoalSet.from_texts(["pick up a ball"], **keys)
+    goals = goals.grow(["pick up a key", "put b next to a"], **keys)
+    goals = goals.grow(["put a next to b", "pick up a box"], **keys)
+    assert [goal.negatives for goal in goals.goals] == [
+        ("empty hands",),
+        ("B", "empty hands"),
+        (),
+        (),  # the same prompt
+        ("B", "the agent is carrying a key", "empty hands"),
+    ]
+    assert goals.families == {LIFT.goal: (0, 1, 4), touch.goal: (2, 3)}
+
+
+def test_one_growth_is_not_the_draw_of_another():
+    texts = [f"a {n}" for n in range(50)]
+    goals = GoalSet.from_texts(texts, num_negatives=5)
+    first = goals.grow(["x"], num_negatives=5)
+    second = first.grow(["y"], num_negatives=5)
+    assert first[50].negatives != second[51].negatives
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["pick up a ball"], "'pick up a ball' is given more than once"),
+        (["pick up a key", "pick up a key"], "'pick up a key' is given more than once"),
+        (["drop a ball"], "goal 'drop a ball': no template matches it"),
+        ([" "], "got an empty text"),
+    ],
+)
+def test_what_no_set_may_have_cannot_be_added(more, message):
+    with pytest.raises(GoalError, match=message):
+        GoalSet.from_texts(["pick up a ball"], templates=[LIFT]).grow(more, templates=[LIFT])
+
+
 @given(FAMILIES)
 def test_families_hold_every_index_once_in_order(families):
     found = graded(families).families

@@ -125,3 +125,26 @@ def test_nothing_is_padded_to_the_longest_goal():
     ragged = (Goal("wide", "wide", tuple(texts)), *(Goal(text, text) for text in texts))
     bank, _ = bank_of(GoalSet(ragged))
     assert sum(t.numel() for t in vars(bank).values() if isinstance(t, torch.Tensor)) < 50_000
+
+
+@pytest.mark.parametrize("num_negatives", [None, 3])
+def test_a_set_that_grew_scores_as_its_goals_alone_would(num_negatives):
+    keys = {"negatives": ["nothing"], "num_negatives": num_negatives}
+    few = GoalSet.from_texts([f"thing {n}" for n in range(6)], **keys)
+    many = few.grow(["thing 6"], **keys).grow(["thing 7", "thing 8"], **keys)
+    bank, by_text = bank_of(many)
+    images, indices = unit(9, 8, seed=1), list(range(9))
+    assert_similarities(bank, by_text, many, images, indices)
+    each = bank.softmax(torch.from_numpy(images), torch.arange(9), 10.0)
+    for index, goal in enumerate(many.goals):
+        texts = (goal.prompt, *goal.negatives)
+        logits = 10.0 * images @ np.stack([by_text[text] for text in texts]).T
+        expected = np.exp(logits[:, 0]) / np.exp(logits).sum(axis=1)
+        np.testing.assert_allclose(each[:, index], expected, atol=1e-5)
+    # The rows of the old goals are those of a bank of the old goals.
+    known = np.stack([by_text[text] for text in few.statements])
+    old = TextBank(few, torch.from_numpy(known), logit_scale=10.0)
+    before = old.similarities(torch.from_numpy(images[:6]), torch.arange(6))
+    after = bank.similarities(torch.from_numpy(images[:6]), torch.arange(6))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

@@ -1,5 +1,6 @@
 """A run with a curriculum through the command line, and gone on with."""
 
+import csv
 import json
 
 import pytest
@@ -94,3 +95,44 @@ def test_a_resumed_run_refuses_another_curriculum(trained):
     result = run("train", config, "--output", out, "--resume")
     assert result.exit_code != 0
     assert "curriculum" in str(result.exception)
+
+
+FEW = ["go to the red ball", "go to the blue key", "pick up the red box", "pick up the blue ball"]
+HELD_OUT = ["pick up the red key"]
+
+
+def test_a_run_whose_goals_grow_goes_on_with_them_and_ends_with_a_table(tmp_path):
+    settings = yaml.safe_load(RUN)
+    settings["vlm_reward"] |= {"goals": FEW, "evaluation_goals": HELD_OUT}
+    settings["curriculum"] = {
+        "kind": "learning_progress",
+        "propose": {"kind": "grammar", "every": 1, "at_once": 2},
+    }
+    config, out = tmp_path / "config.yaml", tmp_path / "out"
+    added = {}
+    for env_steps, more in ((768, ()), (1280, ("--resume",))):
+        config.write_text(yaml.safe_dump(settings | {"stop": {"env_steps": env_steps}}))
+        result = run("train", config, "--output", out, *more)
+        assert result.exit_code == 0, (result.output, result.exception)
+        with (out / "goals.csv").open() as file:
+            rows = {row["goal"]: row for row in csv.DictReader(file)}
+        assert [*rows][:4] == FEW
+        assert added.items() <= {goal: row["since"] for goal, row in rows.items()}.items()
+        added = {goal: row["since"] for goal, row in rows.items() if goal not in FEW}
+        assert added
+        assert all(rows[goal]["proposed_by"] == "grammar" for goal in added)
+        assert all(rows[goal]["proposed_by"] == "configuration" for goal in FEW)
+        # The words of the goals in every combination, but for what is held out.
+        assert not added.keys() & {*HELD_OUT, *FEW}
+        verbs, colors, kinds = ("go to the", "pick up the"), ("red", "blue"), ("ball", "key", "box")
+        assert added.keys() <= {f"{v} {c} {k}" for v in verbs for c in colors for k in kinds}
+        assert not any("red key" in goal for goal in added)  # of which only a held-out goal speaks
+        last = read_progress(out / "progress.jsonl")[-1].curriculum
+        assert last["growth"]["added"] == len(added)
+        assert last["growth"]["goals"] == len(rows)
+        assert sum(int(row["episodes"]) for row in rows.values()) > 0
+    assert len(added) > 2
+    assert Image.open(out / "curriculum.png").size[0] > 500
+    events = EventAccumulator(str(out)).Reload()
+    assert "curriculum/growth/added" in events.Tags()["scalars"]
+    assert f"goals: {len(rows)}, of which {len(added)} were added" in result.output
