@@ -1,6 +1,7 @@
 """Loads the CLIPs of an evaluation, one at a time; each encodes every frame once."""
 
 import itertools
+import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -9,9 +10,11 @@ from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.reward_model.encoder import check_encoder, load_encoder
 from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.precision import check_drift
+from rllib_vlm_reward.warnings import warn_once
 
 __all__ = ["check_precision", "load_model", "with_each_model"]
 
+_LOG = logging.getLogger(__name__)
 _FRAMES_COMPARED = 64
 
 _Found = TypeVar("_Found")
@@ -43,6 +46,13 @@ def load_model(config: VLMRewardConfig, *, frames: int, device: str) -> RewardMo
 def _check(config: VLMRewardConfig) -> None:
     config.expect_one_encoder("scoring")
     check_encoder(config.encoder, config.serving.precision, config.goal_sets)
+    if config.agents:
+        warn_once(
+            _LOG,
+            f"agents: got settings of their own for {[*config.agents]}, which are not measured "
+            "here: frames are scored with the reward of all other agents. To measure an agent's "
+            "reward, write it into a file without `agents`.",
+        )
 
 
 def check_precision(model: RewardModel, config: VLMRewardConfig, frames: LabelledFrames) -> None:

@@ -122,6 +122,9 @@ def test_goals_are_checked_as_in_training_wherever_frames_are_scored(use, tmp_pa
     USES[use](goal, strange, image)
     (record,) = caplog.records
     assert "'small' was never taught the words ['square']" in record.getMessage()
+    agents = SMALL.model_copy(update={"agents": {"left": {"threshold": 0.5}}})
+    USES[use](goal, agents, image)
+    assert "for ['left'], which are not measured here" in caplog.records[-1].getMessage()
     alike = SMALL.model_copy(update={"goals": [goal, goal.replace("ball", "Ball")]})
     with pytest.raises(GoalError, match="as the same tokens"):
         USES[use](goal, alike, image)
