@@ -43,7 +43,7 @@ class ProposeConfig(Section, place="curriculum.propose"):
         Traceback (most recent call last):
         ...
         pydantic_core._pydantic_core.ValidationError: 1 validation error for ProposeConfig
-          Value error, kind: got 'gramar', expected one of ['grammar'] or package.module.Class. \
+          kind: got 'gramar', expected one of ['grammar'] or package.module.Class. \
 Did you mean 'grammar'? ...
     """
 

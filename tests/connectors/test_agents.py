@@ -9,8 +9,11 @@ from painted import BANK, BANK_SIZE, ENV_REWARD
 from painted_agents import AGENTS, PaintedAgents
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import EnvToModulePipeline
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from ray.rllib.examples.rl_modules.classes.random_rlm import RandomRLModule
 from red_pool import blue_number, hint_scores, red_score
 
 from rllib_vlm_reward.connectors.pipeline import attach_pieces, reward_piece
@@ -40,7 +43,9 @@ class OneScene(PaintedAgents):
         return observations, infos
 
 
-def runner_of(vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", **env_config):
+def runner_of(
+    vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", module=None, **env_config
+):
     config = (
         PPOConfig()
         .environment(env, env_config={"goals": {"a1": OTHER_GOALS}, **env_config})
@@ -53,6 +58,9 @@ def runner_of(vlm, red_pool, env=PaintedAgents, batch_mode="truncate_episodes", 
         .multi_agent(policies={"p"}, policy_mapping_fn=lambda agent, episode, **kwargs: "p")
         .rl_module(model_config={"fcnet_hiddens": [8], "conv_filters": [[4, 16, 16]]})
     )
+    if module is not None:
+        spec = RLModuleSpec(module_class=module)
+        config.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={"p": spec}))
     runner = MultiAgentEnvRunner(config=add_vlm_reward(config, vlm))
     attach_pieces(runner, "red", "this run", precisions={})
     return runner
@@ -187,10 +195,17 @@ class Picture(PaintedAgents):
         self.observation_spaces = dict.fromkeys(AGENTS, wall)
 
 
+class RandomModule(RandomRLModule):
+    """A policy for any observation."""
+
+    framework = "torch"
+
+
 @BOTH
 def test_frames_may_be_observed(mode, vlm_config, red_pool):
     vlm = agents_of(vlm_config, mode=mode, frames={"source": "obs"})
-    for chunk in chunks_of(runner_of(vlm, red_pool, Picture, silent=True), 12):
+    runner = runner_of(vlm, red_pool, Picture, module=RandomModule, silent=True)
+    for chunk in chunks_of(runner, 12):
         frames = np.array(chunk.get_observations())[1:]
         goals = np.array([info["row"][5] for info in chunk.get_infos()[1:]], int)
         assert np.allclose(chunk.get_rewards(), red_score(frames, goals))

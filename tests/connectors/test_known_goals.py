@@ -97,6 +97,9 @@ def test_what_cannot_be_added_leaves_all_as_it_was(text):
     assert (known.added, known.training, known.all) == before
 
 
+GROWING = CurriculumConfig(kind="learning_progress", propose={})
+
+
 class Envs:
     """Stands for a vector env of two sub-envs, and notes what it is sent."""
 
@@ -112,7 +115,7 @@ class Envs:
 
 
 def runner(begun=None):
-    piece = GoalWeights(CONFIG, CurriculumConfig(kind="learning_progress"))
+    piece = GoalWeights(CONFIG, GROWING)
     piece.env = Envs()
     begin_anew = (lambda: None) if begun is None else lambda: begun.append(1)
     piece.attach(evaluates=False, is_remote=True, begin_anew=begin_anew)
@@ -120,7 +123,7 @@ def runner(begun=None):
 
 
 def driver(*added):
-    piece = GoalWeights(CONFIG, CurriculumConfig(kind="learning_progress"))
+    piece = GoalWeights(CONFIG, GROWING)
     for texts in added:
         piece.add(texts)
     return piece
