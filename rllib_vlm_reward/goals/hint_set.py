@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from rllib_vlm_reward.errors import GoalError
@@ -25,7 +25,7 @@ class Hint:
         statement: what CLIP reads, with ``{0}`` for what stands in the first blank of the goal's
             text, ``{1}`` for the second, and so on.
         nothing: a statement that holds if the hint holds for no goal, such as "the agent is facing
-            nothing". None takes that of the template with the same prompt, if there is one.
+            nothing". None takes that of the templates with the same prompt, if there are any.
 
     Raises:
         GoalError: the statement is empty, has a blank that the pattern has not, or other braces.
@@ -99,7 +99,7 @@ class HintSet:
 
     A statement is scored as a goal with this prompt would be. Its negatives are all other
     statements of the same shape, so "facing a ball" is compared with "facing a key", and not with
-    "carrying a ball", which may hold at the same time; then the prompts of the template with the
+    "carrying a ball", which may hold at the same time; then the prompts of the templates with the
     same prompt, ``nothing``, and the negatives of every goal.
 
     Attributes:
@@ -147,7 +147,9 @@ class HintSet:
             GoalError: a pattern matches no goal, a goal would have a statement twice or its own
                 prompt as a hint, or a statement is among its negatives.
         """
-        by_prompt = {template.prompt: template for template in templates}
+        by_prompt: dict[str, list[Template]] = {}
+        for template in templates:
+            by_prompt.setdefault(template.prompt, []).append(template)
         found = [[*_hints_of(goal, hints, by_prompt)] for goal in goals.goals]
         _check_patterns(hints, found, goals)
         by_shape: dict[str, dict[str, None]] = {}
@@ -157,8 +159,7 @@ class HintSet:
         for shape, texts in by_shape.items():
             nothing = [hint.nothing for hint in hints if hint.shape == shape]
             others = dict(texts)
-            if shape in by_prompt:
-                template = by_prompt[shape]
+            for template in by_prompt.get(shape, ()):
                 nothing.append(template.nothing)
                 others |= dict.fromkeys(
                     goal.prompt for goal in goals.goals if template.fill(goal.text) == goal.prompt
@@ -189,15 +190,15 @@ class HintSet:
 
 
 def _hints_of(
-    goal: Goal, hints: Sequence[Hint], by_prompt: dict[str, Template]
+    goal: Goal, hints: Sequence[Hint], by_prompt: Mapping[str, Sequence[Template]]
 ) -> Iterator[tuple[int, str]]:
     """Yield the index and the filled statement of each hint of a goal."""
     pattern, seen = None, set[str]()
     for line, hint in enumerate(hints):
         if pattern not in (None, hint.pattern):
             continue
-        template = by_prompt.get(hint.shape)
-        text = hint.fill(goal.text, symmetric=template is not None and template.symmetric)
+        symmetric = any(template.symmetric for template in by_prompt.get(hint.shape, ()))
+        text = hint.fill(goal.text, symmetric=symmetric)
         if text is None:
             continue
         pattern = hint.pattern

@@ -65,6 +65,18 @@ def test_a_statement_is_compared_with_those_of_its_shape_and_with_nothing():
     }
 
 
+def test_it_is_compared_with_the_prompts_of_each_template_with_the_same_prompt():
+    seek = Template("seek the {}", FIND.prompt)
+    templates = [FIND, seek, PLACE]
+    texts = ["find the lamp", "seek the cup", "put the ball at the key"]
+    goals = GoalSet.from_texts(texts, templates=templates)
+    for order in (templates, templates[::-1]):
+        hints = HintSet.of(HINTS[:1], goals, templates=order)
+        assert negatives_of(hints, "facing the ball") == {
+            *("facing the lamp", "facing the cup", "facing nothing")
+        }
+
+
 def test_others_are_drawn_where_those_of_goals_are():
     for seed in range(3):
         hints = made(num_negatives=1, seed=seed)
