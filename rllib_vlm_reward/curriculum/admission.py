@@ -38,6 +38,7 @@ _MARKUP = frozenset('{}[]<>|`*#\\"')
 _MIN_FRAMES = 4  # for a reward that fires in every frame
 _PAIRS = 8  # of known goals, which show how well the encoder distinguishes goals
 _DISTINCT = 0.1  # as a share of the difference between these
+_ROUNDING = 1e-6  # of the cosine of two texts that the encoder reads as the same
 
 Floats = npt.NDArray[np.float32]
 
@@ -133,12 +134,11 @@ def admit(
     for item in _read(said, counts):
         text = str(item).strip() if isinstance(item, str) else item
         reason = texts.reason(text)
-        if reason is None and text in kept:
-            reason = "known"
         if reason is None and len(kept) >= _CANDIDATES * most:
             reason = "too_many"
         if reason is None:
             kept[text] = None
+            texts.add(text)
         else:
             counts[reason] += 1
     if not kept:
@@ -181,13 +181,23 @@ class _Texts:
             return "not_plain"
         if text in self._refused_before:
             return "refused_before"
-        prompts = (template.fill(text) for template in self._rules.templates)
-        prompt = next((each for each in prompts if each is not None), None)
+        prompt = self._prompt_of(text)
         if not {text, prompt}.isdisjoint(self._held_out):
             return "held_out"
         if not {text, prompt}.isdisjoint(self._known):
             return "known"
         return "no_template" if prompt is None else None
+
+    def add(self, text: str) -> None:
+        """Know a text against which nothing is, so that no other has its prompt, or is its prompt.
+
+        A goal that is the prompt of another one could be among its own negatives.
+        """
+        self._known |= {text, str(self._prompt_of(text))}
+
+    def _prompt_of(self, text: str) -> str | None:
+        prompts = (template.fill(text) for template in self._rules.templates)
+        return next((each for each in prompts if each is not None), None)
 
 
 class _Hearing:
@@ -237,7 +247,7 @@ class _Hearing:
         for text, own in zip([*self._left], embedded[len(known) :], strict=True):
             cosines = np.stack(others) @ own
             nearest = int(np.argmax(cosines))
-            if cosines[nearest] >= self._rules.most_alike:
+            if cosines[nearest] >= self._rules.most_alike - _ROUNDING:
                 self._refuse([text], "held_out" if kinds[nearest] else "alike")
             else:
                 others.append(own)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judges import LenientJudge, ShortSighted
+from judges import LenientJudge, ShortSighted, embedding
 
 from rllib_vlm_reward.curriculum.admission import REASONS, Rules, admit
 from rllib_vlm_reward.goals import Goal, GoalSet, Template
@@ -106,7 +106,32 @@ def test_a_prompt_that_there_is_under_another_text_is_known():
         LenientJudge(),
     )
     assert verdict.admitted == ("put c by b",)
-    assert verdict.counts == {"known": 1, "alike": 1}
+    assert verdict.counts == {"known": 2}
+
+
+def test_a_new_goal_is_not_the_prompt_of_another_new_one():
+    find = Template("find {}", "find the {}")
+    goals = GoalSet.from_texts(["find ball", "find key"], templates=[find])
+    grow = lambda goals, texts: goals.grow(texts, templates=[find])  # noqa: E731
+    for said in itertools.permutations(["find box", "find the box"]):
+        verdict = admit(
+            said, goals, rules(templates=[find], grow=grow, held_out=()), LenientJudge()
+        )
+        assert verdict.admitted == said[:1]
+        assert verdict.counts == {"known": 1}
+
+
+def test_what_the_encoder_reads_as_the_same_is_alike_in_spite_of_rounding():
+    exact = embedding("the red ball is held")
+    nearest = np.nextafter(exact, np.float32(0))  # whose product with the other is less than 1
+
+    class Rounding(LenientJudge):
+        def embed(self, texts):
+            rounded = {"the Red ball is held": nearest}
+            return np.stack([rounded.get(text, embedding(text)) for text in texts])
+
+    assert exact @ nearest < 1
+    assert only_reason("lift the Red ball", Rounding(), most_alike=1.0) == "alike"
 
 
 def test_a_goal_that_was_refused_is_not_looked_at_again():
