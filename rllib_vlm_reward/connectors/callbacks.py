@@ -27,6 +27,7 @@ from rllib_vlm_reward.connectors.pipeline import (
     has_pipeline,
     ongoing_episodes,
     reward_piece,
+    seed_next_reset,
     trial_group,
     weights_piece,
 )
@@ -102,6 +103,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         self._pool, started = _start_or_share(self._config, name, group)
         if started:
             _close_with(algorithm, self._pool)
+        _evaluate_apart(algorithm)
         self._weights = {
             actor.get("expert", ""): actor["encoder_fingerprint"] for actor in self._pool.describe()
         }
@@ -314,3 +316,27 @@ def _close_with(algorithm: Algorithm, pool: RewardService) -> None:
             close()
 
     algorithm.cleanup = cleanup_and_close
+
+
+def _evaluate_apart(algorithm: Algorithm) -> None:
+    """Keep evaluation out of training where RLlib evaluates on the env runner of the training.
+
+    RLlib 2.60's ``evaluate()`` does so without evaluation env runners. An episode belongs to one of
+    both, so each begins with a reset. This is no callback, since an error may end an evaluation.
+    """
+    evaluate = algorithm.evaluate
+
+    def evaluate_apart(*args: Any, **kwargs: Any) -> Any:
+        runner = algorithm.env_runner
+        if algorithm.eval_env_runner_group is not None or runner is None:
+            return evaluate(*args, **kwargs)
+        reward = reward_piece(runner)
+        seed_next_reset(runner)
+        reward.evaluate(True)
+        try:
+            return evaluate(*args, **kwargs)
+        finally:
+            reward.evaluate(False)
+            seed_next_reset(runner)
+
+    algorithm.evaluate = evaluate_apart

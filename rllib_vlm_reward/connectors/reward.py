@@ -135,10 +135,14 @@ class VLMReward(ConnectorV2):  # type: ignore[misc]
             for each in (stream.normalizer, stream.bonus):
                 if each is not None:
                     each.gamma = gamma
-            if evaluates:
-                stream.evaluate()
+            stream.evaluate(evaluates)
             if stream.hints is not None:
                 stream.hints.novelty.embed = self._embed
+
+    def evaluate(self, evaluates: bool) -> None:
+        """Pay as in evaluation from the next episode on, or as in training again."""
+        for stream in self._streams.values():
+            stream.evaluate(evaluates)
 
     def follow(self, known: KnownGoals) -> None:
         """Take goals that are added to ``known`` from now on; only without ``agents``."""

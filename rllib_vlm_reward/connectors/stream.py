@@ -116,6 +116,9 @@ class RewardStream:
         # Of each episode's frames, by source.
         self._shapes: list[dict[str, tuple[int, ...]]] = [{} for _ in self.sources]
         self._evaluates = False
+        # What only training has, while the stream evaluates.
+        self._unused: tuple[Hints | None, ScoreCounter | None, FrameCounter | None]
+        self._unused = (None, None, None)
 
     def use_precisions(self, chosen: Mapping[str, str]) -> None:
         """Set the precisions in which the actors encode the frames, by :func:`.key_of`."""
@@ -132,13 +135,19 @@ class RewardStream:
         self.rater = dataclasses.replace(self.rater, goals=goals)
         self._goals, self._texts = goals, goals.texts
 
-    def evaluate(self) -> None:
+    def evaluate(self, evaluates: bool) -> None:
         """Switch to evaluation: allow held-out goals, do not normalise, collect no statistics.
 
         Hints are not paid: what is left of a reward that decays says nothing about the policy.
+
+        Args:
+            evaluates: whether to evaluate; False goes back to training, with all that was counted.
         """
-        self._evaluates, self._counter, self._frame_counter = True, None, None
-        self.hints = None
+        if evaluates == self._evaluates:
+            return
+        in_use = self.hints, self._counter, self._frame_counter
+        self.hints, self._counter, self._frame_counter = self._unused
+        self._evaluates, self._unused = evaluates, in_use
 
     def show_highlights(self) -> None:
         """Log the highest-scored frames of each fragment, from now on."""

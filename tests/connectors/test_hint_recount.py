@@ -172,3 +172,28 @@ def test_a_checkpoint_of_an_asynchronous_algorithm_has_the_counts(vlm_config, sh
         algorithm.stop()
     assert len(counts) == 2  # those of both env runners
     assert min(total for total, _ in counts.values()) > 0
+
+
+@pytest.mark.parametrize("unit", ["episodes", "timesteps"])
+def test_an_evaluation_on_the_env_runner_of_the_training_changes_nothing(
+    unit, vlm_config, ppo, shared_pool
+):
+    vlm, _ = reward(vlm_config, shared_pool, "deferred")
+    vlm = vlm.model_copy(update={"normalize_rewards": True})
+    config = ppo(NumberedEnv).evaluation(evaluation_duration=60, evaluation_duration_unit=unit)
+    algorithm = add_vlm_reward(config, vlm).build_algo()
+    try:
+        algorithm.train()
+        piece = reward_piece(algorithm.env_runner)
+        before, counts = piece.get_state(), piece._streams[None].hints.novelty.counts.copy()
+        metrics = algorithm.evaluate()["env_runners"]
+        assert piece.get_state() == before
+        algorithm.train()
+        grown = piece._streams[None].hints.novelty.counts - counts
+    finally:
+        algorithm.stop()
+    assert metrics["num_episodes"] > 0
+    assert metrics["vlm_reward"]["hint_return_mean"] == 0
+    paid = metrics["vlm_reward"]["vlm_return_mean"]
+    assert paid == pytest.approx(metrics["episode_return_mean"], rel=1e-3)
+    assert grown.sum() > 0
