@@ -92,6 +92,7 @@ ROOMS = {
         "rllib_settings",
     },
     "evaluation": {
+        "warnings",
         "files",
         "errors",
         "frames",
