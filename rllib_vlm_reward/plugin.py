@@ -334,7 +334,7 @@ def _check_merging(config: AlgorithmConfig, vlm: VLMRewardConfig) -> None:
             "count by itself how often a hint was paid. Set "
             "config.env_runners(merge_env_runner_states=True), or hints.decay: none."
         )
-    if vlm.normalize_rewards:
+    if any(reward.normalize_rewards for reward in vlm.rewards):
         raise RewardError(
             "normalize_rewards: got merge_env_runner_states=False, with which each env runner "
             "would scale rewards by different statistics. Set "

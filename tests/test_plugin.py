@@ -664,6 +664,20 @@ def test_a_hint_that_the_clip_was_never_taught_is_a_warning(caplog):
     assert "'small' was never taught the words ['juggles'] (as in 'the agent juggles the red ball"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"normalize_rewards": True}, {"agents": {"left": {"normalize_rewards": True}}}],
+    ids=["of all", "of one agent"],
+)
+def test_moments_of_rewards_need_merged_states(settings):
+    alone = PPOConfig().environment(OwnEnv).env_runners(merge_env_runner_states=False)
+    if "agents" in settings:
+        alone.multi_agent(policies={"p"}, policy_mapping_fn=lambda *_, **__: "p")
+    reward = VLMRewardConfig(encoder="small", goals=["a red ball", "a blue ball"], **settings)
+    with pytest.raises(RewardError, match=r"normalize_rewards: got merge_env_runner_states=False"):
+        add_vlm_reward(alone, reward)
+
+
 def test_counts_of_hints_need_merged_states():
     alone = PPOConfig().environment(OwnEnv).env_runners(merge_env_runner_states=False)
     with pytest.raises(RewardError, match=r"hints.decay: got merge_env_runner_states=False"):
