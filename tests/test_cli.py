@@ -201,7 +201,7 @@ PLAYING = {"collect": ["--output", "new"], "train": ["--output", "new"], "bench"
         ("threshold: yes", [], "vlm_reward.threshold: got True, a boolean"),
         ("beta: 0.5", [], "It is called 'threshold' here. Rename it."),
         ("negatives: room", [], "vlm_reward.negatives: got the text 'room'"),
-        ("seed: 1", [], "vlm_reward: unknown key 'seed'. It belongs in the top level of a run"),
+        ("seed: 1", [], "vlm_reward: unknown key 'seed'. It belongs in curriculum.propose or the"),
         ("threshold: 0.5", ["vlm_reward.threshold=2"], "vlm_reward: threshold: got 2"),
     ],
 )

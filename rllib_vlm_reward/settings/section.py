@@ -267,8 +267,7 @@ def key_hint(key: Any, keys: list[str], place: str = "") -> str:
             "Rename it." if name in keys else key_hint(name, keys, place)
         )
     if others.get(key):
-        outermost_first = sorted(others[key], key=lambda other: other.count("."))
-        return f"It belongs in {' or '.join(outermost_first)}. Move it there."
+        return f"It belongs in {' or '.join(others[key])}. Move it there."
     close = difflib.get_close_matches(str(key), keys, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
