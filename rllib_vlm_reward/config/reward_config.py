@@ -643,15 +643,7 @@ class VLMRewardConfig(Section, place="vlm_reward"):
         """
         if self.hints is None:
             return None
-        return HintSet.of(
-            self.hints.hints,
-            self.training_goals,
-            templates=self.goal_templates,
-            negatives=self.negatives,
-            num_negatives=self.num_negatives,
-            baseline=self.baseline,
-            seed=self.negatives_seed,
-        )
+        return HintSet.of(self.hints.hints, self.training_goals, **self._drawing)
 
     @property
     def hint_threshold(self) -> float | None:

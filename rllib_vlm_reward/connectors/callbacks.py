@@ -190,7 +190,7 @@ class VLMRewardCallbacks(RLlibCallback):  # type: ignore[misc]
         """
         if self._pool is not None:
             self._sampling.end_iteration(algorithm, self._pool, result)
-        advance(algorithm, result, self._judge(algorithm))
+        advance(algorithm, result, functools.partial(self._judge, algorithm))
         for embedding in driver_pieces(algorithm, GoalEmbedding):
             if self._pool is not None:
                 embedding.embed_goals()  # those that were added, for checkpoints

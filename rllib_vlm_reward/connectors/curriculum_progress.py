@@ -1,6 +1,7 @@
 """Updates a curriculum from the outcomes of an iteration, and reports its progress."""
 
 import functools
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +19,9 @@ __all__ = ["advance", "curriculum_progress"]
 _SAMPLED = (ENV_RUNNERS, "num_env_steps_sampled_lifetime")
 
 
-def advance(algorithm: Algorithm, result: dict[str, Any], judge: EncoderAndEnv | None) -> None:
+def advance(
+    algorithm: Algorithm, result: dict[str, Any], make_judge: Callable[[], EncoderAndEnv | None]
+) -> None:
     """Let the curriculum observe an iteration's outcomes, and send its weights to env runners.
 
     Removes the outcomes from ``result``, and adds ``result["curriculum"]``: for each family of
@@ -28,7 +31,8 @@ def advance(algorithm: Algorithm, result: dict[str, Any], judge: EncoderAndEnv |
     Args:
         algorithm: the algorithm, with or without a curriculum.
         result: the result of the iteration; changed in place.
-        judge: judges goals that are proposed; None if the reward has no single pool.
+        make_judge: returns who judges goals that are proposed; None if the reward has no single
+            pool.
 
     Raises:
         ConfigError, RewardError: see :meth:`.Curriculum.observe`.
@@ -36,6 +40,7 @@ def advance(algorithm: Algorithm, result: dict[str, Any], judge: EncoderAndEnv |
     for piece in driver_pieces(algorithm, GoalWeights):
         outcomes = outcomes_of(take_items(result, OUTCOMES), piece.known.training)
         piece.observe(outcomes)
+        judge = None if piece.growth is None else make_judge()
         if piece.growth is not None and judge is not None:
             env_steps = int(algorithm.metrics.peek(_SAMPLED, default=0))
             piece.growth.observe(outcomes, piece.known.training.texts, env_steps)

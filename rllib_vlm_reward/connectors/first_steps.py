@@ -8,13 +8,12 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.connectors.custom_data import FIRST_STEPS, GOAL_INDEX
+from rllib_vlm_reward.connectors.episode_metrics import WINDOW
 from rllib_vlm_reward.goals import GoalSet
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.scored_steps import ScoredSteps
 
 __all__ = ["FirstSteps"]
-
-_WINDOW = 100  # episodes
 
 
 class FirstSteps:
@@ -76,7 +75,7 @@ class FirstSteps:
             chunk.custom_data[FIRST_STEPS] = first
             if chunk.is_done:
                 key = names.GROUP, names.HINDSIGHT, names.GOALS_BY_CHANCE
-                metrics.log_value(key, sum(step > 0 for step in first.values()), window=_WINDOW)
+                metrics.log_value(key, sum(step > 0 for step in first.values()), window=WINDOW)
 
     def keep_only(self, ids: Collection[str]) -> None:
         """Drop what is known of all episodes but these; the others ended or were abandoned."""

@@ -10,6 +10,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from rllib_vlm_reward.config import VLMRewardConfig
 from rllib_vlm_reward.connectors.custom_data import GOAL_INDEX
+from rllib_vlm_reward.connectors.episode_metrics import WINDOW
 from rllib_vlm_reward.connectors.novelty import Novelty
 from rllib_vlm_reward.monitoring import metric_names as names
 from rllib_vlm_reward.monitoring.hint_alarms import log_hint_episodes
@@ -17,7 +18,6 @@ from rllib_vlm_reward.monitoring.scored_steps import ScoredSteps
 
 __all__ = ["Hints"]
 
-_WINDOW = 100  # episodes
 Floats = npt.NDArray[np.float32]
 
 
@@ -121,8 +121,8 @@ class Hints:
                 seen = int(fires[place]), bool(self._held_at_reset[chunk.id_][place])
                 episodes.setdefault(int(lines[place]), []).append(seen)
                 group = (names.GROUP, *agent, names.HINTS, self._names[lines[place]])
-                metrics.log_value((*group, names.FIRES_PER_EPISODE), seen[0], window=_WINDOW)
-                metrics.log_value((*group, names.HELD_AT_RESET), float(seen[1]), window=_WINDOW)
+                metrics.log_value((*group, names.FIRES_PER_EPISODE), seen[0], window=WINDOW)
+                metrics.log_value((*group, names.HELD_AT_RESET), float(seen[1]), window=WINDOW)
         if alarms and episodes:
             log_hint_episodes(metrics, self._agent, episodes)
 

@@ -20,7 +20,12 @@ from rllib_vlm_reward.errors import LabelError
 from rllib_vlm_reward.evaluation.cosines import Cosines
 from rllib_vlm_reward.evaluation.labelled import LabelledFrames
 from rllib_vlm_reward.evaluation.models import check_precision, load_model, with_each_model
-from rllib_vlm_reward.evaluation.scored_frames import indices_of, score_frames, unseen_goals
+from rllib_vlm_reward.evaluation.scored_frames import (
+    UNCALIBRATED,
+    indices_of,
+    score_frames,
+    unseen_goals,
+)
 from rllib_vlm_reward.evaluation.trust import Evidence, TrustFit, fit_trust
 from rllib_vlm_reward.metrics.bootstrap import REPEATS, Interval, bootstrap
 from rllib_vlm_reward.metrics.fires import Fires
@@ -78,9 +83,7 @@ def calibrate(
         cosines = Cosines.of(model, config.scorer, goals, batches)
         fitted = fit_temperature(cosines, frames.labels)
         head = dataclasses.replace(config.head, **{"temperature": fitted})
-        # These need β.
-        without = {"calibration": None, "hints": None, "hindsight": None, "early_end": False}
-        config = config.model_copy(update={**without, "head": head})
+        config = config.model_copy(update={**UNCALIBRATED, "head": head})
     scorer = config.scorer
     check_precision(model, config, frames)
     scores = score_frames(model, scorer, frames, goals)

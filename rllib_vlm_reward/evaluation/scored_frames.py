@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from rllib_vlm_reward.reward_model.model import RewardModel
 from rllib_vlm_reward.reward_model.scorer import Scorer, Scores
 
 __all__ = [
+    "UNCALIBRATED",
     "ScoredFrames",
     "best_threshold",
     "combine_experts",
@@ -34,6 +36,11 @@ __all__ = [
     "unseen_goals",
     "with_encoder",
 ]
+
+UNCALIBRATED: Mapping[str, Any] = MappingProxyType(
+    {"calibration": None, "hints": None, "hindsight": None, "early_end": False}
+)
+"""What `model_copy` changes to remove a calibration, and what needs its threshold."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,8 +210,7 @@ def with_encoder(config: VLMRewardConfig, encoder: str) -> VLMRewardConfig:
     """
     changes: dict[str, Any] = {"encoder": encoder}
     if encoder != config.encoder and config.calibration is not None:
-        changes |= {"calibration": None, "threshold": None, "early_end": False}
-        changes |= {"hints": None, "hindsight": None}
+        changes |= {**UNCALIBRATED, "threshold": None}
     return config.model_copy(update=changes)
 
 

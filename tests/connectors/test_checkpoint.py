@@ -63,7 +63,7 @@ def as_json(value):
 @pytest.mark.parametrize("num_env_runners", [0, 2])
 def test_it_goes_on_in_a_new_process_as_it_was(num_env_runners, vlm_config, ppo, cluster, tmp_path):
     config = ppo(num_env_runners=num_env_runners)
-    # What an env runner tells later than this (10 s in RLlib 2.60) counts an iteration later.
+    # What an env runner reports later than this (10 s in RLlib 2.60) counts an iteration later.
     config.sync_filters_on_rollout_workers_timeout_s = 120.0
     algorithm = add_vlm_reward(config, vlm_config(**DRAWN)).build_algo()
     for _ in range(2):

@@ -71,7 +71,7 @@ def train(algorithm, iterations):
 
 def two_runners(ppo):
     config = ppo(NumberedEnv, num_env_runners=2, batch=400)
-    # What an env runner tells later than this (10 s in RLlib 2.60) counts an iteration later.
+    # What an env runner reports later than this (10 s in RLlib 2.60) counts an iteration later.
     config.sync_filters_on_rollout_workers_timeout_s = 120.0
     return config.evaluation(evaluation_interval=1, evaluation_duration=4)
 

@@ -68,7 +68,7 @@ def test_the_order_of_what_was_paid_does_not_matter(hints, random):
 def test_alike_texts_decay_together_and_a_single_one_as_its_count():
     same = novelty(embeddings=EMBEDDINGS[[0, 0, 0, 0]])
     pay(same, [0, 0, 0])
-    # Texts without any difference are told apart by nothing but their place.
+    # Texts without any difference differ only in their place.
     assert 0.5 < same.pay(2) < 1
     pairs = novelty(embeddings=EMBEDDINGS[[0, 0, 2, 3]])
     pay(pairs, [0, 0, 0])

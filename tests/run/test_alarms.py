@@ -1,4 +1,4 @@
-"""Wrong rewards are told apart from a good one while an agent trains."""
+"""Wrong rewards are distinguished from a good one while an agent trains."""
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
